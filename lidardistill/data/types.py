@@ -1,0 +1,171 @@
+"""What travels from disk to the device: frames, samples and batches.
+
+Nothing here holds a label: pretraining cannot leak what it never carries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One keyframe as it lies on disk, cameras not yet decoded, without labels.
+
+    Attributes:
+        sample_token: nuScenes sample token (or another data set's unique name of the keyframe).
+        scene_name: scene the keyframe belongs to.
+        timestamp_us: LiDAR time, microseconds.
+        lidar_path: file the points came from.
+        points: (N, 4) float32, LiDAR frame: x, y, z in metres and intensity as stored (nuScenes: 0..255).
+        channels: V camera names, in the order of every array below.
+        image_paths: V image files.
+        image_timestamps_us: (V,) int64 camera times, microseconds.
+        image_size: (V, 2) int64 height, width in pixels.
+        lidar2cam: (V, 4, 4) float64, LiDAR frame at LiDAR time to camera frame at camera time.
+        cam2img: (V, 4, 4) float64, camera frame to homogeneous pixels.
+        lidar2ego: (4, 4) float64.
+        ego2global: (4, 4) float64 at LiDAR time.
+    """
+
+    sample_token: str
+    scene_name: str
+    timestamp_us: int
+    lidar_path: Path
+    points: np.ndarray
+    channels: tuple[str, ...]
+    image_paths: tuple[Path, ...]
+    image_timestamps_us: np.ndarray
+    image_size: np.ndarray
+    lidar2cam: np.ndarray
+    cam2img: np.ndarray
+    lidar2ego: np.ndarray
+    ego2global: np.ndarray
+
+
+@dataclass
+class PairSample:
+    """One keyframe after augmentation, in numpy, ready to be collated.
+
+    Attributes:
+        sample_token: the keyframe that was asked for.
+        points: (N, 4) float32, augmented LiDAR frame, metres; intensity as stored.
+        images: (V, 3, H, W) float32 in 0..1, RGB; None where the teacher's features are precomputed.
+        superpixels: (V, H, W) int32 id inside the view.
+        superpixel_mask: (V, H, W) bool, False where the pixel belongs to no superpixel.
+        num_superpixels: rows reserved for each view; every valid id is below it.
+        pairing_points: (P,) int64 row in `points`.
+        pairing_images: (P, 3) int64 view, row, col.
+        voxel_coords: (M, 3) int32 z, y, x (z, phi, rho when cylindrical).
+        voxel_features: (M, F) float32.
+        spatial_shape: (3,) cells z, y, x that hold every voxel.
+        point2voxel: (N,) int64 row in `voxel_coords`; meaningless where `point_mask` is False.
+        point_mask: (N,) bool, False for points outside the voxel grid.
+        teacher_features: (V * num_superpixels, C) float32 precomputed pooled teacher features, or None.
+        teacher_count: (V * num_superpixels,) float32 pixels behind each row of them, or None.
+        substitutes: sample tokens that could not be read and that this sample stands in for, with reasons.
+    """
+
+    sample_token: str
+    points: np.ndarray
+    images: np.ndarray | None
+    superpixels: np.ndarray
+    superpixel_mask: np.ndarray
+    num_superpixels: int
+    pairing_points: np.ndarray
+    pairing_images: np.ndarray
+    voxel_coords: np.ndarray
+    voxel_features: np.ndarray
+    spatial_shape: tuple[int, int, int]
+    point2voxel: np.ndarray
+    point_mask: np.ndarray
+    teacher_features: np.ndarray | None = None
+    teacher_count: np.ndarray | None = None
+    substitutes: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class VoxelBatch:
+    """Sparse voxels of a batch; the only input of the student.
+
+    Attributes:
+        features: (M, F) float32.
+        voxel_coords: (M, 4) int32 batch, z, y, x.
+        spatial_shape: (3,) cells z, y, x, the largest of the batch.
+        point2voxel: (N,) int64 row in `features` for each point of the batch.
+        point_mask: (N,) bool, False where `point2voxel` is meaningless.
+        batch_size: number of scans, counting those without voxels.
+    """
+
+    features: Tensor
+    voxel_coords: Tensor
+    spatial_shape: tuple[int, int, int]
+    point2voxel: Tensor
+    point_mask: Tensor
+    batch_size: int
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> VoxelBatch:
+        return _to(self, device, non_blocking)
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Ragged concatenation of samples: the only thing that crosses to the device.
+
+    Attributes:
+        sample_tokens: B tokens.
+        points: (N, 4) float32 of all scans.
+        point_offsets: (B + 1,) int64 from 0.
+        voxels: the same points as voxels.
+        images: (V, 3, H, W) float32 in 0..1 of all cameras of the batch, or None.
+        view_offsets: (B + 1,) int64 from 0.
+        superpixels: (V, H, W) int32 id inside the view.
+        superpixel_mask: (V, H, W) bool.
+        num_superpixels: rows reserved for each view.
+        pairing_points: (P,) int64 row in `points`; every one of them has a voxel.
+        pairing_images: (P, 3) int64 view in 0..V-1, row, col.
+        teacher_features: (V * num_superpixels, C) float32 or None.
+        teacher_count: (V * num_superpixels,) float32 or None.
+        substitutes: what could not be read, as (sample token, reason).
+    """
+
+    sample_tokens: tuple[str, ...]
+    points: Tensor
+    point_offsets: Tensor
+    voxels: VoxelBatch
+    images: Tensor | None
+    view_offsets: Tensor
+    superpixels: Tensor
+    superpixel_mask: Tensor
+    num_superpixels: int
+    pairing_points: Tensor
+    pairing_images: Tensor
+    teacher_features: Tensor | None
+    teacher_count: Tensor | None
+    substitutes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def batch_size(self) -> int:
+        return len(self.sample_tokens)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> PairBatch:
+        return _to(self, device, non_blocking)
+
+
+def _to(batch, device, non_blocking):  # type: ignore[no-untyped-def]
+    moved = {
+        f.name: value.to(device, non_blocking=non_blocking)
+        for f in fields(batch)
+        if isinstance(value := getattr(batch, f.name), (Tensor, VoxelBatch))
+    }
+    return replace(batch, **moved)
+
+
+class CorruptSample(ValueError):
+    """A file of one keyframe cannot be used: the message names the file, what was expected and what came."""

@@ -85,9 +85,15 @@ def test_config_objects_stay_in_build_and_cli() -> None:
         path.relative_to(PACKAGE).as_posix()
         for path in modules()
         for name, _, _ in imports(path)
-        if name.startswith("lidardistill.config") and path.relative_to(PACKAGE).parts[0] not in {"config", "cli"}
+        if name.startswith("lidardistill.config")
+        and path.relative_to(PACKAGE).parts[0] not in {"config", "cli"}
     }
-    assert users <= {"engine/build.py", "engine/experiment.py", "engine/pretrain.py", "engine/downstream.py"}, users
+    assert users <= {
+        "engine/build.py",
+        "engine/experiment.py",
+        "engine/pretrain.py",
+        "engine/downstream.py",
+    }, users
 
 
 def test_pretraining_never_imports_the_label_reader() -> None:

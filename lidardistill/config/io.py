@@ -1,0 +1,161 @@
+"""Read a config: YAML, one `extends:`, overrides on the command line, errors that name the key."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def load_config(model: type[Config], path: Path | str, overrides: Sequence[str] = ()) -> Config:
+    """Read, merge and validate a config file.
+
+    Args:
+        model: the pydantic class that the file describes.
+        path: YAML file. Its optional key `extends` names one base file, relative to it.
+        overrides: strings `a.b=value`; the value is read as YAML.
+
+    Raises:
+        FileNotFoundError: the file, or the one it extends, is not there.
+        ValueError: a key is unknown (the nearest key is named), a value does not fit, or the YAML is broken.
+    """
+    values = read_yaml(Path(path))
+    for override in overrides:
+        _apply_override(values, override)
+    return validate(model, values, source=str(path))
+
+
+def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The mapping in a YAML file, merged over the one it extends."""
+    if not path.is_file():
+        near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        hint = f"; in {path.parent}: {', '.join(near)}" if near else ""
+        raise FileNotFoundError(f"no config file {path}{hint}")
+    if path.resolve() in _seen:
+        raise ValueError(f"{path}: `extends` goes round in a circle")
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected `key: value` lines, got a {type(values).__name__}")
+    base = values.pop("extends", None)
+    if base is None:
+        return values
+    return _merge(read_yaml(path.parent / base, (*_seen, path.resolve())), values)
+
+
+def validate(model: type[Config], values: dict[str, Any], source: str) -> Config:
+    """Validate a mapping; errors name the key in the user's own spelling."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(model, detail) for detail in error.errors()]
+        raise ValueError(f"{source}: " + "; ".join(dict.fromkeys(lines))) from None
+
+
+def dump_yaml(config: BaseModel) -> str:
+    """The resolved config as YAML that `load_config` reads back to an equal object."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def differing_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Dotted keys whose values differ between two resolved configs, as `key: old -> new`."""
+    found: list[str] = []
+    for key in [*old, *(k for k in new if k not in old)]:
+        name = f"{prefix}{key}"
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differing_keys(a, b, f"{name}.")
+        elif a != b:
+            found.append(f"{name}: {a} -> {b}")
+    return found
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Merge mappings key by key; a mapping of another `kind` replaces the base's whole."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        same_kind = (
+            isinstance(value, dict)
+            and isinstance(old, dict)
+            and value.get("kind", old.get("kind")) == old.get("kind")
+        )
+        merged[key] = _merge(old, value) if same_kind and isinstance(old, dict) else value
+    return merged
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ValueError(f"override {override!r}: expected a.b=value, such as optimizer.lr=0.1")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"override {override!r}: the value is no valid YAML: {error}") from None
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = values.get(parent)
+        values[parent] = dict(inner) if isinstance(inner, dict) else {}
+        values = values[parent]
+    values[last] = value
+
+
+def _explain(model: type[BaseModel], detail: Any) -> str:
+    """One line for one pydantic error."""
+    holder, names = _walk(model, detail["loc"])
+    key = ".".join(names)
+    if detail["type"] == "extra_forbidden":
+        known = list(holder.model_fields) if holder else []
+        near = difflib.get_close_matches(names[-1], known, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return f"unknown key {key!r}; {hint}"
+    if detail["type"] == "missing":
+        return f"key {key!r} is missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    if message.startswith("."):  # a validator of the whole mapping names the key itself
+        return f"{key}{message}".removeprefix(".")
+    got = (
+        f", got {detail['input']!r}"
+        if not isinstance(detail["input"], dict) and "got " not in message
+        else ""
+    )
+    return f"{key}: {message}{got}" if key else message
+
+
+def _walk(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[type[BaseModel] | None, list[str]]:
+    """Follow an error's place through the models, leaving out the tags of unions."""
+    holder: type[BaseModel] | None = model
+    choices: list[type[BaseModel]] = [model]
+    names: list[str] = []
+    for part in loc:
+        tagged = [
+            c
+            for c in choices
+            if "kind" in c.model_fields and part in get_args(c.model_fields["kind"].annotation)
+        ]
+        if tagged and part not in choices[0].model_fields:
+            holder, choices = tagged[0], tagged
+            continue
+        holder = choices[0] if choices else None
+        names.append(str(part))
+        field = holder.model_fields.get(str(part)) if holder else None
+        choices = _models_in(field.annotation) if field is not None else []
+    return holder, names
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The config classes that an annotation may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Union, types.UnionType, Annotated, list, tuple):
+        return [m for a in get_args(annotation) for m in _models_in(a)]
+    return []

@@ -1,0 +1,146 @@
+"""The three kinds of run: pretrain, probe, finetune."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from lidardistill.config.base import Strict
+from lidardistill.config.data import PairDataConfig, ScanDataConfig
+from lidardistill.config.method import SLidRConfig
+from lidardistill.config.model import MinkUNetConfig, TeacherConfig, VoxelConfig
+
+
+class SGDConfig(Strict):
+    kind: Literal["sgd"] = "sgd"
+    lr: PositiveFloat = 0.5
+    momentum: NonNegativeFloat = 0.9
+    dampening: NonNegativeFloat = 0.1
+    weight_decay: NonNegativeFloat = 1e-4
+
+
+class AdamWConfig(Strict):
+    kind: Literal["adamw"]
+    lr: PositiveFloat = 1e-3
+    weight_decay: NonNegativeFloat = 1e-2
+
+
+OptimizerConfig = Annotated[SGDConfig | AdamWConfig, Field(discriminator="kind")]
+
+
+class CosineConfig(Strict):
+    """Cosine to zero. `per` epoch is SLidR's staircase; `per` step is smooth and may warm up."""
+
+    kind: Literal["cosine"] = "cosine"
+    per: Literal["epoch", "step"] = "epoch"
+    warmup_steps: NonNegativeInt = 0
+
+
+class OneCycleConfig(Strict):
+    kind: Literal["one_cycle"]
+    warmup_share: PositiveFloat = 0.4
+
+
+class ConstantConfig(Strict):
+    kind: Literal["constant"]
+
+
+ScheduleConfig = Annotated[CosineConfig | OneCycleConfig | ConstantConfig, Field(discriminator="kind")]
+
+
+class TrainerConfig(Strict):
+    """Length, precision and safety of a run. Exactly one of `epochs` and `max_steps` is given."""
+
+    epochs: PositiveInt | None = None
+    max_steps: PositiveInt | None = None
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    accumulate: PositiveInt = 1
+    clip_norm: PositiveFloat | None = None
+    ema_decay: PositiveFloat | None = None
+    checkpoint_every: PositiveInt = 1000
+    keep_checkpoints: PositiveInt = 2
+    log_every: PositiveInt = 50
+    max_nonfinite: PositiveInt = 5
+
+    @model_validator(mode="after")
+    def _one_length(self) -> TrainerConfig:
+        if (self.epochs is None) == (self.max_steps is None):
+            raise ValueError("trainer: give exactly one of epochs and max_steps")
+        return self
+
+
+class PretrainConfig(Strict):
+    name: str
+    seed: NonNegativeInt = 0
+    data: PairDataConfig
+    voxels: VoxelConfig = VoxelConfig()
+    student: MinkUNetConfig = MinkUNetConfig()
+    teacher: TeacherConfig
+    teacher_cache: bool = False
+    method: SLidRConfig = SLidRConfig()
+    optimizer: OptimizerConfig = SGDConfig()
+    schedule: ScheduleConfig = CosineConfig()
+    trainer: TrainerConfig
+
+    @model_validator(mode="after")
+    def _cached_features_need_still_images(self) -> PretrainConfig:
+        augment = self.data.augment
+        if self.teacher_cache and (augment.crop_images or augment.flip_images):
+            raise ValueError(
+                "teacher_cache: the teacher's features are computed once, so data.augment.crop_images and "
+                "data.augment.flip_images must be false"
+            )
+        if self.teacher_cache and self.method.normalize != "superpixel":
+            raise ValueError(
+                "teacher_cache: pooled features are cached, so method.normalize must be superpixel"
+            )
+        if self.method.pairing == "other_keyframe" and not self.teacher_cache:
+            raise ValueError("method.pairing other_keyframe takes cached features: set teacher_cache: true")
+        return self
+
+
+class CachedProbeConfig(Strict):
+    """Features are computed once, standardised, and a linear layer is fitted until it has converged."""
+
+    kind: Literal["cached"] = "cached"
+    epochs: PositiveInt = 15
+    lr: PositiveFloat = 0.1
+    batch_points: PositiveInt = 16384
+    calibration_keyframes: NonNegativeInt = 16
+
+
+class OnlineProbeConfig(Strict):
+    """SLidR's protocol: the head trains on augmented scans behind a frozen network in eval mode."""
+
+    kind: Literal["online"]
+    optimizer: OptimizerConfig = SGDConfig(lr=0.05)
+    epochs: PositiveInt = 50
+    lovasz: bool = True
+
+
+class ProbeConfig(Strict):
+    name: str
+    seed: NonNegativeInt = 0
+    data: ScanDataConfig
+    voxels: VoxelConfig = VoxelConfig()
+    student: MinkUNetConfig = MinkUNetConfig()
+    probe: Annotated[CachedProbeConfig | OnlineProbeConfig, Field(discriminator="kind")] = CachedProbeConfig()
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class FinetuneConfig(Strict):
+    """Cross-entropy and Lovasz on all weights; `lr_head` gives the new layer its own rate."""
+
+    name: str
+    seed: NonNegativeInt = 0
+    data: ScanDataConfig
+    voxels: VoxelConfig = VoxelConfig()
+    student: MinkUNetConfig = MinkUNetConfig()
+    optimizer: OptimizerConfig = SGDConfig(lr=0.02)
+    lr_head: PositiveFloat | None = None
+    schedule: ScheduleConfig = CosineConfig()
+    lovasz: bool = True
+    calibration_keyframes: NonNegativeInt = 0
+    trainer: TrainerConfig

@@ -1,0 +1,47 @@
+"""One keyframe as it lies on disk. Free of torch, so that reading an index costs megabytes, not hundreds of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+class CorruptSample(ValueError):
+    """A file of one keyframe cannot be used: the message names the file, what was expected and what came."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One keyframe as it lies on disk, cameras not yet decoded, without labels.
+
+    Attributes:
+        sample_token: nuScenes sample token (or another data set's unique name of the keyframe).
+        scene_name: scene the keyframe belongs to.
+        timestamp_us: LiDAR time, microseconds.
+        lidar_path: file the points came from.
+        points: (N, 4) float32, LiDAR frame: x, y, z in metres and intensity as stored (nuScenes: 0..255).
+        channels: V camera names, in the order of every array below.
+        image_paths: V image files.
+        image_timestamps_us: (V,) int64 camera times, microseconds.
+        image_size: (V, 2) int64 height, width in pixels.
+        lidar2cam: (V, 4, 4) float64, LiDAR frame at LiDAR time to camera frame at camera time.
+        cam2img: (V, 4, 4) float64, camera frame to homogeneous pixels.
+        lidar2ego: (4, 4) float64.
+        ego2global: (4, 4) float64 at LiDAR time.
+    """
+
+    sample_token: str
+    scene_name: str
+    timestamp_us: int
+    lidar_path: Path
+    points: np.ndarray
+    channels: tuple[str, ...]
+    image_paths: tuple[Path, ...]
+    image_timestamps_us: np.ndarray
+    image_size: np.ndarray
+    lidar2cam: np.ndarray
+    cam2img: np.ndarray
+    lidar2ego: np.ndarray
+    ego2global: np.ndarray

@@ -1,0 +1,107 @@
+"""The list of what could not be read, so that nothing is lost in silence and a broken disk stops a run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+log = logging.getLogger(__name__)
+
+
+class Quarantined(NamedTuple):
+    """One unusable sample: its token, the file at fault ("" where unknown), and why."""
+
+    token: str
+    path: str
+    reason: str
+
+
+class Quarantine:
+    """Unusable samples of a run, written to disk as they turn up.
+
+    Args:
+        path: the list, a JSON file; entries of an earlier part of the same run are read from it and count.
+        budget: how many samples may be unusable before the run stops; 0 stops at the first.
+
+    Raises:
+        ValueError: the budget is negative, or the list on disk is not one of ours.
+    """
+
+    def __init__(self, path: Path | str, budget: int) -> None:
+        if budget < 0:
+            raise ValueError(f"quarantine budget: expected 0 or more unusable samples, got {budget}")
+        self.path = Path(path)
+        self.budget = budget
+        self._entries: dict[tuple[str, str], Quarantined] = {}
+        if self.path.exists():
+            for entry in _read(self.path):
+                self._entries[entry.token, entry.path] = entry
+
+    @property
+    def entries(self) -> tuple[Quarantined, ...]:
+        """All entries, in the order they turned up."""
+        return tuple(self._entries.values())
+
+    @property
+    def num_samples(self) -> int:
+        """Different samples on the list; it is these that the budget counts."""
+        return len({entry.token for entry in self._entries.values()})
+
+    def add(self, token: str, path: Path | str | None, reason: str) -> bool:
+        """Put a sample on the list; a second report of the same sample and file changes nothing.
+
+        Args:
+            token: sample token.
+            path: the file that cannot be used, None where it is not known.
+            reason: why, in one line.
+
+        Returns:
+            Whether it is new.
+
+        Raises:
+            RuntimeError: more samples are unusable than the budget allows; the list on disk is complete.
+        """
+        entry = Quarantined(token, "" if path is None else str(path), reason)
+        key = (entry.token, entry.path)
+        if key in self._entries:
+            return False
+        self._entries[key] = entry
+        log.warning(
+            "sample %s cannot be used and is replaced: %s (%s)", token, reason, entry.path or "no file named"
+        )
+        self._write()
+        if self.num_samples > self.budget:
+            first = "\n".join(f"  {e.token}  {e.path}  {e.reason}" for e in self.entries[:3])
+            raise RuntimeError(
+                f"{self.num_samples} unusable samples, and the budget is {self.budget}. The whole list is in "
+                f"{self.path}; the first of them:\n{first}\nRepair or remove these files, or raise the budget."
+            )
+        return True
+
+    def _write(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("w") as stream:
+                json.dump([entry._asdict() for entry in self._entries.values()], stream, indent=1)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> list[Quarantined]:
+    try:
+        return [
+            Quarantined(str(row["token"]), str(row["path"]), str(row["reason"]))
+            for row in json.loads(path.read_text())
+        ]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{path} is not a quarantine list: expected a JSON list of token, path, reason, got {error!r}. "
+            f"Move the file away and start again."
+        ) from error

@@ -1,0 +1,6 @@
+"""Losses and what they mean, one idea a file."""
+
+from lidardistill.objectives.contrast import info_nce
+from lidardistill.objectives.diagnostics import contrast_diagnostics, is_collapsed
+
+__all__ = ["contrast_diagnostics", "info_nce", "is_collapsed"]

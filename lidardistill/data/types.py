@@ -81,6 +81,10 @@ class VoxelBatch:
     def to(self, device: torch.device | str, non_blocking: bool = False) -> VoxelBatch:
         return _to(self, device, non_blocking)
 
+    def pin_memory(self) -> VoxelBatch:
+        """The same batch in page-locked memory; a DataLoader calls it where it is asked to pin."""
+        return _pin(self)
+
 
 @dataclass(frozen=True)
 class PairBatch:
@@ -125,10 +129,22 @@ class PairBatch:
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PairBatch:
         return _to(self, device, non_blocking)
 
+    def pin_memory(self) -> PairBatch:
+        """The same batch in page-locked memory; a DataLoader calls it where it is asked to pin."""
+        return _pin(self)
+
 
 def _to(batch, device, non_blocking):  # type: ignore[no-untyped-def]
+    return _map_tensors(batch, lambda value: value.to(device, non_blocking=non_blocking))
+
+
+def _pin(batch):  # type: ignore[no-untyped-def]
+    return _map_tensors(batch, lambda value: value.pin_memory())
+
+
+def _map_tensors(batch, move):  # type: ignore[no-untyped-def]
     moved = {
-        f.name: value.to(device, non_blocking=non_blocking)
+        f.name: move(value)
         for f in fields(batch)
         if isinstance(value := getattr(batch, f.name), (Tensor, VoxelBatch))
     }

@@ -1,0 +1,343 @@
+"""What pretraining does to the cloud and to the pairs: rotate, flip, drop a cuboid, crop and flip the views.
+
+Nothing here touches a pixel: the decisions (which crop, which flip) and the pairs are computed first, on a few thousand
+rows, and `lidardistill.data.image_augment` then reads each image once, at its crop.
+
+Source: SLidR (Sautier et al., CVPR 2022), supplementary "data augmentations" and its public code. The default values,
+the order and the thresholds are SLidR's.
+
+Differs from SLidR in: one `np.random.Generator` is passed in (SLidR mixes two global generators); the retry of a crop is
+bounded (SLidR hangs on an image without pairs, where the share kept is 0 / 0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+import numpy as np
+
+_ASPECT_TRIES = 10  # torchvision's RandomResizedCrop tries ten shapes, then takes the central crop
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """The augmentations of pretraining; each can be turned off by its own value.
+
+    Attributes:
+        image_size: rows and columns of the network's image; None keeps every image at its own size (no crop then).
+        rotate: turn the cloud around the z axis by an angle drawn from 0..2 pi.
+        flip_x_probability: chance of x -> -x.
+        flip_y_probability: chance of y -> -y.
+        drop_cuboid: drop the points inside one cuboid around a random point.
+        cuboid_max_share: the largest side of the cuboid, as a share of the cloud's extent on that axis.
+        cuboid_min_pairs: the cuboid is not dropped at all when any view would keep fewer pairs.
+        crop_images: cut a window out of each image; otherwise the full image is resized.
+        crop_area: smallest and largest area of the window, as a share of the image.
+        crop_aspect: smallest and largest width / height of the window, drawn log-uniformly.
+        crop_min_pairs: a window is taken when it keeps more pairs than this ...
+        crop_min_share: ... or a larger share of the view's pairs than this.
+        crop_max_tries: the last window is taken after so many.
+        image_flip_probability: chance of mirroring an image left to right.
+        pixel_exact: False is SLidR: pairs are rounded, superpixels follow torch's "nearest" rule and images its
+            half-pixel rule, so that the three lie up to one pixel apart. True puts all three on the half-pixel rule.
+    """
+
+    image_size: tuple[int, int] | None = (224, 416)
+    rotate: bool = True
+    flip_x_probability: float = 0.5
+    flip_y_probability: float = 0.5
+    drop_cuboid: bool = True
+    cuboid_max_share: float = 0.2
+    cuboid_min_pairs: int = 1024
+    crop_images: bool = True
+    crop_area: tuple[float, float] = (0.3, 1.0)
+    crop_aspect: tuple[float, float] = (14 / 9, 17 / 9)
+    crop_min_pairs: int = 1024
+    crop_min_share: float = 0.75
+    crop_max_tries: int = 100
+    image_flip_probability: float = 0.5
+    pixel_exact: bool = False
+
+    def __post_init__(self) -> None:
+        for name in (f.name for f in fields(self) if f.name.endswith("_probability")):
+            _check(0.0 <= getattr(self, name) <= 1.0, name, "a probability in 0..1", getattr(self, name))
+        if self.image_size is not None:
+            ok = len(self.image_size) == 2 and min(self.image_size) >= 1
+            _check(ok, "image_size", "(rows, columns), both at least 1", self.image_size)
+        low, high = self.crop_area
+        _check(0.0 < low <= high <= 1.0, "crop_area", "0 < smallest <= largest <= 1", self.crop_area)
+        low, high = self.crop_aspect
+        _check(0.0 < low <= high, "crop_aspect", "0 < smallest <= largest", self.crop_aspect)
+        _check(self.crop_max_tries >= 1, "crop_max_tries", "at least 1", self.crop_max_tries)
+        _check(
+            0.0 <= self.cuboid_max_share <= 1.0, "cuboid_max_share", "a share in 0..1", self.cuboid_max_share
+        )
+        if self.image_size is None:
+            _check(
+                not self.crop_images,
+                "crop_images",
+                "False where image_size is None (a crop needs a size to go to)",
+                self.crop_images,
+            )
+
+    def for_validation(self) -> AugmentSettings:
+        """The same image size and pixel rule with every random step turned off."""
+        return replace(
+            self,
+            rotate=False,
+            flip_x_probability=0.0,
+            flip_y_probability=0.0,
+            drop_cuboid=False,
+            crop_images=False,
+            image_flip_probability=0.0,
+        )
+
+
+class CropWindow(NamedTuple):
+    """A rectangle of whole pixels: rows top .. top + height - 1, columns left .. left + width - 1."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def augment_cloud(
+    points: np.ndarray, settings: AugmentSettings, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turn the cloud around z, then flip x and y, each independently.
+
+    Args:
+        points: (N, 3+F) float32, LiDAR frame, metres; the columns behind z are left alone.
+        settings: see `AugmentSettings`.
+        generator: where the angle and the flips are drawn from.
+
+    Returns:
+        (N, 3+F) float32 new points, and augment_matrix (4, 4) float64 with `new = augment_matrix @ old` (column vectors).
+    """
+    augment_matrix = np.eye(4)
+    if settings.rotate:
+        angle_rad = generator.uniform(0.0, 2.0 * np.pi)
+        c, s = np.cos(angle_rad), np.sin(angle_rad)
+        augment_matrix[:2, :2] = ((c, -s), (s, c))
+    for axis, probability in enumerate((settings.flip_x_probability, settings.flip_y_probability)):
+        if probability > 0.0 and generator.random() < probability:
+            augment_matrix[axis] *= -1.0
+    moved = points.copy()
+    # Only x and y change, so z stays bit-equal to what the sensor measured.
+    moved[:, :2] = points[:, :2].astype(np.float64) @ augment_matrix[:2, :2].T
+    return moved, augment_matrix
+
+
+def drop_cuboid(
+    points: np.ndarray,
+    pairing_points: np.ndarray,
+    pairing_images: np.ndarray,
+    num_views: int,
+    settings: AugmentSettings,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the points and pairs that stay when the inside of one random cuboid is removed.
+
+    The centre is a random point; the half side on each axis is extent * U(0, cuboid_max_share) / 2, with one draw for
+    the three axes; points strictly inside go.
+
+    Args:
+        points: (N, 3+F) float32, metres, already turned and flipped.
+        pairing_points: (P,) int64 row in `points`.
+        pairing_images: (P, 3) int64 view, row, col.
+        num_views: V; a view without any pair counts as one that keeps too few.
+        settings: see `AugmentSettings`.
+        generator: where the share and the centre are drawn from.
+
+    Returns:
+        point_kept (N,) bool and pair_kept (P,) bool; all True where the step is off or rolled back because a view
+        would keep fewer than `cuboid_min_pairs` pairs.
+    """
+    all_points, all_pairs = np.ones(len(points), bool), np.ones(len(pairing_points), bool)
+    if not settings.drop_cuboid or len(points) == 0:
+        return all_points, all_pairs
+    xyz = points[:, :3]
+    share = generator.uniform(0.0, settings.cuboid_max_share)
+    centre = xyz[generator.integers(len(points))]
+    half_size = (xyz.max(axis=0) - xyz.min(axis=0)) * np.float32(share / 2.0)
+    low, high = centre - half_size, centre + half_size
+    point_kept = np.zeros(len(points), bool)
+    for axis in range(3):
+        column = xyz[:, axis]
+        point_kept |= ~((column > low[axis]) & (column < high[axis]))
+    pair_kept = point_kept[pairing_points]
+    pairs_of_view = np.bincount(pairing_images[pair_kept, 0], minlength=num_views)
+    if num_views and pairs_of_view.min() < settings.cuboid_min_pairs:
+        return all_points, all_pairs
+    return point_kept, pair_kept
+
+
+def select_points(
+    points: np.ndarray,
+    pairing_points: np.ndarray,
+    pairing_images: np.ndarray,
+    point_kept: np.ndarray,
+    pair_kept: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Apply the masks of `drop_cuboid` and renumber the pairs' points.
+
+    Args:
+        points: (N, 3+F) float32.
+        pairing_points: (P,) int64 row in `points`.
+        pairing_images: (P, 3) int64.
+        point_kept: (N,) bool.
+        pair_kept: (P,) bool, True only where the pair's point is kept.
+
+    Returns:
+        points (N', 3+F), pairing_points (P',) row in the new points, pairing_images (P', 3).
+    """
+    if point_kept.all() and pair_kept.all():
+        return points, pairing_points, pairing_images
+    new_row = np.cumsum(point_kept, dtype=np.int64) - 1
+    return points[point_kept], new_row[pairing_points[pair_kept]], pairing_images[pair_kept]
+
+
+def draw_window(
+    height: int, width: int, settings: AugmentSettings, generator: np.random.Generator
+) -> CropWindow:
+    """Draw one window as torchvision's RandomResizedCrop does: area uniform, aspect log-uniform, ten tries.
+
+    Args:
+        height: rows of the image.
+        width: columns of the image.
+        settings: see `AugmentSettings`.
+        generator: where area, aspect and corner are drawn from.
+
+    Returns:
+        A window inside the image; the largest central one of an allowed aspect when ten shapes do not fit.
+    """
+    low, high = settings.crop_aspect
+    for _ in range(_ASPECT_TRIES):
+        area = height * width * generator.uniform(*settings.crop_area)
+        aspect = np.exp(generator.uniform(np.log(low), np.log(high)))
+        w, h = round(np.sqrt(area * aspect)), round(np.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            top = int(generator.integers(height - h + 1))
+            return CropWindow(top, int(generator.integers(width - w + 1)), h, w)
+    h, w = height, width
+    if width / height < low:
+        h = max(1, min(height, round(width / low)))
+    elif width / height > high:
+        w = max(1, min(width, round(height * high)))
+    return CropWindow((height - h) // 2, (width - w) // 2, h, w)
+
+
+def crop_pixels(
+    rows_cols: np.ndarray,
+    window: CropWindow,
+    size: tuple[int, int],
+    *,
+    pixel_exact: bool,
+    clamp: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where pixels of an image land in its cropped and resized copy.
+
+    Args:
+        rows_cols: (P, 2) int64 row, col in the image.
+        window: what is cut out.
+        size: rows and columns it is resized to.
+        pixel_exact: see `AugmentSettings`.
+        clamp: put what the rounding moves past the last row or column onto it, instead of dropping it; SLidR does
+            so where the full image is resized.
+
+    Returns:
+        (P, 2) int64 row, col in the copy and (P,) bool, False where the pixel is not in the copy.
+    """
+    scale = np.array([size[0] / window.height, size[1] / window.width])
+    relative = (rows_cols - np.array([window.top, window.left])).astype(np.float64)
+    moved = np.floor((relative + 0.5) * scale) if pixel_exact else np.round(relative * scale)
+    moved = moved.astype(np.int64)
+    if clamp:
+        moved = np.minimum(moved, np.array(size) - 1)
+    inside = ((moved >= 0) & (moved < np.array(size))).all(axis=1)
+    return moved, inside
+
+
+def resized_crop(
+    pairing_images: np.ndarray,
+    image_size: np.ndarray,
+    settings: AugmentSettings,
+    generator: np.random.Generator,
+) -> tuple[list[CropWindow], np.ndarray, np.ndarray]:
+    """Choose a window in each view independently and carry the pairs into it.
+
+    A window is drawn again until it keeps more than `crop_min_pairs` pairs of its view or more than `crop_min_share`
+    of them.
+
+    Args:
+        pairing_images: (P, 3) int64 view, row, col in the full images.
+        image_size: (V, 2) int64 rows, columns of the full images.
+        settings: see `AugmentSettings`.
+        generator: where the windows are drawn from.
+
+    Returns:
+        V windows; (P, 3) int64 view, row, col in the resized windows; (P,) bool, False for pairs that were cut off.
+
+    Differs from SLidR in: a view without pairs takes its first window, and after `crop_max_tries` windows the last one
+    is taken; SLidR tries for ever.
+    """
+    moved, kept = pairing_images.copy(), np.zeros(len(pairing_images), bool)
+    windows = []
+    view_of_pair = pairing_images[:, 0]
+    for view, (height, width) in enumerate(np.asarray(image_size).tolist()):
+        size = settings.image_size or (height, width)
+        members = np.flatnonzero(view_of_pair == view)
+        rows_cols = pairing_images[members, 1:]
+        if not settings.crop_images:
+            window = CropWindow(0, 0, height, width)
+            pixels, inside = crop_pixels(
+                rows_cols, window, size, pixel_exact=settings.pixel_exact, clamp=True
+            )
+        else:
+            for _ in range(settings.crop_max_tries):
+                window = draw_window(height, width, settings, generator)
+                pixels, inside = crop_pixels(rows_cols, window, size, pixel_exact=settings.pixel_exact)
+                num_kept = int(inside.sum())
+                enough = num_kept > settings.crop_min_pairs or num_kept > settings.crop_min_share * len(
+                    members
+                )
+                if len(members) == 0 or enough:
+                    break
+        windows.append(window)
+        moved[members, 1:] = pixels
+        kept[members] = inside
+    return windows, moved, kept
+
+
+def flip_horizontal(
+    pairing_images: np.ndarray,
+    width_px: np.ndarray,
+    settings: AugmentSettings,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose the views that are mirrored left to right and mirror their pairs: col -> width - 1 - col.
+
+    Args:
+        pairing_images: (P, 3) int64 view, row, col in the resized windows.
+        width_px: (V,) int64 columns of the resized windows.
+        settings: see `AugmentSettings`.
+        generator: one draw for each view, in order.
+
+    Returns:
+        (P, 3) int64 pairs and (V,) bool, True for mirrored views.
+    """
+    num_views = len(width_px)
+    if settings.image_flip_probability == 0.0:
+        return pairing_images, np.zeros(num_views, bool)
+    flipped = generator.random(num_views) < settings.image_flip_probability
+    mirrored = pairing_images.copy()
+    view = pairing_images[:, 0]
+    mirrored[:, 2] = np.where(flipped[view], width_px[view] - 1 - pairing_images[:, 2], pairing_images[:, 2])
+    return mirrored, flipped
+
+
+def _check(ok: bool, name: str, expected: str, got: object) -> None:
+    if not ok:
+        raise ValueError(f"augment.{name}: expected {expected}, got {got!r}; change this value in the config")

@@ -1,0 +1,127 @@
+"""Samples to batches by ragged concatenation. The batch size is the number of samples, never a number of the config."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lidardistill.data.types import PairBatch, PairSample, VoxelBatch
+
+
+class VoxelSample(Protocol):
+    """What `collate_voxels` needs of a sample; see `PairSample` for shapes and dtypes."""
+
+    voxel_coords: np.ndarray
+    voxel_features: np.ndarray
+    spatial_shape: tuple[int, int, int]
+    point2voxel: np.ndarray
+    point_mask: np.ndarray
+
+
+def collate_voxels(samples: Sequence[VoxelSample]) -> VoxelBatch:
+    """Concatenate the voxels of scans.
+
+    Args:
+        samples: at least one; a scan without points is allowed.
+
+    Returns:
+        The batch; `spatial_shape` is the largest on each axis.
+
+    Raises:
+        ValueError: no samples, or samples with different numbers of features.
+    """
+    _check_some(samples)
+    features = _concatenate([s.voxel_features for s in samples], "voxel_features")
+    voxel_offsets = offsets([len(s.voxel_coords) for s in samples])
+    coords = np.empty((int(voxel_offsets[-1]), 4), np.int32)
+    for batch_idx, (sample, start) in enumerate(zip(samples, voxel_offsets, strict=False)):
+        block = coords[start : start + len(sample.voxel_coords)]
+        block[:, 0] = batch_idx
+        block[:, 1:] = sample.voxel_coords
+    point2voxel = np.concatenate(
+        [s.point2voxel + start for s, start in zip(samples, voxel_offsets, strict=False)]
+    )
+    point_mask = np.concatenate([s.point_mask for s in samples])
+    shapes = np.array([s.spatial_shape for s in samples])
+    z, y, x = (int(cells) for cells in shapes.max(axis=0))
+    return VoxelBatch(
+        features=features,
+        voxel_coords=torch.from_numpy(coords),
+        spatial_shape=(z, y, x),
+        point2voxel=torch.from_numpy(point2voxel.astype(np.int64, copy=False)),
+        point_mask=torch.from_numpy(point_mask),
+        batch_size=len(samples),
+    )
+
+
+def collate_pairs(samples: Sequence[PairSample]) -> PairBatch:
+    """Concatenate samples of pretraining; pairs are renumbered to the points and views of the batch.
+
+    Args:
+        samples: at least one; no points, no pairs are allowed.
+
+    Returns:
+        The batch.
+
+    Raises:
+        ValueError: no samples; images, superpixel tables or precomputed features that do not fit together.
+    """
+    _check_some(samples)
+    num_superpixels = {s.num_superpixels for s in samples}
+    if len(num_superpixels) != 1:
+        raise ValueError(f"num_superpixels: expected the same in every sample, got {sorted(num_superpixels)}")
+    point_offsets = offsets([len(s.points) for s in samples])
+    view_offsets = offsets([len(s.superpixels) for s in samples])
+    pairing_images = np.concatenate([s.pairing_images for s in samples])
+    pairing_images[:, 0] += np.repeat(view_offsets[:-1], [len(s.pairing_images) for s in samples])
+    pairing_points = np.concatenate(
+        [s.pairing_points + start for s, start in zip(samples, point_offsets, strict=False)]
+    )
+    return PairBatch(
+        sample_tokens=tuple(s.sample_token for s in samples),
+        points=_concatenate([s.points for s in samples], "points"),
+        point_offsets=torch.from_numpy(point_offsets),
+        voxels=collate_voxels(samples),
+        images=_optional([s.images for s in samples], "images"),
+        view_offsets=torch.from_numpy(view_offsets),
+        superpixels=_concatenate([s.superpixels for s in samples], "superpixels"),
+        superpixel_mask=_concatenate([s.superpixel_mask for s in samples], "superpixel_mask"),
+        num_superpixels=num_superpixels.pop(),
+        pairing_points=torch.from_numpy(pairing_points),
+        pairing_images=torch.from_numpy(pairing_images),
+        teacher_features=_optional([s.teacher_features for s in samples], "teacher_features"),
+        teacher_count=_optional([s.teacher_count for s in samples], "teacher_count"),
+        substitutes=tuple(entry for s in samples for entry in s.substitutes),
+    )
+
+
+def offsets(lengths: Sequence[int]) -> np.ndarray:
+    """(B + 1,) int64 row at which each of B pieces begins, and the total."""
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+
+
+def _concatenate(arrays: Sequence[np.ndarray], name: str) -> Tensor:
+    if len({array.shape[1:] for array in arrays}) != 1:
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        raise ValueError(
+            f"{name}: expected the same shape behind the first axis in every sample, got {shapes}"
+        )
+    return torch.from_numpy(np.concatenate(arrays))
+
+
+def _optional(arrays: Sequence[np.ndarray | None], name: str) -> Tensor | None:
+    present = [array for array in arrays if array is not None]
+    if not present:
+        return None
+    if len(present) != len(arrays):
+        raise ValueError(f"{name}: {len(present)} of {len(arrays)} samples have them; expected all or none")
+    return _concatenate(present, name)
+
+
+def _check_some(samples: Sequence[object]) -> None:
+    if not samples:
+        raise ValueError("expected at least one sample to collate, got none")

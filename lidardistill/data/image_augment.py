@@ -1,0 +1,163 @@
+"""Crop, resize and mirror an image and its superpixels in one pass over the window.
+
+The image stays uint8 until the crop is known; only the pixels of the small result become float32. The interpolation is
+bilinear without antialias, with half-pixel centres (`align_corners=False`), as the torchvision of SLidR's time did on
+tensors; a modern torchvision would need `antialias=False` to do the same.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numba import njit
+
+from lidardistill.data.augment import CropWindow
+
+Implementation = Literal["numba", "numpy"]
+
+
+def resize_image(
+    image: np.ndarray,
+    window: CropWindow,
+    size: tuple[int, int],
+    *,
+    flipped: bool = False,
+    out: np.ndarray | None = None,
+    implementation: Implementation = "numba",
+) -> np.ndarray:
+    """Bilinear resize of a window of an image, without antialias.
+
+    Args:
+        image: (H, W, 3) uint8.
+        window: what is cut out; lies inside the image.
+        size: rows, columns of the result.
+        flipped: mirror the result left to right.
+        out: (3, rows, columns) float32 to write into, or None for a new array.
+        implementation: "numba", or "numpy" for the slow twin.
+
+    Returns:
+        (3, rows, columns) float32 in 0..1.
+
+    Raises:
+        ValueError: the image is not (H, W, 3) uint8, or the window leaves it.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"image: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
+    _check_window(window, image.shape[:2])
+    if out is None:
+        out = np.empty((3, *size), np.float32)
+    elif out.shape != (3, *size) or out.dtype != np.float32:
+        raise ValueError(f"out: expected (3, {size[0]}, {size[1]}) float32, got {out.shape} {out.dtype}")
+    rows = _bilinear_taps(window.height, size[0], window.top, False)
+    cols = _bilinear_taps(window.width, size[1], window.left, flipped)
+    kernel = _resize_numba if implementation == "numba" else _resize_numpy
+    kernel(np.ascontiguousarray(image), *rows, *cols, out)
+    return out
+
+
+def resize_labels(
+    labels: np.ndarray,
+    window: CropWindow,
+    size: tuple[int, int],
+    *,
+    image_size: tuple[int, int] | None = None,
+    flipped: bool = False,
+    pixel_exact: bool = False,
+) -> np.ndarray:
+    """Nearest-neighbour resize of a window of a label map.
+
+    Args:
+        labels: (H, W) of any dtype; may be coarser or finer than the image (a half-resolution cache).
+        window: what is cut out, in pixels of the image.
+        size: rows, columns of the result.
+        image_size: rows, columns of the image that `window` speaks of; None: those of `labels`.
+        flipped: mirror the result left to right.
+        pixel_exact: False reads row floor(i * scale), torch's mode="nearest" and so SLidR's; True reads the pixel under
+            the centre, floor((i + 0.5) * scale), torch's "nearest-exact", which is where the bilinear image lies.
+
+    Returns:
+        (rows, columns) of the same dtype.
+
+    Raises:
+        ValueError: `labels` is not two-dimensional, or the window leaves the image.
+    """
+    if labels.ndim != 2:
+        raise ValueError(f"labels: expected (H, W), got {labels.shape}")
+    height, width = image_size or labels.shape
+    _check_window(window, (height, width))
+    rows = window.top + _nearest_rows(window.height, size[0], pixel_exact)
+    cols = window.left + _nearest_rows(window.width, size[1], pixel_exact)
+    if (height, width) != labels.shape:
+        rows, cols = rows * labels.shape[0] // height, cols * labels.shape[1] // width
+    if flipped:
+        cols = cols[::-1]
+    return labels[rows[:, None], cols[None, :]]
+
+
+def _nearest_rows(length: int, target: int, pixel_exact: bool) -> np.ndarray:
+    """(target,) int64 source row of each row; in float32, as torch computes it, so that ties fall alike."""
+    scale = np.float32(length) / np.float32(target)
+    offset = np.float32(0.5 if pixel_exact else 0.0)
+    source = np.floor((np.arange(target, dtype=np.float32) + offset) * scale).astype(np.int64)
+    return np.minimum(source, length - 1)
+
+
+def _bilinear_taps(
+    length: int, target: int, start: int, reverse: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two source rows for each row and the weight of the second; torch's rule with align_corners=False."""
+    scale = np.float32(length) / np.float32(target)
+    position = (np.arange(target, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+    position = np.maximum(position, np.float32(0.0))
+    first = np.minimum(position.astype(np.int64), length - 1)
+    second = np.minimum(first + 1, length - 1)
+    weight = position - first.astype(np.float32)
+    step = -1 if reverse else 1
+    return (start + first)[::step].copy(), (start + second)[::step].copy(), weight[::step].copy()
+
+
+def _resize_numpy(image, row0, row1, row_weight, col0, col1, col_weight, out):  # type: ignore[no-untyped-def]
+    v, h = row_weight[:, None, None], col_weight[None, :, None]
+    upper = image[row0[:, None], col0] * (1 - h) + image[row0[:, None], col1] * h
+    lower = image[row1[:, None], col0] * (1 - h) + image[row1[:, None], col1] * h
+    out[:] = ((upper * (1 - v) + lower * v) / np.float32(255)).transpose(2, 0, 1)
+
+
+@njit(cache=True, nogil=True)
+def _resize_numba(image, row0, row1, row_weight, col0, col1, col_weight, out):  # type: ignore[no-untyped-def]
+    # Blend two rows over the whole window first: that loop is contiguous and runs in SIMD; then gather columns.
+    height, width = out.shape[1], out.shape[2]
+    left = min(col0.min(), col1.min())
+    right = max(col0.max(), col1.max()) + 1
+    flat = image.reshape(image.shape[0], image.shape[1] * 3)
+    blended = np.empty((right - left) * 3, np.float32)
+    inverse = np.float32(1.0 / 255.0)
+    for r in range(height):
+        lower_weight = row_weight[r] * inverse
+        upper_weight = (np.float32(1.0) - row_weight[r]) * inverse
+        upper = flat[row0[r], left * 3 : right * 3]
+        lower = flat[row1[r], left * 3 : right * 3]
+        for k in range(blended.size):
+            blended[k] = upper_weight * np.float32(upper[k]) + lower_weight * np.float32(lower[k])
+        for c in range(width):
+            a, b = (col0[c] - left) * 3, (col1[c] - left) * 3
+            second = col_weight[c]
+            first = np.float32(1.0) - second
+            out[0, r, c] = first * blended[a] + second * blended[b]
+            out[1, r, c] = first * blended[a + 1] + second * blended[b + 1]
+            out[2, r, c] = first * blended[a + 2] + second * blended[b + 2]
+
+
+def _check_window(window: CropWindow, image_size: tuple[int, ...]) -> None:
+    height, width = image_size
+    inside = (
+        window.top >= 0
+        and window.left >= 0
+        and window.height >= 1
+        and window.width >= 1
+        and window.top + window.height <= height
+        and window.left + window.width <= width
+    )
+    if not inside:
+        raise ValueError(f"window: expected a rectangle inside the {height} x {width} image, got {window}")

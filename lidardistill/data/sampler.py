@@ -1,0 +1,151 @@
+"""Which keyframe comes when: a pure function of (seed, epoch, global index), whatever the number of processes.
+
+All epochs are laid end to end into one endless stream. Step s of a run takes the next `batch_size * world_size` entries
+of it, and process r every world_size-th of these, beginning with the r-th. To resume, a run needs the number of its next
+step and nothing else; with twice the processes and half the batch size each, every step holds the same keyframes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+_Key = tuple[int, int, int]
+
+_ORDER_STREAM = 2  # keeps the order apart from the augmentations, which are seeded by (seed, epoch, position)
+
+
+class EpochOrder:
+    """The order of each epoch.
+
+    Args:
+        num_samples: n, at least 1.
+        seed: of the run.
+        shuffle: False keeps 0..n-1 in every epoch.
+
+    Raises:
+        ValueError: there are no samples.
+    """
+
+    def __init__(self, num_samples: int, seed: int, shuffle: bool = True) -> None:
+        if num_samples < 1:
+            raise ValueError(f"num_samples: expected at least 1 keyframe, got {num_samples}")
+        self.num_samples = num_samples
+        self.seed = seed
+        self.shuffle = shuffle
+        self._last: tuple[int, np.ndarray] | None = None
+
+    def order(self, epoch: int) -> np.ndarray:
+        """(n,) int64: the place in the data set's `rows` of each position of this epoch."""
+        if not self.shuffle:
+            return np.arange(self.num_samples, dtype=np.int64)
+        if self._last is None or self._last[0] != epoch:
+            stream = np.random.SeedSequence([self.seed, epoch, _ORDER_STREAM])
+            self._last = epoch, np.random.default_rng(stream).permutation(self.num_samples)
+        return self._last[1]
+
+
+class StepSampler:
+    """The batches of one process, without end, from any step on; a `batch_sampler` for a DataLoader.
+
+    Args:
+        order: the order of each epoch.
+        batch_size: keyframes a step for this process.
+        rank: this process.
+        world_size: number of processes.
+        start_step: step to begin with; what a checkpoint stores.
+        drop_last: False lets the stream wrap: a batch that reaches the end of an epoch takes its rest from the beginning
+            of the next, so that each keyframe comes exactly once an epoch and every batch is full. True (SLidR) begins
+            each epoch with a new batch and leaves out the last n % (batch_size * world_size) keyframes of its order.
+
+    Raises:
+        ValueError: a number is out of range, or `drop_last` would leave no step in an epoch.
+    """
+
+    def __init__(
+        self,
+        order: EpochOrder,
+        batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        start_step: int = 0,
+        *,
+        drop_last: bool = False,
+    ) -> None:
+        if batch_size < 1 or start_step < 0:
+            raise ValueError(
+                f"expected batch_size >= 1 and start_step >= 0, got {batch_size} and {start_step}"
+            )
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank: expected 0..{world_size - 1}, got {rank}")
+        self.order = order
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+        self.start_step = start_step
+        self.drop_last = drop_last
+        if drop_last and order.num_samples < self.global_batch_size:
+            raise ValueError(
+                f"drop_last leaves nothing: {order.num_samples} keyframes do not fill one batch of "
+                f"{self.global_batch_size} ({batch_size} for each of {world_size} processes); lower data.batch_size"
+            )
+
+    @property
+    def global_batch_size(self) -> int:
+        """Keyframes a step, over all processes."""
+        return self.batch_size * self.world_size
+
+    @property
+    def samples_per_epoch(self) -> int:
+        """Keyframes of an epoch that are used."""
+        whole = self.order.num_samples // self.global_batch_size * self.global_batch_size
+        return whole if self.drop_last else self.order.num_samples
+
+    def keys(self, step: int) -> list[_Key]:
+        """The (epoch, position, place) keys of this process at a step."""
+        first = step * self.global_batch_size + self.rank
+        stream = range(first, first + self.global_batch_size - self.rank, self.world_size)
+        keys = []
+        for entry in stream:
+            epoch, position = divmod(entry, self.samples_per_epoch)
+            keys.append((epoch, position, int(self.order.order(epoch)[position])))
+        return keys
+
+    def steps_until(self, epoch: int) -> int:
+        """Number of steps after which the first `epoch` epochs are complete (the last step may reach beyond)."""
+        return -(-epoch * self.samples_per_epoch // self.global_batch_size)
+
+    def __iter__(self) -> Iterator[list[_Key]]:
+        step = self.start_step
+        while True:
+            yield self.keys(step)
+            step += 1
+
+
+class OnceSampler:
+    """Every keyframe exactly once, in order, for evaluation; a `batch_sampler` for a DataLoader.
+
+    No keyframe is repeated to make the processes even: that would count it twice in a metric.
+
+    Args:
+        num_samples: n; 0 is allowed.
+        batch_size: keyframes a batch; the last one may be short.
+        rank: this process, which takes rank, rank + world_size, ...
+        world_size: number of processes.
+    """
+
+    def __init__(self, num_samples: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        if batch_size < 1 or not 0 <= rank < world_size:
+            raise ValueError(
+                f"expected batch_size >= 1 and 0 <= rank < {world_size}, got {batch_size} and {rank}"
+            )
+        self._places = range(rank, num_samples, world_size)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self._places) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[_Key]]:
+        for first in range(0, len(self._places), self.batch_size):
+            yield [(0, place, place) for place in self._places[first : first + self.batch_size]]

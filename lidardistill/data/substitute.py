@@ -1,0 +1,89 @@
+"""A keyframe that cannot be read is replaced by another one, always the same, and never in silence."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from lidardistill.data.frame import CorruptSample
+
+Sample = TypeVar("Sample", bound=Any)
+
+_SUBSTITUTE_STREAM = 1  # keeps the choice of substitutes apart from the augmentations of the same key
+
+
+class _Tokens(Protocol):
+    def sample_token(self, row: int) -> str: ...
+
+
+def sample_generator(seed: int, epoch: int, position: int) -> np.random.Generator:
+    """The randomness of one sample: a pure function of the run's seed and the sample's place in the run."""
+    return np.random.default_rng(np.random.SeedSequence([seed, epoch, position]))
+
+
+def substitute_rows(num_rows: int, seed: int, epoch: int, position: int, count: int) -> np.ndarray:
+    """Places in `rows` to try, in order, when the keyframe at (epoch, position) cannot be read.
+
+    Args:
+        num_rows: length of `rows`.
+        seed: of the run.
+        epoch: of the key.
+        position: of the key.
+        count: how many.
+
+    Returns:
+        (count,) int64 places, drawn with replacement; a pure function of the arguments.
+    """
+    stream = np.random.SeedSequence([seed, epoch, position, _SUBSTITUTE_STREAM])
+    return np.random.default_rng(stream).integers(num_rows, size=count)
+
+
+def read_or_substitute(
+    index: _Tokens,
+    rows: np.ndarray,
+    key: tuple[int, int, int],
+    seed: int,
+    max_substitutes: int,
+    read: Callable[[int, np.random.Generator], Sample],
+) -> Sample:
+    """Read the sample of a key; where that fails, the first substitute that can be read.
+
+    Args:
+        index: names the keyframes.
+        rows: (n,) int64 index rows.
+        key: epoch, position, place in `rows`.
+        seed: of the run.
+        max_substitutes: how many other keyframes to try; 0 lets the error through.
+        read: (index row, generator) -> a sample with a field `substitutes`.
+
+    Returns:
+        The sample; its `substitutes` holds (token, reason) of each keyframe that could not be read.
+
+    Raises:
+        CorruptSample: none of them could be read.
+        FileNotFoundError: as `CorruptSample`, where `max_substitutes` is 0.
+    """
+    epoch, position, place = (int(part) for part in key)
+    failures: list[tuple[str, str]] = []
+    last: Exception | None = None
+    others = substitute_rows(len(rows), seed, epoch, position, max_substitutes)
+    for candidate in (place, *others.tolist()):
+        row = int(rows[candidate])
+        try:
+            sample = read(row, sample_generator(seed, epoch, position))
+        except (CorruptSample, FileNotFoundError) as error:
+            if max_substitutes == 0:
+                raise
+            failure = (index.sample_token(row), str(error))
+            if failure not in failures:
+                failures.append(failure)
+            last = error
+            continue
+        return dataclasses.replace(sample, substitutes=tuple(failures)) if failures else sample
+    raise CorruptSample(
+        f"{len(failures)} different keyframes in a row could not be read (asked for {failures[0][0]} and "
+        f"{max_substitutes} substitutes); is the data set complete? The last error: {last}"
+    ) from last

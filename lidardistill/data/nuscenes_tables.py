@@ -1,0 +1,168 @@
+"""nuScenes' JSON tables, read without the devkit and without ever holding a large one whole."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import orjson
+
+LIDAR = "LIDAR_TOP"
+CAMERAS: tuple[str, ...] = (
+    "CAM_FRONT",
+    "CAM_FRONT_RIGHT",
+    "CAM_BACK_RIGHT",
+    "CAM_BACK",
+    "CAM_BACK_LEFT",
+    "CAM_FRONT_LEFT",
+)
+"""Clockwise from the front: the order of SLidR, and of every per-view array of ours."""
+
+REQUIRED = ("scene", "sample", "sample_data", "ego_pose", "calibrated_sensor", "sensor")
+"""Tables without which there is no index."""
+
+OPTIONAL = ("lidarseg",)
+"""Tables that may be absent; this one holds names of label files, no label."""
+
+_CHUNK_BYTES = 8 << 20
+
+Row = dict[str, Any]
+
+
+def expected_tree(dataroot: Path, version: str) -> str:
+    """The folders that a nuScenes root must have, as text for an error message."""
+    tables = ", ".join(f"{name}.json" for name in REQUIRED)
+    return (
+        f"Expected tree:\n"
+        f"  {dataroot}/\n"
+        f"    {version}/   {tables}  (and lidarseg.json, where labels are wanted)\n"
+        f"    samples/   LIDAR_TOP/*.pcd.bin, CAM_FRONT/*.jpg and the other five cameras\n"
+        f"    sweeps/   LIDAR_TOP/*.pcd.bin  (optional)\n"
+        f"    lidarseg/{version}/*.bin  (optional)\n"
+        f"datasets/README.md says how to obtain nuScenes; `lidardistill synth --out DIR` writes a small root."
+    )
+
+
+def find_tables(dataroot: Path, version: str) -> Path:
+    """Find the folder of a version's tables.
+
+    Raises:
+        FileNotFoundError: no such root, a root without any tables, or one with some tables missing.
+        ValueError: the root holds other versions than the one asked for.
+    """
+    folder = dataroot / version
+    if not dataroot.is_dir():
+        raise FileNotFoundError(f"dataroot {dataroot} is not a folder. {expected_tree(dataroot, version)}")
+    if not folder.is_dir():
+        present = sorted(path.parent.name for path in dataroot.glob("*/sample_data.json"))
+        if not present:
+            raise FileNotFoundError(
+                f"dataroot {dataroot} holds no tables. {expected_tree(dataroot, version)}"
+            )
+        near = difflib.get_close_matches(version, present, n=1, cutoff=0.0)
+        raise ValueError(
+            f"unknown version {version!r}: {dataroot} holds {', '.join(present)}. Did you mean {near[0]!r}?"
+        )
+    missing = [f"{name}.json" for name in REQUIRED if not (folder / f"{name}.json").is_file()]
+    if missing:
+        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}. {expected_tree(dataroot, version)}")
+    return folder
+
+
+def read_table(folder: Path, name: str) -> list[Row]:
+    """Read a small table whole.
+
+    Returns:
+        Its rows, in file order.
+
+    Raises:
+        ValueError: it is not a JSON list of objects.
+    """
+    path = folder / f"{name}.json"
+    try:
+        rows = orjson.loads(path.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise ValueError(f"table {path} is not JSON: {error}. Copy or download the tables again.") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"table {path}: expected a JSON list of objects. Copy or download the tables again.")
+    return rows
+
+
+def stream_table(
+    folder: Path, name: str, keep: Callable[[bytes], bool], *, chunk_bytes: int = _CHUNK_BYTES
+) -> Iterator[Row]:
+    """Read a large table piece by piece and parse only what is wanted.
+
+    nuScenes' rows are flat objects, so every `}` ends a row; a table that breaks this rule is refused, because a
+    row cut elsewhere is no JSON.
+
+    Args:
+        folder: folder of the tables.
+        name: table name.
+        keep: says of the raw bytes of a row (without its closing brace) whether to parse it. It may keep too
+            much; the caller looks again.
+        chunk_bytes: how much to read at once.
+
+    Yields:
+        Kept rows, in file order.
+
+    Raises:
+        ValueError: the table is truncated, or no JSON list of flat objects.
+    """
+    path = folder / f"{name}.json"
+    rest = b""
+    first = True
+    with path.open("rb") as stream:
+        while chunk := stream.read(chunk_bytes):
+            pieces = (rest + chunk).split(b"}")
+            rest = pieces.pop()
+            if first and pieces:
+                first = False
+                if not pieces[0].lstrip().startswith(b"["):
+                    raise _malformed(path, "it does not start with [")
+            wanted = [piece[piece.find(b"{") :] for piece in pieces if keep(piece)]
+            if not wanted:
+                continue
+            try:
+                yield from orjson.loads(b"[" + b"},".join(wanted) + b"}]")
+            except orjson.JSONDecodeError as error:
+                raise _malformed(path, str(error)) from error
+    end = rest.strip()
+    if end != b"]" and not (first and end[:1] == b"[" and end[1:].strip() == b"]"):
+        raise _malformed(path, "it ends in the middle of a row")
+
+
+def _malformed(path: Path, why: str) -> ValueError:
+    return ValueError(
+        f"table {path} cannot be read: {why}. Expected a JSON list of flat objects, as nuScenes writes it. Copy or "
+        f"download the tables again."
+    )
+
+
+def inside_root(filename: str, table: str, token: str) -> str:
+    """Check that a file name of a table stays inside the dataroot.
+
+    Symbolic links are left alone: many keep their sensor folders on another disk.
+
+    Args:
+        filename: as the table has it, relative to the dataroot.
+        table: name of the table, for the message.
+        token: token of the row, for the message.
+
+    Returns:
+        The same name.
+
+    Raises:
+        ValueError: it is empty, absolute, or climbs with `..`.
+    """
+    if not filename or filename[0] in "/\\" or ":" in filename[:3] or "\0" in filename or ".." in filename:
+        parts = PurePosixPath(filename.replace("\\", "/")).parts
+        if not parts or filename[0] in "/\\" or ":" in filename[:3] or "\0" in filename or ".." in parts:
+            raise ValueError(
+                f"table {table}.json, row {token}: filename {filename!r} points outside the dataroot. Expected a "
+                f"relative path such as samples/LIDAR_TOP/scan.pcd.bin. Do not use tables from a source that you "
+                f"do not trust."
+            )
+    return filename

@@ -1,0 +1,32 @@
+"""Where points, voxels and pixels are. Numpy and numba, no torch; nothing here knows a data set or a network."""
+
+from lidardistill.geometry.camera import intrinsics_to_cam2img, kitti_calibration, project
+from lidardistill.geometry.projection import Pairing, pair_points
+from lidardistill.geometry.rigid import (
+    check_rigid,
+    invert_rigid,
+    quaternion_to_rotation,
+    rigid,
+    rotation_to_quaternion,
+    transform_points,
+)
+from lidardistill.geometry.visibility import splat_radius_px_m, visible_pairs
+from lidardistill.geometry.voxels import Voxels, voxelize
+
+__all__ = [
+    "Pairing",
+    "Voxels",
+    "check_rigid",
+    "intrinsics_to_cam2img",
+    "invert_rigid",
+    "kitti_calibration",
+    "pair_points",
+    "project",
+    "quaternion_to_rotation",
+    "rigid",
+    "rotation_to_quaternion",
+    "splat_radius_px_m",
+    "transform_points",
+    "visible_pairs",
+    "voxelize",
+]

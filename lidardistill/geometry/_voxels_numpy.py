@@ -1,0 +1,23 @@
+"""Unique voxels by sorting. The twin of `_voxels_numba`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def unique_voxels(cells: np.ndarray, shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers the distinct cells in the order in which they first appear.
+
+    Args:
+        cells: (3, N) int32 z, y, x, from 0 and below `shape`.
+        shape: (3,) int64 cells along z, y, x.
+
+    Returns:
+        voxel: (N,) int64 number of each point's voxel, from 0.
+        first_point: (M,) int64 first point of each voxel.
+    """
+    _, first_point, sorted_voxel = np.unique(cells, axis=1, return_index=True, return_inverse=True)
+    by_appearance = np.argsort(first_point)
+    number = np.empty(len(first_point), np.int64)
+    number[by_appearance] = np.arange(len(first_point))
+    return number[sorted_voxel.reshape(-1)], first_point[by_appearance]

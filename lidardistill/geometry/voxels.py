@@ -1,0 +1,168 @@
+"""From points to sparse voxels, in the order and alignment that the sparse network needs."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lidardistill.geometry import _voxels_numba, _voxels_numpy
+
+_MAX_CELL = 2**31 - 1
+
+
+class Voxels(NamedTuple):
+    """The occupied voxels of one scan, in the order in which its points first enter them.
+
+    Attributes:
+        voxel_coords: (M, 3) int32 z, y, x, or z, phi, rho when cylindrical; from 0, below `spatial_shape`.
+        spatial_shape: cells along z, y, x, multiples of `align`.
+        point2voxel: (N,) int64 row in `voxel_coords`; meaningless where `point_mask` is False.
+        point_mask: (N,) bool, False for points outside `point_cloud_range`.
+        voxel_points: (M,) int64 first point of each voxel, a row in `points`.
+    """
+
+    voxel_coords: np.ndarray
+    spatial_shape: tuple[int, int, int]
+    point2voxel: np.ndarray
+    point_mask: np.ndarray
+    voxel_points: np.ndarray
+
+
+def voxelize(
+    points: np.ndarray,
+    voxel_size: ArrayLike,
+    *,
+    kind: Literal["cylindrical", "cartesian"],
+    rounding: Literal["floor", "round"] = "floor",
+    point_cloud_range: ArrayLike | None = None,
+    align: int = 16,
+    implementation: Literal["numba", "numpy"] = "numba",
+) -> Voxels:
+    """Finds the voxel of every point and the occupied voxels.
+
+    The network halves its grid four times and pairs cell c with cell c // 2 of the coarser grid. Cells are
+    therefore shifted to zero and above by whole multiples of `align` = 2^4 alone, so that the grid halves as it
+    would without the shift; and the shape is made of such multiples, because spconv drops the last cell of an odd side.
+
+    Args:
+        points: (N, >=3) LiDAR frame, metres; columns after z are not read.
+        voxel_size: (3,) x, y, z in metres, or rho in metres, phi in degrees, z in metres when cylindrical.
+        kind: "cylindrical": cells of rho = sqrt(x^2 + y^2), phi = atan2(y, x), z; phi is not wrapped, so the grid
+            has a seam behind the vehicle at 180 degrees. "cartesian": cells of x, y, z.
+        rounding: "floor": cell c holds [c, c + 1) voxel sizes; "round": it is centred at c.
+        point_cloud_range: (6,) x_min y_min z_min x_max y_max z_max, metres, a half-open box outside which points
+            get no voxel. A cartesian grid starts at its minimum and spans it; without it the grid starts at the
+            frame's origin, spans the points, and every point gets a voxel.
+        align: power of two, see above; 1 for none.
+        implementation: "numba", which hashes, or "numpy", which sorts.
+
+    Returns:
+        The voxels; without points, no voxels in a grid of at least `align` cells a side.
+
+    Raises:
+        ValueError: wrong shapes, points that are not finite, a voxel size or range out of order, an unknown option,
+            or points so far out that cells do not fit 32 bits.
+
+    Source: SLidR, Sautier et al., CVPR 2022, supplementary: 0.1 m, 1 degree, 0.1 m, floor; SuperFlow and BEVContrast
+        round. The alignment stands for MinkowskiEngine's absolute coordinates in spconv's grid.
+    Differs from the paper in: cells are computed in float64; a voxel is represented by its first point, where
+        MinkowskiEngine's hash keeps any one.
+    """
+    xyz = _check_points(points)
+    size = np.asarray(voxel_size, dtype=np.float64)
+    if size.shape != (3,) or not np.all((size > 0) & np.isfinite(size)):
+        raise ValueError(f"voxel_size: expected three numbers above zero, got {size.tolist()}")
+    if isinstance(align, bool) or align < 1 or align & (align - 1):
+        raise ValueError(f"align: expected a power of two, got {align}")
+    for name, value, choices in (
+        ("kind", kind, ("cylindrical", "cartesian")),
+        ("rounding", rounding, ("floor", "round")),
+        ("implementation", implementation, ("numba", "numpy")),
+    ):
+        if value not in choices:
+            raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
+
+    num_points = xyz.shape[1]
+    point_mask = np.ones(num_points, dtype=bool)
+    position, extent = xyz, None
+    if point_cloud_range is not None:
+        lower, upper = _check_range(point_cloud_range)
+        point_mask = ((xyz >= lower) & (xyz < upper)).all(axis=0)
+        xyz = xyz[:, point_mask]
+        position, extent = xyz - lower, (upper - lower)[:, 0]
+    if kind == "cylindrical":
+        position, extent = _cylindrical(xyz), None
+
+    cells = position / size[:, None]
+    cells = np.floor(cells) if rounding == "floor" else np.rint(cells)
+    if extent is None:
+        origin, shape = _grid_of_cells(cells, align)
+    else:
+        origin, shape = _grid_of_range(extent / size, rounding, align)
+        # A point just below the far side can be rounded onto it.
+        np.minimum(cells, shape[:, None] - 1, out=cells)
+    if np.prod(shape) >= 2.0**62 or np.any(shape > _MAX_CELL):
+        raise ValueError(
+            f"points: they span {tuple(int(n) for n in shape)} voxels of {size.tolist()}, more than 32 bits "
+            "number. Give point_cloud_range, or drop the stray points."
+        )
+    shape_zyx = (int(shape[2]), int(shape[1]), int(shape[0]))
+    cells -= origin[:, None]
+    cells_zyx = np.ascontiguousarray(cells[::-1].astype(np.int32))
+
+    unique_voxels = (_voxels_numba if implementation == "numba" else _voxels_numpy).unique_voxels
+    row_of_kept, first_kept = unique_voxels(cells_zyx, np.array(shape_zyx, dtype=np.int64))
+    point2voxel = np.zeros(num_points, dtype=np.int64)
+    point2voxel[point_mask] = row_of_kept
+    return Voxels(
+        voxel_coords=np.ascontiguousarray(cells_zyx[:, first_kept].T),
+        spatial_shape=shape_zyx,
+        point2voxel=point2voxel,
+        point_mask=point_mask,
+        voxel_points=np.flatnonzero(point_mask)[first_kept],
+    )
+
+
+def _cylindrical(xyz: np.ndarray) -> np.ndarray:
+    x, y, z = xyz
+    return np.stack([np.sqrt(x * x + y * y), np.degrees(np.arctan2(y, x)), z])
+
+
+def _grid_of_cells(cells: np.ndarray, align: int) -> tuple[np.ndarray, np.ndarray]:
+    """Origin and shape, multiples of `align`, of the smallest such grid around the cells (3, N)."""
+    if cells.shape[1] == 0:
+        return np.zeros(3), np.full(3, float(align))
+    origin = np.floor(cells.min(axis=1) / align) * align
+    return origin, (np.floor((cells.max(axis=1) - origin) / align) + 1) * align
+
+
+def _grid_of_range(num_cells: np.ndarray, rounding: str, align: int) -> tuple[np.ndarray, np.ndarray]:
+    """Origin and shape of the grid that spans a range of so many voxels."""
+    # A range of 1024 voxels in decimal metres is 1024.0000000001 of them.
+    whole = np.ceil(num_cells - 1e-6) + (rounding == "round")
+    return np.zeros(3), np.ceil(whole / align) * align
+
+
+def _check_points(points: np.ndarray) -> np.ndarray:
+    points = np.asarray(points)
+    if points.ndim != 2 or points.shape[1] < 3:
+        raise ValueError(f"points: expected (N, >=3) as x, y, z, ..., got shape {points.shape}")
+    xyz = np.array(points[:, :3].T, dtype=np.float64, order="C")
+    if not np.isfinite(xyz).all():
+        bad = np.flatnonzero(~np.isfinite(xyz).all(axis=0))
+        raise ValueError(
+            f"points: expected finite x, y, z, got {len(bad)} of {len(points)} rows with NaN or infinity, "
+            f"row {bad[0]} first. Drop these rows, or the file if it is damaged."
+        )
+    return xyz
+
+
+def _check_range(point_cloud_range: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    bounds = np.asarray(point_cloud_range, dtype=np.float64)
+    if bounds.shape != (6,) or not np.all(bounds[:3] < bounds[3:]) or not np.all(np.isfinite(bounds)):
+        raise ValueError(
+            f"point_cloud_range: expected x_min y_min z_min x_max y_max z_max with min < max, got {bounds.tolist()}"
+        )
+    return bounds[:3, None], bounds[3:, None]

@@ -78,7 +78,7 @@ class PretrainConfig(Strict):
     voxels: VoxelConfig = VoxelConfig()
     student: MinkUNetConfig = MinkUNetConfig()
     teacher: TeacherConfig
-    teacher_cache: bool = False
+    teacher_cache: str | None = None
     method: SLidRConfig = SLidRConfig()
     optimizer: OptimizerConfig = SGDConfig()
     schedule: ScheduleConfig = CosineConfig()
@@ -97,7 +97,7 @@ class PretrainConfig(Strict):
                 "teacher_cache: pooled features are cached, so method.normalize must be superpixel"
             )
         if self.method.pairing == "other_keyframe" and not self.teacher_cache:
-            raise ValueError("method.pairing other_keyframe takes cached features: set teacher_cache: true")
+            raise ValueError("method.pairing other_keyframe takes cached features: set teacher_cache to a folder")
         return self
 
 

@@ -1,0 +1,184 @@
+"""From a config to objects: the only place besides `cli` that knows both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lidardistill.config.data import PairDataConfig, ScanDataConfig
+from lidardistill.config.model import MinkUNetConfig, VoxelConfig
+from lidardistill.config.run import OptimizerConfig, PretrainConfig, ScheduleConfig
+from lidardistill.data.augment import AugmentSettings
+from lidardistill.data.feature_store import FeatureStore
+from lidardistill.data.nuscenes import NuScenesIndex
+from lidardistill.data.pairs import PairDataset
+from lidardistill.data.splits import scenes_of_split
+from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.engine.optim import make_optimizer, make_schedule
+from lidardistill.methods.slidr import SLidR
+from lidardistill.models.minkunet import PRESETS, MinkUNet
+from lidardistill.models.teachers import build_teacher
+from lidardistill.regions.source import SuperpixelSource
+from lidardistill.regions.store import SuperpixelStore
+
+
+def build_voxels(config: VoxelConfig) -> VoxelSettings:
+    return VoxelSettings(**config.model_dump())
+
+
+def build_student(config: MinkUNetConfig, voxels: VoxelConfig) -> MinkUNet:
+    return MinkUNet(
+        in_channels=len(voxels.point_features),
+        bn_momentum=config.bn_momentum,
+        block_bn_momentum=config.block_bn_momentum,
+        **PRESETS[config.preset],
+    )
+
+
+def build_slidr(config: PretrainConfig) -> SLidR:
+    """The method with freshly drawn weights: everything torch draws here follows from `config.seed`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        student = build_student(config.student, config.voxels)
+        options = config.teacher.model_dump(exclude={"kind"})
+        teacher = build_teacher(config.teacher.kind, **options)
+        settings = config.method.model_dump(exclude={"kind"})
+        if settings["pairing"] == "other_keyframe":  # the data set swaps the features, the method sees nothing
+            settings["pairing"] = "real"
+        return SLidR(
+            student,
+            teacher,
+            student_channels=student.out_channels,
+            teacher_channels=teacher.out_channels,
+            **settings,
+        )
+
+
+def build_superpixels(config: PairDataConfig) -> SuperpixelSource:
+    sp = config.superpixels
+    store = None
+    if sp.cache is not None:
+        store = SuperpixelStore(sp.cache, superpixel_key(config))
+    return SuperpixelSource(
+        sp.num_superpixels,
+        sp.compactness,
+        sp.sigma,
+        sp.preset,
+        scale=sp.scale,
+        store=store,
+        mask_root=None if sp.masks is None else Path(sp.masks),
+    )
+
+
+def superpixel_key(config: PairDataConfig) -> str:
+    """What the superpixels of an image depend on besides the image."""
+    return _digest(config.superpixels.model_dump(exclude={"cache"}))
+
+
+def open_index(config: PairDataConfig | ScanDataConfig) -> NuScenesIndex:
+    return NuScenesIndex.open(config.dataroot, config.version)
+
+
+def pretraining_rows(config: PairDataConfig, index: NuScenesIndex) -> np.ndarray:
+    """(n,) int64 index rows of the pretraining split, the first `keyframes` of them spread evenly if given."""
+    rows = index.rows_of_scenes(scenes_of_split(config.split, index.scene_names))
+    return spread(rows, config.keyframes)
+
+
+def spread(rows: np.ndarray, count: int | None) -> np.ndarray:
+    """At most `count` rows, evenly spread."""
+    if count is None or count >= len(rows):
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
+
+
+def build_augment(config: PairDataConfig) -> AugmentSettings:
+    c = config.augment
+    default = AugmentSettings()
+    return AugmentSettings(
+        image_size=c.image_size,
+        rotate=c.rotate,
+        flip_x_probability=default.flip_x_probability if c.flip else 0.0,
+        flip_y_probability=default.flip_y_probability if c.flip else 0.0,
+        drop_cuboid=c.drop_cuboid,
+        crop_images=c.crop_images,
+        image_flip_probability=default.image_flip_probability if c.flip_images else 0.0,
+    )
+
+
+def feature_store(config: PretrainConfig) -> FeatureStore:
+    """Where the teacher's pooled features of this config lie; shared by every run with the same teacher and images."""
+    assert config.teacher_cache is not None
+    key = _digest(
+        {
+            "teacher": config.teacher.model_dump(mode="json"),
+            "superpixels": config.data.superpixels.model_dump(exclude={"cache"}),
+            "image_size": config.data.augment.image_size,
+        }
+    )
+    return FeatureStore(config.teacher_cache, key)
+
+
+def build_pair_dataset(
+    config: PretrainConfig, index: NuScenesIndex, rows: np.ndarray, *, train: bool, from_cache: bool
+) -> PairDataset:
+    """Keyframes for pretraining; `from_cache` leaves images on disk and reads the teacher's features instead."""
+    pooled = feature_row = None
+    if from_cache:
+        pooled = partial(_cached_features, feature_store(config), index)
+        if config.method.pairing == "other_keyframe":
+            feature_row = partial(_another_row, rows)
+    return PairDataset(
+        index,
+        rows,
+        superpixels=build_superpixels(config.data),
+        augment=build_augment(config.data),
+        voxels=build_voxels(config.voxels),
+        visibility=config.data.visibility,
+        seed=config.seed,
+        train=train,
+        decode_images=not from_cache,
+        pooled_features=pooled,
+        feature_row=feature_row,
+    )
+
+
+def build_optimizer(
+    config: OptimizerConfig, module: nn.Module, groups: list[dict[str, Any]] | None = None
+) -> torch.optim.Optimizer:
+    """An optimiser over the parameters that train."""
+    trainable = groups if groups is not None else [p for p in module.parameters() if p.requires_grad]
+    return make_optimizer(config.kind, trainable, **config.model_dump(exclude={"kind"}))
+
+
+def build_schedule(
+    config: ScheduleConfig, optimizer: torch.optim.Optimizer, *, steps: int, steps_per_epoch: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    return make_schedule(
+        config.kind,
+        optimizer,
+        total_steps=steps,
+        steps_per_epoch=steps_per_epoch,
+        **config.model_dump(exclude={"kind"}),
+    )
+
+
+def _cached_features(store: FeatureStore, index: NuScenesIndex, row: int) -> tuple[np.ndarray, np.ndarray]:
+    return store.get(index.sample_token(row))
+
+
+def _another_row(rows: np.ndarray, row: int) -> int:
+    """A keyframe half the split away: the layout of a street, but not this street."""
+    place = int(np.searchsorted(rows, row))
+    return int(rows[(place + len(rows) // 2) % len(rows)])
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,55 @@
+"""`lidardistill pairs`: which point falls on which pixel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lidardistill.cli.options import DatarootOption, VersionOption
+
+
+def run(
+    dataroot: DatarootOption,
+    sample: Annotated[str, typer.Option(metavar="TOKEN", help="Sample token.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="FILE.npz", help="Where the pairs go.", show_default=False)],
+    version: VersionOption = "v1.0-trainval",
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Draw the points on the images.")
+    ] = None,
+    visibility: Annotated[
+        str, typer.Option(help="none, or zbuffer: drop points hidden from the camera.")
+    ] = "none",
+) -> None:
+    """Pair the LiDAR points of one keyframe with the pixels of its cameras."""
+    import numpy as np
+
+    from lidardistill.data.atomic import write_atomic
+    from lidardistill.data.nuscenes import NuScenesIndex
+    from lidardistill.geometry import pair_points
+
+    if visibility not in ("none", "zbuffer"):
+        raise ValueError(f"--visibility {visibility!r}: expected none or zbuffer")
+    index = NuScenesIndex.open(dataroot, version)
+    frame = index.frame(index.row_of(sample))
+    geometry = (frame.points, frame.lidar2cam, frame.cam2img, frame.image_size)
+    pairing = pair_points(*geometry, visibility=visibility)
+    arrays = {**pairing._asdict(), "views": np.array(frame.channels)}
+    with write_atomic(out) as stream:
+        np.savez_compressed(stream, **arrays)
+    print(
+        f"{len(pairing.pairing_points)} pairs of {len(frame.points)} points and {len(frame.channels)} cameras: {out}"
+    )
+    if visibility != "none":
+        everything = len(pair_points(*geometry).pairing_points)
+        dropped = everything - len(pairing.pairing_points)
+        print(f"hidden from the camera: {dropped} of {everything} pairs ({dropped / max(everything, 1):.1%})")
+    if picture is not None:
+        from lidardistill.data.images import read_image
+        from lidardistill.report.pictures import draw_pairs, save_png
+
+        save_png(
+            draw_pairs([read_image(path) for path in frame.image_paths], frame.channels, pairing), picture
+        )
+        print(f"picture: {picture}")

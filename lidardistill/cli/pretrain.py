@@ -1,0 +1,30 @@
+"""`lidardistill pretrain`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lidardistill.cli.options import ConfigArgument, OutOption, Overrides
+
+
+def run(
+    config: ConfigArgument,
+    out: OutOption,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Build all, run one step, print, write nothing.")
+    ] = False,
+) -> None:
+    """Pretrain a LiDAR backbone from cameras. The same command continues an interrupted run."""
+    from lidardistill.config.io import load_config
+    from lidardistill.config.run import PretrainConfig
+
+    resolved = load_config(PretrainConfig, config, overrides or ())
+    from lidardistill.engine.pretrain import dry_run_report, pretrain
+
+    if dry_run:
+        print(dry_run_report(resolved))
+        return
+    raise typer.Exit(pretrain(resolved, out).exit_code)

@@ -1,0 +1,17 @@
+"""`lidardistill probe`."""
+
+from __future__ import annotations
+
+from lidardistill.cli.options import ConfigArgument, OutOption, Overrides, WeightsOption
+
+
+def run(config: ConfigArgument, weights: WeightsOption, out: OutOption, overrides: Overrides = None) -> None:
+    """Linear probe: one layer on a frozen backbone, scored by nuscenes-devkit."""
+    from lidardistill.config.io import load_config
+    from lidardistill.config.run import ProbeConfig
+
+    resolved = load_config(ProbeConfig, config, overrides or ())
+    from lidardistill.cli.scores import print_scores
+    from lidardistill.engine.downstream import probe
+
+    print_scores(probe(resolved, weights, out), out)

@@ -1,0 +1,19 @@
+"""`lidardistill report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page.", show_default=False)],
+) -> None:
+    """One self-contained page with curves, scores and pictures of some runs."""
+    from lidardistill.report.page import write_page
+
+    write_page(runs, out)
+    print(f"report: {out}")

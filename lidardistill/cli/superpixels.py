@@ -1,0 +1,35 @@
+"""`lidardistill superpixels`: fill the optional cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lidardistill.cli.options import DatarootOption, VersionOption
+
+
+def run(
+    dataroot: DatarootOption,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Cache folder.", show_default=False)],
+    version: VersionOption = "v1.0-trainval",
+    num_superpixels: Annotated[int, typer.Option(help="Asked for in each image.")] = 150,
+    split: Annotated[str | None, typer.Option(help="Only this split; all keyframes by default.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+) -> None:
+    """Compute superpixels ahead of training. Can be stopped and started again; never a required step."""
+    from lidardistill.cli.progress import Bar
+    from lidardistill.config.data import PairDataConfig, SuperpixelConfig
+    from lidardistill.engine.superpixels import fill_cache
+
+    config = PairDataConfig(
+        dataroot=str(dataroot),
+        version=version,
+        split=split or "all",
+        superpixels=SuperpixelConfig(num_superpixels=num_superpixels, cache=str(out)),
+    )
+    with Bar("superpixels") as bar:
+        counts = fill_cache(config, workers=workers, on_progress=bar.update)
+    print(f"{out}: {counts}")
+    print(f"use it with: data.superpixels.cache={out} data.superpixels.num_superpixels={num_superpixels}")

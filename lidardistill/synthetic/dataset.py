@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import multiprocessing
 import os
@@ -17,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from lidardistill.data.splits import official_scenes
-from lidardistill.synthetic.nuscenes_tables import Tables, write_tables
 from lidardistill.synthetic.nuscenes_writer import write_scene
 from lidardistill.synthetic.recording import SceneRecording
+from lidardistill.synthetic.static_tables import Tables, write_tables
 
 Recorder = Callable[..., SceneRecording]
 """`record(name, seed, *, keyframes, image_size, palette)`, as `record_scene`."""
@@ -123,7 +124,7 @@ def _check(
     workers: int,
 ) -> dict[str, Any]:
     """Checks the arguments; returns what makes the world, as `world.json` holds it."""
-    names = []
+    names: list[str] = []
     for argument, asked, split in (
         ("train_scenes", train_scenes, "mini_train"),
         ("val_scenes", val_scenes, "mini_val"),
@@ -203,7 +204,9 @@ class _Job:
     def run(self, root: Path, record: Recorder | None, on_keyframe: Callable[[], None]) -> Tables:
         if record is None:
             # Here, because embree and numba are the renderer's weight, not that of a world already there.
-            from lidardistill.synthetic.record import record_scene as record
+            from lidardistill.synthetic.record import record_scene
+
+            record = record_scene
         recording = record(
             self.name,
             self.scene_seed,
@@ -231,7 +234,7 @@ class _Progress:
 def _render_here(
     root: Path, jobs: list[_Job], record: Recorder | None, progress: _Progress, workers: int
 ) -> list[Tables]:
-    return [job.run(root, record, lambda job=job: progress.step(job.name)) for job in jobs]
+    return [job.run(root, record, functools.partial(progress.step, job.name)) for job in jobs]
 
 
 def _render_in_processes(

@@ -15,18 +15,8 @@ import simplejpeg
 from PIL import Image
 
 from lidardistill.data.lidarseg_classes import RAW_CLASSES
+from lidardistill.data.nuscenes_tables import CAMERAS, LIDAR
 from lidardistill.geometry.rigid import rotation_to_quaternion
-from lidardistill.synthetic.nuscenes_tables import (
-    ATTRIBUTES,
-    CAMERAS,
-    LIDAR,
-    TABLE_NAMES,
-    VERSION,
-    VISIBILITIES,
-    Table,
-    Tables,
-    make_token,
-)
 from lidardistill.synthetic.recording import (
     AnnotatedBox,
     CameraImage,
@@ -34,6 +24,15 @@ from lidardistill.synthetic.recording import (
     Keyframe,
     LidarScan,
     SceneRecording,
+)
+from lidardistill.synthetic.static_tables import (
+    ATTRIBUTES,
+    TABLE_NAMES,
+    VERSION,
+    VISIBILITIES,
+    Table,
+    Tables,
+    make_token,
 )
 
 JPEG_QUALITY = 92

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lidardistill.data.lidarseg_classes import RAW_CLASSES
-from lidardistill.synthetic.nuscenes_tables import CAMERAS
+from lidardistill.data.nuscenes_tables import CAMERAS
 from lidardistill.synthetic.recording import (
     AnnotatedBox,
     CameraImage,

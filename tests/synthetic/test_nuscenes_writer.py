@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from lidardistill.data.lidarseg_classes import RAW_CLASSES, RAW_TO_CLASS
-from lidardistill.synthetic.nuscenes_tables import TABLE_NAMES, make_token, write_tables
 from lidardistill.synthetic.nuscenes_writer import rasterize_map, write_scene
 from lidardistill.synthetic.recording import GroundMap, SceneRecording
+from lidardistill.synthetic.static_tables import TABLE_NAMES, make_token, write_tables
 
 Recorder = Callable[..., SceneRecording]
 

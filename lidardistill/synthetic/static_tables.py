@@ -12,23 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from lidardistill.data.lidarseg_classes import RAW_CLASSES
+from lidardistill.data.nuscenes_tables import CAMERAS, LIDAR
 
 Table = list[dict[str, Any]]
 Tables = dict[str, Table]
 
 VERSION = "v1.0-mini"
 """Folder of the tables. The devkit's `mini_train` and `mini_val` splits exist for this version only."""
-
-LIDAR = "LIDAR_TOP"
-
-CAMERAS = (
-    "CAM_FRONT",
-    "CAM_FRONT_RIGHT",
-    "CAM_BACK_RIGHT",
-    "CAM_BACK",
-    "CAM_BACK_LEFT",
-    "CAM_FRONT_LEFT",
-)
 
 ATTRIBUTES = (
     "vehicle.moving",

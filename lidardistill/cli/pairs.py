@@ -25,7 +25,7 @@ def run(
     """Pair the LiDAR points of one keyframe with the pixels of its cameras."""
     import numpy as np
 
-    from lidardistill.data.atomic import write_atomic
+    from lidardistill.engine.atomic import atomic_write
     from lidardistill.data.nuscenes import NuScenesIndex
     from lidardistill.geometry import pair_points
 
@@ -36,7 +36,7 @@ def run(
     geometry = (frame.points, frame.lidar2cam, frame.cam2img, frame.image_size)
     pairing = pair_points(*geometry, visibility=visibility)
     arrays = {**pairing._asdict(), "views": np.array(frame.channels)}
-    with write_atomic(out) as stream:
+    with atomic_write(out) as stream:
         np.savez_compressed(stream, **arrays)
     print(
         f"{len(pairing.pairing_points)} pairs of {len(frame.points)} points and {len(frame.channels)} cameras: {out}"

@@ -71,7 +71,11 @@ def load_columns(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] |
     """
     try:
         meta = json.loads((folder / _META).read_text())
-        columns = {name: _map(folder / f"{name}.npy") for name in meta["columns"]}
+        columns = {
+            # a plain view of the map: rows of np.memmap are slow to take
+            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
+            for name in meta["columns"]
+        }
         return columns, meta["meta"]
     except FileNotFoundError:
         if folder.exists():
@@ -80,12 +84,6 @@ def load_columns(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] |
     except (ValueError, KeyError, TypeError, OSError) as error:
         log.warning("index %s is damaged: %s", folder, error)
         return None
-
-
-def _map(path: Path) -> np.ndarray:
-    # an empty file cannot be mapped; np.load maps everything else lazily
-    column = np.load(path, mmap_mode="r", allow_pickle=False)
-    return column.view(np.ndarray)
 
 
 def save_columns(folder: Path, columns: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:

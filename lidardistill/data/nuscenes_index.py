@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,6 +43,7 @@ class _Calibrations(NamedTuple):
 class _SensorRows(NamedTuple):
     """What sample_data says: one entry a keyframe and slot, and the LiDAR scans between keyframes."""
 
+    seen: np.ndarray
     filenames: np.ndarray
     timestamps_us: np.ndarray
     image_size: np.ndarray
@@ -171,7 +172,7 @@ def _read_calibrations(tables: Path) -> _Calibrations:
         slot_of[token] = SENSORS.index(channel)
         row_of[token] = len(sensor2ego)
         name = f"table calibrated_sensor.json, row {token} ({channel})"
-        pose = _pose_values([row], lambda row, name=name: name)[0]
+        pose = _pose_values([row], "calibrated_sensor")[0]
         sensor2ego.append(rigid(pose[:4], pose[4:]))
         cam2img.append(np.eye(4) if channel == LIDAR else _cam2img(row, name))
     if not sensor2ego:
@@ -188,7 +189,7 @@ def _cam2img(row: Row, name: str) -> np.ndarray:
         raise ValueError(f"{name}: expected a 3x3 camera_intrinsic: {error}. Correct the table.") from error
 
 
-def _pose_values(rows: Sequence[Row], name: Callable[[Row], str]) -> np.ndarray:
+def _pose_values(rows: Sequence[Row], table: str) -> np.ndarray:
     """Rotation w x y z and translation of rows, (n, 7) float64; refuses what is not a rigid motion."""
     try:
         values = np.array([row["rotation"] + row["translation"] for row in rows], dtype=np.float64)
@@ -197,7 +198,7 @@ def _pose_values(rows: Sequence[Row], name: Callable[[Row], str]) -> np.ndarray:
     except (KeyError, TypeError, ValueError):
         bad = next((row for row in rows if not _has_pose(row)), rows[0])
         raise ValueError(
-            f"{name(bad)}: expected 4 numbers as rotation and 3 as translation, got {bad.get('rotation')} and "
+            f"table {table}.json, row {bad['token']}: expected 4 numbers as rotation and 3 as translation, got {bad.get('rotation')} and "
             f"{bad.get('translation')}. Correct the table."
         ) from None
     length = np.linalg.norm(values[:, :4], axis=1)
@@ -205,7 +206,7 @@ def _pose_values(rows: Sequence[Row], name: Callable[[Row], str]) -> np.ndarray:
     if not is_rigid.all():
         first = int(np.argmin(is_rigid))
         raise ValueError(
-            f"{name(rows[first])} is not a rigid motion: expected a rotation quaternion w x y z of length 1 and a "
+            f"table {table}.json, row {rows[first]['token']}: not a rigid motion: expected a rotation quaternion w x y z of length 1 and a "
             f"finite translation, got rotation {rows[first]['rotation']} (length {length[first]:.6g}) and translation "
             f"{rows[first]['translation']}. Correct the table."
         )
@@ -226,7 +227,8 @@ def _read_sample_data(
 ) -> _SensorRows:
     count, slots = len(tokens), len(SENSORS)
     found = _SensorRows(
-        filenames=np.full((count, slots), None, dtype=object),
+        seen=np.zeros((count, slots), dtype=bool),
+        filenames=np.full((count, slots), "", dtype=object),
         timestamps_us=np.zeros((count, slots), dtype=np.int64),
         image_size=np.zeros((count, slots - 1, 2), dtype=np.int32),
         calibration=np.zeros((count, slots), dtype=np.int32),
@@ -277,6 +279,7 @@ def _read_sample_data(
         if not key:
             found.sweeps.append((int(scene[row]), timestamp, filename, calibration_row, pose_number))
             continue
+        found.seen[row, slot] = True
         found.filenames[row, slot] = filename
         found.timestamps_us[row, slot] = timestamp
         found.calibration[row, slot] = calibration_row
@@ -291,17 +294,16 @@ def _read_sample_data(
                 f"pixels, got {height} and {width}. Correct the table."
             )
         found.image_size[row, slot - 1] = height, width
-    _refuse_missing_sensors(found.filenames, tokens)
+    _refuse_missing_sensors(found.seen, tokens)
     return found
 
 
-def _refuse_missing_sensors(filenames: np.ndarray, tokens: list[str]) -> None:
-    missing = np.equal(filenames, None)
-    if missing.any():
-        row, slot = (int(i[0]) for i in np.nonzero(missing))
+def _refuse_missing_sensors(seen: np.ndarray, tokens: list[str]) -> None:
+    if not seen.all():
+        row, slot = (int(i[0]) for i in np.nonzero(~seen))
         raise ValueError(
             f"sample {tokens[row]} has no keyframe of {SENSORS[slot]} in sample_data.json "
-            f"({int(missing.any(axis=1).sum())} of {len(tokens)} samples lack a sensor). Expected {LIDAR} and all of "
+            f"({int((~seen).any(axis=1).sum())} of {len(tokens)} samples lack a sensor). Expected {LIDAR} and all of "
             f"{', '.join(CAMERAS)}. Restore the rows, or take the sample out of sample.json."
         )
 
@@ -323,7 +325,7 @@ def _read_poses(tables: Path, pose_of: dict[str, int]) -> np.ndarray:
         batch.clear()
         if rows:
             at = [pose_of[row["token"]] for row in rows]
-            values[at] = _pose_values(rows, lambda row: f"table ego_pose.json, row {row['token']}")
+            values[at] = _pose_values(rows, "ego_pose")
             seen[at] = True
 
     for row in stream_table(tables, "ego_pose", keep):

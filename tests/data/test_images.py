@@ -1,0 +1,104 @@
+"""Pictures: right pixels for good files, one clear error for bad ones."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import simplejpeg
+from PIL import Image
+
+from lidardistill.data.frame import CorruptSample
+from lidardistill.data.images import read_image
+
+
+@pytest.fixture
+def pixels(rng):
+    smooth = np.add.outer(np.linspace(0, 200, 48), np.linspace(0, 50, 64))
+    return np.stack([smooth, smooth[::-1], 250 - smooth], axis=-1).astype(np.uint8)
+
+
+@pytest.fixture
+def jpeg(tmp_path, pixels):
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(simplejpeg.encode_jpeg(pixels, quality=98))
+    return path
+
+
+def test_a_jpeg_is_rgb(jpeg, pixels):
+    image = read_image(jpeg)
+    assert image.dtype == np.uint8
+    assert image.shape == (48, 64, 3)
+    assert np.abs(image.astype(int) - pixels).max() < 12
+    with Image.open(jpeg) as picture:  # Pillow decodes with the same library
+        assert np.abs(image.astype(int) - np.asarray(picture)).max() <= 2
+
+
+def test_a_png_is_exact(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "picture.png"), pixels)
+
+
+def test_a_grey_picture_has_three_channels(tmp_path, pixels):
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.png"), np.repeat(pixels[..., :1], 3, axis=2))
+    (tmp_path / "grey.jpg").write_bytes(simplejpeg.encode_jpeg(pixels[..., :1].copy(), colorspace="GRAY"))
+    assert read_image(tmp_path / "grey.jpg").shape == (48, 64, 3)
+
+
+def test_a_truncated_jpeg_is_never_filled_with_grey(jpeg):
+    data = jpeg.read_bytes()
+    for length in (2, 30, len(data) // 2, len(data) - 40, len(data) - 1):
+        jpeg.write_bytes(data[:length])
+        with pytest.raises(CorruptSample, match=rf"picture {jpeg} cannot be decoded: .* got {length} bytes"):
+            read_image(jpeg)
+
+
+def test_a_truncated_real_picture(nuscenes_one, tmp_path):
+    data = next((nuscenes_one / "samples" / "CAM_FRONT").glob("*.jpg")).read_bytes()
+    path = tmp_path / "picture.jpg"
+    for length in (len(data) // 2, len(data) - 1000, len(data) - 1):
+        path.write_bytes(data[:length])
+        with pytest.raises(CorruptSample, match="cannot be decoded"):
+            read_image(path)
+    path.write_bytes(data)
+    assert read_image(path, (900, 1600)).shape == (900, 1600, 3)
+
+
+def test_an_end_marker_does_not_hide_a_hole(jpeg):
+    data = jpeg.read_bytes()
+    jpeg.write_bytes(data[: len(data) // 2] + b"\xff\xd9")
+    with pytest.raises(CorruptSample, match="cannot be decoded"):
+        read_image(jpeg)
+
+
+def test_a_truncated_png(tmp_path, pixels):
+    path = tmp_path / "picture.png"
+    Image.fromarray(pixels).save(path)
+    data = path.read_bytes()
+    for length in (10, len(data) // 2, len(data) - 30):
+        path.write_bytes(data[:length])
+        with pytest.raises(CorruptSample, match="cannot be decoded"):
+            read_image(path)
+
+
+def test_an_empty_picture(jpeg):
+    jpeg.write_bytes(b"")
+    with pytest.raises(CorruptSample, match=rf"picture {jpeg} is empty: .* got 0 bytes"):
+        read_image(jpeg)
+
+
+def test_what_is_no_picture(jpeg):
+    jpeg.write_bytes(b"<html>404</html>")
+    with pytest.raises(CorruptSample, match="cannot be decoded"):
+        read_image(jpeg)
+
+
+def test_a_picture_of_another_size(jpeg):
+    assert read_image(jpeg, (48, 64)).shape == (48, 64, 3)
+    with pytest.raises(CorruptSample, match=r"has 48x64 pixels .*: expected 64x48"):
+        read_image(jpeg, (64, 48))
+
+
+def test_a_missing_picture(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.jpg is missing although the tables name it"):
+        read_image(tmp_path / "none.jpg")

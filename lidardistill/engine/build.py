@@ -21,7 +21,7 @@ from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.pairs import PairDataset
 from lidardistill.data.splits import scenes_of_split
 from lidardistill.data.voxel_input import VoxelSettings
-from lidardistill.engine.optim import make_optimizer, make_schedule
+from lidardistill.engine.optim import Schedule, make_optimizer, make_schedule
 from lidardistill.methods.slidr import SLidR
 from lidardistill.models.minkunet import PRESETS, MinkUNet
 from lidardistill.models.teachers import build_teacher
@@ -151,23 +151,15 @@ def build_pair_dataset(
 
 
 def build_optimizer(
-    config: OptimizerConfig, module: nn.Module, groups: list[dict[str, Any]] | None = None
+    config: OptimizerConfig, params: nn.Module | list[dict[str, Any]]
 ) -> torch.optim.Optimizer:
     """An optimiser over the parameters that train."""
-    trainable = groups if groups is not None else [p for p in module.parameters() if p.requires_grad]
-    return make_optimizer(config.kind, trainable, **config.model_dump(exclude={"kind"}))
+    return make_optimizer(config.kind, params, **config.model_dump(exclude={"kind"}))
 
 
-def build_schedule(
-    config: ScheduleConfig, optimizer: torch.optim.Optimizer, *, steps: int, steps_per_epoch: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    return make_schedule(
-        config.kind,
-        optimizer,
-        total_steps=steps,
-        steps_per_epoch=steps_per_epoch,
-        **config.model_dump(exclude={"kind"}),
-    )
+def build_schedule(config: ScheduleConfig, *, steps: int, steps_per_epoch: float) -> Schedule:
+    options = config.model_dump(exclude={"kind"})
+    return make_schedule(config.kind, total_steps=steps, steps_per_epoch=steps_per_epoch, **options)
 
 
 def _cached_features(store: FeatureStore, index: NuScenesIndex, row: int) -> tuple[np.ndarray, np.ndarray]:

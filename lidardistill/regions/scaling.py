@@ -1,0 +1,54 @@
+"""Superpixels of a reduced image: area averages down, nearest labels up."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def reduce_by_area(image: np.ndarray, factor: int) -> np.ndarray:
+    """Shrink an image by averaging blocks of `factor` x `factor` pixels.
+
+    Args:
+        image: (H, W, C) uint8.
+        factor: whole number of pixels, 1 or more. Blocks that the right or lower border cuts are averaged over
+            the pixels they have.
+
+    Returns:
+        (ceil(H / factor), ceil(W / factor), C) uint8, rounded to nearest (halves up).
+    """
+    check_factor(factor)
+    if factor == 1:
+        return image
+    height, width, _ = image.shape
+    rows = np.arange(0, height, factor)
+    cols = np.arange(0, width, factor)
+    sums = np.add.reduceat(image, rows, axis=0, dtype=np.uint32)
+    sums = np.add.reduceat(sums, cols, axis=1, dtype=np.uint32)
+    row_counts = np.minimum(factor, height - rows).astype(np.uint32)
+    col_counts = np.minimum(factor, width - cols).astype(np.uint32)
+    counts = (row_counts[:, None] * col_counts[None, :])[:, :, None]
+    return ((sums + counts // 2) // counts).astype(np.uint8)
+
+
+def enlarge_labels(labels: np.ndarray, factor: int, image_size: tuple[int, int]) -> np.ndarray:
+    """Repeat the labels of a reduced image back to the size of the full one.
+
+    Args:
+        labels: (h, w) int32 of the image that `reduce_by_area` gave.
+        factor: the factor given there.
+        image_size: (H, W) of the full image, pixels.
+
+    Returns:
+        (H, W) int32: pixel (r, c) has the label of block (r // factor, c // factor), which is the nearest.
+    """
+    check_factor(factor)
+    height, width = image_size
+    if factor == 1:
+        return labels
+    return np.ascontiguousarray(labels.repeat(factor, axis=0)[:height].repeat(factor, axis=1)[:, :width])
+
+
+def check_factor(factor: int) -> None:
+    """Raise ValueError unless `factor` is a whole number of at least 1."""
+    if isinstance(factor, bool) or not isinstance(factor, (int, np.integer)) or factor < 1:
+        raise ValueError(f"scale must be a whole number of pixels, 1 or more, got {factor!r}")

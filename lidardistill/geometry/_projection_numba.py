@@ -12,7 +12,9 @@ from numba import njit
 
 from lidardistill.geometry.lens import distort
 
-BLOCK = 1024
+BLOCK = 512
+
+_ROUND = 1.5 * 2.0**52
 
 _distort = njit(cache=True, nogil=True)(distort)
 
@@ -63,8 +65,8 @@ def pair_views(points, views, min_depth_m, strict_border, round_to_nearest):  # 
                 u = a[0, 0] * x + a[0, 1] * y + a[0, 2]
                 v = a[1, 0] * x + a[1, 1] * y + a[1, 2]
             if round_to_nearest:
-                c = np.rint(u)
-                r = np.rint(v)
+                c = (u + _ROUND) - _ROUND
+                r = (v + _ROUND) - _ROUND
             else:
                 c = np.floor(u)
                 r = np.floor(v)
@@ -95,20 +97,30 @@ def _candidates(points, point2plane, plane_bounds, min_depth_m):  # type: ignore
     is_finite = True
     for start in range(0, num_points, BLOCK):
         size = min(BLOCK, num_points - start)
+        x_low = y_low = z_low = np.inf
+        x_high = y_high = z_high = -np.inf
         for i in range(size):
             x[i] = points[start + i, 0]
             y[i] = points[start + i, 1]
             z[i] = points[start + i, 2]
+            x_low = min(x_low, x[i])
+            y_low = min(y_low, y[i])
+            z_low = min(z_low, z[i])
+            x_high = max(x_high, x[i])
+            y_high = max(y_high, y[i])
+            z_high = max(z_high, z[i])
         for i in range(size):
             # Infinity minus infinity is NaN, and NaN is no number's equal.
             is_finite &= (x[i] - x[i] == 0) & (y[i] - y[i] == 0) & (z[i] - z[i] == 0)
         for view in range(num_views):
             m = point2plane[view]
+            bounds = plane_bounds[view]
+            if not _box_in_view(x_low, x_high, y_low, y_high, z_low, z_high, m, bounds, min_depth_m):
+                continue
             m00, m01, m02, m03 = m[0, 0], m[0, 1], m[0, 2], m[0, 3]
             m10, m11, m12, m13 = m[1, 0], m[1, 1], m[1, 2], m[1, 3]
             m20, m21, m22, m23 = m[2, 0], m[2, 1], m[2, 2], m[2, 3]
-            min0, max0 = plane_bounds[view, 0], plane_bounds[view, 1]
-            min1, max1 = plane_bounds[view, 2], plane_bounds[view, 3]
+            min0, max0, min1, max1 = bounds[0], bounds[1], bounds[2], bounds[3]
             for i in range(size):
                 h0 = m00 * x[i] + m01 * y[i] + m02 * z[i] + m03
                 h1 = m10 * x[i] + m11 * y[i] + m12 * z[i] + m13
@@ -126,3 +138,20 @@ def _candidates(points, point2plane, plane_bounds, min_depth_m):  # type: ignore
                 count += inside[i]
             num_candidates[view] = count
     return candidates, num_candidates, is_finite
+
+
+@njit(cache=True, nogil=True)
+def _box_in_view(x_low, x_high, y_low, y_high, z_low, z_high, m, bounds, min_depth_m):  # type: ignore[no-untyped-def]
+    for side in range(5):
+        if side == 4:
+            a, b, c, d = m[2, 0], m[2, 1], m[2, 2], m[2, 3] - min_depth_m
+        else:
+            sign = -1.0 if side % 2 else 1.0
+            axis = side // 2
+            a = sign * (m[axis, 0] - bounds[side] * m[2, 0])
+            b = sign * (m[axis, 1] - bounds[side] * m[2, 1])
+            c = sign * (m[axis, 2] - bounds[side] * m[2, 2])
+            d = sign * (m[axis, 3] - bounds[side] * m[2, 3])
+        if max(a * x_low, a * x_high) + max(b * y_low, b * y_high) + max(c * z_low, c * z_high) + d < 0:
+            return False
+    return True

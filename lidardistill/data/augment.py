@@ -126,7 +126,9 @@ def augment_cloud(
             augment_matrix[axis] *= -1.0
     moved = points.copy()
     # Only x and y change, so z stays bit-equal to what the sensor measured.
-    moved[:, :2] = points[:, :2].astype(np.float64) @ augment_matrix[:2, :2].T
+    x, y = points[:, 0].astype(np.float64), points[:, 1].astype(np.float64)
+    for axis in (0, 1):
+        moved[:, axis] = augment_matrix[axis, 0] * x + augment_matrix[axis, 1] * y
     return moved, augment_matrix
 
 
@@ -158,15 +160,15 @@ def drop_cuboid(
     all_points, all_pairs = np.ones(len(points), bool), np.ones(len(pairing_points), bool)
     if not settings.drop_cuboid or len(points) == 0:
         return all_points, all_pairs
-    xyz = points[:, :3]
+    columns = np.ascontiguousarray(points[:, :3].T)
     share = generator.uniform(0.0, settings.cuboid_max_share)
-    centre = xyz[generator.integers(len(points))]
-    half_size = (xyz.max(axis=0) - xyz.min(axis=0)) * np.float32(share / 2.0)
-    low, high = centre - half_size, centre + half_size
-    point_kept = np.zeros(len(points), bool)
-    for axis in range(3):
-        column = xyz[:, axis]
-        point_kept |= ~((column > low[axis]) & (column < high[axis]))
+    centre = columns[:, generator.integers(len(points))]
+    half_size = (columns.max(axis=1) - columns.min(axis=1)) * np.float32(share / 2.0)
+    inside = np.ones(len(points), bool)
+    for column, low, high in zip(columns, centre - half_size, centre + half_size, strict=True):
+        inside &= column > low
+        inside &= column < high
+    point_kept = ~inside
     pair_kept = point_kept[pairing_points]
     pairs_of_view = np.bincount(pairing_images[pair_kept, 0], minlength=num_views)
     if num_views and pairs_of_view.min() < settings.cuboid_min_pairs:
@@ -196,7 +198,11 @@ def select_points(
     if point_kept.all() and pair_kept.all():
         return points, pairing_points, pairing_images
     new_row = np.cumsum(point_kept, dtype=np.int64) - 1
-    return points[point_kept], new_row[pairing_points[pair_kept]], pairing_images[pair_kept]
+    pairs = np.flatnonzero(
+        pair_kept
+    )  # take() with row numbers is several times quicker than a mask on 2-d arrays
+    kept_points = points.take(np.flatnonzero(point_kept), axis=0)
+    return kept_points, new_row[pairing_points[pairs]], pairing_images.take(pairs, axis=0)
 
 
 def draw_window(
@@ -250,13 +256,18 @@ def crop_pixels(
     Returns:
         (P, 2) int64 row, col in the copy and (P,) bool, False where the pixel is not in the copy.
     """
-    scale = np.array([size[0] / window.height, size[1] / window.width])
-    relative = (rows_cols - np.array([window.top, window.left])).astype(np.float64)
-    moved = np.floor((relative + 0.5) * scale) if pixel_exact else np.round(relative * scale)
-    moved = moved.astype(np.int64)
-    if clamp:
-        moved = np.minimum(moved, np.array(size) - 1)
-    inside = ((moved >= 0) & (moved < np.array(size))).all(axis=1)
+    moved = np.empty(rows_cols.shape, np.int64)
+    inside = np.ones(len(rows_cols), bool)
+    for axis, (start, length, target) in enumerate(
+        ((window.top, window.height, size[0]), (window.left, window.width, size[1]))
+    ):
+        relative = (rows_cols[:, axis] - start).astype(np.float64)
+        scale = target / length
+        place = np.floor((relative + 0.5) * scale) if pixel_exact else np.rint(relative * scale)
+        if clamp:
+            np.minimum(place, target - 1, out=place)
+        inside &= (place >= 0) & (place < target)
+        moved[:, axis] = place
     return moved, inside
 
 

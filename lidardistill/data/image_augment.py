@@ -64,6 +64,8 @@ def resize_labels(
     image_size: tuple[int, int] | None = None,
     flipped: bool = False,
     pixel_exact: bool = False,
+    out: np.ndarray | None = None,
+    implementation: Implementation = "numba",
 ) -> np.ndarray:
     """Nearest-neighbour resize of a window of a label map.
 
@@ -75,6 +77,8 @@ def resize_labels(
         flipped: mirror the result left to right.
         pixel_exact: False reads row floor(i * scale), torch's mode="nearest" and so SLidR's; True reads the pixel under
             the centre, floor((i + 0.5) * scale), torch's "nearest-exact", which is where the bilinear image lies.
+        out: (rows, columns) of the same dtype to write into, or None for a new array.
+        implementation: "numba", or "numpy" for the slow twin.
 
     Returns:
         (rows, columns) of the same dtype.
@@ -92,7 +96,15 @@ def resize_labels(
         rows, cols = rows * labels.shape[0] // height, cols * labels.shape[1] // width
     if flipped:
         cols = cols[::-1]
-    return labels[rows[:, None], cols[None, :]]
+    if out is None:
+        out = np.empty(size, labels.dtype)
+    elif out.shape != tuple(size) or out.dtype != labels.dtype:
+        raise ValueError(f"out: expected {size} {labels.dtype}, got {out.shape} {out.dtype}")
+    if implementation == "numba":
+        _take_numba(np.ascontiguousarray(labels), rows, np.ascontiguousarray(cols), out)
+    else:
+        out[:] = labels[rows[:, None], cols[None, :]]
+    return out
 
 
 def _nearest_rows(length: int, target: int, pixel_exact: bool) -> np.ndarray:
@@ -147,6 +159,14 @@ def _resize_numba(image, row0, row1, row_weight, col0, col1, col_weight, out):  
             out[0, r, c] = first * blended[a] + second * blended[b]
             out[1, r, c] = first * blended[a + 1] + second * blended[b + 1]
             out[2, r, c] = first * blended[a + 2] + second * blended[b + 2]
+
+
+@njit(cache=True, nogil=True)
+def _take_numba(labels, rows, cols, out):  # type: ignore[no-untyped-def]
+    for r in range(rows.size):
+        source = labels[rows[r]]
+        for c in range(cols.size):
+            out[r, c] = source[cols[c]]
 
 
 def _check_window(window: CropWindow, image_size: tuple[int, ...]) -> None:

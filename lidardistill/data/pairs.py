@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from lidardistill.data.augment import (
     AugmentSettings,
+    CropWindow,
     augment_cloud,
     drop_cuboid,
     flip_horizontal,
@@ -28,14 +29,16 @@ from lidardistill.data.types import Frame, PairSample
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.geometry.projection import pair_points
 
-__all__ = ["FrameIndex", "PairDataset", "SuperpixelReader", "VoxelSettings"]
+__all__ = ["FrameIndex", "PairDataset", "SuperpixelReader", "VoxelSettings", "image_key"]
 
 SampleKey = tuple[int, int, int]
 """Epoch, position in that epoch's order, row in the data set's `rows`."""
 
 
 class FrameIndex(Protocol):
-    """Whatever can read a keyframe: `NuScenesIndex`, or a few frames in memory."""
+    """Whatever can read a keyframe: `NuScenesIndex`, or a few frames in memory; images lie below `dataroot`."""
+
+    dataroot: Path
 
     def frame(self, row: int) -> Frame: ...
 
@@ -43,13 +46,26 @@ class FrameIndex(Protocol):
 
 
 class SuperpixelReader(Protocol):
-    """`regions.source.SuperpixelSource`: it asks for the image only when it has to compute."""
+    """`regions.source.SuperpixelSource`: every id is below `max_id_bound`; a callable image may stay undecoded."""
 
-    num_superpixels: int
+    max_id_bound: int
 
     def __call__(
         self, image: np.ndarray | Callable[[], np.ndarray], key: str
     ) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+def image_key(path: Path, dataroot: Path) -> str:
+    """What names an image in superpixel caches and mask folders: its path inside the data set.
+
+    Args:
+        path: image file.
+        dataroot: root of its data set.
+
+    Returns:
+        Such as `samples/CAM_FRONT/x.jpg`, whatever the system; a data set that moves keeps its cache.
+    """
+    return path.relative_to(dataroot).as_posix()
 
 
 class PairDataset(Dataset[PairSample]):
@@ -138,9 +154,7 @@ class PairDataset(Dataset[PairSample]):
     def _sample(self, row: int, generator: np.random.Generator) -> PairSample:
         frame = self.index.frame(row)
         images = [_Image(path, size) for path, size in zip(frame.image_paths, frame.image_size, strict=True)]
-        # Everything that can fail on a bad file comes before the first random draw.
         labels = [self._labels(image) for image in images]
-        decoded = [image() for image in images] if self.decode_images else None
         teacher_features, teacher_count = self._teacher_features(row)
 
         pairing = pair_points(
@@ -151,85 +165,101 @@ class PairDataset(Dataset[PairSample]):
             visibility=self.visibility,
             **self.pair_options,
         )
+        pairing_points, pairing_images = pairing.pairing_points, pairing.pairing_images
+
+        # SLidR's order: cloud, cuboid, crops of all views, flips of all views.
         points, augment_matrix = augment_cloud(frame.points, self.augment, generator)
-        kept = drop_cuboid(
-            points, pairing.pairing_points, pairing.pairing_images, len(images), self.augment, generator
-        )
-        points, pairing_points, pairing_images = select_points(
-            points, pairing.pairing_points, pairing.pairing_images, *kept
-        )
+        kept = drop_cuboid(points, pairing_points, pairing_images, len(images), self.augment, generator)
+        points, pairing_points, pairing_images = select_points(points, pairing_points, pairing_images, *kept)
         windows, pairing_images, inside = resized_crop(
             pairing_images, frame.image_size, self.augment, generator
         )
-        sizes = self._output_sizes(frame)
-        pairing_images, flipped = flip_horizontal(pairing_images, sizes[:, 1], self.augment, generator)
+        size = self._view_size(frame)
+        width_px = np.full(len(images), size[1])
+        pairing_images, flipped = flip_horizontal(pairing_images, width_px, self.augment, generator)
 
         voxels = voxelize_scan(points, self.voxels, lidar2ego=frame.lidar2ego @ np.linalg.inv(augment_matrix))
         inside &= voxels.point_mask[pairing_points]
-
-        num_views, size = len(images), (int(sizes[0, 0]), int(sizes[0, 1]))
-        views = None if decoded is None else np.empty((num_views, 3, *size), np.float32)
-        superpixels = np.empty((num_views, *size), np.int32)
-        superpixel_mask = np.empty((num_views, *size), bool)
-        for view, (window, flip) in enumerate(zip(windows, flipped.tolist(), strict=True)):
-            if views is not None and decoded is not None:
-                resize_image(decoded[view], window, size, flipped=flip, out=views[view])
-            for source, target in zip(labels[view], (superpixels, superpixel_mask), strict=True):
-                target[view] = resize_labels(
-                    source,
-                    window,
-                    size,
-                    image_size=images[view].size,
-                    flipped=flip,
-                    pixel_exact=self.augment.pixel_exact,
-                )
+        pixels = self._resample_images(images, windows, flipped, size) if self.decode_images else None
+        superpixels, superpixel_mask = self._resample_superpixels(images, labels, windows, flipped, size)
         return PairSample(
             sample_token=frame.sample_token,
             points=points,
-            images=views,
+            images=pixels,
             superpixels=superpixels,
             superpixel_mask=superpixel_mask,
-            num_superpixels=self.superpixels.num_superpixels,
+            num_superpixels=self.superpixels.max_id_bound,
             pairing_points=pairing_points[inside],
-            pairing_images=pairing_images[inside],
-            voxel_coords=voxels.voxel_coords,
-            voxel_features=voxels.voxel_features,
-            spatial_shape=voxels.spatial_shape,
-            point2voxel=voxels.point2voxel,
-            point_mask=voxels.point_mask,
+            pairing_images=pairing_images.take(np.flatnonzero(inside), axis=0),
             teacher_features=teacher_features,
             teacher_count=teacher_count,
+            **voxels._asdict(),
         )
 
     def _labels(self, image: _Image) -> tuple[np.ndarray, np.ndarray]:
-        """Superpixels of one image at its own size, (H, W) int32 ids and (H, W) bool mask, checked."""
-        labels, mask = self.superpixels(image, str(image.path))
-        limit = self.superpixels.num_superpixels
-        # An id that is too large would be counted for the next image of the batch.
-        outside = mask & ((labels < 0) | (labels >= limit))
-        if outside.any():
-            raise ValueError(
-                f"superpixels of {image.path}: expected ids in 0..{limit - 1}, got {int(labels[outside].max())}; raise "
-                f"superpixels.num_superpixels or renumber the masks"
-            )
-        return labels, mask
+        """(H, W) int32 superpixels of one image at its own size and (H, W) bool mask."""
+        # With the pixels at hand the cache can tell whether it holds this very image; without them it is trusted.
+        return self.superpixels(
+            image() if self.decode_images else image, image_key(image.path, self.index.dataroot)
+        )
+
+    def _resample_images(
+        self, images: list[_Image], windows: list[CropWindow], flipped: np.ndarray, size: tuple[int, int]
+    ) -> np.ndarray:
+        """(V, 3, H, W) float32 in 0..1."""
+        out = np.empty((len(images), 3, *size), np.float32)
+        for view, image in enumerate(images):
+            resize_image(image(), windows[view], size, flipped=bool(flipped[view]), out=out[view])
+        return out
+
+    def _resample_superpixels(
+        self,
+        images: list[_Image],
+        labels: list[tuple[np.ndarray, np.ndarray]],
+        windows: list[CropWindow],
+        flipped: np.ndarray,
+        size: tuple[int, int],
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(V, H, W) int32 ids and (V, H, W) bool mask; the ids that are seen are checked."""
+        superpixels = np.empty((len(images), *size), np.int32)
+        mask = np.empty((len(images), *size), bool)
+        limit = self.superpixels.max_id_bound
+        for view, image in enumerate(images):
+            for source, out in zip(labels[view], (superpixels[view], mask[view]), strict=True):
+                resize_labels(
+                    source,
+                    windows[view],
+                    size,
+                    image_size=image.size,
+                    flipped=bool(flipped[view]),
+                    pixel_exact=self.augment.pixel_exact,
+                    out=out,
+                )
+            # An id that is too large would be counted for the next view of the batch.
+            outside = mask[view] & ((superpixels[view] < 0) | (superpixels[view] >= limit))
+            if outside.any():
+                raise ValueError(
+                    f"superpixels of {image.path}: expected ids in 0..{limit - 1}, got "
+                    f"{superpixels[view][outside].max()}; raise max_id_bound or renumber the masks"
+                )
+        return superpixels, mask
 
     def _teacher_features(self, row: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         if self.pooled_features is None:
             return None, None
         return self.pooled_features(row if self.feature_row is None else self.feature_row(row))
 
-    def _output_sizes(self, frame: Frame) -> np.ndarray:
-        """(V, 2) int64 rows, columns that the images get, one size for all."""
+    def _view_size(self, frame: Frame) -> tuple[int, int]:
+        """Rows and columns that every view of the sample gets."""
         if self.augment.image_size is not None:
-            return np.tile(np.array(self.augment.image_size, np.int64), (len(frame.image_paths), 1))
-        sizes = np.asarray(frame.image_size, np.int64)
-        if (sizes != sizes[:1]).any():
+            return self.augment.image_size
+        sizes = {(int(height), int(width)) for height, width in frame.image_size}
+        if len(sizes) != 1:
             raise ValueError(
                 f"augment.image_size is null and the cameras of {frame.sample_token} have different sizes "
-                f"{sizes.tolist()}: give one size to resize them to"
+                f"{sorted(sizes)}: give one size to resize them to"
             )
-        return sizes
+        return sizes.pop()
 
 
 class _Image:

@@ -1,0 +1,98 @@
+"""Worker processes: the same batches as without them, quiet on signals, ended when told."""
+
+import os
+import signal
+import time
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from lidardistill.data.loader import TimedIterator, make_loader, warm_up
+from lidardistill.data.sampler import EpochOrder, OnceSampler, StepSampler
+
+# A plain dict is a data set: its keys are the sampler's, and every worker process can unpickle it.
+ORDER = EpochOrder(8, seed=0)
+SAMPLES = {
+    (epoch, position, place): (epoch, position, place)
+    for epoch in range(60)
+    for position, place in enumerate(ORDER.order(epoch).tolist())
+}
+
+
+def batches_of(num_workers, start_step=0, **options):
+    sampler = StepSampler(ORDER, 3, start_step=start_step)
+    return make_loader(SAMPLES, sampler, list, num_workers, **options)
+
+
+@pytest.mark.parametrize("start_method", ["forkserver", "fork"])
+def test_workers_change_nothing(start_method):
+    expected = list(islice(StepSampler(ORDER, 3), 4, 14))
+    assert list(islice(batches_of(0, start_step=4), 10)) == expected
+    with TimedIterator(batches_of(2, start_step=4, start_method=start_method)) as batches:
+        assert list(islice(batches, 10)) == expected
+
+
+def test_evaluation_ends():
+    data = {(0, place, place): place for place in range(5)}
+    loader = make_loader(data, OnceSampler(5, 2), list)
+    assert list(TimedIterator(loader)) == [[0, 1], [2, 3], [4]]
+
+
+def test_workers_leave_signals_to_the_main_process():
+    with TimedIterator(batches_of(2, start_method="fork")) as batches:
+        list(islice(batches, 4))  # both workers have answered, so both have run `prepare_worker`
+        workers = list(batches._iterator._workers)
+        for worker in workers:
+            for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGTERM):
+                os.kill(worker.pid, number)
+        time.sleep(0.2)
+        assert len(list(islice(batches, 20))) == 20
+        assert all(worker.is_alive() for worker in workers)
+    assert not any(worker.is_alive() for worker in workers)
+
+
+def test_waiting_is_measured():
+    def slow():
+        for number in range(4):
+            time.sleep(0.05)
+            yield number
+
+    batches = TimedIterator(slow())
+    assert next(batches) == 0
+    first = batches.first_wait_s
+    assert first >= 0.05
+    assert batches.total_wait_s == 0.0
+    time.sleep(0.05)  # the caller's own time does not count
+    assert list(batches) == [1, 2, 3]
+    assert batches.num_batches == 4
+    assert batches.first_wait_s == first
+    assert batches.total_wait_s >= 0.15
+    assert batches.last_wait_s >= 0.05
+
+
+def test_a_closed_iterator_has_ended():
+    batches = TimedIterator(batches_of(0))
+    next(batches)
+    batches.close()
+    batches.close()
+    assert list(batches) == []
+
+
+def test_warm_up_reads_one_sample():
+    asked = []
+
+    class Data:
+        def __getitem__(self, key):
+            asked.append(key)
+            return np.zeros(1)
+
+    assert warm_up(Data()) >= 0
+    assert asked == [(0, 0, 0)]
+
+
+def test_wrong_numbers_are_named():
+    with pytest.raises(ValueError, match="num_workers >= 0"):
+        batches_of(-1)
+    with pytest.raises(ValueError, match="prefetch >= 1"):
+        batches_of(1, prefetch=0)

@@ -91,7 +91,7 @@ def is_collapsed(diagnostics: Mapping[str, Tensor | float]) -> str | None:
     Args:
         diagnostics: of `contrast_diagnostics`, tensors or floats; reads them, so call it where the log is written.
     """
-    if not diagnostics or float(diagnostics["log_candidates"]) < math.log(_FEWEST_ROWS):
+    if "log_candidates" not in diagnostics or float(diagnostics["log_candidates"]) < math.log(_FEWEST_ROWS):
         return None
     spread, rank = float(diagnostics["anchor_std"]), float(diagnostics["effective_rank"])
     if not (spread < _COLLAPSED_STD or rank < _COLLAPSED_RANK):

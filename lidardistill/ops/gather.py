@@ -57,7 +57,7 @@ def all_gather_ragged(rows: Tensor) -> tuple[Tensor, int]:
     """
     if _world_size() == 1:
         return rows, 0
-    counts = gather_counts(rows.shape[0], rows.device)
+    counts = _gather_counts(rows.shape[0], rows.device)
     offset = sum(counts[: dist.get_rank()])
     longest = max(counts)
     padding = rows.new_zeros(longest - rows.shape[0], *rows.shape[1:])
@@ -66,25 +66,28 @@ def all_gather_ragged(rows: Tensor) -> tuple[Tensor, int]:
     return torch.cat(kept), offset
 
 
-def gather_counts(count: int, device: torch.device) -> list[int]:
-    """One integer of every rank, on every rank. Waits for the device, as shapes must be known."""
-    if _world_size() == 1:
-        return [count]
+def rank_weight(count: int, total: int) -> float:
+    """Factor of a rank's mean over its rows, so that the mean over ranks is the mean over the rows of all ranks.
+
+    Data-parallel training averages gradients over ranks; where these have unequal numbers of rows, each rank's mean
+    has to count as much as its rows.
+
+    Args:
+        count: rows of this rank, may be 0.
+        total: rows of all ranks, as `all_gather_ragged` returns them.
+
+    Returns:
+        world_size * count / total; 1 without a process group, 0 where nobody has a row.
+    """
+    return _world_size() * count / total if total else 0.0
+
+
+def _gather_counts(count: int, device: torch.device) -> list[int]:
+    """One integer of every rank. Waits for the device: shapes must be known."""
     mine = torch.tensor([count], dtype=torch.int64, device=device)
     counts = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
     dist.all_gather(counts, mine)
     return [int(n) for n in torch.cat(counts).tolist()]
-
-
-def rank_weight(count: int, device: torch.device) -> float:
-    """Factor of this rank's mean over `count` rows, so that the mean over ranks is the mean over all rows.
-
-    Data-parallel training averages gradients over ranks; ranks with unequal numbers of rows need
-    world_size * count / (sum of counts). 1 without a process group, 0 on a rank without rows.
-    """
-    counts = gather_counts(count, device)
-    total = sum(counts)
-    return len(counts) * count / total if total else 0.0
 
 
 def _world_size() -> int:

@@ -1,0 +1,67 @@
+"""Files that are either whole or absent, whatever kills the process and however full the disk is."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+_TEMPORARY = ".tmp"
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path`; on leaving, sync it, rename it to `path` and sync the folder.
+
+    On any error the temporary file is removed and what stood at `path` is untouched.
+
+    Raises:
+        OSError: the file cannot be written; the message names `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
+    try:
+        with temporary.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"cannot write {path}: {error.strerror or error}. Nothing was lost: the file that stood there is "
+            "untouched and no temporary file is left. Free some space or choose another folder, and run the same "
+            "command again",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json_atomic(path: Path, content: Mapping[str, Any] | list[Any]) -> None:
+    """Write plain values as indented JSON, atomically.
+
+    Raises:
+        OSError: the file cannot be written.
+        TypeError: a value JSON does not know.
+    """
+    data = json.dumps(content, indent=1).encode() + b"\n"
+    with atomic_write(path) as stream:
+        stream.write(data)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of a process that was killed while it wrote. For the only writer of the folder."""
+    for leftover in folder.glob(f".*{_TEMPORARY}"):
+        leftover.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,147 @@
+"""Devices, precision and process groups: a thin layer over Lightning Fabric.
+
+One process a device, started by `torchrun` or by SLURM's `srun`; nothing here starts processes. The model is not
+wrapped: gradients are averaged after the backward pass (`average_gradients`), so a rank whose batch leaves parameters
+unused, or that has nothing to contrast, takes part like any other and nothing hangs.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+LAUNCH_HINT = "torchrun --nproc-per-node N -m lidardistill ..., or srun with one task a GPU"
+
+
+def make_fabric(
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    precision: str = "fp32",
+    strategy: str = "auto",
+    *,
+    timeout_s: float = 600.0,
+) -> Fabric:
+    """Fabric, launched, on the device of this process.
+
+    Args:
+        accelerator: "auto", "cpu" or "cuda".
+        devices: processes of this node; "auto": as many as the launcher started.
+        precision: "fp32", "bf16" or "fp16" (autocast; weights stay float32). fp16 needs a GPU.
+        strategy: "auto": "ddp" where the launcher started more than one process. Fabric's names else.
+        timeout_s: seconds after which a collective that a rank does not enter raises instead of hanging.
+
+    Raises:
+        ValueError: a precision or accelerator that is not there, or more devices than processes started.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "trainer.accelerator is cuda, and torch finds no GPU: see `lidardistill doctor`, or set it to cpu"
+        )
+    if precision == "fp16" and (accelerator == "cpu" or not torch.cuda.is_available()):
+        raise ValueError("trainer.precision fp16 needs a GPU: set bf16 or fp32")
+    local, nodes = launched_processes()
+    if devices != "auto" and int(devices) != local:
+        raise ValueError(f"devices is {devices}, and {local} processes run on this node: start {LAUNCH_HINT}")
+
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+
+    world_size = local * nodes
+    chosen: Any = strategy
+    if strategy == "ddp" or (strategy == "auto" and world_size > 1):
+        chosen = DDPStrategy(timeout=timedelta(seconds=timeout_s))
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=local,
+        num_nodes=nodes,
+        precision=PRECISIONS[precision],  # type: ignore[arg-type]
+        strategy=chosen,
+    )
+    fabric.launch()
+    return fabric
+
+
+def launched_processes() -> tuple[int, int]:
+    """(processes on this node, nodes) from the environment of torchrun or SLURM; (1, 1) without a launcher."""
+    env = os.environ
+    if "TORCHELASTIC_RUN_ID" in env:
+        local = int(env["LOCAL_WORLD_SIZE"])
+        return local, int(env["WORLD_SIZE"]) // local
+    # A SLURM shell (salloc, srun --pty bash) sets SLURM_NTASKS too, without having started that many of us.
+    if "SLURM_PROCID" in env and env.get("SLURM_JOB_NAME") not in (None, "bash", "interactive"):
+        nodes = int(env.get("SLURM_NNODES", 1))
+        return int(env.get("SLURM_NTASKS", 1)) // nodes, nodes
+    return 1, 1
+
+
+def world_size() -> int:
+    """Processes of this run; 1 without a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def agree_any(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is set on any rank; every rank must ask."""
+    if world_size() == 1:
+        return flag
+    vote = torch.tensor([float(flag)], device=device)
+    dist.all_reduce(vote, op=dist.ReduceOp.MAX)
+    return bool(vote.item())
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """A small picklable value of every rank, on every rank."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def average_gradients(params: list[nn.Parameter], extra: Tensor) -> Tensor:
+    """Replace every gradient by its mean over the ranks, in one collective.
+
+    A parameter without a gradient on this rank counts as zero. NaN on one rank becomes NaN on all, so that all ranks
+    decide alike about the step.
+
+    Args:
+        params: the same on every rank.
+        extra: (E,) float32, averaged along with them.
+
+    Returns:
+        The mean of `extra`.
+    """
+    count = world_size()
+    if count == 1:
+        return extra
+    for param in params:
+        if param.grad is None:
+            param.grad = torch.zeros_like(param)
+    grads = [param.grad for param in params if param.grad is not None]
+    flat = torch.cat([extra.float(), *(grad.flatten().float() for grad in grads)])
+    dist.all_reduce(flat)
+    flat /= count
+    first = extra.numel()
+    for grad in grads:
+        grad.copy_(flat[first : first + grad.numel()].view_as(grad))
+        first += grad.numel()
+    return flat[: extra.numel()].to(extra.dtype)
+
+
+@torch.no_grad()
+def broadcast_module(module: nn.Module) -> None:
+    """Give every rank the weights and buffers of rank 0."""
+    if world_size() == 1:
+        return
+    for value in [*module.parameters(), *module.buffers()]:
+        dist.broadcast(value.data, src=0)

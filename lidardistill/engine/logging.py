@@ -1,0 +1,201 @@
+"""What a run says while it runs: metrics.jsonl, TensorBoard, one line of progress."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from lidardistill.engine.atomic import atomic_write
+
+log = logging.getLogger(__name__)
+
+# Above this share of the time spent waiting for data, the progress line gives advice.
+_SLOW_LOADER = 0.2
+
+
+def set_up_logging(rank: int = 0, world_size: int = 1, *, level: int = logging.INFO) -> None:
+    """Messages of the package to stderr, with the rank where there are several; ranks above 0 only warn."""
+    tag = f"[rank {rank}/{world_size}] " if world_size > 1 else ""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(f"%(asctime)s {tag}%(message)s", datefmt="%H:%M:%S"))
+    package = logging.getLogger("lidardistill")
+    package.handlers[:] = [handler]
+    package.setLevel(level if rank == 0 else max(level, logging.WARNING))
+    package.propagate = False
+
+
+class MetricsFile:
+    """metrics.jsonl: one JSON object a line, each with `step`; a killed process loses at most the line it wrote.
+
+    Args:
+        path: the file.
+        start_step: steps already done; lines of later steps are of a part of the run that was lost, and go.
+    """
+
+    def __init__(self, path: Path, start_step: int = 0) -> None:
+        self.path = path
+        kept = [line for line in _lines(path) if json.loads(line)["step"] <= start_step]
+        data = "".join(line + "\n" for line in kept)
+        if not path.exists() or path.read_text() != data:
+            with atomic_write(path) as stream:
+                stream.write(data.encode())
+        self._stream: IO[str] = path.open("a")
+
+    def write(self, values: Mapping[str, Any]) -> None:
+        """Append one line and hand it to the operating system. NaN and infinities become null."""
+        self._stream.write(json.dumps({name: _finite(value) for name, value in values.items()}) + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All whole lines of a metrics.jsonl, in order; empty where there is no file."""
+    return [json.loads(line) for line in _lines(path)]
+
+
+class RunLogger:
+    """Everything the loop reports goes through here; only rank 0 writes.
+
+    Args:
+        run_dir: metrics.jsonl and the folder tensorboard/ go there.
+        write: False on ranks above 0: all methods do nothing.
+        tensorboard: also write TensorBoard events.
+        progress: show progress: a live line on a terminal, else one plain line every `plain_every_s` seconds.
+        label: what the line begins with.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        write: bool = True,
+        tensorboard: bool = True,
+        progress: bool = True,
+        plain_every_s: float = 30.0,
+        label: str = "pretrain",
+    ) -> None:
+        self.run_dir = run_dir
+        self._write = write
+        self._tensorboard = tensorboard
+        self._progress = progress
+        self._plain_every_s = plain_every_s
+        self._label = label
+        self._metrics: MetricsFile | None = None
+        self._events: Any = None
+        self._line: _ProgressLine | None = None
+
+    def start(self, start_step: int, total_steps: int) -> None:
+        """Called by the loop once it knows where the run stands; cuts away what was logged after that."""
+        if not self._write:
+            return
+        self._metrics = MetricsFile(self.run_dir / "metrics.jsonl", start_step)
+        if self._tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._events = SummaryWriter(
+                str(self.run_dir / "tensorboard"), purge_step=start_step + 1 if start_step else None
+            )
+        if self._progress:
+            self._line = _ProgressLine(self._label, start_step, total_steps, self._plain_every_s)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Record the values of one step."""
+        if self._metrics is not None:
+            self._metrics.write({"step": step, **values})
+        if self._events is not None:
+            for name, value in values.items():
+                self._events.add_scalar(name, value, step)
+            self._events.flush()
+        if self._line is not None and "loss" in values:
+            self._line.loss = values["loss"]
+
+    def advance(self, step: int, data_wait_share: float) -> None:
+        """Move the progress line; cheap, called at every step."""
+        if self._line is not None:
+            self._line.advance(step, data_wait_share)
+
+    def close(self) -> None:
+        for part in (self._line, self._metrics, self._events):
+            if part is not None:
+                part.close()
+        self._line = self._metrics = self._events = None
+
+
+class _ProgressLine:
+    """steps, loss, it/s, ETA and data wait: live on a terminal, now and then as a plain line elsewhere."""
+
+    def __init__(self, label: str, start_step: int, total_steps: int, plain_every_s: float) -> None:
+        self.loss = math.nan
+        self._label, self._start, self._total = label, start_step, total_steps
+        self._plain_every_s = plain_every_s
+        self._begun = self._last_plain = time.monotonic()
+        self._live: Any = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            self._live = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.completed}/{task.total} {task.fields[text]}"),
+                console=Console(stderr=True),
+                refresh_per_second=4,
+            )
+            self._task = self._live.add_task(label, total=total_steps, completed=start_step, text="")
+            self._live.start()
+
+    def advance(self, step: int, data_wait_share: float) -> None:
+        now = time.monotonic()
+        if self._live is not None:
+            self._live.update(self._task, completed=step, text=self._text(step, now, data_wait_share))
+        elif now - self._last_plain >= self._plain_every_s:
+            self._last_plain = now
+            text = self._text(step, now, data_wait_share)
+            print(f"{self._label} {step}/{self._total} {text}", file=sys.stderr, flush=True)
+
+    def _text(self, step: int, now: float, data_wait_share: float) -> str:
+        rate = (step - self._start) / max(now - self._begun, 1e-9)
+        left = (self._total - step) / rate if rate > 0 else math.inf
+        advice = " (more data.num_workers?)" if data_wait_share > _SLOW_LOADER else ""
+        return f"loss {self.loss:.3f}  {rate:.2f} it/s  ETA {_clock(left)}  data wait {data_wait_share:.0%}{advice}"
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+
+def _clock(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "-"
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _lines(path: Path) -> list[str]:
+    """Whole lines of a file of JSON objects; a last one cut short by a kill is left out."""
+    if not path.exists():
+        return []
+    lines = []
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+        try:
+            known = isinstance(json.loads(line), dict)
+        except ValueError:
+            known = False
+        if known:
+            lines.append(line)
+        else:
+            log.warning("%s line %d was cut short when the run was killed; it is left out", path, number)
+    return lines

@@ -1,0 +1,228 @@
+"""Optimisers, learning rates as functions of the step, and the moving average of weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+ParameterGroup = dict[str, Any]
+
+
+def make_optimizer(
+    kind: str,
+    params: nn.Module | Iterable[nn.Parameter] | Iterable[ParameterGroup],
+    *,
+    lr: float,
+    weight_decay: float = 0.0,
+    momentum: float = 0.9,
+    dampening: float = 0.0,
+    betas: tuple[float, float] = (0.9, 0.999),
+    decay_vectors: bool = True,
+) -> torch.optim.Optimizer:
+    """SGD or AdamW over everything that trains.
+
+    Args:
+        kind: "sgd" or "adamw".
+        params: a module, parameters, or groups {"params": [...], "lr": ...} as torch takes them.
+        lr: learning rate of groups that name none.
+        weight_decay: of groups that name none.
+        momentum: of SGD.
+        dampening: of SGD; SLidR trains with 0.1.
+        betas: of AdamW.
+        decay_vectors: False keeps weight decay off biases and normalisation weights (all parameters of one axis).
+
+    Raises:
+        ValueError: another kind, nothing to train, or a learning rate that is not above 0.
+
+    Source: SGD with momentum 0.9, dampening 0.1, weight decay 1e-4: SLidR (CVPR 2022), the authors' configuration.
+    """
+    if not lr > 0:
+        raise ValueError(f"optimizer.lr must be above 0, got {lr}")
+    groups = _groups(params, weight_decay, decay_vectors)
+    if not groups:
+        raise ValueError("make_optimizer: no parameter requires a gradient, there is nothing to train")
+    if kind == "sgd":
+        return torch.optim.SGD(
+            groups, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay
+        )
+    if kind == "adamw":
+        return torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=weight_decay)
+    raise ValueError(f"optimizer.kind must be sgd or adamw, got {kind!r}")
+
+
+def _groups(
+    params: nn.Module | Iterable[nn.Parameter] | Iterable[ParameterGroup],
+    weight_decay: float,
+    decay_vectors: bool,
+) -> list[ParameterGroup]:
+    given: list[Any] = list(params.parameters()) if isinstance(params, nn.Module) else list(params)
+    if given and not isinstance(given[0], dict):
+        given = [{"params": given}]
+    groups: list[ParameterGroup] = []
+    for group in given:
+        trained = [p for p in group["params"] if p.requires_grad]
+        if decay_vectors:
+            parts = [(trained, group.get("weight_decay", weight_decay))]
+        else:
+            parts = [
+                ([p for p in trained if p.ndim > 1], group.get("weight_decay", weight_decay)),
+                ([p for p in trained if p.ndim <= 1], 0.0),
+            ]
+        groups += [{**group, "params": part, "weight_decay": decay} for part, decay in parts if part]
+    return groups
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate of a step as a share of the configured one: a pure function, so resuming needs no state.
+
+    Attributes:
+        share: step (from 0) to the factor of every group's learning rate.
+    """
+
+    share: Callable[[int], float]
+
+    def apply(self, optimizer: torch.optim.Optimizer, step: int) -> float:
+        """Set the learning rate of every group for this step; returns that of the first."""
+        share = self.share(step)
+        for group in optimizer.param_groups:
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * share
+        return float(optimizer.param_groups[0]["lr"])
+
+
+def make_schedule(
+    kind: str,
+    *,
+    total_steps: int,
+    steps_per_epoch: float | None = None,
+    per: str = "epoch",
+    warmup_steps: int = 0,
+    warmup_share: float = 0.4,
+) -> Schedule:
+    """The learning rate over a run.
+
+    Args:
+        kind: "constant"; "cosine", from 1 to 0; "one_cycle", from 1/25 up to 1 and down to 4e-6, both by cosine.
+        total_steps: optimiser steps of the whole run.
+        steps_per_epoch: steps of one epoch, may be fractional; needed by cosine per epoch.
+        per: of cosine: "epoch" keeps the rate over an epoch (SLidR), "step" changes it at every step.
+        warmup_steps: of cosine per step: linear rise to 1 over so many steps; 0 of them is none.
+        warmup_share: of one_cycle: share of the run spent rising, in 0..1.
+
+    Raises:
+        ValueError: another kind, or values that do not fit together.
+
+    Source: cosine by epoch: SLidR's CosineAnnealingLR. One cycle: Smith and Topin, 2018, with torch's
+    div_factor 25, final_div_factor 1e4. Differs from it in: momentum is not cycled.
+    """
+    if total_steps < 1:
+        raise ValueError(f"make_schedule: total_steps must be at least 1, got {total_steps}")
+    if kind == "constant":
+        return Schedule(lambda step: 1.0)
+    if kind == "cosine" and per == "epoch":
+        if not steps_per_epoch or steps_per_epoch <= 0:
+            raise ValueError(f"cosine per epoch needs steps_per_epoch above 0, got {steps_per_epoch}")
+        if warmup_steps:
+            raise ValueError(
+                "schedule.warmup_steps needs schedule.per: step; SLidR's cosine per epoch has none"
+            )
+
+        def epoch(step: int) -> int:
+            return math.floor(step / steps_per_epoch + 1e-9)
+
+        num_epochs = epoch(total_steps - 1) + 1
+        return Schedule(lambda step: _cosine(epoch(step) / num_epochs))
+    if kind == "cosine" and per == "step":
+        if not 0 <= warmup_steps < total_steps:
+            raise ValueError(f"schedule.warmup_steps must lie in 0..{total_steps - 1}, got {warmup_steps}")
+
+        def warm_cosine(step: int) -> float:
+            if step < warmup_steps:
+                return (step + 1) / warmup_steps
+            return _cosine((step - warmup_steps) / (total_steps - warmup_steps))
+
+        return Schedule(warm_cosine)
+    if kind == "one_cycle":
+        if not 0 < warmup_share < 1:
+            raise ValueError(f"schedule.warmup_share must lie between 0 and 1, got {warmup_share}")
+        top, last = warmup_share * total_steps - 1, total_steps - 1
+        start, end = 1 / 25, 1 / 25 / 1e4
+
+        def one_cycle(step: int) -> float:
+            if step <= top:
+                return 1 + (start - 1) * _cosine(step / top if top > 0 else 1.0)
+            return end + (1 - end) * _cosine((step - top) / (last - top) if last > top else 1.0)
+
+        return Schedule(one_cycle)
+    raise ValueError(
+        f"schedule must be constant, cosine (per epoch or step) or one_cycle, got {kind!r} per {per!r}"
+    )
+
+
+def _cosine(progress: float) -> float:
+    """1 at progress 0, 0 at 1."""
+    return 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
+
+
+class EMA:
+    """Moving average of everything that trains and of the floating-point buffers beside it.
+
+    Args:
+        model: what is averaged; frozen parameters are left out.
+        decay: weight of the past, in 0..1. Early on min(decay, (1 + n) / (10 + n)) is used, so that the average
+            forgets the initial weights.
+
+    Source: the decay's start: TensorFlow's ExponentialMovingAverage; Polyak and Juditsky, 1992.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        if not 0 < decay < 1:
+            raise ValueError(f"trainer.ema_decay must lie between 0 and 1, got {decay}")
+        self.decay = decay
+        self.num_updates = 0
+        self.average = {name: value.detach().clone() for name, value in _averaged(model).items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take in the weights after one optimiser step."""
+        self.num_updates += 1
+        weight = 1 - min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
+        current = _averaged(model)
+        torch._foreach_lerp_(list(self.average.values()), [current[name] for name in self.average], weight)
+
+    @torch.no_grad()
+    def copy_to(self, model: nn.Module) -> None:
+        """Overwrite the model's weights with the average."""
+        current = _averaged(model)
+        for name, value in self.average.items():
+            current[name].copy_(value)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"num_updates": self.num_updates, "average": self.average}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if state["average"].keys() != self.average.keys():
+            raise ValueError(
+                "the checkpoint's moving average is of another model: its parameter names differ"
+            )
+        self.num_updates = int(state["num_updates"])
+        for name, value in state["average"].items():
+            self.average[name].copy_(value)
+
+
+def _averaged(model: nn.Module) -> dict[str, Tensor]:
+    trained = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    # Buffers of a module whose parameters are all frozen (a teacher) do not change.
+    for prefix, module in model.named_modules():
+        if not module.training:
+            continue
+        for name, buffer in module.named_buffers(prefix, recurse=False):
+            if buffer.is_floating_point():
+                trained[name] = buffer
+    return trained

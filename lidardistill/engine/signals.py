@@ -1,0 +1,47 @@
+"""A signal asks the run to stop after the step it is in."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+# Exit code of a run that a signal stopped after it saved itself: run the same command again (sysexits.h has 64..78).
+EXIT_INTERRUPTED = 85
+
+# SIGTERM: schedulers; SIGUSR1: SLURM's --signal before the time limit; SIGINT: Ctrl-C.
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+
+
+class StopSignal:
+    """While entered, SIGTERM, SIGUSR1 and Ctrl-C set `name` instead of ending the process; a second one ends it.
+
+    Outside of the main thread Python takes no handlers, and nothing is changed.
+
+    Attributes:
+        name: of the signal that came, else None.
+    """
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopSignal:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.name = signal.Signals(number).name
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

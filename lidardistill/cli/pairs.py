@@ -25,8 +25,8 @@ def run(
     """Pair the LiDAR points of one keyframe with the pixels of its cameras."""
     import numpy as np
 
-    from lidardistill.engine.atomic import atomic_write
     from lidardistill.data.nuscenes import NuScenesIndex
+    from lidardistill.engine.atomic import atomic_write
     from lidardistill.geometry import pair_points
 
     if visibility not in ("none", "zbuffer"):

@@ -74,6 +74,11 @@ class ScanBatch:
     def batch_size(self) -> int:
         return len(self.sample_tokens)
 
+    def labels(self) -> Tensor:
+        """`target` of a batch that was read with labels."""
+        assert self.target is not None, "these scans were read without labels"
+        return self.target
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ScanBatch:
         return self._map(lambda value: value.to(device, non_blocking=non_blocking))
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import fields
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,19 +14,19 @@ from torch import nn
 
 from lidardistill.config.data import PairDataConfig, ScanDataConfig
 from lidardistill.config.model import MinkUNetConfig, VoxelConfig
-from lidardistill.config.run import OptimizerConfig, PretrainConfig, ScheduleConfig
+from lidardistill.config.run import OptimizerConfig, PretrainConfig, ScheduleConfig, TrainerConfig
 from lidardistill.data.augment import AugmentSettings
 from lidardistill.data.feature_store import FeatureStore
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.pairs import PairDataset
 from lidardistill.data.splits import scenes_of_split
 from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.engine.loop import LoopSettings
 from lidardistill.engine.optim import Schedule, make_optimizer, make_schedule
 from lidardistill.methods.slidr import SLidR
 from lidardistill.models.minkunet import PRESETS, MinkUNet
 from lidardistill.models.teachers import build_teacher
 from lidardistill.regions.source import SuperpixelSource
-from lidardistill.regions.store import SuperpixelStore
 
 
 def build_voxels(config: VoxelConfig) -> VoxelSettings:
@@ -50,7 +50,9 @@ def build_slidr(config: PretrainConfig) -> SLidR:
         options = config.teacher.model_dump(exclude={"kind"})
         teacher = build_teacher(config.teacher.kind, **options)
         settings = config.method.model_dump(exclude={"kind"})
-        if settings["pairing"] == "other_keyframe":  # the data set swaps the features, the method sees nothing
+        if (
+            settings["pairing"] == "other_keyframe"
+        ):  # the data set swaps the features, the method sees nothing
             settings["pairing"] = "real"
         return SLidR(
             student,
@@ -62,24 +64,10 @@ def build_slidr(config: PretrainConfig) -> SLidR:
 
 
 def build_superpixels(config: PairDataConfig) -> SuperpixelSource:
-    sp = config.superpixels
-    store = None
-    if sp.cache is not None:
-        store = SuperpixelStore(sp.cache, superpixel_key(config))
+    settings = config.superpixels
     return SuperpixelSource(
-        sp.num_superpixels,
-        sp.compactness,
-        sp.sigma,
-        sp.preset,
-        scale=sp.scale,
-        store=store,
-        mask_root=None if sp.masks is None else Path(sp.masks),
+        **settings.model_dump(exclude={"cache", "masks"}), store=settings.cache, mask_root=settings.masks
     )
-
-
-def superpixel_key(config: PairDataConfig) -> str:
-    """What the superpixels of an image depend on besides the image."""
-    return _digest(config.superpixels.model_dump(exclude={"cache"}))
 
 
 def open_index(config: PairDataConfig | ScanDataConfig) -> NuScenesIndex:
@@ -160,6 +148,11 @@ def build_optimizer(
 def build_schedule(config: ScheduleConfig, *, steps: int, steps_per_epoch: float) -> Schedule:
     options = config.model_dump(exclude={"kind"})
     return make_schedule(config.kind, total_steps=steps, steps_per_epoch=steps_per_epoch, **options)
+
+
+def loop_settings(trainer: TrainerConfig, steps: int) -> LoopSettings:
+    kept = {f.name for f in fields(LoopSettings)} - {"total_steps"}
+    return LoopSettings(total_steps=steps, **trainer.model_dump(include=kept))
 
 
 def _cached_features(store: FeatureStore, index: NuScenesIndex, row: int) -> tuple[np.ndarray, np.ndarray]:

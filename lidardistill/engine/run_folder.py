@@ -16,10 +16,14 @@ CONFIG_FILE = "config.yaml"
 CHECKPOINTS = "checkpoints"
 METRICS_FILE = "metrics.json"
 
-VERBS: dict[str, type[BaseModel]] = {"pretrain": PretrainConfig, "probe": ProbeConfig, "finetune": FinetuneConfig}
+VERBS: dict[str, type[BaseModel]] = {
+    "pretrain": PretrainConfig,
+    "probe": ProbeConfig,
+    "finetune": FinetuneConfig,
+}
 
 # What may change between the parts of one run, because no result depends on it.
-_FREE = {
+FREE_KEYS = (
     "data.num_workers",
     "data.max_corrupt",
     "data.superpixels.cache",
@@ -28,7 +32,7 @@ _FREE = {
     "trainer.keep_checkpoints",
     "trainer.log_every",
     "trainer.max_nonfinite",
-}
+)
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -49,14 +53,16 @@ def claim_run(run: Path, verb: str, config: BaseModel, **inputs: str) -> None:
     path = run / CONFIG_FILE
     if path.is_file():
         old = yaml.safe_load(path.read_text()) or {}
-        changed = [line for line in differing_keys(old, new) if line.partition(":")[0] not in _FREE]
+        changed = [line for line in differing_keys(old, new) if line.partition(":")[0] not in FREE_KEYS]
         if changed:
             raise ValueError(
                 f"{run} holds another run; it differs in {'; '.join(changed[:5])}. Name another --out, or remove it"
             )
         return
     if run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise ValueError(f"{run} exists and is no run of lidardistill (it has no {CONFIG_FILE}): name another --out")
+        raise ValueError(
+            f"{run} exists and is no run of lidardistill (it has no {CONFIG_FILE}): name another --out"
+        )
     run.mkdir(parents=True, exist_ok=True)
     head = yaml.safe_dump({"verb": verb, **inputs}, sort_keys=False)
     with atomic_write(path) as stream:

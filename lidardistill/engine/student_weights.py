@@ -36,6 +36,8 @@ def load_student(student: nn.Module, weights: str) -> str:
                 "`lidardistill pretrain` command again to continue it"
             )
     elif not path.is_file():
-        raise FileNotFoundError(f"--weights {weights}: expected a run folder, a weights file, or the word random")
+        raise FileNotFoundError(
+            f"--weights {weights}: expected a run folder, a weights file, or the word random"
+        )
     load_matching(student, load_checkpoint_tensors(path))
     return str(path)

@@ -130,13 +130,13 @@ def fit_linear(
 
 
 @torch.no_grad()
-def predict_points(backbone: nn.Module, head: nn.Module, voxels: VoxelBatch) -> Tensor:
+def predict_points(backbone: nn.Module, head: nn.Linear, voxels: VoxelBatch) -> Tensor:
     """Most likely class 0..K-1 of every raw point of a batch, (N,) int64.
 
     A point outside the voxel grid has no features; it gets the class that the head gives to zero features.
     """
     logits = head(run_backbone(backbone, voxels))
-    nowhere = head(logits.new_zeros(1, head.in_features)).argmax(dim=1)  # type: ignore[arg-type]
+    nowhere = head(logits.new_zeros(1, head.in_features)).argmax(dim=1)
     if len(logits) == 0:
         return nowhere.expand(len(voxels.point_mask)).clone()
     return torch.where(voxels.point_mask, logits.argmax(dim=1)[voxels.point2voxel], nowhere)

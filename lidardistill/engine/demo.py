@@ -1,0 +1,71 @@
+"""The demo: a world, three backbones, their probes, and a summary that other programs can read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lidardistill.engine.atomic import write_json_atomic
+from lidardistill.engine.experiment import pretrain_config, run_arm, run_hand_made
+from lidardistill.engine.pretrain import Pretraining
+from lidardistill.engine.stages import Stages
+from lidardistill.synthetic.dataset import write_world
+
+ARMS = ("pretrained", "random", "permuted")
+SEED = 0
+SUMMARY_FILE = "summary.json"
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, done, total)."""
+
+
+def build_world(out: Path, stages: Stages, on_progress: Progress) -> Path:
+    """Render the embedded driving world."""
+    with stages.stage("world"):
+        return write_world(
+            out / "world", on_progress=lambda done, total, _: on_progress("world", done, total)
+        )
+
+
+def prepare(out: Path, world: Path, stages: Stages, on_progress: Progress) -> None:
+    """Compute superpixels and the teacher's features of them once: the demo's images never change."""
+    with stages.stage("teacher"):
+        parts = Pretraining.build(pretrain_config(world, out, "pretrained", SEED))
+        parts.compute_teacher_features(lambda done, total: on_progress("teacher", done, total))
+
+
+def run_arms(out: Path, world: Path, stages: Stages) -> dict[str, list[dict[str, Any]]]:
+    """Pretrain where an arm pretrains, probe each, and score it with nuscenes-devkit."""
+    results: dict[str, list[dict[str, Any]]] = {}
+    for arm in ARMS:
+        with stages.stage(arm):
+            results[arm] = [run_arm(world, out, out / arm, arm, SEED)]
+    return results
+
+
+def summarise(
+    out: Path, world: Path, results: dict[str, list[dict[str, Any]]], stages: Stages
+) -> dict[str, Any]:
+    """Write `summary.json`.
+
+    Returns:
+        `pretrained`, `random`, `permuted`: mIoU in percent, one a seed; `hand_made`: of a linear model on intensity,
+        height and range; `seeds`; `losses`; `seconds` and `memory_mb` by stage.
+    """
+    with stages.stage("hand_made"):
+        hand_made = 100 * run_hand_made(world, out / "hand_made", SEED)["miou"]
+    summary = {
+        **{arm: [round(result["miou"], 3) for result in runs] for arm, runs in results.items()},
+        "hand_made": [round(hand_made, 3)],
+        "seeds": [SEED],
+        "losses": {
+            arm: [{key: result[key] for key in ("loss", "log_candidates")} for result in runs]
+            for arm, runs in results.items()
+            if "loss" in runs[0]
+        },
+        "seconds": {**stages.seconds, "total": round(sum(stages.seconds.values()), 2)},
+        "memory_mb": stages.memory_mb,
+    }
+    write_json_atomic(out / SUMMARY_FILE, summary)
+    return summary

@@ -1,0 +1,198 @@
+"""Judge a backbone: linear probe, fine-tuning, and the official score of either."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lidardistill.config.data import ScanDataConfig
+from lidardistill.config.model import MinkUNetConfig, VoxelConfig
+from lidardistill.config.run import CachedProbeConfig, FinetuneConfig, ProbeConfig
+from lidardistill.data.lidarseg_classes import NUM_CLASSES
+from lidardistill.data.nuscenes import NuScenesIndex
+from lidardistill.data.types import VoxelBatch
+from lidardistill.engine.build import build_student, build_voxels, open_index, spread
+from lidardistill.engine.classifier import Classifier, load_classifier, save_classifier, seeded_head
+from lidardistill.engine.manifest import Manifest
+from lidardistill.engine.run_folder import METRICS_FILE, claim_run, read_run, run_values
+from lidardistill.engine.scan_batches import labelled_rows, split_rows, still_scans, training_scans
+from lidardistill.engine.student_weights import load_student
+from lidardistill.engine.supervised import Recipe, train_classifier
+from lidardistill.evaluation.lidarseg import score, write_metrics, write_predictions
+from lidardistill.evaluation.probe import calibrate_batchnorm, extract_features, fit_linear, predict_points
+from lidardistill.models.minkunet import MinkUNet
+
+
+def probe(config: ProbeConfig, weights: str, run: Path) -> dict[str, Any]:
+    """Fit a linear layer on a frozen backbone and score it on `data.val_split`.
+
+    Args:
+        config: resolved config.
+        weights: a pretraining run, an exported file, or `random`.
+        run: run folder; a finished one is read, not repeated.
+
+    Returns:
+        What `metrics.json` holds.
+    """
+    claim_run(run, "probe", config, weights=weights)
+    if (metrics := finished_metrics(run)) is not None:
+        return metrics
+    manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
+    device = pick_device(config.accelerator)
+    index = open_index(config.data)
+    backbone = seeded_student(config.student, config.voxels, config.seed)
+    load_student(backbone, weights)
+    backbone.to(device)
+    generator = torch.Generator().manual_seed(config.seed)
+    if isinstance(config.probe, CachedProbeConfig):
+        calibrate(backbone, config.data, config.voxels, index, config.probe.calibration_keyframes, device)
+        scans = still_scans(
+            config.data,
+            index,
+            labelled_rows(config.data, index),
+            build_voxels(config.voxels),
+            device,
+            labels=True,
+        )
+        features = extract_features(backbone, ((scan.voxels, scan.labels()) for scan in scans))
+        settings = config.probe.model_dump(include={"epochs", "lr", "batch_points"})
+        head = fit_linear(features, NUM_CLASSES, generator=generator, **settings)
+    else:
+        head = seeded_head(backbone.out_channels, NUM_CLASSES, generator)
+        dataset = training_scans(
+            config.data, index, labelled_rows(config.data, index), build_voxels(config.voxels), config.seed
+        )
+        train_classifier(Recipe.online_probe(config, config.probe), Classifier(backbone, head), dataset, run)
+    save_classifier(Classifier(backbone, head), run)
+    metrics = evaluate(run, config.data.val_split, run)
+    manifest.finish(miou=metrics["miou"])
+    return metrics
+
+
+def finetune(config: FinetuneConfig, weights: str, run: Path) -> dict[str, Any]:
+    """Train backbone and head on a share of the labels and score them on `data.val_split`.
+
+    The same command continues an interrupted run.
+
+    Returns:
+        What `metrics.json` holds.
+    """
+    claim_run(run, "finetune", config, weights=weights)
+    if (metrics := finished_metrics(run)) is not None:
+        return metrics
+    manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
+    device = pick_device(config.trainer.accelerator)
+    index = open_index(config.data)
+    backbone = seeded_student(config.student, config.voxels, config.seed)
+    load_student(backbone, weights)
+    head = seeded_head(backbone.out_channels, NUM_CLASSES, torch.Generator().manual_seed(config.seed))
+    dataset = training_scans(
+        config.data, index, labelled_rows(config.data, index), build_voxels(config.voxels), config.seed
+    )
+    model = Classifier(backbone, head).to(device)
+    train_classifier(Recipe.finetune(config), model, dataset, run)
+    calibrate(backbone, config.data, config.voxels, index, config.calibration_keyframes, device)
+    save_classifier(model, run)
+    metrics = evaluate(run, config.data.val_split, run)
+    manifest.finish(miou=metrics["miou"])
+    return metrics
+
+
+def evaluate(run: Path, split: str, out: Path) -> dict[str, Any]:
+    """Predict every raw point of a split and have nuscenes-devkit score it.
+
+    Args:
+        run: probe or fine-tuning run.
+        split: such as val or mini_val.
+        out: gets the predictions in devkit format and `metrics.json`.
+
+    Returns:
+        What `metrics.json` holds.
+    """
+    config: FinetuneConfig | ProbeConfig
+    if run_values(run).get("verb") == "finetune":
+        config = read_run(run, FinetuneConfig)
+        accelerator = config.trainer.accelerator
+    else:
+        config = read_run(run, ProbeConfig)
+        accelerator = config.accelerator
+    device = pick_device(accelerator)
+    index = open_index(config.data)
+    model = load_classifier(build_student(config.student, config.voxels), NUM_CLASSES, run).to(device)
+    write_predictions(
+        out, config.data.version, split, predictions(model, config.data, config.voxels, index, split, device),
+        dataroot=config.data.dataroot,
+    )  # fmt: skip
+    metrics = score(config.data.dataroot, config.data.version, split, out)
+    write_metrics(out / METRICS_FILE, metrics)
+    return metrics
+
+
+def predictions(
+    model: Classifier,
+    data: ScanDataConfig,
+    voxels: VoxelConfig,
+    index: NuScenesIndex,
+    split: str,
+    device: torch.device,
+) -> Iterator[tuple[str, np.ndarray]]:
+    """LIDAR_TOP token and (N,) uint8 class 1..16 of each keyframe of a split."""
+    for batch in still_scans(
+        data, index, split_rows(index, split), build_voxels(voxels), device, labels=False
+    ):
+        classes = predict_points(model.backbone, model.head, batch.voxels).cpu().numpy() + 1
+        bounds = batch.point_offsets.tolist()
+        for row, start, end in zip(batch.rows, bounds, bounds[1:], strict=False):
+            yield index.lidar_token(row), classes[start:end].astype(np.uint8)
+
+
+def calibrate(
+    backbone: nn.Module,
+    data: ScanDataConfig,
+    voxels: VoxelConfig,
+    index: NuScenesIndex,
+    keyframes: int,
+    device: torch.device,
+) -> None:
+    """Recompute BatchNorm statistics on unaugmented, unlabelled training scans; none where `keyframes` is 0."""
+    if keyframes == 0:
+        return
+    rows = spread(split_rows(index, data.train_split), keyframes)
+    calibrate_batchnorm(backbone, voxel_batches(data, voxels, index, rows, device))
+
+
+def voxel_batches(
+    data: ScanDataConfig, voxels: VoxelConfig, index: NuScenesIndex, rows: np.ndarray, device: torch.device
+) -> Iterator[VoxelBatch]:
+    for scan in still_scans(data, index, rows, build_voxels(voxels), device, labels=False):
+        yield scan.voxels
+
+
+def seeded_student(student: MinkUNetConfig, voxels: VoxelConfig, seed: int) -> MinkUNet:
+    """A backbone whose first weights follow from the seed, the same ones that pretraining starts from."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return build_student(student, voxels)
+
+
+def pick_device(accelerator: str) -> torch.device:
+    """`auto` takes a GPU where there is one."""
+    if accelerator == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "accelerator: cuda was asked for and torch sees no GPU; set it to cpu, or see `lidardistill doctor`"
+        )
+    return torch.device(accelerator)
+
+
+def finished_metrics(run: Path) -> dict[str, Any] | None:
+    """The metrics of a run that has finished."""
+    path = run / METRICS_FILE
+    return json.loads(path.read_text()) if path.is_file() else None

@@ -1,0 +1,190 @@
+"""Pretrain a backbone from cameras: from a config to a run folder."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from lidardistill.config.run import PretrainConfig
+from lidardistill.data.collate import collate_pairs
+from lidardistill.data.loader import make_loader, warm_up
+from lidardistill.data.nuscenes import NuScenesIndex
+from lidardistill.data.quarantine import Quarantine
+from lidardistill.data.sampler import EpochOrder, StepSampler
+from lidardistill.data.types import PairBatch
+from lidardistill.engine.build import (
+    build_optimizer,
+    build_pair_dataset,
+    build_schedule,
+    build_slidr,
+    loop_settings,
+    open_index,
+    pretraining_rows,
+)
+from lidardistill.engine.distributed import make_fabric
+from lidardistill.engine.export import save_student
+from lidardistill.engine.logging import RunLogger, read_metrics
+from lidardistill.engine.loop import LoopResult, run_loop
+from lidardistill.engine.manifest import Manifest
+from lidardistill.engine.run_folder import FREE_KEYS, claim_run
+from lidardistill.engine.student_weights import BACKBONE_FILE
+from lidardistill.engine.teacher_features import fill_feature_store
+from lidardistill.methods.slidr import SLidR
+from lidardistill.methods.terms import Terms
+from lidardistill.objectives.diagnostics import is_collapsed
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+log = logging.getLogger(__name__)
+
+_CONTROL_STREAM = 3  # keeps the permuted control apart from the order of keyframes and the augmentations
+
+
+@dataclass
+class Pretraining:
+    """Everything a pretraining run consists of, built and on its device."""
+
+    config: PretrainConfig
+    fabric: Fabric
+    index: NuScenesIndex
+    rows: np.ndarray
+    method: SLidR
+
+    @classmethod
+    def build(cls, config: PretrainConfig) -> Pretraining:
+        fabric = make_fabric(config.trainer.accelerator, precision=config.trainer.precision)
+        index = open_index(config.data)
+        rows = pretraining_rows(config.data, index)
+        method = build_slidr(config).to(fabric.device).train()
+        return cls(config, fabric, index, rows, method)
+
+    @property
+    def local_batch(self) -> int:
+        """Keyframes of one batch on this process; `data.batch_size` counts all processes and accumulated batches."""
+        parts = self.fabric.world_size * self.config.trainer.accumulate
+        size, rest = divmod(self.config.data.batch_size, parts)
+        if rest or size == 0:
+            raise ValueError(
+                f"data.batch_size: {self.config.data.batch_size} keyframes a step cannot be shared out evenly over "
+                f"{self.fabric.world_size} processes and {self.config.trainer.accumulate} accumulated batches"
+            )
+        return size
+
+    @property
+    def steps_per_epoch(self) -> float:
+        return len(self.rows) / self.config.data.batch_size
+
+    @property
+    def total_steps(self) -> int:
+        trainer = self.config.trainer
+        if trainer.max_steps is not None:
+            return trainer.max_steps
+        assert trainer.epochs is not None
+        return math.ceil(trainer.epochs * self.steps_per_epoch)
+
+    def compute_teacher_features(self, on_progress: Callable[[int, int], None] | None = None) -> int:
+        """Fill the feature cache where the config has one; returns the keyframes computed now."""
+        if self.config.teacher_cache is None:
+            return 0
+        computed = 0
+        if self.fabric.is_global_zero:
+            arguments = (self.config, self.method, self.index, self.rows, self.fabric.device)
+            computed = fill_feature_store(*arguments, on_progress)
+        self.fabric.barrier()
+        return computed
+
+    def batches(self, start: int) -> Iterator[PairBatch]:
+        """Batches of this process from one number on, without end."""
+        dataset = build_pair_dataset(
+            self.config, self.index, self.rows, train=True, from_cache=self.config.teacher_cache is not None
+        )
+        order = EpochOrder(len(self.rows), self.config.seed)
+        rank, world_size = self.fabric.global_rank, self.fabric.world_size
+        sampler = StepSampler(order, self.local_batch, rank, world_size, start)
+        if self.config.data.num_workers:
+            warm_up(dataset)  # compile numba kernels here, not in every worker
+        pin_memory = self.fabric.device.type == "cuda"
+        return iter(make_loader(dataset, sampler, collate_pairs, self.config.data.num_workers, pin_memory))
+
+    def step(self, batch: PairBatch, step: int, *, diagnose: bool) -> Terms:
+        """Forward pass; what it draws is a pure function of (seed, step)."""
+        seed = np.random.SeedSequence([self.config.seed, step, _CONTROL_STREAM]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(seed[0] >> np.uint64(1)))
+        return self.method(batch, generator=generator, diagnose=diagnose)
+
+
+def pretrain(
+    config: PretrainConfig,
+    run: Path,
+    *,
+    label: str = "pretrain",
+    progress: bool = True,
+    on_teacher: Callable[[int, int], None] | None = None,
+) -> LoopResult:
+    """Pretrain, or continue a run that was interrupted, and leave the backbone in `backbone.safetensors`.
+
+    Args:
+        config: resolved config.
+        run: run folder; one that holds another run is refused, a finished one is left as it is.
+        label: what the progress line begins with.
+        progress: show progress.
+        on_teacher: told of the keyframes whose teacher features are being cached.
+
+    Returns:
+        Where the run stands.
+    """
+    claim_run(run, "pretrain", config)
+    parts = Pretraining.build(config)
+    main = parts.fabric.is_global_zero
+    if (run / BACKBONE_FILE).is_file():
+        lines = read_metrics(run / "metrics.jsonl")
+        log.info("%s has finished already; nothing to do", run)
+        last = lines[-1] if lines else {}
+        return LoopResult(parts.total_steps, last, float(last.get("seconds", 0.0)), 0.0)
+    manifest = (
+        Manifest(run / "manifest.json", seed=config.seed, extra={"config": config.name}) if main else None
+    )
+    parts.compute_teacher_features(on_teacher)
+    settings = loop_settings(config.trainer, parts.total_steps)
+    outcome = "failed"
+    try:
+        result = run_loop(
+            parts.fabric,
+            lambda batch, step: parts.step(batch, step, diagnose=settings.is_logged(step)),
+            parts.method,
+            build_optimizer(config.optimizer, parts.method),
+            build_schedule(config.schedule, steps=parts.total_steps, steps_per_epoch=parts.steps_per_epoch),
+            parts.batches,
+            settings,
+            run,
+            RunLogger(run, write=main, progress=progress, label=label),
+            quarantine=Quarantine(run / "quarantine.json", config.data.max_corrupt),
+            config=config.model_dump(mode="json"),
+            may_differ=FREE_KEYS,
+            on_log=[_warn_of_collapse] if config.method.pairing == "real" else [],
+        )
+        outcome = "interrupted" if result.interrupted else "finished"
+    finally:
+        if manifest is not None:
+            manifest.finish(outcome)
+    if not result.interrupted and main:
+        if result.ema is not None:
+            result.ema.copy_to(parts.method)
+        save_student(
+            parts.method.student, config.model_dump(mode="json"), run / BACKBONE_FILE, steps=result.steps
+        )
+    return result
+
+
+def _warn_of_collapse(step: int, values: dict[str, float]) -> None:
+    warning = is_collapsed(values)
+    if warning is not None:
+        log.warning("step %d: %s", step, warning)

@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike
 from lidardistill.geometry.lens import distort, injective_radius, lens_coefficients
 from lidardistill.geometry.rigid import check_rigid
 
+_LAST_ROW = np.array([0.0, 0.0, 0.0, 1.0])
+
 
 def intrinsics_to_cam2img(intrinsics: ArrayLike) -> np.ndarray:
     """Pads camera matrices, so that every transform of the project is 4x4.
@@ -52,11 +54,11 @@ def check_cam2img(cam2img: np.ndarray, name: str) -> None:
     cam2img = np.asarray(cam2img)
     if cam2img.shape[-2:] != (4, 4):
         raise ValueError(f"{name}: expected a camera matrix of shape (..., 4, 4), got {cam2img.shape}")
-    if not np.all(np.isfinite(cam2img)):
+    if not np.isfinite(cam2img).all():
         problem = "it holds NaN or infinity"
-    elif np.any(cam2img[..., 0, 0] <= 0) or np.any(cam2img[..., 1, 1] <= 0):
+    elif (cam2img[..., 0, 0] <= 0).any() or (cam2img[..., 1, 1] <= 0).any():
         problem = "its focal lengths must be above zero"
-    elif np.any(cam2img[..., 2, :3] != [0, 0, 1]) or np.any(cam2img[..., 3, :] != [0, 0, 0, 1]):
+    elif (cam2img[..., 2, :3] != _LAST_ROW[1:]).any() or (cam2img[..., 3, :] != _LAST_ROW).any():
         problem = "its rows 2 and 3 must be 0 0 1 t and 0 0 0 1 (is it transposed?)"
     else:
         return
@@ -113,7 +115,7 @@ def check_no_offset(cam2img: np.ndarray, name: str) -> None:
     Raises:
         ValueError: the last column is not 0 0 0 1.
     """
-    if np.any(cam2img[..., :3, 3] != 0):
+    if (cam2img[..., :3, 3] != 0).any():
         raise ValueError(
             f"{name}: with distortion its last column must be 0 0 0 1; move the offset into lidar2cam"
         )

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 
 NUM_COEFFICIENTS = 8
 _LENGTHS = (4, 5, 8)
+# 89.9 degrees off the axis: beyond, X / Z means nothing, and a fisheye model would be needed.
+_MAX_RADIUS = 600.0
 
 
 def lens_coefficients(distortion: ArrayLike, num_views: int) -> np.ndarray:
@@ -73,7 +75,7 @@ def injective_radius(k: np.ndarray) -> float:
         k: (8,) k1 k2 p1 p2 k3 k4 k5 k6.
 
     Returns:
-        The radius, infinity if the model never folds.
+        The radius, at most 600 (89.9 degrees off the axis), where X / Z stops to mean anything.
     """
     numerator = _even(1.0, k[0], k[1], k[4])
     denominator = _even(1.0, k[5], k[6], k[7])
@@ -81,6 +83,7 @@ def injective_radius(k: np.ndarray) -> float:
     tangential = 6.0 * float(np.hypot(k[2], k[3])) * r
     slope = (r * numerator).deriv() * denominator - r * numerator * denominator.deriv()
     return min(
+        _MAX_RADIUS,
         _first_positive_root(denominator),
         _first_positive_root(numerator - tangential * denominator),
         _first_positive_root(slope - tangential * denominator * denominator),

@@ -20,6 +20,11 @@ from lidardistill.geometry.visibility import splat_radius_px_m, visible_pairs
 
 Implementation = Literal["numba", "numpy"]
 
+# Whatever the rounding and the border rule, what belongs to a pixel is less than one pixel outside first and last.
+_PIXEL_SLACK = 1.0
+_RAY_SLACK = 1e-6
+_DEPTH_SLACK_M = 1e-3
+
 
 class Pairing(NamedTuple):
     """Point and pixel pairs of one keyframe, ordered by view, then by point. A point that two cameras see is in two.
@@ -44,8 +49,8 @@ class Views(NamedTuple):
 
     Attributes:
         point2plane: (V, 3, 4) float64.
-        plane_bounds: (V, 4) float64 min0, max0, min1, max1: a box of the plane that holds everything visible,
-            with room to spare for rounding.
+        frustum: (V, 5, 4) float64 linear forms of (p, 1), all above zero where a point may be visible: left, right,
+            top, bottom, near. They have room to spare for rounding, and decide nothing.
         image_size: (V, 2) int64 height, width in pixels.
         has_lens: whether the three below are used.
         lens: (V, 8) float64 k1 k2 p1 p2 k3 k4 k5 k6.
@@ -54,7 +59,7 @@ class Views(NamedTuple):
     """
 
     point2plane: np.ndarray
-    plane_bounds: np.ndarray
+    frustum: np.ndarray
     image_size: np.ndarray
     has_lens: bool
     lens: np.ndarray
@@ -106,9 +111,9 @@ def pair_points(
     Differs from the paper in: float64 with one matrix instead of float32 through the global frame.
     """
     points = _check_points(points)
-    views = _views(lidar2cam, cam2img, image_size, distortion)
     if not (np.isfinite(min_depth_m) and min_depth_m >= 0):
         raise ValueError(f"min_depth_m: expected a number >= 0, got {min_depth_m}")
+    views = _views(lidar2cam, cam2img, image_size, distortion, min_depth_m)
     _check_choice("rounding", rounding, ("nearest", "floor"))
     _check_choice("visibility", visibility, ("none", "zbuffer"))
     _check_choice("implementation", implementation, ("numba", "numpy"))
@@ -130,7 +135,11 @@ def pair_points(
 
 
 def _views(
-    lidar2cam: np.ndarray, cam2img: np.ndarray, image_size: ArrayLike, distortion: ArrayLike | None
+    lidar2cam: np.ndarray,
+    cam2img: np.ndarray,
+    image_size: ArrayLike,
+    distortion: ArrayLike | None,
+    min_depth_m: float,
 ) -> Views:
     lidar2cam = np.asarray(lidar2cam, dtype=np.float64)
     cam2img = np.asarray(cam2img, dtype=np.float64)
@@ -142,15 +151,11 @@ def _views(
     check_cam2img(cam2img, "cam2img")
     num_views = len(lidar2cam)
     size = _check_image_size(image_size, num_views)
-
     if distortion is None:
-        height, width = size[:, 0].astype(np.float64), size[:, 1].astype(np.float64)
+        point2plane = np.ascontiguousarray((cam2img @ lidar2cam)[:, :3])
         return Views(
-            point2plane=np.ascontiguousarray((cam2img @ lidar2cam)[:, :3]),
-            # Whatever the rounding and the border rule, a pixel of the image is less than one pixel from it.
-            plane_bounds=np.stack(
-                [np.full(num_views, -1.0), width, np.full(num_views, -1.0), height], axis=1
-            ),
+            point2plane=point2plane,
+            frustum=_frustum(point2plane, np.zeros(2), size[:, ::-1] - 1.0, _PIXEL_SLACK, min_depth_m),
             image_size=size,
             has_lens=False,
             lens=np.zeros((num_views, NUM_COEFFICIENTS)),
@@ -160,15 +165,29 @@ def _views(
     check_no_offset(cam2img, "cam2img")
     lens = lens_coefficients(distortion, num_views)
     radius = np.array([injective_radius(k) for k in lens])
+    point2plane = np.ascontiguousarray(lidar2cam[:, :3])
     return Views(
-        point2plane=np.ascontiguousarray(lidar2cam[:, :3]),
-        plane_bounds=np.stack([-radius, radius, -radius, radius], axis=1) * (1 + 1e-9),
+        point2plane=point2plane,
+        frustum=_frustum(point2plane, -radius[:, None], radius[:, None], _RAY_SLACK, min_depth_m),
         image_size=size,
         has_lens=True,
         lens=lens,
         lens_radius=radius,
         plane2img=np.ascontiguousarray(cam2img[:, :2, :3]),
     )
+
+
+def _frustum(
+    point2plane: np.ndarray, low: np.ndarray, high: np.ndarray, slack: float, min_depth_m: float
+) -> np.ndarray:
+    """Linear forms of a point that are above zero where low < plane < high, (V or 1, 2 or 1), and it is deep enough."""
+    to_plane, to_depth = point2plane[:, :2], point2plane[:, 2:]
+    forms = np.empty((len(point2plane), 5, 4))
+    forms[:, 0:4:2] = to_plane - (low - slack)[..., None] * to_depth
+    forms[:, 1:4:2] = (high + slack)[..., None] * to_depth - to_plane
+    forms[:, 4] = point2plane[:, 2]
+    forms[:, 4, 3] -= min_depth_m - _DEPTH_SLACK_M
+    return forms
 
 
 def _check_points(points: np.ndarray) -> np.ndarray:
@@ -182,15 +201,13 @@ def _check_points(points: np.ndarray) -> np.ndarray:
 
 def _check_image_size(image_size: ArrayLike, num_views: int) -> np.ndarray:
     size = np.asarray(image_size)
-    if (
-        size.shape not in ((2,), (num_views, 2))
-        or not np.all(size == size.astype(np.int64))
-        or np.any(size < 1)
-    ):
+    if size.shape not in ((2,), (num_views, 2)) or size.dtype.kind not in "iu" or (size < 1).any():
         raise ValueError(
-            f"image_size: expected ({num_views}, 2) or (2,) as height, width, got {size.tolist()}"
+            f"image_size: expected ({num_views}, 2) or (2,) whole numbers as height, width, got {size.tolist()}"
         )
-    return np.ascontiguousarray(np.broadcast_to(size.astype(np.int64), (num_views, 2)))
+    whole = np.empty((num_views, 2), dtype=np.int64)
+    whole[:] = size
+    return whole
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

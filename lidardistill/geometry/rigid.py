@@ -7,6 +7,8 @@ from numpy.typing import ArrayLike
 
 # Rotations written as float32, as KITTI's, are orthonormal to 1e-7; a scaled, sheared or transposed one is not to 1e-4.
 RIGID_TOLERANCE = 1e-4
+_IDENTITY = np.eye(3)
+_LAST_ROW = np.array([0.0, 0.0, 0.0, 1.0])
 
 
 def quaternion_to_rotation(wxyz: ArrayLike) -> np.ndarray:
@@ -139,13 +141,13 @@ def check_rigid(transform: np.ndarray, name: str, tolerance: float = RIGID_TOLER
     if transform.shape[-2:] != (4, 4):
         raise ValueError(f"{name}: expected a rigid motion of shape (..., 4, 4), got {transform.shape}")
     rotation = transform[..., :3, :3]
-    if not np.all(np.isfinite(transform)):
+    if not np.isfinite(transform).all():
         problem = "it holds NaN or infinity"
-    elif not np.array_equal(transform[..., 3, :], np.broadcast_to([0, 0, 0, 1], transform.shape[:-1])):
+    elif (transform[..., 3, :] != _LAST_ROW).any():
         problem = f"its last row is {transform[..., 3, :].tolist()} instead of 0 0 0 1 (is it transposed?)"
     elif (error := _orthonormality_error(rotation)) > tolerance:
         problem = f"R @ R.T differs from the identity by {error:.2g}, {tolerance:g} is allowed"
-    elif np.any(np.linalg.det(rotation) < 0):
+    elif (np.linalg.det(rotation) < 0).any():
         problem = "its rotation mirrors (determinant -1)"
     else:
         return
@@ -153,7 +155,7 @@ def check_rigid(transform: np.ndarray, name: str, tolerance: float = RIGID_TOLER
 
 
 def _orthonormality_error(rotation: np.ndarray) -> float:
-    return float(np.abs(rotation @ np.swapaxes(rotation, -1, -2) - np.eye(3)).max(initial=0.0))
+    return float(np.abs(rotation @ rotation.swapaxes(-1, -2) - _IDENTITY).max(initial=0.0))
 
 
 def _assemble(rotation: np.ndarray, translation: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import importlib.metadata
 import io
 import json
 import math
+import os
 import shutil
 import tempfile
 import warnings
@@ -155,6 +156,37 @@ def score(dataroot: Path | str, version: str, split: str, results_dir: Path | st
         figures = ours
         evaluator = f"lidardistill confusion matrix ({devkit_name} knows no split {split})"
     return {**figures, "evaluator": evaluator, **counts, "split": split, "version": version}
+
+
+def write_metrics(path: Path | str, metrics: Mapping[str, Any]) -> None:
+    """Writes metrics as JSON, complete or not at all.
+
+    Args:
+        path: file to write; its folder is created.
+        metrics: what `json` can write; a missing figure is None, never NaN.
+
+    Raises:
+        ValueError: if a value is NaN or infinite, because then the file would be no JSON.
+    """
+    path = Path(path)
+    try:
+        text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: a metric is not finite ({error}); write None for a missing figure"
+        ) from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, staging = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        os.fchmod(handle, 0o644)
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(staging, path)
+    except BaseException:
+        Path(staging).unlink(missing_ok=True)
+        raise
 
 
 def _label_folder(results_dir: Path, split: str) -> Path:

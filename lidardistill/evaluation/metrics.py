@@ -7,13 +7,6 @@ predictions hold is NaN, and the mean leaves NaN out. Source: nuscenes-devkit, `
 
 from __future__ import annotations
 
-import json
-import os
-import tempfile
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 
 
@@ -104,34 +97,3 @@ def frequency_weighted_iou(matrix: np.ndarray) -> float:
     if total == 0:
         return float("nan")
     return float(np.nansum(matrix.sum(axis=1) * iou_per_class(matrix)) / total)
-
-
-def write_metrics(path: Path | str, metrics: Mapping[str, Any]) -> None:
-    """Writes metrics as JSON, complete or not at all.
-
-    Args:
-        path: file to write; its folder is created.
-        metrics: what `json` can write; a missing figure is None, never NaN.
-
-    Raises:
-        ValueError: if a value is NaN or infinite, because then the file would be no JSON.
-    """
-    path = Path(path)
-    try:
-        text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: a metric is not finite ({error}); write None for a missing figure"
-        ) from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, staging = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        os.fchmod(handle, 0o644)
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(staging, path)
-    except BaseException:
-        Path(staging).unlink(missing_ok=True)
-        raise

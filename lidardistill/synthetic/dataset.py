@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ def write_world(
 
     Raises:
         ValueError: on arguments out of range, or if `out` holds something else.
+        RuntimeError: if a worker died.
     """
     out = Path(out)
     parameters = _check(train_scenes, val_scenes, keyframes, seed, image_size, palette, workers)
@@ -266,9 +268,16 @@ def _render_in_processes(
                     future.result()
             report()
             return [future.result() for future in futures]
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "a process that rendered a scene died, most likely for want of memory; try fewer workers. (A "
+                "script of your own must call write_world under `if __name__ == '__main__':`, or with workers=1.)"
+            ) from error
         except BaseException:
             stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(
+                cancel_futures=True
+            )  # and wait: nobody may write any more when the caller cleans up
             raise
 
 

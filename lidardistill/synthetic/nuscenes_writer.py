@@ -81,7 +81,7 @@ def rasterize_map(ground_map: GroundMap) -> np.ndarray:
     scale = ground_map.metres_per_pixel / MAP_METRES_PER_PIXEL
 
     def source(size: int) -> np.ndarray:
-        # 1e-9: 2 * 0.1 / 0.1 is 2.0000000000000004, and that shall not become three pixels.
+        # 1e-9: 40 pixels of 0.28 m come to 112.00000000000001, which shall not become 113.
         centres = (np.arange(math.ceil(size * scale - 1e-9)) + 0.5) / scale
         return np.minimum(centres.astype(np.int64), size - 1)
 

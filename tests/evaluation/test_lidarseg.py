@@ -16,7 +16,7 @@ from lidardistill.data.nuscenes_labels import read_lidarseg
 from lidardistill.data.nuscenes_tables import CAMERAS
 from lidardistill.data.splits import scenes_of_split
 from lidardistill.evaluation import lidarseg
-from lidardistill.evaluation.lidarseg import META, score, write_predictions
+from lidardistill.evaluation.lidarseg import META, score, write_metrics, write_predictions
 from lidardistill.synthetic.dataset import write_world
 from lidardistill.synthetic.recording import CameraImage, GroundMap, Keyframe, LidarScan, Rig, SceneRecording
 
@@ -284,3 +284,27 @@ def test_without_the_devkit_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "nuscenes", None)
     with pytest.raises(ImportError, match=r"pip install 'lidardistill\[nuscenes\]'"):
         score(dataroot, VERSION, SPLIT, tmp_path)
+
+
+def test_metrics_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "metrics.json"
+    write_metrics(path, {"miou": 0.5, "iou": {"car": None}})
+    assert json.loads(path.read_text()) == {"miou": 0.5, "iou": {"car": None}}
+    with pytest.raises(ValueError, match=r"metrics\.json.*not finite.*write None"):
+        write_metrics(path, {"miou": float("nan")})
+    assert json.loads(path.read_text())["miou"] == 0.5
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failed_write_leaves_the_old_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "metrics.json"
+    write_metrics(path, {"miou": 0.5})
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_metrics(path, {"miou": 0.6})
+    assert json.loads(path.read_text()) == {"miou": 0.5}
+    assert list(tmp_path.iterdir()) == [path]

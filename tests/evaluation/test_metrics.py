@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,6 @@ from lidardistill.evaluation.metrics import (
     frequency_weighted_iou,
     iou_per_class,
     mean_iou,
-    write_metrics,
 )
 
 
@@ -108,27 +105,3 @@ def test_no_points_give_nan_without_a_warning(recwarn: pytest.WarningsRecorder) 
 def test_bad_input_is_refused(target: Any, prediction: Any, ignore: int | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         confusion_matrix(target, prediction, 17, ignore)
-
-
-def test_metrics_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "run" / "metrics.json"
-    write_metrics(path, {"miou": 0.5, "iou": {"car": None}})
-    assert json.loads(path.read_text()) == {"miou": 0.5, "iou": {"car": None}}
-    with pytest.raises(ValueError, match=r"metrics\.json.*not finite.*write None"):
-        write_metrics(path, {"miou": float("nan")})
-    assert json.loads(path.read_text())["miou"] == 0.5
-    assert list(path.parent.iterdir()) == [path]
-
-
-def test_a_failed_write_leaves_the_old_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "metrics.json"
-    write_metrics(path, {"miou": 0.5})
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        write_metrics(path, {"miou": 0.6})
-    assert json.loads(path.read_text()) == {"miou": 0.5}
-    assert list(tmp_path.iterdir()) == [path]

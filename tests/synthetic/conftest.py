@@ -80,7 +80,9 @@ def fake_record(
             if number == 0:
                 center = center + CAR_VELOCITY * seconds
             size = np.array([1.9, 4.5, 1.7]) if category.startswith("vehicle") else np.array([0.7, 0.6, 1.2])
-            placed.append(AnnotatedBox(number, category, attribute, center, size, angle, 3 + number, 4))
+            placed.append(
+                AnnotatedBox(number, category, attribute, center, size, angle, 3 + number, 1 + number % 4)
+            )
         return placed
 
     def scan(time_us: int, rng: np.random.Generator) -> LidarScan:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -142,21 +144,68 @@ def test_no_torch_is_loaded() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@needs_renderer
-def test_workers_change_nothing_but_the_time(tmp_path: Path, tree_digest: Callable[[Path], str]) -> None:
-    arguments = {"train_scenes": 1, "val_scenes": 1, "keyframes": 1, "image_size": (27, 48)}
+WORKERS = """
+import os
+from fake_recorder import fake_record
+
+def dying(name, seed, **arguments):
+    if name == "scene-0553":
+        os._exit(9)
+    return fake_record(name, seed, **arguments)
+
+def failing(name, seed, **arguments):
+    if name == "scene-0553":
+        raise OSError(28, "No space left on device")
+    return fake_record(name, seed, **arguments)
+
+def counting_threads(name, seed, **arguments):
+    if os.environ["OMP_NUM_THREADS"] != "1":
+        raise ValueError("more than one thread")
+    return fake_record(name, seed, **arguments)
+"""
+
+
+@pytest.fixture
+def workers(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Recorders that a fresh process can import."""
+    folder = tmp_path_factory.mktemp("modules")
+    shutil.copy(Path(__file__).with_name("conftest.py"), folder / "fake_recorder.py")
+    (folder / "worker_recorders.py").write_text(WORKERS)
+    monkeypatch.syspath_prepend(folder)
+    yield importlib.import_module("worker_recorders")
+    del sys.modules["worker_recorders"], sys.modules["fake_recorder"]
+
+
+def test_workers_change_nothing_but_the_time(
+    workers: Any, tmp_path: Path, tree_digest: Callable[[Path], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    arguments: dict[str, Any] = {**SMALL, "train_scenes": 2, "val_scenes": 1}
     seen: list[tuple[int, int, str]] = []
-    here = write_world(tmp_path / "here", workers=1, **arguments)
-    there = write_world(
-        tmp_path / "there", workers=2, on_progress=lambda *step: seen.append(step), **arguments
-    )
+    here = write_world(tmp_path / "here", **arguments, record=workers.fake_record)
+    arguments |= {"workers": 2, "on_progress": lambda *step: seen.append(step)}
+    there = write_world(tmp_path / "there", **arguments, record=workers.counting_threads)
     assert tree_digest(here) == tree_digest(there)
-    assert [step[:2] for step in seen] == [(1, 2), (2, 2)]
-    assert {step[2] for step in seen} == {"scene-0061", "scene-0103"}
+    assert [step[:2] for step in seen] == [(done, 6) for done in range(1, 7)]
+    assert {step[2] for step in seen} == {"scene-0061", "scene-0103", "scene-0553"}
+    assert os.environ["OMP_NUM_THREADS"] == "7"
+    assert "MKL_NUM_THREADS" not in os.environ
+
+
+def test_a_failure_in_a_worker_reaches_the_caller(workers: Any, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        write_world(tmp_path / "w", **{**SMALL, "workers": 2}, record=workers.failing)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RuntimeError, match=r"died.*fewer workers"):
+        write_world(tmp_path / "w", **{**SMALL, "workers": 2}, record=workers.dying)
+    assert list(tmp_path.iterdir()) == []
 
 
 @needs_renderer
-def test_a_failure_in_a_worker_reaches_the_caller(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="palette"):
-        write_world(tmp_path / "w", keyframes=1, image_size=(27, 48), palette="neon", workers=2)
-    assert list(tmp_path.iterdir()) == []
+def test_the_embedded_world_is_written(tmp_path: Path, tree_digest: Callable[[Path], str]) -> None:
+    arguments: dict[str, Any] = {"train_scenes": 0, "val_scenes": 1, "keyframes": 1, "image_size": (27, 48)}
+    first, second = (write_world(tmp_path / name, workers=1, **arguments) for name in "ab")
+    assert tree_digest(first) == tree_digest(second)
+    other = write_world(tmp_path / "c", workers=1, seed=1, **arguments)
+    assert tree_digest(first) != tree_digest(other)

@@ -16,6 +16,20 @@ from lidardistill.synthetic.static_tables import TABLE_NAMES, make_token, write_
 
 Recorder = Callable[..., SceneRecording]
 
+OBJECTS = [
+    ("vehicle.car", "vehicle.moving"),
+    ("vehicle.truck", "vehicle.parked"),
+    ("vehicle.bus.rigid", "vehicle.stopped"),
+    ("vehicle.trailer", "vehicle.parked"),
+    ("vehicle.construction", "vehicle.parked"),
+    ("human.pedestrian.adult", "pedestrian.standing"),
+    ("vehicle.motorcycle", "cycle.without_rider"),
+    ("vehicle.bicycle", "cycle.with_rider"),
+    ("movable_object.trafficcone", None),
+    ("movable_object.barrier", None),
+]
+"""What conftest's recorder puts into a scene, in its order."""
+
 
 @pytest.fixture(scope="module")
 def nusc(fake_world: Path) -> Any:
@@ -109,17 +123,37 @@ def test_boxes_hold_their_points_in_the_lidar_frame(nusc: Any) -> None:
             assert set(labels[inside]) == {RAW_CLASSES.index(box.name)}
 
 
-def test_boxes_are_seen_where_the_cameras_stand(nusc: Any, recorder: Recorder) -> None:
-    rig = recorder("scene-0061", 0, keyframes=1, image_size=(30, 52), palette="natural").rig
-    seen = 0
-    for sample in nusc.sample[:4]:
-        for view, channel in enumerate(rig.channels):
-            row = nusc.get("sample_data", sample["data"][channel])
+def test_boxes_stand_where_each_camera_saw_them(nusc: Any, recorder: Recorder) -> None:
+    from nuscenes.utils.geometry_utils import BoxVisibility
+
+    from lidardistill.synthetic.dataset import scene_seed
+
+    recording = recorder(
+        "scene-0061", scene_seed(0, "scene-0061"), keyframes=4, image_size=(30, 52), palette="natural"
+    )
+    for sample, keyframe in zip(nusc.sample[:4], recording.keyframes, strict=True):
+        for view, image in enumerate(keyframe.images):
+            row = nusc.get("sample_data", sample["data"][image.channel])
+            assert (row["timestamp"], row["fileformat"]) == (image.timestamp_us, "jpg")
             assert (row["height"], row["width"]) == (30, 52)
-            _, boxes, intrinsics = nusc.get_sample_data(row["token"])
-            np.testing.assert_allclose(intrinsics, rig.intrinsics[view])
-            seen += len(boxes)
-    assert 4 * 5 <= seen <= 4 * 16  # ten boxes all round, most in one camera, some in two
+            _, boxes, intrinsics = nusc.get_sample_data(row["token"], BoxVisibility.NONE)
+            np.testing.assert_allclose(intrinsics, recording.rig.intrinsics[view])
+            cam2global = image.ego2global @ recording.rig.cam2ego[view]
+            for box, recorded in zip(boxes, keyframe.boxes, strict=True):
+                expected = np.linalg.inv(cam2global) @ [*recorded.center, 1.0]
+                np.testing.assert_allclose(box.center, expected[:3], atol=1e-9)
+
+
+def test_annotations_carry_attribute_visibility_and_size(nusc: Any) -> None:
+    levels = ["v0-40", "v40-60", "v60-80", "v80-100"]
+    for row in nusc.sample_annotation:
+        names = [nusc.get("attribute", token)["name"] for token in row["attribute_tokens"]]
+        assert (row["category_name"], *(names or [None])) in OBJECTS
+        number = OBJECTS.index((row["category_name"], *(names or [None])))
+        assert nusc.get("visibility", row["visibility_token"])["level"] == levels[number % 4]
+        assert row["size"] == (
+            [1.9, 4.5, 1.7] if row["category_name"].startswith("vehicle") else [0.7, 0.6, 1.2]
+        )
 
 
 def test_images_keep_their_colours(nusc: Any, tmp_path: Path, recorder: Recorder) -> None:
@@ -157,7 +191,7 @@ def test_map_lies_under_the_drive(nusc: Any) -> None:
     assert mask.is_on_mask(*pose["translation"][:2]).all()
 
 
-@pytest.mark.parametrize("metres", [0.1, 0.2, 0.25, 0.05])
+@pytest.mark.parametrize("metres", [0.1, 0.2, 0.25, 0.05, 0.28])
 def test_rasterized_map_keeps_area_and_orientation(metres: float) -> None:
     mask = np.zeros((40, 60), dtype=bool)
     mask[:10, :20] = True  # upper left: smallest x, largest y

@@ -7,9 +7,16 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import torch
 
+from lidardistill.data.augment import AugmentSettings
+from lidardistill.data.collate import collate_pairs
 from lidardistill.data.loader import TimedIterator, make_loader, warm_up
+from lidardistill.data.nuscenes import NuScenesIndex
+from lidardistill.data.pairs import PairDataset
 from lidardistill.data.sampler import EpochOrder, OnceSampler, StepSampler
+from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.regions.source import SuperpixelSource
 
 # A plain dict is a data set: its keys are the sampler's, and every worker process can unpickle it.
 ORDER = EpochOrder(8, seed=0)
@@ -96,3 +103,28 @@ def test_wrong_numbers_are_named():
         batches_of(-1)
     with pytest.raises(ValueError, match="prefetch >= 1"):
         batches_of(1, prefetch=0)
+
+
+def test_keyframes_come_through_a_fresh_process_unchanged(small_root, tmp_path):
+    index = NuScenesIndex.open(small_root.write(), "v1.0-mini", cache_dir=tmp_path / "index")
+    data = PairDataset(
+        index,
+        np.arange(6),
+        superpixels=SuperpixelSource(20, store=tmp_path / "superpixels"),
+        augment=AugmentSettings(image_size=(12, 20)),
+        voxels=VoxelSettings(),
+        seed=0,
+        train=True,
+    )
+    assert warm_up(data) > 0
+
+    def batches(num_workers):
+        loader = make_loader(data, StepSampler(EpochOrder(6, seed=0), 2), collate_pairs, num_workers)
+        with TimedIterator(loader) as batches:
+            return list(islice(batches, 3))
+
+    for here, there in zip(batches(0), batches(1), strict=True):
+        assert here.sample_tokens == there.sample_tokens
+        for name in ("points", "images", "superpixels", "pairing_points", "pairing_images"):
+            assert torch.equal(getattr(here, name), getattr(there, name)), name
+        assert torch.equal(here.voxels.voxel_coords, there.voxels.voxel_coords)

@@ -9,6 +9,7 @@ from PIL import Image
 
 from lidardistill.data.augment import AugmentSettings
 from lidardistill.data.frame import CorruptSample, Frame
+from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.pairs import PairDataset, image_key
 from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.geometry.projection import pair_points
@@ -358,3 +359,33 @@ def test_images_are_named_by_their_place_in_the_data_set(index):
     dataset(index, superpixels=Recorder())[0, 0, 2]
     assert names == [("2_0.png", False), ("2_1.png", False)]
     assert image_key(index.dataroot / "samples" / "x.jpg", index.dataroot) == "samples/x.jpg"
+
+
+def test_the_real_keyframe(nuscenes_one, monkeypatch, tmp_path):
+    monkeypatch.setenv("LIDARDISTILL_CACHE", str(tmp_path))
+    real = NuScenesIndex.open(nuscenes_one, "v1.0-mini")
+
+    def columns(image, key):
+        assert (nuscenes_one / key).is_file()
+        return np.tile(np.arange(1600, dtype=np.int32) // 8, (900, 1)), np.ones((900, 1600), bool)
+
+    columns.max_id_bound = 200
+    options = {"superpixels": columns, "voxels": VoxelSettings(), "seed": 0}
+    data = PairDataset(real, [0], augment=AugmentSettings(), train=True, **options)
+    still = PairDataset(real, [0], augment=AugmentSettings(), train=False, **options)[0, 0, 0]
+    assert 22_050 < len(still.pairing_points) < 22_200
+    assert 15_900 < len(still.voxel_coords) < 16_000
+    shares = []
+    for position in range(4):
+        sample = data[0, position, 0]
+        assert sample.images.shape == (6, 3, 224, 416)
+        left = np.bincount(sample.pairing_images[:, 0], minlength=6)
+        shares.append(left.sum() / len(still.pairing_points))
+        assert left.min() > 1024 or shares[-1] > 0.5
+        # Points keep their voxel: the cell of each, computed anew, differs from its voxel's by the grid's shift alone.
+        x, y, z = sample.points[:, :3].T.astype(np.float64)
+        cells = np.floor([z / 0.1, np.degrees(np.arctan2(y, x)), np.hypot(x, y) / 0.1]).astype(int).T
+        shift = sample.voxel_coords[sample.point2voxel] - cells
+        assert (shift == shift[0]).all()
+        assert (shift[0] % 16 == 0).all()
+    assert 0.3 < np.mean(shares) < 0.95

@@ -205,11 +205,11 @@ def run_loop(
     stepper = _Stepper(fabric, step_fn, model, optimizer, scaler, settings, quarantine)
     saved_at = progress.step
     interrupted = False
+    source: Iterator[Any] | None = None
     try:
         with StopSignal() as stop:
-            source = (
-                batches(progress.step * settings.accumulate) if progress.step < settings.total_steps else None
-            )
+            if progress.step < settings.total_steps:
+                source = batches(progress.step * settings.accumulate)
             while source is not None and progress.step < settings.total_steps and not interrupted:
                 started, waited = time.perf_counter(), stepper.waited
                 lr = schedule.apply(optimizer, progress.step)
@@ -237,6 +237,9 @@ def run_loop(
                 save()
     finally:
         logger.close()
+        close = getattr(source, "close", None)
+        if close is not None:
+            close()
     interrupted = interrupted and progress.step < settings.total_steps
     if interrupted:
         log.warning(

@@ -207,7 +207,7 @@ class EMA:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        if state["average"].keys() != self.average.keys():
+        if state.get("average", {}).keys() != self.average.keys():
             raise ValueError(
                 "the checkpoint's moving average is of another model: its parameter names differ"
             )

@@ -15,8 +15,9 @@ _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
 class StopSignal:
-    """While entered, SIGTERM, SIGUSR1 and Ctrl-C set `name` instead of ending the process; a second one ends it.
+    """While entered, SIGTERM, SIGUSR1 and Ctrl-C set `name` instead of ending the process; a second Ctrl-C ends it.
 
+    A second SIGTERM is not taken for impatience: torchrun passes on the one it gets, and the group got it already.
     Outside of the main thread Python takes no handlers, and nothing is changed.
 
     Attributes:
@@ -35,13 +36,12 @@ class StopSignal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._restore()
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.name = signal.Signals(number).name
-        self._restore()
-
-    def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if name == self.name == "SIGINT":
+            raise KeyboardInterrupt
+        self.name = name

@@ -1,0 +1,96 @@
+import json
+import logging
+import math
+
+import pytest
+
+from lidardistill.engine.logging import MetricsFile, RunLogger, read_metrics, set_up_logging
+
+
+def test_lines_are_on_disk_at_once_and_nan_is_null(tmp_path):
+    metrics = MetricsFile(tmp_path / "metrics.jsonl")
+    metrics.write({"step": 1, "loss": 0.1 + 0.2})
+    metrics.write({"step": 2, "loss": math.nan})
+    assert read_metrics(tmp_path / "metrics.jsonl") == [
+        {"step": 1, "loss": 0.1 + 0.2},
+        {"step": 2, "loss": None},
+    ]
+    metrics.close()
+
+
+def test_resuming_cuts_what_was_logged_after_the_checkpoint(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"step": 4, "lo')
+    metrics = MetricsFile(path, start_step=2)
+    metrics.write({"step": 3, "again": True})
+    metrics.close()
+    assert [json.loads(line) for line in path.read_text().splitlines()] == [
+        {"step": 1},
+        {"step": 2},
+        {"step": 3, "again": True},
+    ]
+
+
+def test_a_fresh_start_forgets_an_old_file(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1}\n')
+    MetricsFile(path).close()
+    assert read_metrics(path) == []
+    assert read_metrics(tmp_path / "none.jsonl") == []
+
+
+def test_plain_progress_lines_where_there_is_no_terminal(tmp_path, capsys):
+    logger = RunLogger(tmp_path, tensorboard=False, plain_every_s=0.0)
+    logger.start(10, 20)
+    logger.log(11, {"loss": 1.5})
+    logger.advance(11, 0.5)
+    logger.close()
+    line = capsys.readouterr().err
+    assert "pretrain 11/20 loss 1.500" in line
+    assert "ETA" in line
+    assert "data wait 50%" in line
+    assert "num_workers" in line
+
+
+def test_progress_is_quiet_in_between(tmp_path, capsys):
+    logger = RunLogger(tmp_path, tensorboard=False, plain_every_s=3600)
+    logger.start(0, 20)
+    logger.advance(1, 0.0)
+    logger.close()
+    assert capsys.readouterr().err == ""
+
+
+def test_ranks_above_zero_write_nothing(tmp_path):
+    logger = RunLogger(tmp_path / "run", write=False)
+    logger.start(0, 2)
+    logger.log(1, {"loss": 1.0})
+    logger.advance(1, 0.0)
+    logger.close()
+    assert not (tmp_path / "run").exists()
+
+
+def test_tensorboard_has_the_same_numbers(tmp_path):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    logger = RunLogger(tmp_path, progress=False)
+    logger.start(0, 2)
+    logger.log(1, {"loss": 1.5, "loss/contrast": 1.25})
+    logger.close()
+    events = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [(1, 1.5)]
+    assert [(e.step, e.value) for e in events.Scalars("loss/contrast")] == [(1, 1.25)]
+
+
+def test_messages_carry_the_rank(capsys):
+    package = logging.getLogger("lidardistill")
+    before = package.handlers[:], package.level, package.propagate
+    try:
+        set_up_logging(1, 4)
+        logging.getLogger("lidardistill.engine").info("not from rank 1")
+        logging.getLogger("lidardistill.engine").warning("slow disk")
+    finally:
+        package.handlers[:], package.propagate = before[0], before[2]
+        package.setLevel(before[1])
+    message = capsys.readouterr().err
+    assert "[rank 1/4] slow disk" in message
+    assert "not from rank 1" not in message

@@ -100,28 +100,27 @@ def find_mask_file(root: Path | str, image_key: str) -> Path:
 
     Args:
         root: folder of region maps.
-        image_key: the image's path inside the data set, such as `samples/CAM_FRONT/x.jpg`. The map may mirror it
-            (`root/samples/CAM_FRONT/x.png`) or lie flat (`root/x.png`), with any of `SUFFIXES`.
+        image_key: the image's path, such as `samples/CAM_FRONT/x.jpg`. Its map may lie at `root/samples/CAM_FRONT/x`,
+            `root/CAM_FRONT/x` or `root/x`, with any of `SUFFIXES`; the first that exists is taken.
 
     Raises:
         FileNotFoundError: naming the places.
         ValueError: if the key would leave `root`.
     """
-    relative = Path(image_key)
-    if relative.is_absolute() or ".." in relative.parts:
-        raise ValueError(f"image key {image_key!r} points outside the folder of region maps {root}")
-    # Only a suffix of an image is one: a bare token must not lose what follows a dot in it.
-    stem = relative.with_suffix("") if relative.suffix.lower() in {".jpg", ".jpeg", ".png"} else relative
-    places = [
-        Path(root) / base.with_name(base.name + suffix)
-        for base in (stem, Path(stem.name))
-        for suffix in SUFFIXES
-    ]
+    key = Path(image_key)
+    if ".." in key.parts or not key.name:
+        raise ValueError(f"image key {image_key!r} names no place below the folder of region maps {root}")
+    # Only the suffix of an image is one: a bare token must not lose what follows a dot in it.
+    stem = key.with_suffix("") if key.suffix.lower() in {".jpg", ".jpeg", ".png"} else key
+    parts = [part for part in stem.parts if part != stem.anchor]
+    tails = dict.fromkeys(Path(*parts[-depth:]) for depth in (3, 2, 1))
+    places = [Path(root) / tail.with_name(tail.name + suffix) for tail in tails for suffix in SUFFIXES]
     for place in places:
         if place.is_file():
             return place
-    tried = ", ".join(str(place) for place in dict.fromkeys(places))
-    raise FileNotFoundError(f"no region map for image {image_key!r}; looked for {tried}")
+    raise FileNotFoundError(
+        f"no region map for image {image_key!r}; looked for {', '.join(map(str, places))}"
+    )
 
 
 def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -160,6 +159,8 @@ def _read_numpy(path: Path) -> dict[str, np.ndarray]:
 def _read_png(path: Path) -> tuple[dict[str, np.ndarray], str]:
     from PIL import Image
 
+    with Image.open(path) as picture:
+        picture.verify()  # compares every chunk's check sum, which decoding alone does not
     with Image.open(path) as picture:
         bits = _png_bits(path)
         # Pillow stretches grey of fewer than 8 bits to 0..255, which changes the ids; palette indices it leaves.

@@ -22,9 +22,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lidardistill.regions.scaling import check_factor
 from lidardistill.regions.slic import check_slic_arguments
 from lidardistill.regions.source import segment
-from lidardistill.regions.store import SuperpixelStore, fingerprint, recipe_key
+from lidardistill.regions.store import SuperpixelStore, fingerprint
 
 ReadImage = Callable[[Path], np.ndarray]
 
@@ -51,6 +52,14 @@ class PrecomputeCounts:
     def done(self) -> int:
         return self.computed + self.skipped + len(self.failed)
 
+    def __str__(self) -> str:
+        text = (
+            f"{self.done} of {self.total} images: {self.computed} computed ({self.stored_bytes / 1e6:.1f} MB), "
+            f"{self.skipped} were there, {len(self.failed)} failed"
+        )
+        shown = [f"\n  {path}: {reason}" for path, reason in self.failed[:10]]
+        return text + "".join(shown) + ("\n  ..." if len(self.failed) > len(shown) else "")
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -76,31 +85,28 @@ def precompute(
     preset: str = "reference",
     scale: int = 1,
     workers: int = 1,
-    on_progress: Callable[[PrecomputeCounts], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> PrecomputeCounts:
     """Compute the superpixels that a store lacks.
 
     Args:
         images: (key, path) of each image; the key is what `SuperpixelSource` will be asked for.
-        store: made with the `recipe_key` of these very parameters.
+        store: its key must stand for these very parameters (`store.recipe_key`, or a digest of a config).
         read_image: gives (H, W, 3) uint8 RGB from a path. With workers it must be importable (no lambda).
         num_superpixels, compactness, sigma, preset, scale: see `source.segment`.
         workers: processes; 0 works in this one.
-        on_progress: called in this process after every image with the counts so far.
+        on_progress: called in this process after every image with how many are through, and how many there are.
 
     Returns:
         The counts. An image that cannot be read or segmented is listed in `failed` and stops nothing.
 
     Raises:
-        ValueError: if a parameter is out of range, the store is of another recipe, a key comes twice, or
-            `read_image` cannot travel to the workers.
+        ValueError: if a parameter is out of range, a key comes twice, or `read_image` cannot travel to the workers.
         OSError: if the store cannot be written, the path named; what is stored stays.
         RuntimeError: if a worker died. Call again to continue.
     """
     check_slic_arguments(num_superpixels, compactness, sigma, preset)
-    wanted = recipe_key(num_superpixels, compactness, sigma, preset, scale)
-    if store.key != wanted:
-        raise ValueError(f"precompute: the store {store.root} is of {store.key}, the parameters are {wanted}")
+    check_factor(scale)
     if len({key for key, _ in images}) != len(images):
         raise ValueError(
             f"precompute: {len(images)} images, but only {len({key for key, _ in images})} different keys"
@@ -123,7 +129,7 @@ def precompute(
             counts.computed += 1
             counts.stored_bytes += outcome.stored_bytes
         if on_progress is not None:
-            on_progress(counts)
+            on_progress(counts.done, counts.total)
     return counts
 
 

@@ -48,8 +48,8 @@ class SuperpixelSource:
     Args:
         num_superpixels: how many regions are asked for in an image.
         compactness, sigma, preset, scale: see `segment`.
-        store: cache to look into first and to write to: a folder, or a `SuperpixelStore` of this very recipe.
-            None computes at each call.
+        store: cache to look into first and to write to: a folder, or a `SuperpixelStore` whose key stands for these
+            very parameters. None computes at each call.
         mask_root: folder of region maps made elsewhere (`masks.find_mask_file`); nothing is computed then.
         mask_ignore: the value in these files that means "no region".
         max_id_bound: rows that are reserved for each view; every id stays below it. Default: twice
@@ -57,7 +57,7 @@ class SuperpixelSource:
         write: False only reads from the store.
 
     Raises:
-        ValueError: if a parameter is out of range, or the store was made for another recipe.
+        ValueError: if a parameter is out of range, or both a store and mask files are given.
         FileNotFoundError: if there is no folder `mask_root`.
     """
 
@@ -96,11 +96,6 @@ class SuperpixelSource:
         self.write = write
         self.key = recipe_key(num_superpixels, compactness, sigma, preset, scale)
         self.store = SuperpixelStore(store, self.key) if isinstance(store, (str, Path)) else store
-        if self.store is not None and self.store.key != self.key:
-            raise ValueError(
-                f"the superpixel store {self.store.root} holds maps of {self.store.key}, but {self.key} is asked for; "
-                "use the same parameters, or a store of these"
-            )
 
     def __call__(
         self, image: np.ndarray | Callable[[], np.ndarray], key: str

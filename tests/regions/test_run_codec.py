@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lidardistill.data.images import read_image
+from lidardistill.regions import run_codec, slic
+from lidardistill.regions.run_codec import CODEC_VERSION, decode, encode, encoded_size
+
+IMPLEMENTATIONS = ("numba", "numpy")
+INT32 = np.iinfo(np.int32)
+
+sides = st.integers(0, 9)
+few_ids = st.integers(0, 3)
+any_ids = st.one_of(
+    st.integers(INT32.min, INT32.max), st.sampled_from([INT32.min, INT32.max, -1, 0, 255, 256])
+)
+maps = st.tuples(sides, sides).flatmap(
+    lambda shape: st.one_of(
+        hnp.arrays(np.int32, shape, elements=few_ids), hnp.arrays(np.int32, shape, elements=any_ids)
+    )
+)
+
+
+@given(labels=maps)
+@settings(max_examples=150, deadline=None)
+def test_lossless_and_equal_to_the_twin(labels):
+    data = {name: encode(labels, implementation=name) for name in IMPLEMENTATIONS}
+    assert data["numba"] == data["numpy"]
+    for name in IMPLEMENTATIONS:
+        out = decode(data["numba"], implementation=name)
+        assert out.dtype == np.int32
+        np.testing.assert_array_equal(out, labels)
+    assert encoded_size(data["numba"]) == labels.shape
+
+
+@given(labels=maps, draw=st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_window_is_a_slice(labels, draw):
+    height, width = labels.shape
+    top, left = draw.draw(st.integers(0, height)), draw.draw(st.integers(0, width))
+    rows, cols = draw.draw(st.integers(0, height - top)), draw.draw(st.integers(0, width - left))
+    for name in IMPLEMENTATIONS:
+        out = decode(encode(labels), window=(top, left, rows, cols), implementation=name)
+        np.testing.assert_array_equal(out, labels[top : top + rows, left : left + cols])
+
+
+def wavy_map(height: int = 60, width: int = 90) -> np.ndarray:
+    """Slanted and broken regions, more than 255 of them."""
+    row, col = np.mgrid[:height, :width]
+    return (((row + 4 + 3 * np.sin(col / 5)) // 4).astype(np.int32) * 25 + (col + row // 3) // 5).astype(
+        np.int32
+    )
+
+
+def test_twins_agree_on_slanted_regions():
+    labels = wavy_map()
+    assert labels.max() > 255
+    assert encode(labels) == encode(labels, implementation="numpy")
+    np.testing.assert_array_equal(decode(encode(labels)), labels)
+    np.testing.assert_array_equal(decode(encode(labels), implementation="numpy"), labels)
+
+
+def test_other_integer_types_and_layouts():
+    labels = wavy_map()
+    for other in (labels.astype(np.int64), labels.astype(np.uint16), np.asfortranarray(labels)):
+        assert encode(other) == encode(labels)
+    assert encode(labels[::2, ::3]) == encode(np.ascontiguousarray(labels[::2, ::3]))
+
+
+def test_real_superpixels_are_smaller_than_as_deflated_bytes(nuscenes_one):
+    path = next((nuscenes_one / "samples" / "CAM_FRONT").glob("*.jpg"))
+    labels = slic(np.ascontiguousarray(read_image(path)[::4, ::4]))
+    data = encode(labels)
+    np.testing.assert_array_equal(decode(data), labels)
+    np.testing.assert_array_equal(decode(data, implementation="numpy"), labels)
+    assert len(data) < 0.75 * len(zlib.compress(labels.astype(np.uint8).tobytes(), 9))
+
+
+def test_noise_does_not_explode(rng):
+    labels = rng.integers(INT32.min, INT32.max, (40, 50), dtype=np.int32)
+    data = encode(labels)
+    np.testing.assert_array_equal(decode(data), labels)
+    assert len(data) < 2 * labels.nbytes
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_truncation_at_any_place_is_found(implementation):
+    data = encode(wavy_map(12, 20))
+    for length in range(len(data)):
+        with pytest.raises(ValueError, match="decode: "):
+            decode(data[:length], implementation=implementation)
+    with pytest.raises(ValueError, match="truncated or with a tail"):
+        decode(data + b"x", implementation=implementation)
+
+
+def test_no_flipped_bit_gives_another_map():
+    labels = wavy_map(12, 20)
+    data = encode(labels)
+    harmless = 0
+    for place in range(len(data)):
+        for bit in range(8):
+            bad = bytearray(data)
+            bad[place] ^= 1 << bit
+            try:
+                out = decode(bytes(bad))
+            except ValueError:
+                continue
+            else:  # deflate pads its last byte
+                harmless += 1
+                np.testing.assert_array_equal(out, labels)
+    assert harmless < 8
+
+
+@given(
+    streams=st.lists(st.binary(max_size=12), min_size=5, max_size=5),
+    height=st.integers(0, 4),
+    width=st.integers(0, 4),
+)
+@settings(max_examples=150, deadline=None)
+def test_streams_of_nonsense_are_treated_alike(streams, height, width):
+    # Right check sums, wrong contents: kernels do not check bounds, so they have to check what they read.
+    data = run_codec._pack(height, width, streams)
+    results = []
+    for name in IMPLEMENTATIONS:
+        try:
+            results.append(decode(data, implementation=name).tolist())
+        except ValueError:
+            results.append(None)
+    assert results[0] == results[1]
+
+
+def test_other_versions_and_formats_are_named():
+    data = bytearray(encode(wavy_map()))
+    data[4] = CODEC_VERSION + 1
+    with pytest.raises(ValueError, match=f"version {CODEC_VERSION + 1}, this program reads {CODEC_VERSION}"):
+        decode(bytes(data))
+    with pytest.raises(ValueError, match="not a label map"):
+        decode(b"\x89PNG" + bytes(60))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (np.zeros((2, 3)), r"integers of shape \(H, W\), got float64 \(2, 3\)"),
+        (np.zeros(3, np.int32), r"got int32 \(3,\)"),
+        (np.full((2, 2), 2**31), "must fit int32"),
+        (np.full((2, 2), -(2**31) - 1), "must fit int32"),
+        (np.zeros((2, 2), bool), "got bool"),
+    ],
+)
+def test_bad_labels(labels, message):
+    with pytest.raises(ValueError, match=message):
+        encode(labels)
+
+
+@pytest.mark.parametrize("window", [(-1, 0, 1, 1), (0, 0, 13, 1), (0, 15, 1, 6), (0, 0, -1, 1)])
+def test_bad_window(window):
+    with pytest.raises(ValueError, match="leaves the 12x20 map"):
+        decode(encode(wavy_map(12, 20)), window=window)
+
+
+def test_unknown_implementation():
+    with pytest.raises(ValueError, match="choose one of numba, numpy"):
+        encode(wavy_map(), implementation="c")

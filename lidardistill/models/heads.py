@@ -1,0 +1,49 @@
+"""The small layers behind the backbones."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PointHead(nn.Module):
+    """Linear layer with bias, then unit length: SLidR's final 1x1 convolution and normalisation.
+
+    Differs from the paper in: a zero row stays zero (the authors' division has no epsilon and gives NaN).
+
+    Args:
+        in_channels: width of the backbone's features.
+        out_channels: width of the embedding.
+        normalize: give each row unit length.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, normalize: bool = True) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_channels, out_channels)
+        self.normalize = normalize
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(M, in_channels) to (M, out_channels) float32."""
+        embedding = self.linear(features).float()
+        return F.normalize(embedding, dim=1) if self.normalize else embedding
+
+
+class ImageHead(nn.Module):
+    """1x1 convolution with bias, the only part of SLidR's image branch that trains.
+
+    Args:
+        in_channels: width of the teacher's features.
+        out_channels: width of the embedding.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(V, in_channels, h, w) to (V, out_channels, h, w)."""
+        return self.conv(maps)
+
+    def rows(self, features: Tensor) -> Tensor:
+        """The same layer on (K, in_channels) rows, to (K, out_channels)."""
+        return F.linear(features, self.conv.weight[:, :, 0, 0], self.conv.bias)

@@ -259,20 +259,55 @@ def test_settings_that_make_no_sense(wrong):
         LoopSettings(**{"total_steps": 1, **wrong})
 
 
-@pytest.mark.gpu
-def test_fp16_finds_its_scale_on_a_gpu(tmp_path, device):
-    net = Net().to(device)
-    fabric = make_fabric("cuda", precision="fp16")
-    result = run_loop(
+def float16_on_cpu():
+    """Fabric with autocast to float16 and a gradient scaler, which make_fabric only gives on a GPU."""
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins import MixedPrecision
+
+    return Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", device="cpu"))
+
+
+def train_float16(folder, fabric, net, settings, spoiled=()):
+    def step(batch, number):
+        loss = net(batch.x).float() * (torch.nan if number in spoiled else 10.0)
+        return Terms(loss)
+
+    return run_loop(
         fabric,
-        lambda batch, step: Terms(net(batch.x).float() * 1e3),
+        step,
         net,
-        make_optimizer("sgd", net, lr=1e-3),
-        make_schedule("constant", total_steps=20),
+        make_optimizer("sgd", net, lr=1e-4),
+        make_schedule("constant", total_steps=settings.total_steps),
         batches,
-        LoopSettings(total_steps=20, max_nonfinite=2),
-        tmp_path,
-        RunLogger(tmp_path, tensorboard=False, progress=False),
+        settings,
+        folder,
+        RunLogger(folder, tensorboard=False, progress=False),
     )
-    assert result.steps == 20
-    assert result.nonfinite == 0
+
+
+def test_fp16_finds_its_scale_and_keeps_it_in_the_checkpoint(tmp_path):
+    """65536 times these gradients overflows float16: the scale comes down and no step counts as diverged."""
+    net = Net()
+    result = train_float16(tmp_path, float16_on_cpu(), net, LoopSettings(total_steps=20, max_nonfinite=1))
+    assert (result.steps, result.nonfinite) == (20, 0)
+    content = load_checkpoint(latest_checkpoint(tmp_path / "checkpoints"))["state"]
+    assert 1 < content["scaler"]["scale"] < 65536
+    assert 0 < content["progress"]["overflows"] < 20
+    fabric = float16_on_cpu()
+    train_float16(tmp_path, fabric, Net(), LoopSettings(total_steps=21))
+    assert fabric.strategy.precision.scaler.get_scale() == content["scaler"]["scale"]
+
+
+def test_fp16_with_a_loss_that_is_not_finite_counts(tmp_path):
+    with pytest.raises(RuntimeError, match="2 steps in a row"):
+        train_float16(
+            tmp_path, float16_on_cpu(), Net(), LoopSettings(total_steps=9, max_nonfinite=2), spoiled=(5, 6)
+        )
+
+
+@pytest.mark.gpu
+def test_fp16_and_bf16_on_a_gpu(tmp_path, device):
+    for precision in ("fp16", "bf16"):
+        fabric = make_fabric("cuda", precision=precision)
+        result = train_float16(tmp_path / precision, fabric, Net().to(device), LoopSettings(total_steps=20))
+        assert (result.steps, result.nonfinite) == (20, 0)

@@ -14,7 +14,7 @@ from lidardistill.methods.terms import Terms
 from lidardistill.models.heads import ImageHead, PointHead
 from lidardistill.objectives.contrast import info_nce
 from lidardistill.objectives.diagnostics import contrast_diagnostics
-from lidardistill.ops.gather import all_gather_ragged
+from lidardistill.ops.gather import all_gather_ragged, rank_weight
 from lidardistill.ops.segment import segment_mean
 from lidardistill.ops.superpixel_pool import superpixel_pool
 
@@ -144,10 +144,17 @@ class SLidR(nn.Module):
         )
 
     def contrast(self, anchor: Tensor, positive: Tensor) -> Tensor:
-        """InfoNCE: each superpoint finds its superpixel among the candidates (equation 1)."""
+        """InfoNCE: each superpoint finds its superpixel among the candidates (equation 4)."""
         if self.negatives == "local":
             return info_nce(anchor, positive, self.temperature, symmetric=self.symmetric)
         candidates, offset = all_gather_ragged(positive)
-        return info_nce(
-            anchor, positive, self.temperature, candidates=candidates, candidate_offset=offset, symmetric=self.symmetric
+        loss = info_nce(
+            anchor,
+            positive,
+            self.temperature,
+            candidates=candidates,
+            candidate_offset=offset,
+            symmetric=self.symmetric,
+            anchor_candidates=all_gather_ragged(anchor)[0] if self.symmetric else None,
         )
+        return loss * rank_weight(len(anchor), len(candidates))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from lidardistill.data.nuscenes_tables import (
     CAMERAS,
     LIDAR,
     Row,
+    field_values,
     inside_root,
     read_table,
     stream_table,
@@ -237,14 +239,17 @@ def _read_sample_data(
         sweeps=[],
         pose_of={},
     )
-    lidar_calibrations = {token.encode() for token, slot in calibrations.slot_of.items() if slot == 0}
+    lidars = {token.encode() for token, slot in calibrations.slot_of.items() if slot == 0}
+    cameras = {token.encode() for token, slot in calibrations.slot_of.items() if slot}
 
-    def keep(raw: bytes) -> bool:
-        # a keyframe's row says true; of the others, nine in ten, only the LiDAR's matter
-        if b"true" in raw:
-            return True
-        match = _CALIBRATION.search(raw)
-        return match is None or match[1] in lidar_calibrations
+    def keep(body: bytes, rows: list[bytes]) -> Iterable[bool]:
+        # seven rows in ten are of radars or pictures between keyframes; a keyframe's row says true
+        mountings = field_values(_CALIBRATION, body, rows)
+        if mountings is None:
+            return repeat(True)
+        return [
+            m in lidars or (m in cameras and b"true" in row) for m, row in zip(mountings, rows, strict=True)
+        ]
 
     for data in stream_table(tables, "sample_data", keep):
         try:
@@ -314,9 +319,9 @@ def _read_poses(tables: Path, pose_of: dict[str, int]) -> np.ndarray:
     values = np.zeros((len(pose_of), 7))
     seen = np.zeros(len(pose_of), dtype=bool)
 
-    def keep(raw: bytes) -> bool:
-        match = _TOKEN.search(raw)
-        return match is None or match[1] in wanted
+    def keep(body: bytes, rows: list[bytes]) -> Iterable[bool]:
+        tokens = field_values(_TOKEN, body, rows)
+        return repeat(True) if tokens is None else map(wanted.__contains__, tokens)
 
     batch: list[Row] = []
 
@@ -339,7 +344,13 @@ def _read_poses(tables: Path, pose_of: dict[str, int]) -> np.ndarray:
             f"ego pose {token} is named in sample_data.json and is not in ego_pose.json ({int((~seen).sum())} such). The "
             f"tables do not belong together; copy or download them again."
         )
-    return rigid(values[:, :4], values[:, 4:])
+    poses = np.empty((len(values), 4, 4))
+    for first in range(
+        0, len(values), 1 << 16
+    ):  # in parts, because the way to a matrix takes four times its memory
+        part = slice(first, first + (1 << 16))
+        poses[part] = rigid(values[part, :4], values[part, 4:])
+    return poses
 
 
 def _sweep_columns(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import compress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -26,9 +28,13 @@ REQUIRED = ("scene", "sample", "sample_data", "ego_pose", "calibrated_sensor", "
 OPTIONAL = ("lidarseg",)
 """Tables that may be absent; this one holds names of label files, no label."""
 
-_CHUNK_BYTES = 8 << 20
+_CHUNK_BYTES = 1 << 20
 
 Row = dict[str, Any]
+
+Keep = Callable[[bytes, list[bytes]], Iterable[bool]]
+"""Says which rows to parse: gets the bytes of many rows, and the same cut into rows without their closing braces; gives
+a truth value for each row. It may keep too much; the caller looks again."""
 
 
 def expected_tree(dataroot: Path, version: str) -> str:
@@ -90,9 +96,7 @@ def read_table(folder: Path, name: str) -> list[Row]:
     return rows
 
 
-def stream_table(
-    folder: Path, name: str, keep: Callable[[bytes], bool], *, chunk_bytes: int = _CHUNK_BYTES
-) -> Iterator[Row]:
+def stream_table(folder: Path, name: str, keep: Keep, *, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[Row]:
     """Read a large table piece by piece and parse only what is wanted.
 
     nuScenes' rows are flat objects, so every `}` ends a row; a table that breaks this rule is refused, because a
@@ -101,8 +105,7 @@ def stream_table(
     Args:
         folder: folder of the tables.
         name: table name.
-        keep: says of the raw bytes of a row (without its closing brace) whether to parse it. It may keep too
-            much; the caller looks again.
+        keep: which rows to parse; see `Keep`.
         chunk_bytes: how much to read at once.
 
     Yields:
@@ -116,22 +119,41 @@ def stream_table(
     first = True
     with path.open("rb") as stream:
         while chunk := stream.read(chunk_bytes):
-            pieces = (rest + chunk).split(b"}")
-            rest = pieces.pop()
-            if first and pieces:
-                first = False
-                if not pieces[0].lstrip().startswith(b"["):
-                    raise _malformed(path, "it does not start with [")
-            wanted = [piece[piece.find(b"{") :] for piece in pieces if keep(piece)]
+            text = rest + chunk
+            end = text.rfind(b"}")
+            if end < 0:
+                rest = text
+                continue
+            body, rest = text[:end], text[end + 1 :]
+            if first and not body.lstrip().startswith(b"["):
+                raise _malformed(path, "it does not start with [")
+            first = False
+            rows = body.split(b"}")
+            wanted = [row[row.find(b"{") :] for row in compress(rows, keep(body, rows))]
             if not wanted:
                 continue
             try:
                 yield from orjson.loads(b"[" + b"},".join(wanted) + b"}]")
             except orjson.JSONDecodeError as error:
                 raise _malformed(path, str(error)) from error
-    end = rest.strip()
-    if end != b"]" and not (first and end[:1] == b"[" and end[1:].strip() == b"]"):
+    last = rest.strip()
+    if last != b"]" and not (first and last[:1] == b"[" and last[1:].strip() == b"]"):
         raise _malformed(path, "it ends in the middle of a row")
+
+
+def field_values(pattern: re.Pattern[bytes], body: bytes, rows: list[bytes]) -> list[bytes] | None:
+    """One field of many rows, found without parsing them.
+
+    Args:
+        pattern: finds the field once in each row, with its value as the only group.
+        body: bytes of the rows.
+        rows: the same, cut.
+
+    Returns:
+        A value for each row; None where the pattern cannot tell, and the rows must be parsed.
+    """
+    values = pattern.findall(body)
+    return values if len(values) == len(rows) else None
 
 
 def _malformed(path: Path, why: str) -> ValueError:

@@ -145,17 +145,29 @@ def test_a_table_streams_as_it_loads(small_root, indent, chunk_bytes):
     small_root.indent = indent
     small_root.write()
     for name in ("ego_pose", "sample_data"):
-        rows = list(stream_table(small_root.path / VERSION, name, lambda raw: True, chunk_bytes=chunk_bytes))
+        rows = list(
+            stream_table(
+                small_root.path / VERSION,
+                name,
+                lambda body, rows: [True] * len(rows),
+                chunk_bytes=chunk_bytes,
+            )
+        )
         assert rows == small_root.tables[name]
     empty = list(
-        stream_table(small_root.path / VERSION, "ego_pose", lambda raw: False, chunk_bytes=chunk_bytes)
+        stream_table(
+            small_root.path / VERSION,
+            "ego_pose",
+            lambda body, rows: [False] * len(rows),
+            chunk_bytes=chunk_bytes,
+        )
     )
     assert empty == []
 
 
 def test_an_empty_table_streams(tmp_path):
     (tmp_path / "ego_pose.json").write_text(" [\n ]\n")
-    assert list(stream_table(tmp_path, "ego_pose", lambda raw: True)) == []
+    assert list(stream_table(tmp_path, "ego_pose", lambda body, rows: [True] * len(rows))) == []
 
 
 def test_the_real_keyframe_equals_the_devkits_chain(nuscenes_one, tmp_path):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+EPS = 1e-6
 
 
 class PointHead(nn.Module):
     """Linear layer with bias, then unit length: SLidR's final 1x1 convolution and normalisation.
 
-    Differs from the paper in: a zero row stays zero (the authors' division has no epsilon and gives NaN).
+    Differs from the paper in: a zero row stays zero, with zero gradient (the authors' division has no epsilon and
+    gives NaN).
 
     Args:
         in_channels: width of the backbone's features.
@@ -23,9 +27,15 @@ class PointHead(nn.Module):
         self.normalize = normalize
 
     def forward(self, features: Tensor) -> Tensor:
-        """(M, in_channels) to (M, out_channels) float32."""
-        embedding = self.linear(features).float()
-        return F.normalize(embedding, dim=1) if self.normalize else embedding
+        """(M, in_channels) to (M, out_channels), float32 whatever autocast says (float64 stays)."""
+        embedding = self.linear(features)
+        if embedding.dtype != torch.float64:
+            embedding = embedding.float()
+        if not self.normalize:
+            return embedding
+        # Without the mask the gradient of a zero row would be 1 / eps times what comes in.
+        alive = embedding.detach().norm(dim=1, keepdim=True) > EPS
+        return torch.where(alive, F.normalize(torch.where(alive, embedding, 1.0), dim=1), 0.0)
 
 
 class ImageHead(nn.Module):

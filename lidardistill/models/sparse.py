@@ -174,7 +174,9 @@ class _SparseConvolution(nn.Module):
             )
             # In eval mode spconv takes a route without gradient; a frozen BatchNorm must not cost the gradient.
             self._shadow.append(layer.train())
-        layer, dtype, features, weight, bias = self._shadow[0], None, x.features, self.weight, self.bias
+        layer, features, dtype = self._shadow[0], x.features, None
+        weight: Tensor = self.weight
+        bias: Tensor | None = self.bias
         if torch.is_autocast_enabled("cuda"):
             # Left alone, spconv casts to float16 whatever autocast asks for, and it has no bfloat16 kernels.
             dtype = torch.get_autocast_dtype("cuda")
@@ -354,7 +356,7 @@ def spconv_rulebook(
     if submanifold:
         # spconv counts only half of the kernel: the other half mirrors it, and the centre is every row.
         half = len(counts) // 2
-        counts = counts[:half] + [coords.shape[0]] + counts[half - 1 :: -1]
+        counts = [*counts[:half], coords.shape[0], *reversed(counts[:half])]
         own = torch.arange(coords.shape[0])
         columns = [
             (own, own) if i == half else (pairs[0, i, :n], pairs[1, i, :n]) for i, n in enumerate(counts)

@@ -1,0 +1,277 @@
+"""Pictures of a world: one ray a pixel, more where edges are, sun with shadows, ambient occlusion, haze."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from lidardistill.synthetic.raycast import Hits, Placement
+from lidardistill.synthetic.shading import (
+    develop,
+    film_table,
+    find_edges,
+    level_start,
+    shade,
+    smooth_openness,
+    surface_points,
+)
+from lidardistill.synthetic.textures import PATTERNS, atlas
+from lidardistill.synthetic.world import World
+
+SUN_FAR_M = 150.0
+AO_FAR_M = 2.5
+_SUBPIXELS = np.array([(0.125, 0.375), (-0.375, 0.125), (0.375, -0.125), (-0.125, -0.375)])
+_MACRO = "asphalt" if "asphalt" in PATTERNS else "plain"
+
+
+class View(NamedTuple):
+    """One rendered picture.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        label: (H, W) uint8 raw lidarseg class at pixel centres, 0 where there is sky.
+        thing: (H, W) int32 number of the object, -1 where there is sky.
+        depth: (H, W) float32 camera z in metres, infinity where there is sky.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    thing: np.ndarray
+    depth: np.ndarray
+
+
+@lru_cache(maxsize=16)
+def _pixel_rays(key: bytes, height: int, width: int) -> np.ndarray:
+    """(H, W, 3) float64 rays of z = 1 in the camera frame."""
+    k = np.frombuffer(key, dtype=np.float64).reshape(3, 3)
+    u, v = np.meshgrid(np.arange(width), np.arange(height))
+    return np.stack([(u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1], np.ones((height, width))], axis=2)
+
+
+def _fan() -> np.ndarray:
+    """(16, 2, 3) float32 directions about +z, spread so that every 4 x 4 block covers the hemisphere."""
+    count = 32
+    k = np.arange(count)
+    z = np.sqrt(1 - (k + 0.5) / count)
+    angle = k * 2.399963
+    flat = np.sqrt(1 - z * z)
+    directions = np.stack([flat * np.cos(angle), flat * np.sin(angle), z], axis=1)
+    order = np.array([(13 * i + 5) % 32 for i in range(32)])
+    return directions[order].reshape(16, 2, 3).astype(np.float32)
+
+
+_FAN = _fan()
+
+
+def _shadow(
+    world: World, points: np.ndarray, rows: np.ndarray, at: Placement, jitter: np.ndarray | None = None
+) -> np.ndarray:
+    """(len(rows),) bool: does the sun reach these points?"""
+    sun = world.light.sun
+    direction = np.broadcast_to(sun, (len(rows), 3)) if jitter is None else sun + jitter
+    return ~world.tracer.occluded(
+        points[rows], np.ascontiguousarray(direction, dtype=np.float32), SUN_FAR_M, at
+    )
+
+
+def _openness(
+    world: World, hits: Hits, points: np.ndarray, normals: np.ndarray, shape: tuple[int, int], at: Placement
+) -> np.ndarray:
+    """(H, W) float32: 1 in the open, less in corners and under things; traced for every fourth pixel."""
+    height, width = shape
+    pick = np.arange(height * width).reshape(height, width)[::2, ::2]
+    h2, w2 = pick.shape
+    flat = pick.reshape(-1)
+    good = np.flatnonzero(hits.face[flat] >= 0)
+    rows = flat[good]
+    n = normals[rows]
+    helper = np.where(
+        np.abs(n[:, 2:3]) < 0.9,
+        np.array([[0, 0, 1]], dtype=np.float32),
+        np.array([[1, 0, 0]], dtype=np.float32),
+    )
+    tangent = np.cross(n, helper)
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
+    other = np.cross(n, tangent)
+    cell = ((good // w2) % 4) * 4 + (good % w2) % 4
+    total = np.zeros(len(rows), dtype=np.float32)
+    origin = np.ascontiguousarray(points[rows])
+    for k in range(2):
+        fan = _FAN[cell, k]
+        direction = (fan[:, 0:1] * tangent + fan[:, 1:2] * other + fan[:, 2:3] * n).astype(np.float32)
+        total += ~world.tracer.occluded(origin, direction, AO_FAR_M, at)
+    raw = np.ones(h2 * w2, dtype=np.float32)
+    raw[good] = total / 2
+    smooth = np.empty((h2, w2), dtype=np.float32)
+    smooth_openness(
+        raw.reshape(h2, w2), hits.distance[flat].reshape(h2, w2), normals[flat].reshape(h2, w2, 3), 2, smooth
+    )
+    full = np.repeat(np.repeat(smooth, 2, axis=0), 2, axis=1)[:height, :width]
+    return np.ascontiguousarray(0.18 + 0.82 * full)
+
+
+def _light_along(
+    world: World,
+    origin: np.ndarray,
+    directions: np.ndarray,
+    steps: tuple[np.ndarray, np.ndarray],
+    hits: Hits,
+    lit: np.ndarray,
+    openness: np.ndarray,
+    at: Placement,
+) -> np.ndarray:
+    names, texels = atlas()
+    faces, light, materials = world.faces, world.light, world.materials
+    out = np.empty((len(directions), 3), dtype=np.float32)
+    shade(
+        directions, steps[0], steps[1], origin, hits.distance, hits.face, hits.u, hits.v, lit, openness,
+        faces.corners, faces.normals, faces.uv, faces.material, faces.pose, at.rotation,
+        materials.values, materials.texture, texels, names.index(_MACRO),
+        light.sun, light.sun_rgb, light.up_rgb, light.side_rgb, light.down_rgb, light.haze_rgb, float(light.haze_per_m), light.dome,
+        level_start(), out,
+    )  # fmt: skip
+    return out
+
+
+def render(
+    world: World,
+    cam2world: np.ndarray,
+    intrinsics: np.ndarray,
+    image_size: tuple[int, int],
+    time_s: float,
+    *,
+    smooth_edges: bool = True,
+) -> View:
+    """What one camera sees at one time.
+
+    Args:
+        world: the world.
+        cam2world: (4, 4) float64, camera (z forward, y down) to world.
+        intrinsics: (3, 3) float64.
+        image_size: height, width in pixels; pixel (row, column) is centred at (v, u).
+        time_s: seconds since the drive began.
+        smooth_edges: average five rays where neighbours differ.
+    """
+    height, width = image_size
+    at = world.placement(time_s)
+    rotation = cam2world[:3, :3]
+    origin = cam2world[:3, 3].astype(np.float32)
+    rays = (
+        _pixel_rays(np.ascontiguousarray(intrinsics, dtype=np.float64).tobytes(), height, width) @ rotation.T
+    )
+    directions, length = _unit(rays.reshape(-1, 3))
+    steps = (
+        (rotation[:, 0] / intrinsics[0, 0]).astype(np.float32),
+        (rotation[:, 1] / intrinsics[1, 1]).astype(np.float32),
+    )
+    hits = world.tracer.intersect(_repeat(origin, len(directions)), directions, at)
+    points, normals = np.empty_like(directions), np.zeros_like(directions)
+    surface_points(
+        origin,
+        directions,
+        hits.distance,
+        hits.face,
+        world.faces.corners,
+        world.faces.pose,
+        at.rotation,
+        points,
+        normals,
+    )
+    seen = hits.face >= 0
+    sunny = float(world.light.sun_rgb.max()) > 0
+    lit = np.zeros(len(directions), dtype=np.float32)
+    if sunny:
+        leaf = world.materials.values[world.faces.material[hits.face], 17] > 0
+        rows = np.flatnonzero(seen & ((normals @ world.light.sun > 0) | leaf))
+        lit[rows] = _shadow(world, points, rows, at)
+    openness = _openness(world, hits, points, normals, image_size, at)
+    linear = _light_along(world, origin, directions, steps, hits, lit, openness.reshape(-1), at)
+
+    if smooth_edges:
+        key = np.where(seen, world.faces.material[hits.face], -1).astype(np.int32)
+        edges = np.zeros(image_size, dtype=np.bool_)
+        find_edges(
+            key.reshape(image_size),
+            hits.distance.reshape(image_size),
+            lit.reshape(image_size),
+            normals.reshape(height, width, 3),
+            edges,
+        )
+        rows = np.flatnonzero(edges)
+        if len(rows):
+            linear[rows] = _smooth(
+                world,
+                rows,
+                rays.reshape(-1, 3),
+                origin,
+                rotation,
+                intrinsics,
+                steps,
+                openness.reshape(-1),
+                linear,
+                at,
+                sunny,
+            )
+    image = np.empty((height * width, 3), dtype=np.uint8)
+    develop(linear, float(world.light.exposure), film_table(), image)
+    depth = np.where(seen, hits.distance / length, np.inf).astype(np.float32)
+    return View(
+        image.reshape(height, width, 3),
+        np.where(seen, world.faces.label[hits.face], 0).astype(np.uint8).reshape(image_size),
+        np.where(seen, world.faces.thing[hits.face], -1).astype(np.int32).reshape(image_size),
+        depth.reshape(image_size),
+    )
+
+
+def _smooth(
+    world: World,
+    rows: np.ndarray,
+    rays: np.ndarray,
+    origin: np.ndarray,
+    rotation: np.ndarray,
+    intrinsics: np.ndarray,
+    steps: tuple[np.ndarray, np.ndarray],
+    openness: np.ndarray,
+    linear: np.ndarray,
+    at: Placement,
+    sunny: bool,
+) -> np.ndarray:
+    """Light of edge pixels: four more rays each, with the sun's disc spread over them."""
+    count = len(rows)
+    shift = _SUBPIXELS[:, 0, None] * (rotation[:, 0] / intrinsics[0, 0]) + _SUBPIXELS[:, 1, None] * (
+        rotation[:, 1] / intrinsics[1, 1]
+    )
+    directions, _ = _unit((rays[rows][:, None] + shift[None]).reshape(-1, 3))
+    hits = world.tracer.intersect(_repeat(origin, len(directions)), directions, at)
+    points, normals = np.empty_like(directions), np.zeros_like(directions)
+    surface_points(
+        origin,
+        directions,
+        hits.distance,
+        hits.face,
+        world.faces.corners,
+        world.faces.pose,
+        at.rotation,
+        points,
+        normals,
+    )
+    lit = np.zeros(len(directions), dtype=np.float32)
+    if sunny:
+        good = np.flatnonzero((hits.face >= 0) & (normals @ world.light.sun > 0))
+        spread = 0.012 * np.array([[1, 0, 0.5], [-1, 0, -0.5], [0, 1, -0.5], [0, -1, 0.5]], dtype=np.float32)
+        lit[good] = _shadow(world, points, good, at, spread[good % 4])
+    light = _light_along(world, origin, directions, steps, hits, lit, np.repeat(openness[rows], 4), at)
+    # Very bright rays are held back, so that one glint does not fill its pixel.
+    bright = np.minimum(light.reshape(count, 4, 3), 4.0)
+    return (bright.sum(axis=1) + np.minimum(linear[rows], 4.0)) / 5.0
+
+
+def _unit(rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    length = np.sqrt(np.einsum("nk,nk->n", rays, rays))
+    return np.ascontiguousarray(rays / length[:, None], dtype=np.float32), length
+
+
+def _repeat(origin: np.ndarray, count: int) -> np.ndarray:
+    return np.tile(origin, (count, 1))

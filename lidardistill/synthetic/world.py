@@ -1,0 +1,171 @@
+"""One world: fixed triangles, moving objects with their trajectories, the drive of the ego car, and light."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lidardistill.data.lidarseg_classes import RAW_CLASSES
+from lidardistill.synthetic.course import Course, Motion
+from lidardistill.synthetic.materials import Kit, MaterialBook, MaterialTable, Palette
+from lidardistill.synthetic.meshes import Mesh, join
+from lidardistill.synthetic.population import Stage, populate
+from lidardistill.synthetic.raycast import Mover, Placement, Tracer, Tree
+from lidardistill.synthetic.sky import Light, make_light
+from lidardistill.synthetic.street import Profile
+
+PALETTES = ("natural", "overlapping")
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Something that gets a box.
+
+    Attributes:
+        instance: number inside the world.
+        category: nuScenes category name.
+        attribute: nuScenes attribute name or None.
+        low, high: (3,) its bounds in its own frame, metres.
+        motion: where it is when.
+        moving: False for what stands still.
+    """
+
+    instance: int
+    category: str
+    attribute: str | None
+    low: np.ndarray
+    high: np.ndarray
+    motion: Motion
+    moving: bool
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The face table of a world: fixed triangles first, then each mover's in its own frame.
+
+    Attributes:
+        corners, normals: (F, 3, 3) float32.
+        uv: (F, 3, 2) float32 metres.
+        material: (F,) int32 row of the material table.
+        pose: (F,) int32 row of the placement: 0 fixed, k + 1 mover k.
+        label: (F,) uint8 raw lidarseg class.
+        thing: (F,) int32 number of the object, for edges and visibility; actors have their instance number.
+    """
+
+    corners: np.ndarray
+    normals: np.ndarray
+    uv: np.ndarray
+    material: np.ndarray
+    pose: np.ndarray
+    label: np.ndarray
+    thing: np.ndarray
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything the sensors can see; made by `build_scene`."""
+
+    faces: Faces
+    materials: MaterialTable
+    tracer: Tracer
+    actors: tuple[Actor, ...]
+    course: Course
+    profile: Profile
+    ego: Motion
+    light: Light
+    drivable: list[np.ndarray]
+    description: str
+
+    def placement(self, time_s: float) -> Placement:
+        """Where the moving objects are at a time."""
+        movers = [a for a in self.actors if a.moving]
+        rotation = np.zeros((len(movers) + 1, 3, 3), dtype=np.float32)
+        shift = np.zeros((len(movers) + 1, 3), dtype=np.float32)
+        rotation[0] = np.eye(3)
+        for k, actor in enumerate(movers):
+            position, yaw = actor.motion.pose(self.course, time_s)
+            c, s = np.cos(yaw), np.sin(yaw)
+            rotation[k + 1] = [[c, -s, 0], [s, c, 0], [0, 0, 1]]
+            shift[k + 1] = position
+        return Placement(rotation, shift)
+
+    def ego_pose(self, time_s: float) -> np.ndarray:
+        """(4, 4) float64 ego frame (rear axle, on the road) to world."""
+        position, yaw = self.ego.pose(self.course, time_s)
+        pose = np.eye(4)
+        pose[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
+        pose[:3, 3] = position
+        return pose
+
+
+def build_scene(seed: int, *, palette: str = "natural", duration_s: float = 4.0) -> World:
+    """A world that is a function of its arguments alone.
+
+    Args:
+        seed: any int >= 0; different seeds give different worlds.
+        palette: "natural", or "overlapping" where classes share their colours.
+        duration_s: length of the drive; the street is furnished along it.
+
+    Raises:
+        ValueError: an unknown palette or a negative seed.
+    """
+    if palette not in PALETTES:
+        raise ValueError(f"palette: expected one of {', '.join(PALETTES)}, got {palette!r}.")
+    if seed < 0:
+        raise ValueError(f"seed: expected a whole number >= 0, got {seed}.")
+    layout, paint, light = (
+        np.random.Generator(np.random.PCG64(s)) for s in np.random.SeedSequence([seed, 11]).spawn(3)
+    )
+    book = MaterialBook()
+    stage = Stage(Kit(book, Palette(palette), paint), layout)
+    populate(stage, duration_s)
+    fixed_meshes, labels, things = [], [], []
+    for number, (label, mesh, _) in enumerate(stage.fixed):
+        fixed_meshes.append(mesh)
+        labels.append(np.full(mesh.num_faces, RAW_CLASSES.index(label), dtype=np.uint8))
+        things.append(np.full(mesh.num_faces, 10_000 + number, dtype=np.int32))
+    actors: list[Actor] = []
+    movers: list[Mover] = []
+    mover_meshes: list[Mesh] = []
+    first = sum(m.num_faces for m in fixed_meshes)
+    still = [a for a in stage.actors if not a.moving]
+    moving = [a for a in stage.actors if a.moving]
+    for instance, entry in enumerate([*still, *moving]):
+        low, high = entry.mesh.bounds()
+        actors.append(Actor(instance, entry.category, entry.attribute, low, high, entry.motion, entry.moving))
+        if not entry.moving:
+            position, yaw = entry.motion.pose(stage.course, 0.0)
+            mesh = entry.mesh.moved(*position, yaw=yaw)
+            fixed_meshes.append(mesh)
+            first += mesh.num_faces
+            labels.append(np.full(mesh.num_faces, RAW_CLASSES.index(entry.category), dtype=np.uint8))
+            things.append(np.full(mesh.num_faces, instance, dtype=np.int32))
+    fixed = join(fixed_meshes)
+    pose = [np.zeros(fixed.num_faces, dtype=np.int32)]
+    row = fixed.num_faces
+    for k, entry in enumerate(moving):
+        low, high = entry.mesh.bounds()
+        centre = (0.5 * (low + high)).astype(np.float32)
+        radius = float(np.linalg.norm(entry.mesh.corners.reshape(-1, 3) - centre, axis=1).max()) * 1.001
+        movers.append(Mover(Tree(entry.mesh.corners), row, centre, radius))
+        mover_meshes.append(entry.mesh)
+        row += entry.mesh.num_faces
+        pose.append(np.full(entry.mesh.num_faces, k + 1, dtype=np.int32))
+        labels.append(np.full(entry.mesh.num_faces, RAW_CLASSES.index(entry.category), dtype=np.uint8))
+        things.append(np.full(entry.mesh.num_faces, len(still) + k, dtype=np.int32))
+    everything = join([fixed, *mover_meshes])
+    faces = Faces(
+        everything.corners,
+        everything.normals,
+        everything.uv,
+        everything.material,
+        np.concatenate(pose),
+        np.concatenate(labels),
+        np.concatenate(things),
+    )
+    sky = make_light(light)
+    return World(
+        faces, book.table(), Tracer(Tree(fixed.corners), movers), tuple(actors), stage.course, stage.profile, stage.ego, sky, stage.drivable,
+        f"{sky.name}, {stage.summary()}",
+    )  # fmt: skip

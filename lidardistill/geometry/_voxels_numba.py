@@ -5,17 +5,19 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-# 2^64 / golden ratio: multiplying by it spreads neighbouring keys over the table (Knuth, TAOCP 3, 6.4).
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+# Odd numbers near 2^64 / g^k with g^4 = g + 1: multiples of three numbers that no whole-numbered sum relates fill the
+# table evenly, whatever the direction in which cells are neighbours. Powers of the golden ratio are so related.
+_SPREAD_Z = np.uint64(0xD1B54A32D192ED03)
+_SPREAD_Y = np.uint64(0xABC98388FB8FAC03)
+_SPREAD_X = np.uint64(0x8CB92BA72F3D8DD7)
 
 
 @njit(cache=True, nogil=True)
-def unique_voxels(cells, shape):  # type: ignore[no-untyped-def]
+def unique_voxels(cells):  # type: ignore[no-untyped-def]
     """Numbers the distinct cells in the order in which they first appear.
 
     Args:
-        cells: (3, N) int32 z, y, x, from 0 and below `shape`.
-        shape: (3,) int64 cells along z, y, x.
+        cells: (3, N) int32 z, y, x.
 
     Returns:
         voxel: (N,) int64 number of each point's voxel, from 0.
@@ -25,23 +27,30 @@ def unique_voxels(cells, shape):  # type: ignore[no-untyped-def]
     bits = 4
     while (1 << bits) < 2 * num_points:
         bits += 1
-    last_slot = np.int64((1 << bits) - 1)
     shift = np.uint64(64 - bits)
+    last_slot = (1 << bits) - 1
+    empty = num_points
+    # A slot holds the number of a voxel, and that voxel's first point tells its cell: a small table stays in cache.
+    table = np.full(1 << bits, empty, np.int32)
 
-    slot_key = np.empty(1 << bits, np.int64)
-    slot_voxel = np.full(1 << bits, -1, np.int32)
     voxel = np.empty(num_points, np.int64)
     first_point = np.empty(num_points, np.int64)
     num_voxels = 0
     for i in range(num_points):
-        key = (np.int64(cells[0, i]) * shape[1] + cells[1, i]) * shape[2] + cells[2, i]
-        slot = np.int64((np.uint64(key) * _GOLDEN) >> shift)
-        while slot_voxel[slot] >= 0 and slot_key[slot] != key:
+        z, y, x = cells[0, i], cells[1, i], cells[2, i]
+        mixed = np.uint64(z) * _SPREAD_Z + np.uint64(y) * _SPREAD_Y + np.uint64(x) * _SPREAD_X
+        slot = np.int64(mixed >> shift)
+        while True:
+            occupant = table[slot]
+            if occupant == empty:
+                table[slot] = num_voxels
+                first_point[num_voxels] = i
+                voxel[i] = num_voxels
+                num_voxels += 1
+                break
+            j = first_point[occupant]
+            if cells[0, j] == z and cells[1, j] == y and cells[2, j] == x:
+                voxel[i] = occupant
+                break
             slot = (slot + 1) & last_slot
-        if slot_voxel[slot] < 0:
-            slot_key[slot] = key
-            slot_voxel[slot] = num_voxels
-            first_point[num_voxels] = i
-            num_voxels += 1
-        voxel[i] = slot_voxel[slot]
     return voxel, first_point[:num_voxels].copy()

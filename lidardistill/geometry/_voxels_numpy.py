@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 
-def unique_voxels(cells: np.ndarray, shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def unique_voxels(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Numbers the distinct cells in the order in which they first appear.
 
     Args:
-        cells: (3, N) int32 z, y, x, from 0 and below `shape`.
-        shape: (3,) int64 cells along z, y, x.
+        cells: (3, N) int32 z, y, x.
 
     Returns:
         voxel: (N,) int64 number of each point's voxel, from 0.

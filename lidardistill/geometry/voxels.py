@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from lidardistill.geometry import _voxels_numba, _voxels_numpy
 
-_MAX_CELL = 2**31 - 1
+_MAX_SIDE = 2**31 - 1
 
 
 class Voxels(NamedTuple):
@@ -84,50 +84,58 @@ def voxelize(
         if value not in choices:
             raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
 
+    # From here `xyz`, a copy, turns in place into positions and cells: fresh memory would cost more than the sums.
     num_points = xyz.shape[1]
     point_mask = np.ones(num_points, dtype=bool)
-    position, extent = xyz, None
+    extent = None
     if point_cloud_range is not None:
         lower, upper = _check_range(point_cloud_range)
         point_mask = ((xyz >= lower) & (xyz < upper)).all(axis=0)
         xyz = xyz[:, point_mask]
-        position, extent = xyz - lower, (upper - lower)[:, 0]
+        if kind == "cartesian":
+            xyz -= lower
+            extent = (upper - lower)[:, 0]
     if kind == "cylindrical":
-        position, extent = _cylindrical(xyz), None
+        _make_cylindrical(xyz)
+    xyz /= size[:, None]
+    cells = np.floor(xyz, out=xyz) if rounding == "floor" else np.rint(xyz, out=xyz)
 
-    cells = position / size[:, None]
-    cells = np.floor(cells) if rounding == "floor" else np.rint(cells)
     if extent is None:
         origin, shape = _grid_of_cells(cells, align)
     else:
         origin, shape = _grid_of_range(extent / size, rounding, align)
         # A point just below the far side can be rounded onto it.
         np.minimum(cells, shape[:, None] - 1, out=cells)
-    if np.prod(shape) >= 2.0**62 or np.any(shape > _MAX_CELL):
+    if (shape > _MAX_SIDE).any():
         raise ValueError(
             f"points: they span {tuple(int(n) for n in shape)} voxels of {size.tolist()}, more than 32 bits "
             "number. Give point_cloud_range, or drop the stray points."
         )
-    shape_zyx = (int(shape[2]), int(shape[1]), int(shape[0]))
     cells -= origin[:, None]
-    cells_zyx = np.ascontiguousarray(cells[::-1].astype(np.int32))
+    cells_zyx = cells[::-1].astype(np.int32, order="C")
 
     unique_voxels = (_voxels_numba if implementation == "numba" else _voxels_numpy).unique_voxels
-    row_of_kept, first_kept = unique_voxels(cells_zyx, np.array(shape_zyx, dtype=np.int64))
+    voxel, first_point = unique_voxels(cells_zyx)
     point2voxel = np.zeros(num_points, dtype=np.int64)
-    point2voxel[point_mask] = row_of_kept
+    point2voxel[point_mask] = voxel
     return Voxels(
-        voxel_coords=np.ascontiguousarray(cells_zyx[:, first_kept].T),
-        spatial_shape=shape_zyx,
+        voxel_coords=np.stack([axis[first_point] for axis in cells_zyx], axis=1),
+        spatial_shape=(int(shape[2]), int(shape[1]), int(shape[0])),
         point2voxel=point2voxel,
         point_mask=point_mask,
-        voxel_points=np.flatnonzero(point_mask)[first_kept],
+        voxel_points=np.flatnonzero(point_mask)[first_point],
     )
 
 
-def _cylindrical(xyz: np.ndarray) -> np.ndarray:
-    x, y, z = xyz
-    return np.stack([np.sqrt(x * x + y * y), np.degrees(np.arctan2(y, x)), z])
+def _make_cylindrical(xyz: np.ndarray) -> None:
+    """Turns (3, N) x, y, z in place into rho in metres, phi in degrees, z."""
+    x, y, _ = xyz
+    phi = np.arctan2(y, x)
+    x *= x
+    y *= y
+    x += y
+    np.sqrt(x, out=x)
+    np.degrees(phi, out=y)
 
 
 def _grid_of_cells(cells: np.ndarray, align: int) -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +158,7 @@ def _check_points(points: np.ndarray) -> np.ndarray:
     if points.ndim != 2 or points.shape[1] < 3:
         raise ValueError(f"points: expected (N, >=3) as x, y, z, ..., got shape {points.shape}")
     xyz = np.array(points[:, :3].T, dtype=np.float64, order="C")
-    if not np.isfinite(xyz).all():
+    if xyz.size and not np.isfinite([xyz.min(), xyz.max()]).all():
         bad = np.flatnonzero(~np.isfinite(xyz).all(axis=0))
         raise ValueError(
             f"points: expected finite x, y, z, got {len(bad)} of {len(points)} rows with NaN or infinity, "

@@ -217,7 +217,7 @@ def test_keys_that_collide_are_told_apart():
     # Sixteen slots and cells that are far apart: some share a slot and must be probed past each other.
     cells = np.ascontiguousarray(np.random.default_rng(0).integers(0, 30_000, size=(3, 8)).astype(np.int32))
     for _ in range(50):
-        voxel, first = _voxels_numba.unique_voxels(np.repeat(cells, 3, axis=1), np.full(3, 30_000))
+        voxel, first = _voxels_numba.unique_voxels(np.repeat(cells, 3, axis=1))
         np.testing.assert_array_equal(voxel, np.repeat(np.arange(8), 3))
         np.testing.assert_array_equal(first, 3 * np.arange(8))
         cells = (cells * 7 + 1) % 30_000

@@ -22,9 +22,11 @@ def run(
     from lidardistill.config.run import PretrainConfig
 
     resolved = load_config(PretrainConfig, config, overrides or ())
-    from lidardistill.engine.pretrain import dry_run_report, pretrain
-
     if dry_run:
+        from lidardistill.engine.dry_run import dry_run_report
+
         print(dry_run_report(resolved))
         return
+    from lidardistill.engine.pretrain import pretrain
+
     raise typer.Exit(pretrain(resolved, out).exit_code)

@@ -59,9 +59,14 @@ class Pretraining:
     method: SLidR
 
     @classmethod
-    def build(cls, config: PretrainConfig) -> Pretraining:
-        fabric = make_fabric(config.trainer.accelerator, precision=config.trainer.precision)
-        index = open_index(config.data)
+    def build(
+        cls, config: PretrainConfig, fabric: Fabric | None = None, index: NuScenesIndex | None = None
+    ) -> Pretraining:
+        """Open the data and draw the weights; `fabric` and `index` follow from the config where not given."""
+        if fabric is None:
+            fabric = make_fabric(config.trainer.accelerator, precision=config.trainer.precision)
+        if index is None:
+            index = open_index(config.data)
         rows = pretraining_rows(config.data, index)
         method = build_slidr(config).to(fabric.device).train()
         return cls(config, fabric, index, rows, method)
@@ -141,9 +146,12 @@ def pretrain(
     Returns:
         Where the run stands.
     """
-    claim_run(run, "pretrain", config)
-    parts = Pretraining.build(config)
-    main = parts.fabric.is_global_zero
+    fabric = make_fabric(config.trainer.accelerator, precision=config.trainer.precision)
+    main, rank = fabric.is_global_zero, fabric.global_rank
+    if main:
+        claim_run(run, "pretrain", config)
+    fabric.barrier()
+    parts = Pretraining.build(config, fabric)
     if (run / BACKBONE_FILE).is_file():
         lines = read_metrics(run / "metrics.jsonl")
         log.info("%s has finished already; nothing to do", run)
@@ -166,7 +174,7 @@ def pretrain(
             settings,
             run,
             RunLogger(run, write=main, progress=progress, label=label),
-            quarantine=Quarantine(run / "quarantine.json", config.data.max_corrupt),
+            quarantine=Quarantine(run / f"quarantine{rank or ''}.json", config.data.max_corrupt),
             config=config.model_dump(mode="json"),
             may_differ=FREE_KEYS,
             on_log=[_warn_of_collapse] if config.method.pairing == "real" else [],

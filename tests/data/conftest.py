@@ -15,7 +15,7 @@ from lidardistill.data.nuscenes_tables import CAMERAS, LIDAR
 
 VERSION = "v1.0-mini"
 SCENES = ("scene-0103", "scene-0061")
-"""Database order is not the order of names."""
+"""Database order is neither the order of names nor that of time."""
 KEYFRAMES = 3
 IMAGE_SIZE = (24, 40)
 NUM_POINTS = 50
@@ -108,7 +108,7 @@ def make_small_root(path: Path, rng: np.random.Generator) -> SmallRoot:
             }
             tables["calibrated_sensor"].append({**calibration, "camera_intrinsic": intrinsics})
         for step in range(KEYFRAMES):
-            sample, time_us = f"sample-{scene}-{step}", 10_000_000 * (number + 1) + 500_000 * step
+            sample, time_us = f"sample-{scene}-{step}", 10_000_000 * (9 - number) + 500_000 * step
             tables["sample"].append({"token": sample, "timestamp": time_us, "scene_token": f"token-{scene}"})
             for slot, channel in enumerate(sensors):
                 add_data(sample, channel, scene, time_us + 1000 * slot, key=True)

@@ -104,6 +104,8 @@ def _varint(value: int) -> bytes:
 def _varints(stream: np.ndarray) -> Iterator[int]:
     value, shift = 0, 0
     for byte in stream.tolist():
+        if shift > 28:  # five bytes hold every number that occurs
+            raise IndexError("varint too long")
         value += (byte % 128) << shift
         shift += 7
         if byte < 128:

@@ -117,22 +117,56 @@ def test_no_flipped_bit_gives_another_map():
     assert harmless < 8
 
 
-@given(
-    streams=st.lists(st.binary(max_size=12), min_size=5, max_size=5),
-    height=st.integers(0, 4),
-    width=st.integers(0, 4),
-)
-@settings(max_examples=150, deadline=None)
-def test_streams_of_nonsense_are_treated_alike(streams, height, width):
-    # Right check sums, wrong contents: kernels do not check bounds, so they have to check what they read.
+def decoded_by_both(height: int, width: int, streams: list[bytes]) -> list[list[list[int]] | None]:
+    """Maps, or None where refused, of streams with right check sums whatever they hold."""
     data = run_codec._pack(height, width, streams)
-    results = []
+    results: list[list[list[int]] | None] = []
     for name in IMPLEMENTATIONS:
         try:
             results.append(decode(data, implementation=name).tolist())
         except ValueError:
             results.append(None)
-    assert results[0] == results[1]
+    return results
+
+
+small_bytes = st.lists(st.sampled_from([0, 1, 1, 1, 2, 2, 3, 4, 128]), max_size=8).map(bytes)
+
+
+@given(
+    streams=st.tuples(*[st.one_of(small_bytes, st.binary(max_size=8))] * 5),
+    height=st.integers(0, 3),
+    width=st.integers(0, 4),
+)
+@settings(max_examples=300, deadline=None)
+def test_streams_of_nonsense_are_treated_alike(streams, height, width):
+    by_numba, by_numpy = decoded_by_both(height, width, list(streams))
+    assert by_numba == by_numpy
+
+
+@pytest.mark.parametrize(
+    ("counts", "ops", "shifts", "ids", "gaps"),
+    [
+        ([0, 1], [0], [], [2], []),  # a row without a run
+        ([1, 2], [0, 1, 1], [2], [2], []),  # a partner behind the end of the row above
+        ([1, 1], [1, 0], [], [2], []),  # a partner above the first row
+        ([2, 1], [0, 0, 1], [], [2, 4], [0]),  # a run that begins where the one before does
+        ([2, 2], [0, 0, 1, 1], [3], [2, 4], [1]),  # one that is shifted to the left of it
+        ([2, 1], [0, 0, 1], [], [2, 4], [3]),  # one that begins behind the row
+        ([4, 1], [0, 0, 0, 0, 1], [], [2, 4, 6, 8], [1, 1, 1]),  # more runs than columns
+        ([1], [0], [], [2], []),  # too few counts
+        ([1, 1], [0], [], [2], []),  # too few ops
+        ([1, 1], [0, 0], [], [2], []),  # too few ids
+        ([2, 1], [0, 0, 1], [], [2, 4], []),  # too few gaps
+        ([2, 2], [0, 0, 1, 1], [], [2, 4], [1]),  # too few shifts
+        ([1, 1], [0, 1], [], [255, 255, 255, 255, 127], []),  # an id beyond int32
+        ([1, 1], [0, 1], [], [128, 128, 128, 128, 128, 0], []),  # a number that is too long
+    ],
+)
+def test_contradictory_streams_are_refused(counts, ops, shifts, ids, gaps):
+    # Kernels do not check bounds, so they have to check what they read. The good twin of all these:
+    assert decoded_by_both(2, 3, [b"\1\1", b"\0\1", b"", b"\2", b""]) == [[[1, 1, 1]] * 2] * 2
+    streams = [bytes(stream) for stream in (counts, ops, shifts, ids, gaps)]
+    assert decoded_by_both(2, 3, streams) == [None, None]
 
 
 def test_other_versions_and_formats_are_named():

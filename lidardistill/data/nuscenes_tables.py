@@ -96,6 +96,17 @@ def read_table(folder: Path, name: str) -> list[Row]:
     return rows
 
 
+def field_of(row: Row, key: str, table: str) -> Any:
+    """A field of a row, or an error that names table, row and field."""
+    try:
+        return row[key]
+    except KeyError:
+        raise ValueError(
+            f"table {table}.json, row {row.get('token', '(without token)')}: field {key!r} is missing. Expected the "
+            f"nuScenes schema; copy or download the tables again."
+        ) from None
+
+
 def stream_table(folder: Path, name: str, keep: Keep, *, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[Row]:
     """Read a large table piece by piece and parse only what is wanted.
 

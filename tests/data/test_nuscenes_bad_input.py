@@ -204,7 +204,7 @@ def test_a_picture_without_size(small_root):
 
 
 @pytest.mark.parametrize(
-    ("length", "what"), [(0, "is empty"), (20 * 7 + 3, "is truncated"), (18, "is truncated")]
+    ("length", "what"), [(0, "is empty"), (20 * 7 + 3, "is truncated"), (20 * 7 + 8, "is truncated")]
 )
 def test_a_truncated_or_empty_scan(small_root, length, what):
     index = open_root(small_root)

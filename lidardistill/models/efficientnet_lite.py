@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lidardistill.models.weights import load_checkpoint_tensors, load_matching
 
@@ -124,7 +125,7 @@ class EfficientNetFeatures(nn.Module):
     """Several blocks of an EfficientNet-lite0 side by side as one map.
 
     Args:
-        network: the classifier.
+        network: the classifier; its BatchNorms are folded into its convolutions in place.
         blocks: block numbers whose outputs are concatenated; 4 (stride 8), 10 (stride 16), 15 (stride 32).
         stride: 8 or 16 (or another power of two) pixels a cell of the map; coarser blocks are interpolated
             (bilinear, corners aligned, as `ops.superpixel_pool` reads a map), finer ones averaged.
@@ -144,12 +145,14 @@ class EfficientNetFeatures(nn.Module):
             )
         if stride not in (2, 4, 8, 16, 32):
             raise ValueError(f"efficientnet_lite0: stride must be 2, 4, 8, 16 or 32, got {stride}")
-        self.network, self.blocks, self.stride = network, tuple(blocks), stride
+        self.network, self.blocks, self.stride = fold_batchnorm(network), tuple(blocks), stride
         self.out_channels = sum(network.block_channels[b] for b in blocks)
 
     def forward(self, images: Tensor) -> Tensor:
         """(V, 3, H, W) RGB in 0..1 to (V, out_channels, ceil(H / stride), ceil(W / stride))."""
         size = tuple(-(-side // self.stride) for side in images.shape[-2:])
+        # Depthwise convolutions are 1.4 times faster on a CPU with channels last.
+        images = images.contiguous(memory_format=torch.channels_last)
         maps = []
         for block, x in zip(self.blocks, self.network.block_features(images, self.blocks), strict=True):
             if self.network.block_strides[block] > self.stride:
@@ -157,7 +160,24 @@ class EfficientNetFeatures(nn.Module):
             elif self.network.block_strides[block] < self.stride:
                 x = F.interpolate(x, size, mode="area")
             maps.append(x)
-        return torch.cat(maps, 1)
+        return torch.cat(maps, 1).contiguous()
+
+
+def fold_batchnorm(network: EfficientNetLite0) -> EfficientNetLite0:
+    """Multiplies every BatchNorm into the convolution before it, in place: frozen statistics are only a scale.
+
+    The network is 1.2 times faster, equal up to rounding, and can no longer be trained or filled from a checkpoint.
+    """
+    network.eval()
+    pairs = [(network, "_conv_stem", "_bn0"), (network, "_conv_head", "_bn1")]
+    for block in network._blocks:
+        if block._expand_conv is not None:
+            pairs.append((block, "_expand_conv", "_bn0"))
+        pairs += [(block, "_depthwise_conv", "_bn1"), (block, "_project_conv", "_bn2")]
+    for module, conv, norm in pairs:
+        setattr(module, conv, fuse_conv_bn_eval(getattr(module, conv), getattr(module, norm)))
+        setattr(module, norm, nn.Identity())
+    return network
 
 
 def wheel_weights() -> Path:

@@ -34,10 +34,10 @@ def view_name(channel: str) -> str:
 def resize(image: np.ndarray, width: int) -> np.ndarray:
     """(H, W, 3) uint8 at another width, averaged over areas where it shrinks."""
     height = max(1, round(image.shape[0] * width / image.shape[1]))
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 
-def faded(image: np.ndarray, color: float = 0.25, light: float = 0.62) -> np.ndarray:
+def faded(image: np.ndarray, color: float = 0.3, light: float = 0.8) -> np.ndarray:
     """An image as a quiet background: (H, W, 3) uint8, `color` of its saturation, `light` of its brightness."""
     grey = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     mixed = color * image + (1 - color) * grey[..., None]
@@ -139,7 +139,9 @@ def write_on(
 @lru_cache(maxsize=16)
 def font(size: int) -> ImageFont.FreeTypeFont:
     """The font that matplotlib carries, so that every machine draws the same letters."""
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+    return ImageFont.truetype(
+        str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size
+    )
 
 
 def mosaic(

@@ -15,6 +15,7 @@ FAINT = "#6b7280"
 GRID = "#e3e6ea"
 WRONG = "#D55E00"
 RIGHT = "#c9ced6"
+DARKEST = 0.125
 
 _ARM_COLORS = {
     "pretrained": "#0072B2",
@@ -79,7 +80,10 @@ def scalar_rgb(values: np.ndarray, low: float, high: float, name: str = "viridis
     """
     span = max(high - low, 1e-12)
     share = np.clip((np.asarray(values, np.float64) - low) / span, 0, 1)
-    return (matplotlib.colormaps[name](share)[..., :3] * 255).round().astype(np.uint8)
+    # The first eighth of the map is nearly black and would be lost on a photograph.
+    return (
+        (matplotlib.colormaps[name](DARKEST + (1 - DARKEST) * share)[..., :3] * 255).round().astype(np.uint8)
+    )
 
 
 def hex_rgb(color: str) -> tuple[int, int, int]:

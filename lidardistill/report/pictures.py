@@ -13,7 +13,7 @@ from lidardistill.report.palette import scalar_rgb
 
 __all__ = ["depth_legend", "depth_rgb", "draw_pairs", "paint_points", "save_png"]
 
-NEAR_M, FAR_M = 2.0, 60.0
+NEAR_M, FAR_M = 3.0, 60.0
 """Ends of the depth scale, which is logarithmic: far points lie close together in an image."""
 
 
@@ -24,7 +24,7 @@ def depth_rgb(depth: np.ndarray) -> np.ndarray:
 
 def depth_legend(width: int, size: int = 18) -> np.ndarray:
     """(h, width, 3) uint8: what the colours of `depth_rgb` mean."""
-    ticks = [(-np.log(m), f"{m:g} m") for m in (60, 40, 20, 10, 5, 2)]
+    ticks = [(-np.log(m), f"{m:g} m") for m in (60, 40, 20, 10, 5, 3)]
     return color_bar(width, -np.log(FAR_M), -np.log(NEAR_M), ticks, "depth", size=size)
 
 
@@ -40,7 +40,7 @@ def paint_points(
         depth: (P,) metres.
     """
     far_first = np.argsort(-depth, kind="stable")
-    near = image.shape[1] / 200 * np.clip(12 / np.maximum(depth[far_first], 1), 0.35, 1.0)
+    near = image.shape[1] / 250 * np.clip(12 / np.maximum(depth[far_first], 1), 0.35, 1.0)
     splat(image, rows[far_first], cols[far_first], colors[far_first], near.round())
 
 

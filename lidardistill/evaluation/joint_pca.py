@@ -1,0 +1,95 @@
+"""One colour space for what the LiDAR network and the image network see.
+
+Student and teacher meet in one embedding; the same three directions of it, as red, green and blue, paint points and
+pixels alike, so that what matches looks alike.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+COMPONENTS = 3
+_EDGES = (2.0, 98.0)  # percentiles that become 0 and 255: a few stray rows must not grey out all others
+
+
+class JointPCA(NamedTuple):
+    """Three directions of an embedding and how each becomes a colour.
+
+    Attributes:
+        axes: (3, D) float64 orthonormal directions; in each, the largest entry by magnitude is positive.
+        student_mean, teacher_mean: (D,) float64. Each side is centred by its own mean: contrastive training leaves a
+            constant offset between the sides, which says nothing and would take the first direction.
+        low, high: (3,) float64 values of the projections that become 0 and 255.
+    """
+
+    axes: np.ndarray
+    student_mean: np.ndarray
+    teacher_mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def student(self, rows: np.ndarray) -> np.ndarray:
+        """(..., D) embeddings of the student to (..., 3) float64 projections."""
+        return (np.asarray(rows, np.float64) - self.student_mean) @ self.axes.T
+
+    def teacher(self, rows: np.ndarray) -> np.ndarray:
+        """(..., D) embeddings of the teacher to (..., 3) float64 projections."""
+        return (np.asarray(rows, np.float64) - self.teacher_mean) @ self.axes.T
+
+    def rgb(self, projected: np.ndarray) -> np.ndarray:
+        """(..., 3) projections to (..., 3) uint8; brighter than half black, so that points stand out on white too."""
+        share = np.clip((projected - self.low) / np.maximum(self.high - self.low, 1e-12), 0, 1)
+        return (255 * (0.06 + 0.86 * share)).round().astype(np.uint8)
+
+
+def fit_joint_pca(student: np.ndarray, teacher: np.ndarray) -> JointPCA:
+    """The directions in which both sides together vary most.
+
+    Args:
+        student: (K, D) embeddings of points.
+        teacher: (K', D) embeddings of pixels, best the pixels that those points fall on. Both sides weigh the same.
+
+    Returns:
+        The directions: a pure function of the arguments, signs included.
+
+    Raises:
+        ValueError: a side has no row, widths differ, or there are fewer than three channels.
+    """
+    student, teacher = np.asarray(student, np.float64), np.asarray(teacher, np.float64)
+    if student.ndim != 2 or teacher.ndim != 2 or student.shape[1] != teacher.shape[1]:
+        raise ValueError(f"expected (K, D) rows of one width, got {student.shape} and {teacher.shape}")
+    if min(len(student), len(teacher)) == 0 or student.shape[1] < COMPONENTS:
+        raise ValueError(
+            f"expected rows on both sides and at least {COMPONENTS} channels, got {student.shape} and {teacher.shape}"
+        )
+    means = student.mean(axis=0), teacher.mean(axis=0)
+    centred = [side - mean for side, mean in zip((student, teacher), means, strict=True)]
+    # Of a symmetric matrix: the same on every machine up to rounding, and D x D however many rows there are.
+    covariance = sum(side.T @ side / len(side) for side in centred)
+    axes = np.linalg.eigh(covariance)[1][:, ::-1][:, :COMPONENTS].T
+    largest = np.abs(axes).argmax(axis=1)
+    axes = axes * np.sign(axes[np.arange(COMPONENTS), largest])[:, None]
+    edges = [np.percentile(side @ axes.T, _EDGES, axis=0) for side in centred]
+    low, high = np.mean([edge[0] for edge in edges], axis=0), np.mean([edge[1] for edge in edges], axis=0)
+    return JointPCA(axes, *means, low, high)
+
+
+def position_r2(projected: np.ndarray, xyz: np.ndarray) -> np.ndarray:
+    """How much of each projection a linear function of the position explains.
+
+    Args:
+        projected: (N, 3).
+        xyz: (N, 3) metres.
+
+    Returns:
+        (3,) float64 R2 in 0..1; 0 where a projection does not vary. Near 1 the colours show where a point is, not
+        what it is.
+    """
+    inputs = np.column_stack([np.asarray(xyz, np.float64), np.ones(len(xyz))])
+    centred = projected - projected.mean(axis=0)
+    residual = centred - inputs @ np.linalg.lstsq(inputs, centred, rcond=None)[0]
+    total = (centred**2).sum(axis=0)
+    alive = total > 1e-12
+    return np.where(alive, 1 - (residual**2).sum(axis=0) / np.where(alive, total, 1.0), 0.0).clip(0, 1)

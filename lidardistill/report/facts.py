@@ -1,0 +1,134 @@
+"""The end of a page: what ran, when and on what, and what the words mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from html import escape
+from typing import Any
+
+from lidardistill.report.runs import Arm, Part
+
+WORDS = (
+    ("superpixel", "A patch of an image whose pixels look alike, found without any label (SLIC)."),
+    (
+        "pair",
+        "A LiDAR point and the pixel it falls on. Points and pixels of the same superpixel are pulled together, all "
+        "other combinations apart.",
+    ),
+    ("teacher", "A frozen image network. It is never trained; only the linear layer behind it is."),
+    ("student", "The LiDAR network that is pretrained."),
+    (
+        "contrastive loss",
+        "How surely a group of points picks its own image region among N candidates; log N is guessing.",
+    ),
+    (
+        "linear probe",
+        "One linear layer, trained with labels on the frozen network: it shows what the features already know.",
+    ),
+    (
+        "IoU, mIoU",
+        "Intersection over union of predicted and true points of a class; the mean over 16 classes.",
+    ),
+    ("random", "The same network with its first, random weights, probed in the same way."),
+    (
+        "permuted",
+        "Pretrained with image regions re-drawn at random at every step: nothing can be learnt from such pairs.",
+    ),
+    (
+        "effective rank",
+        "How many directions the features really use; 1 means that all of them collapsed into one.",
+    ),
+    (
+        "joint PCA",
+        "The three directions in which student and teacher features together vary most, shown as red, green and blue. "
+        "The same colour means similar features, in the LiDAR and in the image.",
+    ),
+)
+
+
+def facts(arms: Sequence[Arm], summary: dict[str, Any]) -> str:
+    """A table of the runs, and of the demo's stages where its summary is there."""
+    rows = "".join(_row(arm, part) for arm in arms for part in arm.parts.values())
+    table = (
+        '<table><tr><th>run</th><th>command and code</th><th>machine and versions</th><th class="number">seed</th>'
+        f'<th class="number">time</th><th class="number">memory</th></tr>{rows}</table>'
+    )
+    return f"<h2>How these runs were made</h2>{table}{_stages(summary)}"
+
+
+def glossary() -> str:
+    entries = "".join(f"<dt>{escape(word)}</dt><dd>{escape(meaning)}</dd>" for word, meaning in WORDS)
+    return f"<h2>What the words mean</h2><dl>{entries}</dl>"
+
+
+def _row(arm: Arm, part: Part) -> str:
+    sessions = [s for s in part.manifest.get("sessions", []) if isinstance(s, dict)]
+    last = sessions[-1] if sessions else {}
+    git, versions, machine = (last.get(key) or {} for key in ("git", "versions", "machine"))
+    commit = str(git.get("commit") or "unknown")[:10] + (" with changes" if git.get("dirty") else "")
+    known = ", ".join(f"{name} {value}" for name, value in versions.items() if value)
+    gpus = ", ".join(machine.get("gpus") or [])
+    hardware = (
+        f"{machine.get('cores', '?')} cores, {machine.get('processor', '')}{', ' + gpus if gpus else ''}"
+    )
+    seed = part.manifest.get("seed", part.config.get("seed", "?"))
+    name = f"<b>{escape(arm.label)}</b><br>{part.verb}, {escape(str(last.get('outcome', 'not recorded')))}"
+    code = f"<code>{escape(str(last.get('command', 'not recorded')))}</code><br>commit <code>{escape(commit)}</code>"
+    data = part.config.get("data") or {}
+    if data.get("dataroot"):
+        code += (
+            f"<br>data <code>{escape(str(data['dataroot']))}</code> {escape(str(data.get('version', '')))}"
+        )
+    return (
+        f"<tr><td>{name}</td><td>{code}</td><td>{escape(hardware if machine else 'not recorded')}<br>{escape(known)}</td>"
+        f'<td class="number">{escape(str(seed))}</td><td class="number">{_duration(sessions, part)}</td>'
+        f'<td class="number">{_memory(sessions)}</td></tr>'
+    )
+
+
+def _duration(sessions: Sequence[dict[str, Any]], part: Part) -> str:
+    """Time over all sessions of a run; where they say nothing, that of the last line of metrics."""
+    total = 0.0
+    for session in sessions:
+        try:
+            span = datetime.fromisoformat(session["end"]) - datetime.fromisoformat(session["start"])
+        except (KeyError, TypeError, ValueError):
+            continue
+        total += span.total_seconds()
+    if not total and part.history:
+        total = float(part.history[-1].get("seconds") or 0)
+    if not total:
+        return "?"
+    return (
+        f"{total:.0f} s"
+        if total < 120
+        else f"{total / 60:.1f} min"
+        if total < 7200
+        else f"{total / 3600:.1f} h"
+    )
+
+
+def _memory(sessions: Sequence[dict[str, Any]]) -> str:
+    peaks = [session.get("peak_memory") or {} for session in sessions]
+    process = max((float(peak.get("process_mb", 0)) for peak in peaks), default=0.0)
+    gpu = max((float(peak.get("gpu_mb", 0)) for peak in peaks), default=0.0)
+    if not process:
+        return "?"
+    return f"{process / 1024:.1f} GiB" + (f"<br>{gpu / 1024:.1f} GiB GPU" if gpu else "")
+
+
+def _stages(summary: dict[str, Any]) -> str:
+    seconds, memory = summary.get("seconds") or {}, summary.get("memory_mb") or {}
+    if not seconds:
+        return ""
+    rows = "".join(
+        f'<tr><td>{escape(str(name))}</td><td class="number">{value:.0f} s</td>'
+        f'<td class="number">{f"{memory[name]:.0f} MiB" if name in memory else ""}</td></tr>'
+        for name, value in seconds.items()
+        if isinstance(value, (int, float))
+    )
+    return (
+        f'<h3>By stage</h3><table><tr><th>stage</th><th class="number">time</th><th class="number">peak memory</th></tr>'
+        f"{rows}</table>"
+    )

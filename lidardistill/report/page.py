@@ -1,0 +1,157 @@
+"""One self-contained HTML page about some runs: figures first, then pictures, then how they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+from lidardistill.report.encode import jpeg_bytes, png_bytes, write_whole
+from lidardistill.report.facts import facts, glossary
+from lidardistill.report.runs import Arm, read_arms, read_summary
+from lidardistill.report.scene import Scene
+from lidardistill.report.scores import classes, curves, figure, headline
+from lidardistill.report.theme import STYLE
+
+MAX_BYTES = 5_000_000
+_QUALITIES = (86, 76, 64, 50)
+
+
+def write_page(runs: Sequence[Path], out: Path, title: str = "LiDAR pretraining from cameras") -> Path:
+    """Write a report.
+
+    Args:
+        runs: arm folders (with pretrain/, probe/, finetune/), or run folders of these verbs. What they lack is said on
+            the page.
+        out: the HTML file. It needs no network, no script and no other file.
+        title: of the page.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ValueError: none of the folders holds a run.
+        OSError: the page cannot be written.
+    """
+    arms, notes = read_arms(runs)
+    summary = read_summary(runs)
+    scores = headline(arms, summary) + classes(arms) + curves(arms)
+    end = _missing(arms, notes) + facts(arms, summary) + glossary()
+    shown = _arm_with_scene(arms)
+    page = b""
+    for quality in _QUALITIES:
+        pictures, problem = _pictures(shown, quality)
+        page = _document(title, arms, scores + problem + pictures + end).encode()
+        if len(page) < MAX_BYTES:
+            break
+    write_whole(Path(out), page)
+    return Path(out)
+
+
+def _document(title: str, arms: Sequence[Arm], body: str) -> str:
+    about = ", ".join(arm.label for arm in arms)
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>\n"
+        f'<h1>{escape(title)}</h1><p class="lead">Runs: {escape(about)}.</p>\n{body}\n</body></html>\n'
+    )
+
+
+def _arm_with_scene(arms: Sequence[Arm]) -> Arm | None:
+    """The arm whose pictures are shown: `pretrained`, else the first that has any."""
+    having = [arm for arm in arms if arm.showcase is not None]
+    return next((arm for arm in having if arm.name == "pretrained"), having[0] if having else None)
+
+
+def _missing(arms: Sequence[Arm], notes: Sequence[str]) -> str:
+    lines = [*notes, *(f"{arm.label}: {what}" for arm in arms for what in arm.missing)]
+    if not lines:
+        return ""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<h2>Not here</h2><p>These files were not there when the page was written:</p><ul>{items}</ul>"
+
+
+def _pictures(arm: Arm | None, quality: int) -> tuple[str, str]:
+    """The sections with pictures of one arm, and a note where its file cannot be read."""
+    if arm is None or arm.showcase is None:
+        return "", ""
+    try:
+        scene = Scene.read(arm.showcase)
+    except ValueError as error:
+        return "", f'<p class="note">{escape(str(error))}</p>'
+    where = f"keyframe {scene.text('sample_token')[:8]} of {scene.text('scene')}, split {scene.text('split')}"
+    parts = [
+        f"<h2>What pretraining sees</h2><p>One {escape(where)}, which the network {escape(arm.label)} never trained on.</p>"
+        if scene.text("split").endswith("val")
+        else f"<h2>What pretraining sees</h2><p>One {escape(where)}.</p>",
+        figure(
+            jpeg_bytes(scene.pairs_picture(), quality),
+            "Camera images with white borders around superpixels and LiDAR points coloured by depth.",
+            "White lines: superpixels, found without labels. Dots: LiDAR points, bright where near. The points inside one "
+            "outline and its pixels are one positive pair.",
+        ),
+        _features(scene, quality),
+        _similarity(scene, quality),
+        _segmentation(scene),
+    ]
+    return "".join(parts), ""
+
+
+def _features(scene: Scene, quality: int) -> str:
+    r2 = scene["position_r2"]
+    values = ", ".join(f"{value:.2f}" for value in r2)
+    if scene.is_positional():
+        remark = (
+            f'<p class="note">Mind: these colours mostly show position. A linear function of x, y, z explains {values} '
+            "(R2) of the three colour channels, so that a smooth gradient here is no sign of meaning.</p>"
+        )
+    else:
+        remark = f"<p>Position alone does not explain these colours: R2 of the three channels on x, y, z is {values}.</p>"
+    return (
+        "<h2>What the features look like</h2><p>Student and teacher meet in one space. Its three main directions, taken "
+        f"from both together, are shown as red, green and blue.</p>{remark}"
+        + figure(
+            jpeg_bytes(scene.features_picture(), quality),
+            "Three cameras: photograph, teacher features as colours, LiDAR features as colours.",
+            "The colours of the LiDAR points (bottom) should repeat those of the image behind them (middle): the LiDAR "
+            "network says what the camera would have said.",
+        )
+        + figure(
+            jpeg_bytes(scene.features_bev(), quality),
+            "The scan from above, points in the colours of their features.",
+            "Things of one kind should share a colour wherever they stand, near or far, left or right.",
+        )
+    )
+
+
+def _similarity(scene: Scene, quality: int) -> str:
+    thing = f"one point of a {scene.query_class}" if scene.query_class else "one point"
+    return (
+        f"<h2>What is like {escape(thing)}?</h2>"
+        + figure(
+            jpeg_bytes(scene.similarity_cameras(), quality),
+            f"Cameras coloured by their similarity to {thing}.",
+            f"The ring marks {thing}. Bright: pixels whose image features are like the LiDAR feature of that point.",
+        )
+        + figure(
+            png_bytes(scene.similarity_bev(), 128),
+            f"The scan from above, coloured by similarity to {thing}.",
+            "Bright: LiDAR points like it. Other things of the same kind should light up, their surroundings should not.",
+        )
+    )
+
+
+def _segmentation(scene: Scene) -> str:
+    if not scene.is_labelled:
+        return ""
+    said = (
+        f"One linear layer names {100 * scene.accuracy:.1f} % of the labelled points of this keyframe right."
+        if scene.is_predicted
+        else "This arm has no probe, so there are labels and no predictions."
+    )
+    return f"<h2>Predictions and labels</h2><p>{said}</p>" + figure(
+        png_bytes(scene.segmentation_bev(), 128),
+        "The scan from above: predicted classes, true classes, and where they differ.",
+        "Ground is pale, buildings and plants are dark, what moves is saturated; small things have markers of their own.",
+    )

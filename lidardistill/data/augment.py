@@ -3,8 +3,8 @@
 Nothing here touches a pixel: the decisions (which crop, which flip) and the pairs are computed first, on a few thousand
 rows, and `lidardistill.data.image_augment` then reads each image once, at its crop.
 
-Source: SLidR (Sautier et al., CVPR 2022), supplementary "data augmentations" and its public code. The default values,
-the order and the thresholds are SLidR's.
+Source: SLidR (Sautier et al., CVPR 2022) and its public code. The default values, the order and the thresholds are
+SLidR's.
 
 Differs from SLidR in: one `np.random.Generator` is passed in (SLidR mixes two global generators); the retry of a crop is
 bounded (SLidR hangs on an image without pairs, where the share kept is 0 / 0).

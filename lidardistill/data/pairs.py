@@ -89,7 +89,7 @@ class PairDataset(Dataset[PairSample]):
     Raises:
         ValueError: `rows` is empty, or there is nothing for the teacher to work on.
 
-    Source: SLidR (Sautier et al., CVPR 2022), section 3 and supplementary.
+    Source: SLidR (Sautier et al., CVPR 2022), section 3, and its public code.
     Differs from SLidR in: the cameras keep their order (SLidR shuffles them, which its loss cannot see).
     """
 

@@ -56,7 +56,7 @@ class StepSampler:
         world_size: number of processes.
         start_step: step to begin with; what a checkpoint stores.
         drop_last: False lets the stream wrap: a batch that reaches the end of an epoch takes its rest from the beginning
-            of the next, so that each keyframe comes exactly once an epoch and every batch is full. True (SLidR) begins
+            of the next, so that each keyframe comes exactly once an epoch and every batch is full. True begins
             each epoch with a new batch and leaves out the last n % (batch_size * world_size) keyframes of its order.
 
     Raises:

@@ -102,9 +102,11 @@ def test_cuboid_is_rolled_back_when_a_view_would_keep_too_few_pairs(rng):
         assert left.min() >= 1024
         outcomes.append(point_kept.all())
     assert not all(outcomes)
-    one_view_short = pairing_images[:, 0] != 3
-    kept = drop_cuboid(points, pairing_points[one_view_short], pairing_images[one_view_short], 6, enough, rng)
-    assert all(mask.all() for mask in kept), "a view without pairs keeps fewer than 1024"
+    for blind in (3, 5):
+        seen = pairing_images[:, 0] != blind
+        for _ in range(10):
+            kept = drop_cuboid(points, pairing_points[seen], pairing_images[seen], 6, enough, rng)
+            assert all(mask.all() for mask in kept), "a view without pairs keeps fewer than 1024"
 
 
 def test_selected_points_keep_their_pairs(rng):
@@ -132,9 +134,10 @@ def test_windows_follow_torchvisions_rule(rng):
     assert abs(aspect.min() - 14 / 9) < 0.01
     assert abs(aspect.max() - 17 / 9) < 0.01
     # Small areas always fit, so there the area is uniform and the aspect log-uniform.
-    small = area < 0.6
-    assert abs(np.median(area[small]) - 0.45) < 0.02
-    assert abs(np.median(np.log(aspect[small])) - np.log(14 / 9 * 17 / 9) / 2) < 0.01
+    assert abs(np.median(area[area < 0.6]) - 0.45) < 0.02
+    wide = dataclasses.replace(SLIDR, crop_area=(0.1, 0.2), crop_aspect=(0.5, 2.0))
+    height, width = np.array([draw_window(1000, 1000, wide, rng) for _ in range(2000)]).T[2:]
+    assert abs(np.median(width / height) - 1.0) < 0.1, "the median of a uniform draw would be 1.25"
 
 
 def test_a_shape_that_never_fits_falls_back_to_the_centre(rng):
@@ -239,13 +242,13 @@ def test_more_than_1024_pairs_are_enough(rng):
 
 def test_a_view_without_pairs_takes_its_first_window(rng):
     # SLidR divides 0 by 0 here and never comes back.
-    one_view = np.stack(
-        [np.zeros(2000, int), rng.integers(1, 899, 2000), rng.integers(1, 1599, 2000)], axis=1
-    )
-    windows, _, _ = resized_crop(one_view, np.tile([900, 1600], (3, 1)), SLIDR, np.random.default_rng(5))
-    assert len(windows) == 3
+    size = np.tile([900, 1600], (3, 1))
+    last_view = np.stack([np.full(2000, 2), rng.integers(1, 899, 2000), rng.integers(1, 1599, 2000)], axis=1)
+    generator = np.random.default_rng(5)
+    first_draws = [draw_window(900, 1600, SLIDR, generator) for _ in range(2)]
+    assert resized_crop(last_view, size, SLIDR, np.random.default_rng(5))[0][:2] == first_draws
     nothing = np.empty((0, 3), np.int64)
-    windows, moved, inside = resized_crop(nothing, np.tile([900, 1600], (3, 1)), SLIDR, rng)
+    windows, moved, inside = resized_crop(nothing, size, SLIDR, rng)
     assert (len(windows), moved.shape, inside.shape) == (3, (0, 3), (0,))
 
 

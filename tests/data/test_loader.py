@@ -59,6 +59,24 @@ def test_workers_leave_signals_to_the_main_process():
     assert not any(worker.is_alive() for worker in workers)
 
 
+def test_workers_end_even_while_an_error_is_held():
+    """A traceback keeps the frames of the loader alive, and with them its workers, unless they are told."""
+    first_batch = dict.fromkeys(next(iter(StepSampler(ORDER, 3))), 0)
+    workers = []
+
+    def train():
+        loader = make_loader(first_batch, StepSampler(ORDER, 3), list, 1, start_method="fork")
+        with TimedIterator(loader) as batches:
+            next(batches)
+            workers.extend(batches._iterator._workers)
+            next(batches)
+
+    with pytest.raises(KeyError) as held:
+        train()
+    assert not any(worker.is_alive() for worker in workers)
+    del held
+
+
 def test_waiting_is_measured():
     def slow():
         for number in range(4):

@@ -18,14 +18,15 @@ def run(out: OutOption) -> None:
     stages = Stages()
     print("1/4  An embedded driving world: streets, six cameras, one LiDAR, in nuScenes format.")
     with Bar("world") as bar:
-        world = build_world(out, stages, lambda _, done, total: bar.update(done, total=total))
+        world = build_world(out, stages, lambda note, done, total: bar.update(done, note, total))
     print("2/4  Superpixels of the images, and what an ImageNet network sees in them.")
     with Bar("teacher") as bar:
-        prepare(out, world, stages, lambda _, done, total: bar.update(done, total=total))
+        prepare(out, world, stages, lambda note, done, total: bar.update(done, note, total))
     print(
         "3/4  Three backbones: pretrained, random, and pretrained on permuted pairs; a linear probe on each."
     )
-    results = run_arms(out, world, stages)
+    with Bar("pretraining") as bar:
+        results = run_arms(out, world, stages, lambda note, done, total: bar.update(done, note, total))
     print("4/4  The report.")
     with stages.stage("report"):
         page = write_page([out / arm for arm in results], out / "report.html", title="lidardistill demo")

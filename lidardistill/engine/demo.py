@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lidardistill.engine.atomic import write_json_atomic
-from lidardistill.engine.experiment import pretrain_config, run_arm, run_hand_made
+from lidardistill.engine.experiment import ARMS as PRETRAINING_ARMS
+from lidardistill.engine.experiment import pretrain_config, run_hand_made
+from lidardistill.engine.parallel_arms import ArmJob, run_jobs
 from lidardistill.engine.pretrain import Pretraining
 from lidardistill.engine.stages import Stages
 from lidardistill.synthetic.dataset import write_world
@@ -17,7 +19,7 @@ SEED = 0
 SUMMARY_FILE = "summary.json"
 
 Progress = Callable[[str, int, int], None]
-"""Called with (stage, done, total)."""
+"""Called with (note, done, total)."""
 
 
 def build_world(out: Path, stages: Stages, on_progress: Progress) -> Path:
@@ -35,13 +37,23 @@ def prepare(out: Path, world: Path, stages: Stages, on_progress: Progress) -> No
         parts.compute_teacher_features(lambda done, total: on_progress("teacher", done, total))
 
 
-def run_arms(out: Path, world: Path, stages: Stages) -> dict[str, list[dict[str, Any]]]:
-    """Pretrain where an arm pretrains, probe each, and score it with nuscenes-devkit."""
-    results: dict[str, list[dict[str, Any]]] = {}
-    for arm in ARMS:
-        with stages.stage(arm):
-            results[arm] = [run_arm(world, out, out / arm, arm, SEED)]
-    return results
+def run_arms(
+    out: Path, world: Path, stages: Stages, on_progress: Progress
+) -> dict[str, list[dict[str, Any]]]:
+    """Pretrain where an arm pretrains, probe each, and score it with nuscenes-devkit; two arms at a time."""
+    jobs = [ArmJob(arm, world, out, out / arm, arm, SEED) for arm in ARMS]
+    steps = pretrain_config(world, out, "pretrained", SEED).trainer.max_steps or 0
+    total = steps * sum(PRETRAINING_ARMS[arm] is not None for arm in ARMS)
+
+    def report(latest: dict[str, tuple[int, dict[str, float]]]) -> None:
+        note = ", ".join(f"{arm}: loss {values['loss_window']:.2f}" for arm, (_, values) in latest.items())
+        waits = [values["data_wait_share"] for _, values in latest.values()]
+        note += f", data wait {max(waits):.0%}" if waits else ""
+        on_progress(note, sum(step for step, _ in latest.values()), total)
+
+    with stages.stage("arms"):
+        results = run_jobs(jobs, on_progress=report)
+    return {arm: [result] for arm, result in zip(ARMS, results, strict=True)}
 
 
 def summarise(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lidardistill.config.run import CachedProbeConfig, FinetuneConfig, PretrainC
 from lidardistill.data.lidarseg_classes import NUM_CLASSES
 from lidardistill.engine.build import build_voxels, open_index
 from lidardistill.engine.downstream import finetune, finished_metrics, probe
+from lidardistill.engine.loop import LogCallback
 from lidardistill.engine.pretrain import pretrain
 from lidardistill.engine.run_folder import METRICS_FILE
 from lidardistill.engine.scan_batches import labelled_rows, split_rows, still_scans
@@ -81,6 +83,7 @@ def run_arm(
     seed: int,
     *,
     finetuned: bool = False,
+    on_log: Sequence[LogCallback] = (),
     progress: bool = True,
     **trainer: Any,
 ) -> dict[str, Any]:
@@ -93,6 +96,7 @@ def run_arm(
         arm: key of `ARMS`.
         seed: of initial weights, order and augmentation.
         finetuned: also fine-tune on two labelled keyframes.
+        on_log: told of the lines of metrics of pretraining.
         progress: show progress.
         trainer: keys of the pretraining config's `trainer` to change.
 
@@ -103,7 +107,7 @@ def run_arm(
     weights = "random"
     if ARMS[arm] is not None:
         config = pretrain_config(world, cache, arm, seed, **trainer)
-        done = pretrain(config, out / "pretrain", label=arm, progress=progress)
+        done = pretrain(config, out / "pretrain", label=arm, progress=progress, on_log=on_log)
         weights = str(out / "pretrain")
         result["loss"] = done.metrics.get("loss_window")
         result["log_candidates"] = done.metrics.get("log_candidates")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ from lidardistill.engine.build import (
 from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.export import save_student
 from lidardistill.engine.logging import RunLogger, read_metrics
-from lidardistill.engine.loop import LoopResult, run_loop
+from lidardistill.engine.loop import LogCallback, LoopResult, run_loop
 from lidardistill.engine.manifest import Manifest
 from lidardistill.engine.run_folder import FREE_KEYS, claim_run
 from lidardistill.engine.student_weights import BACKBONE_FILE
@@ -133,6 +133,7 @@ def pretrain(
     label: str = "pretrain",
     progress: bool = True,
     on_teacher: Callable[[int, int], None] | None = None,
+    on_log: Sequence[LogCallback] = (),
 ) -> LoopResult:
     """Pretrain, or continue a run that was interrupted, and leave the backbone in `backbone.safetensors`.
 
@@ -142,6 +143,7 @@ def pretrain(
         label: what the progress line begins with.
         progress: show progress.
         on_teacher: told of the keyframes whose teacher features are being cached.
+        on_log: called with (steps done, values) after each line of metrics.
 
     Returns:
         Where the run stands.
@@ -177,7 +179,7 @@ def pretrain(
             quarantine=Quarantine(run / f"quarantine{rank or ''}.json", config.data.max_corrupt),
             config=config.model_dump(mode="json"),
             may_differ=FREE_KEYS,
-            on_log=[_warn_of_collapse] if config.method.pairing == "real" else [],
+            on_log=[*on_log, *([_warn_of_collapse] if config.method.pairing == "real" else [])],
         )
         outcome = "interrupted" if result.interrupted else "finished"
     finally:

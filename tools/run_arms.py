@@ -9,7 +9,6 @@ Writes TABLE.json (every run, and mean and range of each arm) and TABLE.md. What
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import shlex
 import sys

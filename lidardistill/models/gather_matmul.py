@@ -15,7 +15,7 @@ from lidardistill.models.rulebook import Csr, Rulebook
 
 
 class GatherMatmul(torch.autograd.Function):
-    """out[t] = sum over pairs (s, t) of kernel offset k of x[s] @ weight[k].
+    """out[t] = sum over pairs (s, t) of kernel offset k of weight[:, k] @ x[s].
 
     Once differentiable. The gathered rows are not kept for the gradient: gathering again costs a tenth of the step,
     keeping them several times the memory of all other activations.
@@ -27,7 +27,7 @@ class GatherMatmul(torch.autograd.Function):
         Args:
             ctx: torch's.
             features: (M, C) rows of the input.
-            weight: (K^3, C, D).
+            weight: (D, K^3, C) contiguous, the KRSC layout itself.
             book: index pairs.
 
         Returns:
@@ -35,11 +35,16 @@ class GatherMatmul(torch.autograd.Function):
         """
         ctx.book = book
         ctx.save_for_backward(features, weight)
+        outputs, kernel, inputs = weight.shape
+        # A copy, since a product with a transposed view is a third slower; as a matrix, since torch has a fast
+        # transposition for those alone.
+        kernels = weight.view(outputs, -1).t().contiguous().view(kernel, inputs, outputs).unbind(0)
         gathered = features.index_select(0, book.source)
-        rows = gathered.new_empty(gathered.shape[0], weight.shape[2])
-        _multiply_groups(gathered, weight, book, rows)
+        rows = gathered.new_empty(gathered.shape[0], outputs)
+        for k, x, y in zip(book.offsets, gathered.split(book.sizes), rows.split(book.sizes), strict=True):
+            torch.mm(x, kernels[k], out=y)
         out = _sum_rows(rows, book.by_target)
-        return out if book.centre is None else out.addmm_(features, weight[book.centre])
+        return out if book.centre is None else out.addmm_(features, kernels[book.centre])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -49,30 +54,24 @@ class GatherMatmul(torch.autograd.Function):
         need_features, need_weight, _ = ctx.needs_input_grad
         grad = grad.contiguous()
         grads = grad.index_select(0, book.target)
+        parts = grads.split(book.sizes)
         gathered = features.index_select(0, book.source)
         grad_features = grad_weight = None
         if need_weight:
             grad_weight = torch.zeros_like(weight)
-            for k, x, g in zip(
-                book.offsets, gathered.split(book.sizes), grads.split(book.sizes), strict=True
-            ):
-                torch.mm(x.t(), g, out=grad_weight[k])
+            slices = grad_weight.unbind(1)
+            for k, x, g in zip(book.offsets, gathered.split(book.sizes), parts, strict=True):
+                torch.mm(g.t(), x, out=slices[k])
             if book.centre is not None:
-                torch.mm(features.t(), grad, out=grad_weight[book.centre])
+                torch.mm(grad.t(), features, out=slices[book.centre])
         if need_features:
-            # A contiguous copy of the transposed weight: the product is a third faster than with a transposed view.
-            transposed = weight.transpose(1, 2).contiguous()
-            _multiply_groups(grads, transposed, book, gathered)
+            kernels = weight.unbind(1)
+            for k, g, y in zip(book.offsets, parts, gathered.split(book.sizes), strict=True):
+                torch.mm(g, kernels[k], out=y)
             grad_features = _sum_rows(gathered, book.by_source)
             if book.centre is not None:
-                grad_features.addmm_(grad, transposed[book.centre])
+                grad_features.addmm_(grad, kernels[book.centre])
         return grad_features, grad_weight, None
-
-
-def _multiply_groups(rows: Tensor, weight: Tensor, book: Rulebook, out: Tensor) -> None:
-    """Multiplies the rows of each kernel offset with its weight."""
-    for k, x, y in zip(book.offsets, rows.split(book.sizes), out.split(book.sizes), strict=True):
-        torch.mm(x, weight[k], out=y)
 
 
 def _sum_rows(rows: Tensor, csr: Csr) -> Tensor:

@@ -154,12 +154,12 @@ class _SparseConvolution(nn.Module):
         raise NotImplementedError
 
     def _multiply(self, features: Tensor, book: Rulebook) -> Tensor:
-        kernel = self.weight.reshape(self.out_channels, -1, self.in_channels).permute(1, 2, 0)
+        weight = self.weight.view(self.out_channels, -1, self.in_channels)
         kind = features.device.type
         if torch.is_autocast_enabled(kind):
             dtype = torch.get_autocast_dtype(kind)
-            features, kernel = features.to(dtype), kernel.to(dtype)
-        out = GatherMatmul.apply(features, kernel.contiguous(), book)
+            features, weight = features.to(dtype), weight.to(dtype)
+        out = GatherMatmul.apply(features, weight, book)
         return out if self.bias is None else out + self.bias.to(out.dtype)
 
     def _with_spconv(self, x: SparseTensor) -> SparseTensor:

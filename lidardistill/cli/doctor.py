@@ -23,5 +23,5 @@ def run(
     for finding in findings:
         print(finding)
     errors = sum(finding.level == "error" for finding in findings)
-    print(f"{errors} errors" if errors else "all is well")
+    print(f"{errors} error{'s' * (errors > 1)}" if errors else "all is well")
     raise typer.Exit(1 if errors else 0)

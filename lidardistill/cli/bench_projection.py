@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from lidardistill.cli.bench_timing import alternate
-from lidardistill.geometry import Pairing, intrinsics_to_cam2img, invert_rigid, pair_points, rigid
+from lidardistill.geometry import Pairing, intrinsics_to_cam2img, invert_rigid, pair_points
+from lidardistill.geometry.rigid import rigid
 
 CHANNELS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_FRONT_LEFT")
 NUM_POINTS = 34_688  # of the real keyframe that the project was measured on

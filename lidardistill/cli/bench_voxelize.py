@@ -43,7 +43,9 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
         **figures,
         "input": {"source": str(dataroot or "synthetic"), "points": len(points), "voxel_size": VOXEL_SIZE},
         "quality": {
-            "equal_to_numpy_twin": all(np.array_equal(a, b) for a, b in zip(ours, twin, strict=True)),
+            "equal_to_numpy_twin": all(
+                np.array_equal(np.asarray(a), np.asarray(b)) for a, b in zip(ours, twin, strict=True)
+            ),
             "voxels": len(ours.voxel_coords),
             "voxels_of_baseline": len(coords),
             "points_that_baseline_moves": int((~same).sum()),

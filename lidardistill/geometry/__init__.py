@@ -2,11 +2,12 @@
 
 from lidardistill.geometry.camera import intrinsics_to_cam2img, kitti_calibration, project
 from lidardistill.geometry.projection import Pairing, pair_points
+
+# `rigid`, the function, is not here: it would hide `rigid`, the module.
 from lidardistill.geometry.rigid import (
     check_rigid,
     invert_rigid,
     quaternion_to_rotation,
-    rigid,
     rotation_to_quaternion,
     transform_points,
 )
@@ -23,7 +24,6 @@ __all__ = [
     "pair_points",
     "project",
     "quaternion_to_rotation",
-    "rigid",
     "rotation_to_quaternion",
     "splat_radius_px_m",
     "transform_points",

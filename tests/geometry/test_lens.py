@@ -58,6 +58,12 @@ def test_tangential_terms_shrink_the_radius():
     assert moved[1] > max(moved[0], moved[2]) - 1e-12
 
 
+def test_a_pincushion_folds_across_before_it_folds_along_the_ray():
+    (k,) = lens_coefficients([0.01, 0, 0.03, 0.04], 1)
+    # Across, 1 + 0.01 r^2 = 6 * 0.05 r; along, 1 + 0.03 r^2 = 0.3 r has no solution.
+    assert injective_radius(k) == pytest.approx((0.3 - np.sqrt(0.05)) / 0.02)
+
+
 def test_no_distortion_never_folds():
     assert injective_radius(np.zeros(8)) == 600.0
 

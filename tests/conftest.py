@@ -49,3 +49,69 @@ def kitti_one() -> Path:
     if not root.is_dir():
         pytest.skip(f"the real KITTI frame is not here: {root}")
     return root
+
+
+@pytest.fixture(scope="session")
+def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two training and two validation scenes of two keyframes, 600 points, pictures of coloured patches, labels.
+
+    Session-wide: a test that spoils files copies it first.
+    """
+    from lidardistill.synthetic.dataset import write_world
+
+    return write_world(
+        tmp_path_factory.mktemp("tiny") / "world",
+        train_scenes=2,
+        keyframes=2,
+        image_size=(45, 80),
+        workers=1,
+        record=record_tiny,
+    )
+
+
+def record_tiny(name: str, seed: int, *, keyframes: int, image_size: tuple[int, int], palette: str):  # type: ignore[no-untyped-def]
+    """A street of points without objects, for whatever does not need the ray-caster (`synthetic.Recorder`)."""
+    from lidardistill.data.lidarseg_classes import RAW_CLASSES
+    from lidardistill.data.nuscenes_tables import CAMERAS
+    from lidardistill.synthetic.recording import CameraImage, GroundMap, Keyframe, LidarScan, Rig, SceneRecording
+
+    def pose(yaw: float, x: float, y: float, z: float) -> np.ndarray:
+        matrix = np.eye(4)
+        matrix[:2, :2] = [[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]]
+        matrix[:3, 3] = x, y, z
+        return matrix
+
+    height, width = image_size
+    optical = np.eye(4)  # camera x right, y down, z forward
+    optical[:3, :3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]]
+    yaws = np.radians([0, -55, -110, 180, 110, 55])
+    intrinsics = np.array([[0.8 * width, 0, width / 2], [0, 0.8 * width, height / 2], [0, 0, 1]])
+    rig = Rig(
+        lidar2ego=pose(-np.pi / 2, 0.9, 0, 1.8),
+        channels=CAMERAS,
+        cam2ego=np.stack([pose(yaw, 1.5, 0, 1.5) @ optical for yaw in yaws]),
+        intrinsics=np.tile(intrinsics, (len(CAMERAS), 1, 1)),
+        image_size=image_size,
+    )
+    start_us = 1_500_000_000_000_000 + seed % 1000 * 10_000_000
+    classes = [RAW_CLASSES.index(c) for c in ("flat.driveable_surface", "static.vegetation", "static.manmade")]
+
+    def stream():  # type: ignore[no-untyped-def]
+        rng = np.random.default_rng(seed)
+        for number in range(keyframes):
+            time_us = start_us + 500_000 * number
+            ego2global = pose(0.3, 2.0 * number, 1.0, 0.0)
+            angle, distance = rng.uniform(0, 2 * np.pi, 600), rng.uniform(3, 25, 600)
+            z = np.where(rng.random(600) < 0.5, -1.8, rng.uniform(-1.8, 2.0, 600))
+            labels = np.array(classes, dtype=np.uint8)[(z > -1.7).astype(int) + (z > 0.5)]
+            columns = [distance * np.cos(angle), distance * np.sin(angle), z, 40.0 * labels % 255, 0 * z]
+            scan = LidarScan(time_us, ego2global, np.stack(columns, 1).astype(np.float32), labels)
+            images = []
+            for view, channel in enumerate(CAMERAS):
+                patches = rng.integers(0, 256, (3, 5, 3), dtype=np.uint8)
+                picture = patches.repeat(-(-height // 3), 0)[:height].repeat(-(-width // 5), 1)[:, :width]
+                images.append(CameraImage(channel, time_us - 5_000 - view, ego2global, picture))
+            yield Keyframe(scan, tuple(images), (), ())
+
+    ground = GroundMap(np.ones((40, 40), dtype=bool), np.array([-20.0, -20.0]), 1.0)
+    return SceneRecording(name, "patches", rig, ground, stream())

@@ -54,12 +54,14 @@ def claim_run(run: Path, verb: str, config: BaseModel, **inputs: str) -> None:
     if path.is_file():
         old = yaml.safe_load(path.read_text()) or {}
         changed = [line for line in differing_keys(old, new) if line.partition(":")[0] not in FREE_KEYS]
-        if changed:
+        if changed and [entry.name for entry in run.iterdir()] != [CONFIG_FILE]:
             raise ValueError(
                 f"{run} holds another run; it differs in {'; '.join(changed[:5])}. Name another --out, or remove it"
             )
-        return
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
+        if not changed:
+            return
+        # Its first run stopped before it made anything, so the folder is free for a corrected config.
+    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise ValueError(
             f"{run} exists and is no run of lidardistill (it has no {CONFIG_FILE}): name another --out"
         )

@@ -12,7 +12,6 @@ from torch import nn
 from lidardistill.config.run import PretrainConfig
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.types import PairBatch
-from lidardistill.engine.build import build_optimizer
 from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.manifest import peak_memory
 from lidardistill.engine.pretrain import Pretraining
@@ -35,6 +34,7 @@ def dry_run_report(config: PretrainConfig) -> str:
     fabric = make_fabric(config.trainer.accelerator, precision=config.trainer.precision)
     with tempfile.TemporaryDirectory() as folder:
         parts = Pretraining.build(uncached, fabric, index=_open_without_writing(uncached, Path(folder)))
+        parts.schedule()  # one that does not fit is an error here too
         batches = parts.batches(0)
         start = time.perf_counter()
         batch = next(batches).to(fabric.device)
@@ -76,7 +76,7 @@ def _open_without_writing(config: PretrainConfig, folder: Path) -> NuScenesIndex
 
 
 def _one_step(parts: Pretraining, batch: PairBatch) -> float:
-    optimizer = build_optimizer(parts.config.optimizer, parts.method)
+    optimizer = parts.optimizer()
     with parts.fabric.autocast():
         loss = parts.step(batch, 0, diagnose=True).loss
     loss.backward()

@@ -33,6 +33,7 @@ from lidardistill.engine.export import save_student
 from lidardistill.engine.logging import RunLogger, read_metrics
 from lidardistill.engine.loop import LogCallback, LoopResult, run_loop
 from lidardistill.engine.manifest import Manifest
+from lidardistill.engine.optim import Schedule
 from lidardistill.engine.run_folder import FREE_KEYS, claim_run
 from lidardistill.engine.student_weights import BACKBONE_FILE
 from lidardistill.engine.teacher_features import fill_feature_store
@@ -95,14 +96,29 @@ class Pretraining:
         assert trainer.epochs is not None
         return math.ceil(trainer.epochs * self.steps_per_epoch)
 
-    def compute_teacher_features(self, on_progress: Callable[[int, int], None] | None = None) -> int:
-        """Fill the feature cache where the config has one; returns the keyframes computed now."""
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Over everything that trains."""
+        return build_optimizer(self.config.optimizer, self.method)
+
+    def schedule(self) -> Schedule:
+        """Learning rate of each step; raises ValueError where it does not fit the length of the run."""
+        assert self.local_batch > 0  # raises where the batch cannot be shared out
+        return build_schedule(
+            self.config.schedule, steps=self.total_steps, steps_per_epoch=self.steps_per_epoch
+        )
+
+    def compute_teacher_features(
+        self,
+        on_progress: Callable[[int, int], None] | None = None,
+        on_unreadable: Callable[[str, str], object] | None = None,
+    ) -> int:
+        """Fill the feature cache where the config has one; see `fill_feature_store`."""
         if self.config.teacher_cache is None:
             return 0
         computed = 0
         if self.fabric.is_global_zero:
             arguments = (self.config, self.method, self.index, self.rows, self.fabric.device)
-            computed = fill_feature_store(*arguments, on_progress)
+            computed = fill_feature_store(*arguments, on_progress, on_unreadable)
         self.fabric.barrier()
         return computed
 
@@ -153,44 +169,47 @@ def pretrain(
     if main:
         claim_run(run, "pretrain", config)
     fabric.barrier()
-    parts = Pretraining.build(config, fabric)
     if (run / BACKBONE_FILE).is_file():
         lines = read_metrics(run / "metrics.jsonl")
         log.info("%s has finished already; nothing to do", run)
         last = lines[-1] if lines else {}
-        return LoopResult(parts.total_steps, last, float(last.get("seconds", 0.0)), 0.0)
+        return LoopResult(int(last.get("step", 0)), last, float(last.get("seconds", 0.0)), 0.0)
+    # All that a config can have wrong comes out here, before anything is computed or recorded.
+    parts = Pretraining.build(config, fabric)
+    settings = loop_settings(config.trainer, parts.total_steps)
+    optimizer, schedule = parts.optimizer(), parts.schedule()
+    quarantine = Quarantine(run / f"quarantine{rank or ''}.json", config.data.max_corrupt)
     manifest = (
         Manifest(run / "manifest.json", seed=config.seed, extra={"config": config.name}) if main else None
     )
-    parts.compute_teacher_features(on_teacher)
-    settings = loop_settings(config.trainer, parts.total_steps)
     outcome = "failed"
     try:
+        parts.compute_teacher_features(on_teacher, lambda token, reason: quarantine.add(token, None, reason))
         result = run_loop(
             parts.fabric,
             lambda batch, step: parts.step(batch, step, diagnose=settings.is_logged(step)),
             parts.method,
-            build_optimizer(config.optimizer, parts.method),
-            build_schedule(config.schedule, steps=parts.total_steps, steps_per_epoch=parts.steps_per_epoch),
+            optimizer,
+            schedule,
             parts.batches,
             settings,
             run,
             RunLogger(run, write=main, progress=progress, label=label),
-            quarantine=Quarantine(run / f"quarantine{rank or ''}.json", config.data.max_corrupt),
+            quarantine=quarantine,
             config=config.model_dump(mode="json"),
             may_differ=FREE_KEYS,
             on_log=[*on_log, *([_warn_of_collapse] if config.method.pairing == "real" else [])],
         )
+        if not result.interrupted and main:
+            if result.ema is not None:
+                result.ema.copy_to(parts.method)
+            save_student(
+                parts.method.student, config.model_dump(mode="json"), run / BACKBONE_FILE, steps=result.steps
+            )
         outcome = "interrupted" if result.interrupted else "finished"
     finally:
         if manifest is not None:
             manifest.finish(outcome)
-    if not result.interrupted and main:
-        if result.ema is not None:
-            result.ema.copy_to(parts.method)
-        save_student(
-            parts.method.student, config.model_dump(mode="json"), run / BACKBONE_FILE, steps=result.steps
-        )
     return result
 
 

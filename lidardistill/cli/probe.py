@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typer
+
 from lidardistill.cli.options import ConfigArgument, OutOption, Overrides, WeightsOption
 
 
@@ -13,5 +15,10 @@ def run(config: ConfigArgument, weights: WeightsOption, out: OutOption, override
     resolved = load_config(ProbeConfig, config, overrides or ())
     from lidardistill.cli.scores import print_scores
     from lidardistill.engine.downstream import probe
+    from lidardistill.engine.signals import Interrupted
 
-    print_scores(probe(resolved, weights, out), out)
+    try:
+        print_scores(probe(resolved, weights, out), out)
+    except Interrupted as stopped:
+        print(stopped)
+        raise typer.Exit(stopped.exit_code) from None

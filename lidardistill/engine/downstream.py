@@ -19,9 +19,11 @@ from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.types import VoxelBatch
 from lidardistill.engine.build import build_student, build_voxels, open_index, spread
 from lidardistill.engine.classifier import Classifier, load_classifier, save_classifier, seeded_head
+from lidardistill.engine.loop import LoopResult
 from lidardistill.engine.manifest import Manifest
-from lidardistill.engine.run_folder import METRICS_FILE, claim_run, read_run, run_values
+from lidardistill.engine.run_folder import CONFIG_FILE, METRICS_FILE, claim_run, read_run, run_values
 from lidardistill.engine.scan_batches import labelled_rows, split_rows, still_scans, training_scans
+from lidardistill.engine.signals import Interrupted
 from lidardistill.engine.student_weights import load_student
 from lidardistill.engine.supervised import Recipe, train_classifier
 from lidardistill.evaluation.lidarseg import score, write_metrics, write_predictions
@@ -43,11 +45,11 @@ def probe(config: ProbeConfig, weights: str, run: Path) -> dict[str, Any]:
     claim_run(run, "probe", config, weights=weights)
     if (metrics := finished_metrics(run)) is not None:
         return metrics
-    manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
     device = pick_device(config.accelerator)
     index = open_index(config.data)
     backbone = seeded_student(config.student, config.voxels, config.seed)
     load_student(backbone, weights)
+    manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
     backbone.to(device)
     generator = torch.Generator().manual_seed(config.seed)
     if isinstance(config.probe, CachedProbeConfig):
@@ -68,7 +70,8 @@ def probe(config: ProbeConfig, weights: str, run: Path) -> dict[str, Any]:
         dataset = training_scans(
             config.data, index, labelled_rows(config.data, index), build_voxels(config.voxels), config.seed
         )
-        train_classifier(Recipe.online_probe(config, config.probe), Classifier(backbone, head), dataset, run)
+        recipe = Recipe.online_probe(config, config.probe)
+        to_the_end(train_classifier(recipe, Classifier(backbone, head), dataset, run), manifest, run)
     save_classifier(Classifier(backbone, head), run)
     metrics = evaluate(run, config.data.val_split, run)
     manifest.finish(miou=metrics["miou"])
@@ -86,17 +89,17 @@ def finetune(config: FinetuneConfig, weights: str, run: Path) -> dict[str, Any]:
     claim_run(run, "finetune", config, weights=weights)
     if (metrics := finished_metrics(run)) is not None:
         return metrics
-    manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
     device = pick_device(config.trainer.accelerator)
     index = open_index(config.data)
     backbone = seeded_student(config.student, config.voxels, config.seed)
     load_student(backbone, weights)
+    manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
     head = seeded_head(backbone.out_channels, NUM_CLASSES, torch.Generator().manual_seed(config.seed))
     dataset = training_scans(
         config.data, index, labelled_rows(config.data, index), build_voxels(config.voxels), config.seed
     )
     model = Classifier(backbone, head).to(device)
-    train_classifier(Recipe.finetune(config), model, dataset, run)
+    to_the_end(train_classifier(Recipe.finetune(config), model, dataset, run), manifest, run)
     calibrate(backbone, config.data, config.voxels, index, config.calibration_keyframes, device)
     save_classifier(model, run)
     metrics = evaluate(run, config.data.val_split, run)
@@ -114,11 +117,23 @@ def evaluate(run: Path, split: str, out: Path) -> dict[str, Any]:
 
     Returns:
         What `metrics.json` holds.
+
+    Raises:
+        FileNotFoundError: `run` is no run, or has not finished.
+        ValueError: `run` is a pretraining run, or `out` holds another run.
     """
+    if out.resolve() != run.resolve() and (out / CONFIG_FILE).is_file():
+        raise ValueError(f"{out} holds another run: name another --out")
     config: FinetuneConfig | ProbeConfig
-    if run_values(run).get("verb") == "finetune":
+    verb = run_values(run).get("verb")
+    if verb == "finetune":
         config = read_run(run, FinetuneConfig)
         accelerator = config.trainer.accelerator
+    elif verb != "probe":
+        raise ValueError(
+            f"{run} is a {verb} run and names no classes: expected the run of `lidardistill probe` or "
+            "`lidardistill finetune`"
+        )
     else:
         config = read_run(run, ProbeConfig)
         accelerator = config.accelerator
@@ -190,6 +205,17 @@ def pick_device(accelerator: str) -> torch.device:
             "accelerator: cuda was asked for and torch sees no GPU; set it to cpu, or see `lidardistill doctor`"
         )
     return torch.device(accelerator)
+
+
+def to_the_end(result: LoopResult, manifest: Manifest, run: Path) -> None:
+    """A run that a signal stopped is not to be judged yet.
+
+    Raises:
+        Interrupted: it was.
+    """
+    if result.interrupted:
+        manifest.finish("interrupted")
+        raise Interrupted(f"{run} was stopped at step {result.steps}; the same command continues it")
 
 
 def finished_metrics(run: Path) -> dict[str, Any] | None:

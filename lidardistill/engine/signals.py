@@ -14,6 +14,12 @@ EXIT_INTERRUPTED = 85
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
+class Interrupted(Exception):
+    """A signal stopped a run whose result was still needed; it is saved, and the same command continues it."""
+
+    exit_code = EXIT_INTERRUPTED
+
+
 class StopSignal:
     """While entered, SIGTERM, SIGUSR1 and Ctrl-C set `name` instead of ending the process; a second Ctrl-C ends it.
 

@@ -1,0 +1,60 @@
+"""The demo's recipes cut down to seconds, on the tiny world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lidardistill.config.io import load_config
+from lidardistill.config.run import FinetuneConfig, PretrainConfig, ProbeConfig
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+
+def tiny_pretrain(root: Path, cache: Path | None = None, *overrides: str) -> PretrainConfig:
+    """Four steps of the demo with a teacher that needs no weights; with `cache` its features are computed once."""
+    return load_config(
+        PretrainConfig,
+        CONFIGS / "pretrain" / "demo.yaml",
+        (
+            f"data.dataroot={root}",
+            "data.superpixels={num_superpixels: 12, sigma: 1.0}",
+            "data.augment.image_size=[45, 80]",
+            "teacher={kind: color_histogram}",
+            "schedule.warmup_steps=1",
+            f"teacher_cache={'null' if cache is None else cache}",
+            "trainer={max_steps: 4, accelerator: cpu, checkpoint_every: 2, log_every: 1}",
+            *overrides,
+        ),
+    )
+
+
+def tiny_probe(root: Path, *overrides: str) -> ProbeConfig:
+    changes = (f"data.dataroot={root}", "probe.epochs=2", "probe.calibration_keyframes=2")
+    return load_config(ProbeConfig, CONFIGS / "probe" / "demo.yaml", (*changes, *overrides))
+
+
+def tiny_finetune(root: Path, *overrides: str) -> FinetuneConfig:
+    changes = (
+        f"data.dataroot={root}",
+        "calibration_keyframes=0",
+        "trainer={max_steps: 3, accelerator: cpu, checkpoint_every: 1, log_every: 1}",
+    )
+    return load_config(FinetuneConfig, CONFIGS / "finetune" / "demo.yaml", (*changes, *overrides))
+
+
+@pytest.fixture(scope="session")
+def configs() -> dict[str, Callable]:
+    return {"pretrain": tiny_pretrain, "probe": tiny_probe, "finetune": tiny_finetune}
+
+
+@pytest.fixture(scope="session")
+def pretrained(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished pretraining run on the tiny world. To be read only."""
+    from lidardistill.engine.pretrain import pretrain
+
+    run = tmp_path_factory.mktemp("pretrained") / "run"
+    assert pretrain(tiny_pretrain(tiny_world), run, progress=False).exit_code == 0
+    return run

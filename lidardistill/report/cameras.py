@@ -103,11 +103,12 @@ def draw_borders(
     return out.round().astype(np.uint8)
 
 
-def heat(image: np.ndarray, values: np.ndarray, low: float, high: float, share: float = 0.72) -> np.ndarray:
-    """Colours of a scalar map over the grey of an image: (H, W, 3) uint8."""
+def heat(image: np.ndarray, values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Colours of a scalar map over the grey of an image, stronger where the value is high: (H, W, 3) uint8."""
     grey = faded(image, color=0.0, light=0.9).astype(np.float32)
-    mixed = (1 - share) * grey + share * scalar_rgb(values, low, high)
-    return mixed.round().astype(np.uint8)
+    height = np.clip((values - low) / max(high - low, 1e-12), 0, 1)[..., None]
+    share = 0.5 + 0.38 * height
+    return ((1 - share) * grey + share * scalar_rgb(values, low, high)).round().astype(np.uint8)
 
 
 def cross(image: np.ndarray, row: int, col: int, size: int = 11) -> None:

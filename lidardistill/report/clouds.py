@@ -18,24 +18,33 @@ WIDTH_IN = 10.0
 Painter = Callable[[Axes], None]
 
 
-def bev_panels(painters: Sequence[tuple[str, Painter]], *, columns: int = 1) -> np.ndarray:
+def bev_panels(
+    painters: Sequence[tuple[str, Painter]],
+    *,
+    columns: int = 1,
+    width_in: float = WIDTH_IN,
+    forward_m: float = FORWARD_M,
+    side_m: float = SIDE_M,
+) -> np.ndarray:
     """Views from above, each with its title, a car, a scale and rings every 10 m.
 
     Args:
         painters: a title, and what draws into the axes (x forward, y left, metres, ego frame).
         columns: panels beside each other.
+        width_in: of the picture, inches of 160 pixels; letters keep their size.
+        forward_m, side_m: what each panel shows: so far ahead and behind, to the left and to the right, metres.
 
     Returns:
         (H, W, 3) uint8.
     """
     rows = -(-len(painters) // columns)
-    panel_width = WIDTH_IN / columns
-    figure = Figure(figsize=(WIDTH_IN, rows * (panel_width * SIDE_M / FORWARD_M + 0.34)), facecolor="white")
+    panel_width = width_in / columns
+    figure = Figure(figsize=(width_in, rows * (panel_width * side_m / forward_m + 0.34)), facecolor="white")
     grid = figure.subplots(rows, columns, squeeze=False)
     figure.subplots_adjust(left=0.003, right=0.997, top=1 - 0.3 / figure.get_figheight(), bottom=0.004,
                            hspace=0.07 * columns, wspace=0.015)  # fmt: skip
     for axes, (title, paint) in zip(grid.flat, painters, strict=False):
-        _furnish(axes, title)
+        _furnish(axes, title, forward_m, side_m)
         paint(axes)
     for axes in grid.flat[len(painters) :]:
         axes.set_visible(False)
@@ -47,7 +56,9 @@ def painted_rgb(xyz: np.ndarray, rgb: np.ndarray, size: float = 4.0) -> Painter:
     order = np.argsort(xyz[:, 2], kind="stable")
 
     def paint(axes: Axes) -> None:
-        axes.scatter(xyz[order, 0], xyz[order, 1], s=size, c=rgb[order] / 255.0, marker="o", linewidths=0, zorder=3)
+        axes.scatter(
+            xyz[order, 0], xyz[order, 1], s=size, c=rgb[order] / 255.0, marker="o", linewidths=0, zorder=3
+        )
 
     return paint
 
@@ -59,7 +70,9 @@ def painted_scalar(xyz: np.ndarray, values: np.ndarray, low: float, high: float)
     def paint(axes: Axes) -> None:
         colors = scalar_rgb(values[order], low, high) / 255.0
         share = np.clip((values[order] - low) / max(high - low, 1e-9), 0, 1)
-        axes.scatter(xyz[order, 0], xyz[order, 1], s=3 + 6 * share, c=colors, marker="o", linewidths=0, zorder=3)
+        axes.scatter(
+            xyz[order, 0], xyz[order, 1], s=3 + 6 * share, c=colors, marker="o", linewidths=0, zorder=3
+        )
 
     return paint
 
@@ -102,12 +115,14 @@ def marked(paint: Painter, xyz: np.ndarray) -> Painter:
     return both
 
 
-def class_legend(names: Sequence[str], present: Sequence[int], *, columns: int = 6) -> np.ndarray:
+def class_legend(
+    names: Sequence[str], present: Sequence[int], *, columns: int = 6, width_in: float = WIDTH_IN
+) -> np.ndarray:
     """Marker, colour and name of the classes that are in the picture: (H, W, 3) uint8."""
     shown = [names[number] for number in present if names[number] in CLASS_STYLES]
     shown.sort(key=lambda name: CLASS_STYLES[name].order)
     rows = max(1, -(-len(shown) // columns))
-    figure = Figure(figsize=(WIDTH_IN, 0.27 * rows + 0.06), facecolor="white")
+    figure = Figure(figsize=(width_in, 0.27 * rows + 0.06), facecolor="white")
     handles = [
         Line2D([], [], ls="none", marker="o" if s.marker == "." else s.marker, ms=8, mew=0, color=s.color)
         for s in (CLASS_STYLES[name] for name in shown)
@@ -117,9 +132,9 @@ def class_legend(names: Sequence[str], present: Sequence[int], *, columns: int =
     return figure_picture(figure)
 
 
-def _furnish(axes: Axes, title: str) -> None:
-    axes.set_xlim(-FORWARD_M, FORWARD_M)
-    axes.set_ylim(-SIDE_M, SIDE_M)
+def _furnish(axes: Axes, title: str, forward_m: float, side_m: float) -> None:
+    axes.set_xlim(-forward_m, forward_m)
+    axes.set_ylim(-side_m, side_m)
     axes.set_aspect("equal")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -130,10 +145,10 @@ def _furnish(axes: Axes, title: str) -> None:
     for radius in (10, 20, 30, 40):
         axes.plot(radius * np.cos(turn), radius * np.sin(turn), color=GRID, lw=0.8, zorder=1)
     axes.fill([2.6, -1.2, -1.2], [0, 1.0, -1.0], color=INK, zorder=19, lw=0)
-    left, low = -FORWARD_M + 1.5, -SIDE_M + 1.5
+    left, low = -forward_m + 1.5, -side_m + 1.5
     axes.plot([left, left + 10], [low, low], color=INK, lw=2.2, solid_capstyle="butt", zorder=19)
     note = {"fontsize": 9.5, "color": INK, "zorder": 20}
     box = {"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.85}
     axes.text(left + 5, low + 0.7, "10 m", ha="center", va="bottom", bbox=box, **note)  # type: ignore[arg-type]
-    axes.text(FORWARD_M - 1, low - 0.4, "driving this way →", ha="right", va="bottom", bbox=box,
+    axes.text(forward_m - 1, low - 0.4, "driving this way →", ha="right", va="bottom", bbox=box,
               fontsize=9.5, color=FAINT, zorder=20)  # fmt: skip

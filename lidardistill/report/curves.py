@@ -31,12 +31,12 @@ def loss_curves(series: Sequence[Series]) -> np.ndarray:
     if len(chance):
         level = float(np.mean(chance))
         axes.axhline(level, color=INK, lw=1.2, ls=(0, (1.5, 2)), zorder=2)
-        axes.annotate("log N: guessing", (0.012, level), xycoords=("axes fraction", "data"), xytext=(0, 4),
+        axes.annotate("log N: guessing", (0.25, level), xycoords=("axes fraction", "data"), xytext=(0, 4),
                       textcoords="offset points", fontsize=10, color=INK)  # fmt: skip
         low = min([level, *(y for _, y, _, _ in ends)])
         axes.set_ylim(max(0.0, low - 0.12 * max(level - low, 0.5)), max(axes.get_ylim()[1], level * 1.06))
     axes.set_title("contrastive loss", loc="left", fontsize=11.5, color=INK)
-    _name_ends(axes, ends)
+    _name_ends(axes, ends, decimals=2)
     return figure_picture(figure)
 
 
@@ -46,11 +46,11 @@ def health_curves(series: Sequence[Series]) -> np.ndarray:
     ends = _draw(left, series, "match_top1", scale=100)
     left.set_title("point regions that find their image region first, %", loc="left", fontsize=11, color=INK)
     left.set_ylim(bottom=0)
-    _name_ends(left, ends)
+    _name_ends(left, ends, decimals=1)
     ends = _draw(right, series, "effective_rank")
     right.set_title("effective rank of the features", loc="left", fontsize=11, color=INK)
     right.set_ylim(bottom=0)
-    _name_ends(right, ends)
+    _name_ends(right, ends, decimals=1)
     return figure_picture(figure)
 
 
@@ -63,6 +63,7 @@ def _figure(panels: int, height: float) -> tuple[Figure, Sequence[Axes]]:
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
         axes.spines["bottom"].set_color(FAINT)
+        axes.margins(x=0)  # lines end at the edge, their names stand beyond it
         axes.tick_params(colors=FAINT, labelsize=10, length=0)
         axes.set_xlabel("step", fontsize=10, color=FAINT)
     return figure, list(grid)
@@ -94,7 +95,7 @@ def _draw(
     return ends
 
 
-def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], *, decimals: int) -> None:
     """Write each label beside the end of its line, moved apart where lines end close together."""
     if not ends:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=FAINT, fontsize=11)
@@ -109,6 +110,6 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> Non
     right = max(step for step, *_ in ends)
     for number, height in zip(order, heights, strict=True):
         _, value, label, color = ends[number]
-        shown = f"{label}  {value:.2f}" if value < 10 else f"{label}  {value:.0f}"
+        shown = f"{label}  {value:.{decimals}f}"
         axes.annotate(shown, (right, height), xytext=(6, 0), textcoords="offset points", va="center", fontsize=10.5,
                       color=color, fontweight="bold", annotation_clip=False)  # fmt: skip

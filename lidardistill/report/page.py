@@ -86,10 +86,15 @@ def _pictures(arm: Arm | None, quality: int) -> tuple[str, str]:
         if scene.text("split").endswith("val")
         else f"<h2>What pretraining sees</h2><p>One {escape(where)}.</p>",
         figure(
+            jpeg_bytes(scene.regions_picture(), quality),
+            "The front camera with white borders around its superpixels, and the same with LiDAR points on it.",
+            "White lines: superpixels, found without labels. Dots: LiDAR points. The points inside one outline and its "
+            "pixels are one positive pair; all other combinations are negative.",
+        ),
+        figure(
             jpeg_bytes(scene.pairs_picture(), quality),
-            "Camera images with white borders around superpixels and LiDAR points coloured by depth.",
-            "White lines: superpixels, found without labels. Dots: LiDAR points, bright where near. The points inside one "
-            "outline and its pixels are one positive pair.",
+            "All cameras with white borders around superpixels and LiDAR points coloured by depth.",
+            "All cameras of the keyframe, points coloured by depth: together they cover the whole scan.",
         ),
         _features(scene, quality),
         _similarity(scene, quality),
@@ -103,8 +108,8 @@ def _features(scene: Scene, quality: int) -> str:
     values = ", ".join(f"{value:.2f}" for value in r2)
     if scene.is_positional():
         remark = (
-            f'<p class="note">Mind: these colours mostly show position. A linear function of x, y, z explains {values} '
-            "(R2) of the three colour channels, so that a smooth gradient here is no sign of meaning.</p>"
+            f'<p class="note">Mind: these colours mostly show position, at least one channel of them. A linear function of x, y, z '
+            f"explains {values} (R2) of the three channels, so that a smooth gradient here is no sign of meaning.</p>"
         )
     else:
         remark = f"<p>Position alone does not explain these colours: R2 of the three channels on x, y, z is {values}.</p>"
@@ -126,18 +131,19 @@ def _features(scene: Scene, quality: int) -> str:
 
 
 def _similarity(scene: Scene, quality: int) -> str:
-    thing = f"one point of a {scene.query_class}" if scene.query_class else "one point"
+    thing = f"a point of class {scene.query_class}" if scene.query_class else "the ringed point"
     return (
-        f"<h2>What is like {escape(thing)}?</h2>"
+        f"<h2>What looks like {escape(thing)}?</h2>"
         + figure(
             jpeg_bytes(scene.similarity_cameras(), quality),
             f"Cameras coloured by their similarity to {thing}.",
-            f"The ring marks {thing}. Bright: pixels whose image features are like the LiDAR feature of that point.",
+            "Bright: pixels whose image features are like the LiDAR feature of the point in the ring.",
         )
         + figure(
-            png_bytes(scene.similarity_bev(), 128),
+            png_bytes(scene.similarity_bev()),
             f"The scan from above, coloured by similarity to {thing}.",
-            "Bright: LiDAR points like it. Other things of the same kind should light up, their surroundings should not.",
+            "Bright: LiDAR points whose features are like that of the ringed one. Other things of the same kind should light up, "
+            "their surroundings should not.",
         )
     )
 
@@ -151,7 +157,7 @@ def _segmentation(scene: Scene) -> str:
         else "This arm has no probe, so there are labels and no predictions."
     )
     return f"<h2>Predictions and labels</h2><p>{said}</p>" + figure(
-        png_bytes(scene.segmentation_bev(), 128),
+        png_bytes(scene.segmentation_bev()),
         "The scan from above: predicted classes, true classes, and where they differ.",
         "Ground is pale, buildings and plants are dark, what moves is saturated; small things have markers of their own.",
     )

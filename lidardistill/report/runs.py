@@ -99,6 +99,8 @@ def read_arms(folders: Sequence[Path]) -> tuple[list[Arm], list[str]]:
         arm = Arm(folder.name, label, arm_color(folder.name, len(arms)), parts, showcase)
         arm.missing = _missing(arm)
         arms.append(arm)
+    if arms and all(arm.showcase is None for arm in arms):
+        notes.append("showcase.npz of any arm: no pictures of a keyframe")
     if not arms:
         raise ValueError(
             f"nothing to report: expected run folders of pretrain, probe or finetune, or folders that hold them under "
@@ -162,8 +164,6 @@ def _missing(arm: Arm) -> list[str]:
     if "pretrain" in arm.parts:
         if not arm.parts["pretrain"].history:
             missing.append("metrics.jsonl of the pretraining: no curves")
-        if arm.showcase is None:
-            missing.append("showcase.npz: no pictures")
     elif weights != "random" and arm.name != "random":
         missing.append("the pretraining run: no curves")
     for verb in ("probe", "finetune"):

@@ -35,8 +35,7 @@ from lidardistill.report.pictures import depth_legend, depth_rgb, paint_points
 POSITIONAL = 0.6
 """R2 of the colours on the position above which the reader is warned."""
 
-_CAMERA_PX = 400
-_BEV_PX = 1600
+_TEXT_PX = 26  # of pictures 1800 wide, which a page shows at half that
 
 
 @dataclass(frozen=True)
@@ -122,23 +121,22 @@ class Scene:
         return float((self["labels"] == self["predictions"])[known].mean()) if known.any() else float("nan")
 
     def is_positional(self) -> bool:
-        """Whether the colours mostly follow the position."""
-        return float(np.mean(self["position_r2"])) > POSITIONAL
+        """Whether a colour channel mostly follows the position."""
+        return bool(np.max(self["position_r2"]) > POSITIONAL)
+
+    def regions_picture(self) -> np.ndarray:
+        """The front camera twice: its superpixels, and the points that fall on them."""
+        view = self.front_view
+        plain, dotted = self.camera(view, points=False), self.camera(view, points=True)
+        shown = [resize(picture, 900) for picture in (plain, dotted)]
+        return mosaic(shown, ["superpixels", "superpixels and LiDAR points"], columns=2, text_size=27)
 
     def pairs_picture(self) -> np.ndarray:
         """All cameras with superpixel borders and projected points."""
-        shown, names = [], []
-        for view in view_order(self.channels):
-            picture = draw_borders(faded(self["images"][view], 0.85, 0.95), self["superpixels"][view])
-            picture = resize(picture, 2 * _CAMERA_PX)
-            rows, cols, mine = self._pairs_of(view, 2)
-            depth = self["depth"][mine].astype(np.float32)
-            far_first = np.argsort(-depth, kind="stable")
-            splat(picture, rows[far_first], cols[far_first], depth_rgb(depth)[far_first], 2)
-            shown.append(resize(picture, round(1.5 * _CAMERA_PX)))
-            names.append(view_name(self.channels[view]))
-        grid = mosaic(shown, names, text_size=20)
-        return stack([grid, depth_legend(grid.shape[1], 20)], gap=12)
+        order = view_order(self.channels)
+        shown = [resize(self.camera(view, points=True), 600) for view in order]
+        grid = mosaic(shown, [view_name(self.channels[view]) for view in order], text_size=_TEXT_PX)
+        return stack([grid, depth_legend(grid.shape[1], _TEXT_PX)], gap=14)
 
     def features_picture(self) -> np.ndarray:
         """Front cameras: photograph, teacher's colours, and the LiDAR's colours on the points of the same view."""
@@ -147,10 +145,10 @@ class Scene:
         teacher = [self["pca_images"][view] for view in columns]
         student = []
         for view in columns:
-            canvas = np.full_like(resize(self["images"][view], 2 * _CAMERA_PX), 22)
+            canvas = np.full_like(self["images"][view].repeat(2, axis=0).repeat(2, axis=1), 22)
             rows, cols, mine = self._pairs_of(view, 2)
             colors = self["pca_points"][self["pairing_points"][mine]]
-            paint_points(canvas, rows, cols, colors, 0.75 * self["depth"][mine].astype(np.float32))
+            paint_points(canvas, rows, cols, colors, 0.6 * self["depth"][mine].astype(np.float32))
             student.append(canvas)
         names = [
             *(view_name(self.channels[view]) for view in columns),
@@ -158,7 +156,7 @@ class Scene:
             *("student: LiDAR features" for _ in columns),
         ]
         shown = [resize(picture, 600) for picture in [*photographs, *teacher, *student]]
-        return mosaic(shown, names, columns=len(columns), text_size=20)
+        return mosaic(shown, names, columns=len(columns), text_size=_TEXT_PX)
 
     def features_bev(self) -> np.ndarray:
         """The LiDAR's colours from above."""
@@ -179,9 +177,11 @@ class Scene:
                 cross(picture, round((row + 0.5) * scale), round((col + 0.5) * scale), 15)
             shown.append(picture)
             names.append(view_name(self.channels[view]))
-        grid = mosaic(shown, names, text_size=20)
+        grid = mosaic(shown, names, text_size=_TEXT_PX)
         ticks = [(low, f"{low:.2f}"), ((low + high) / 2, f"{(low + high) / 2:.2f}"), (high, f"{high:.2f}")]
-        return stack([grid, color_bar(grid.shape[1], low, high, ticks, "cosine similarity", size=20)], gap=12)
+        return stack(
+            [grid, color_bar(grid.shape[1], low, high, ticks, "cosine similarity", size=_TEXT_PX)], gap=12
+        )
 
     def similarity_bev(self) -> np.ndarray:
         """The scan from above in the colours of its similarity to the query point."""
@@ -211,6 +211,19 @@ class Scene:
             panels.append((title, painted_errors(self.points_ego, labels, self["predictions"])))
         picture = bev_panels(panels)
         return stack([class_legend(self.classes, sorted(shown - {0})), picture])
+
+    def camera(self, view: int, *, points: bool) -> np.ndarray:
+        """One camera with the borders of its superpixels and, if asked for, its points by depth."""
+        width = 2 * self["images"].shape[2]
+        picture = resize(faded(self["images"][view], 0.9, 0.95), width)
+        labels = self["superpixels"][view].repeat(2, axis=0).repeat(2, axis=1)
+        picture = draw_borders(picture, labels[: picture.shape[0]])
+        if points:
+            rows, cols, mine = self._pairs_of(view, 2)
+            depth = self["depth"][mine].astype(np.float32)
+            far_first = np.argsort(-depth, kind="stable")
+            splat(picture, rows[far_first], cols[far_first], depth_rgb(depth)[far_first], 2)
+        return picture
 
     def _pairs_of(self, view: int, scale: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows and columns of one view's pairs in an image `scale` times as large, and the mask of these pairs."""

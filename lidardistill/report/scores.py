@@ -64,7 +64,7 @@ def _claim(known: Sequence[tuple[str, str, str, float]]) -> str:
     gain = score["pretrained"] - score["random"]
     if gain >= 1:
         said = (
-            f"Pretraining without labels is worth <b>{gain:+.1f} mIoU</b>: {score['pretrained']:.1f} instead of "
+            f"Pretraining without labels is worth <b>{signed(gain)} mIoU</b>: {score['pretrained']:.1f} instead of "
             f"{score['random']:.1f}"
         )
     else:
@@ -91,7 +91,7 @@ def _bars(known: Sequence[tuple[str, str, str, float]]) -> str:
     rows = []
     for place, (name, label, color, score) in enumerate(known):
         meaning = MEANING.get(name, "")
-        difference = "" if place == 0 else f'<span class="difference">{score - first:+.1f}</span>'
+        difference = "" if place == 0 else f'<span class="difference">{signed(score - first)}</span>'
         rows.append(
             f'<div class="name">{escape(label)}<small>{escape(meaning)}</small></div>'
             f'<div class="track"><div class="fill" style="width:{100 * score / full:.1f}%;background:{color}"></div></div>'
@@ -128,6 +128,11 @@ def classes(arms: Sequence[Arm]) -> str:
         f"{escape(judged[0].label)} first.</p>{legend(judged)}"
         f'<div class="classes">{"".join(cells)}</div><p class="lead">{caption}</p>'
     )
+
+
+def signed(value: float) -> str:
+    """With its sign, and a minus as long as the plus."""
+    return f"{value:+.1f}".replace("-", "−")
 
 
 def legend(arms: Sequence[Arm]) -> str:

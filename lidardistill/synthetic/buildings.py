@@ -145,7 +145,7 @@ def building(kit: Kit, width: float, depth: float, storeys: int) -> Mesh:
                     parts += [
                         box((0.05, 1.1, 0.95), (x + s * 0.4 * bay, -0.57, z + 0.55), rail) for s in (-1, 1)
                     ]
-    elif rng.random() < 0.55:
+    elif texture != "glazed" and rng.random() < 0.55:
         unit = kit.paint("metal", "corrugated", tile=0.9)
         for _ in range(int(rng.integers(2, 6))):
             b, k = int(rng.integers(0, bays)), int(rng.integers(0, storeys))

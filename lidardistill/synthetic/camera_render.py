@@ -22,6 +22,7 @@ from lidardistill.synthetic.world import World
 
 SUN_FAR_M = 150.0
 AO_FAR_M = 2.5
+LEAST_CONTRAST = 0.12
 _SUBPIXELS = np.array([(0.125, 0.375), (-0.375, 0.125), (0.375, -0.125), (-0.125, -0.375)])
 _MACRO = "asphalt" if "asphalt" in PATTERNS else "plain"
 
@@ -108,6 +109,7 @@ def _openness(
     smooth_openness(
         raw.reshape(h2, w2), hits.distance[flat].reshape(h2, w2), normals[flat].reshape(h2, w2, 3), 2, smooth
     )
+    # Between surfaces the nearest value stands; inside one, the mean of the four around a pixel would blur edges.
     full = np.repeat(np.repeat(smooth, 2, axis=0), 2, axis=1)[:height, :width]
     return np.ascontiguousarray(0.18 + 0.82 * full)
 
@@ -197,6 +199,8 @@ def render(
             hits.distance.reshape(image_size),
             lit.reshape(image_size),
             normals.reshape(height, width, 3),
+            linear.reshape(height, width, 3),
+            LEAST_CONTRAST,
             edges,
         )
         rows = np.flatnonzero(edges)

@@ -41,6 +41,7 @@ class Motion:
     """Travel along the course at constant rates; `speed` and `drift` are metres a second along s and d.
 
     `sway` metres of sine with period `sway_s` are added to d, `gain` (metres a second squared) to the speed.
+    Between the two values of s in `step_down` the height is 0: the side street has no pavement.
     """
 
     s: float
@@ -53,6 +54,7 @@ class Motion:
     sway_s: float = 8.0
     phase: float = 0.0
     turn: float = 0.0
+    step_down: tuple[float, float] | None = None
 
     def pose(self, course: Course, time_s: float) -> tuple[np.ndarray, float]:
         """World position (3,) and yaw in radians at a time."""
@@ -64,7 +66,8 @@ class Motion:
         across = self.drift + self.sway * rate * np.cos(rate * t + self.phase)
         x, y, heading = self.course_point(course, s, d)
         steer = float(np.arctan2(across, along)) if abs(along) + abs(across) > 1e-6 else 0.0
-        return np.array([x, y, self.z]), heading + steer + self.turn
+        down = self.step_down is not None and self.step_down[0] < s < self.step_down[1]
+        return np.array([x, y, 0.0 if down else self.z]), heading + steer + self.turn
 
     @staticmethod
     def course_point(course: Course, s: float, d: float) -> tuple[float, float, float]:

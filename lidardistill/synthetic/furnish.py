@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from lidardistill.synthetic import buildings, props, riders, vegetation
 from lidardistill.synthetic.ground import PLOT_DEPTH_M, SIDE_HALF_M, Plot, sign_of
 from lidardistill.synthetic.meshes import Mesh
 from lidardistill.synthetic.population import (
-    ADULT, BARRIER, BICYCLE, BUS, CAR, CONE, MACHINE, MANMADE, MOTORCYCLE, TRAILER, TRUCK, VEGETATION, Stage, articulated, make,
+    ADULT, BARRIER, BICYCLE, BUS, CAR, CONE, MACHINE, MANMADE, MOTORCYCLE, TRAILER, TRUCK, VEGETATION, Stage, articulated, make, pooled,
 )  # fmt: skip
 from lidardistill.synthetic.street import KERB_M
-from lidardistill.synthetic.traffic import traffic
+from lidardistill.synthetic.traffic import WALKWAY_M, traffic, walkway
 
 
 def furnish(stage: Stage, travel: float, reach: tuple[float, float], duration_s: float) -> None:
@@ -19,7 +21,9 @@ def furnish(stage: Stage, travel: float, reach: tuple[float, float], duration_s:
     p = stage.profile
     # The side street's mouth and the lanes stay clear of what stands still.
     stage.take(stage.side_street, 0.0, SIDE_HALF_M + 2.2, 80.0)
-    stage.take(0.5 * (reach[0] + reach[1]), 0.0, 400.0, p.drive_half() + 0.1)
+    stage.take(0.5 * (reach[0] + reach[1]), 0.0, 400.0, p.drive_half() - 0.45)
+    for side in (0, 1):
+        stage.take(0.0, sign_of(side) * walkway(p, side), 400.0, WALKWAY_M / 2 - 0.1)
     for plot in stage.plots:
         _house(stage, plot)
     _rare(stage, travel)
@@ -28,6 +32,7 @@ def furnish(stage: Stage, travel: float, reach: tuple[float, float], duration_s:
         _garden(stage, plot)
     _street_furniture(stage, travel, reach)
     _people(stage, travel)
+    _top_up(stage, travel)
     traffic(stage, travel, duration_s)
     _background(stage, reach)
 
@@ -78,6 +83,12 @@ def _spot(stage: Stage, zone: str, s: float) -> tuple[float, float, float, float
         side = int(rng.integers(0, 2))
         d = sign_of(side) * float(rng.uniform(p.walk_inner(side) + 0.3, p.back(side) - 0.3))
         return s, d, KERB_M, float(rng.uniform(-np.pi, np.pi))
+    if zone == "edge":
+        # Beside the walkway: next to the kerb, or along the plots.
+        side = int(rng.integers(0, 2))
+        d = float(rng.choice([p.kerb(side) + 0.55, p.back(side) - 0.3, p.walk_inner(side) + 0.25]))
+        along = float(rng.choice([0.0, np.pi])) + float(rng.normal(0, 0.25))
+        return s, sign_of(side) * d, KERB_M, along
     kinds = {
         "lot": ("parking", "yard"),
         "site": ("site",),
@@ -108,7 +119,8 @@ def _try(
     for k in range(tries):
         zone = zones[int(stage.rng.integers(0, len(zones)))] if k < tries // 2 else zones[k % len(zones)]
         spot = _spot(stage, zone, float(stage.rng.uniform(s0, s1)))
-        if spot is not None and stage.try_park(category, attribute, mesh, *spot):
+        margin = 0.2 if zone == "kerb" else 0.35
+        if spot is not None and stage.try_park(category, attribute, mesh, *spot, margin):
             return True
     return False
 
@@ -245,17 +257,14 @@ def _road_works(stage: Stage, a: float, b: float) -> None:
                 stage.try_park(
                     CONE, None, props.cone(kit), s + 1.4 * k, d + slant * k, z, float(rng.uniform(0, 1)), 0.1
                 )
-    # Cones on the line between two lanes are where the ego car passes close by.
+    # Cones at the edge of the lane, where the ego car passes close by.
     if rng.random() < 0.7:
         side = int(rng.integers(0, 2))
-        d = sign_of(side) * (p.drive_half() + (0.15 if p.park[side] else 0.45))
+        d = sign_of(side) * (p.drive_half() + (0.05 if p.park[side] else 0.45))
         z = 0.0 if p.park[side] else KERB_M
         s = float(rng.uniform(a, b))
         for k in range(6):
-            low, high = -0.25, 0.25
-            if stage.free(s + 2.6 * k, d + 0.3 * sign_of(side), 0.3, 0.2, 0.0) or p.park[side]:
-                stage.take(s + 2.6 * k, d, high, -low)
-                stage.park(CONE, None, props.cone(kit), s + 2.6 * k, d, z, float(rng.uniform(0, 1)))
+            stage.try_park(CONE, None, props.cone(kit), s + 2.6 * k, d, z, float(rng.uniform(0, 1)), 0.0)
 
 
 def _parked(stage: Stage, travel: float) -> None:
@@ -274,7 +283,7 @@ def _parked(stage: Stage, travel: float) -> None:
             stage.try_park(
                 category,
                 "vehicle.parked",
-                make(stage, category),
+                make(stage, category, far=not -25 < s < travel + 40),
                 float(s + rng.uniform(-0.4, 0.4)),
                 d,
                 0.0,
@@ -444,31 +453,56 @@ def _people(stage: Stage, travel: float) -> None:
             )
 
 
+def _top_up(stage: Stage, travel: float) -> None:
+    """Makes sure that the rarest things come close to the drive."""
+    kit = stage.kit
+    wanted: list[tuple[str, str | None, int, Callable[[], Mesh], list[str]]] = [
+        (TRUCK, "vehicle.parked", 3, lambda: make(stage, TRUCK), ["kerb", "lot", "site", "open"]),
+        (MACHINE, "vehicle.parked", 2, lambda: make(stage, MACHINE), ["site", "kerb", "lot", "open"]),
+        (TRAILER, "vehicle.parked", 1, lambda: make(stage, TRAILER), ["kerb", "lot", "open"]),
+        (BUS, "vehicle.parked", 1, lambda: make(stage, BUS), ["kerb", "lot", "open"]),
+        (MOTORCYCLE, "cycle.without_rider", 6, lambda: riders.motorcycle(kit, False), ["kerb", "edge", "edge"]),
+        (BICYCLE, "cycle.without_rider", 8, lambda: riders.bicycle(kit, False), ["edge", "edge", "kerb"]),
+        (CONE, None, 12, lambda: props.cone(kit), ["edge", "kerb", "site"]),
+        (BARRIER, None, 6, lambda: props.barrier(kit, int(stage.rng.integers(0, 3))), ["edge", "kerb", "site"]),
+    ]
+    for category, attribute, quota, build, zones in wanted:
+        near = [
+            a
+            for a in stage.actors
+            if a.category == category and 0 < a.motion.s < travel and abs(a.motion.d - stage.ego.d) < 13
+        ]
+        for _ in range(quota - len(near)):
+            _try(stage, category, attribute, build(), zones, 0.0, travel)
+
+
 def _background(stage: Stage, reach: tuple[float, float]) -> None:
-    """Houses and trees far off, so that no street ends in an empty plain."""
+    """Houses and trees far off, so that no street ends in an empty plain; a few shapes serve for all."""
     rng, kit, p = stage.rng, stage.kit, stage.profile
+
+    def house(s: float, d: float, z: float, yaw: float) -> None:
+        def build() -> Mesh:
+            return buildings.building(kit, float(rng.uniform(15, 24)), 12.0, int(rng.integers(2, 9)))
+
+        stage.stand(MANMADE, pooled(stage, "far house", build, True), s, d, z, yaw)
+
+    def tree(s: float, d: float) -> None:
+        mesh = pooled(stage, "far tree", lambda: vegetation.tree(kit, 0.45), True)
+        stage.stand(VEGETATION, mesh, s, d, -0.3, float(rng.uniform(0, 6)))
+
     for side in (0, 1):
         sign, back = sign_of(side), p.back(side) + PLOT_DEPTH_M
-        for s in np.arange(reach[0], reach[1], 16.0):
-            d = sign * (back + float(rng.uniform(8, 45)))
-            at = float(s + rng.uniform(-5, 5))
-            if abs(at - stage.side_street) < 12:
-                d = sign * (back + 60)
-            if rng.random() < 0.5:
-                mesh = buildings.building(kit, float(rng.uniform(14, 24)), 12.0, int(rng.integers(3, 9)))
-                stage.stand(MANMADE, mesh, at, d, -0.4, _face_street(side))
-            else:
-                stage.stand(VEGETATION, vegetation.tree(kit, 0.4), at, d, -0.3)
-                stage.stand(VEGETATION, vegetation.tree(kit, 0.4), at + 6, d + sign * 5, -0.3)
+        for s in np.arange(reach[0], reach[1], 13.0):
+            d = sign * (back + float(rng.uniform(6, 40)))
+            at = float(s + rng.uniform(-4, 4))
+            if abs(at - stage.side_street) < 14:
+                continue
+            if rng.random() < 0.55:
+                house(at, d, -0.4, _face_street(side))
+            for _ in range(2):
+                tree(at + float(rng.uniform(-7, 7)), sign * (back + float(rng.uniform(1, 5))))
+        house(stage.side_street, sign * (back + 13.5), -0.1, _face_street(side))
     for end, yaw in ((reach[1] + 6, -0.5 * np.pi), (reach[0] - 6, 0.5 * np.pi)):
         for d in np.arange(-75.0, 76.0, 19.0):
-            mesh = buildings.building(kit, 18.5, 12.0, int(rng.integers(2, 8)))
-            stage.stand(MANMADE, mesh, end + float(rng.uniform(0, 5)) * np.sign(end), d, -0.1, yaw)
-            if rng.random() < 0.7:
-                stage.stand(
-                    VEGETATION,
-                    vegetation.tree(kit, 0.4),
-                    end - 5 * np.sign(end),
-                    d + float(rng.uniform(-8, 8)),
-                    -0.1,
-                )
+            house(end + float(rng.uniform(0, 5)) * np.sign(end), d, -0.1, yaw)
+            tree(end - 5 * np.sign(end), d + float(rng.uniform(-8, 8)))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,16 @@ def join(meshes: Sequence[Mesh]) -> Mesh:
     )
 
 
+_NOTHING = np.empty(0, dtype=np.int64)
+_NO_UV = np.empty((0, 0, 2))
+_BOX_POINTS = 0.5 * np.array(
+    [[-1, -1, -1], [1, -1, -1], [1, 1, -1], [-1, 1, -1], [-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]]
+)
+_BOX_QUADS = np.array([[0, 1, 5, 4], [2, 3, 7, 6], [1, 2, 6, 5], [3, 0, 4, 7], [4, 5, 6, 7], [0, 1, 2, 3]])
+_QUAD_SPLIT = np.array([[0, 1, 2], [0, 2, 3]])
+_QUAD_UV = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
+
+
 def rotation_z(yaw: float) -> np.ndarray:
     c, s = np.cos(yaw), np.sin(yaw)
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
@@ -73,56 +84,82 @@ def rotation_x(roll: float) -> np.ndarray:
     return np.array([[1.0, 0.0, 0.0], [0.0, c, -s], [0.0, s, c]])
 
 
-def face_normals(corners: np.ndarray) -> np.ndarray:
-    """(F, 3) normals, as long as twice the triangle's area."""
-    return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+@njit(cache=True, nogil=True)
+def _corner_normals(
+    corners: np.ndarray,
+    least_cosine: float,
+    key: np.ndarray,
+    order: np.ndarray,
+    normals: np.ndarray,
+    keep: np.ndarray,
+) -> None:
+    """Writes unit corner normals (F, 3, 3), averaged by area over neighbours bent by less than the crease.
 
-
-def crease_normals(corners: np.ndarray, crease_deg: float) -> np.ndarray:
-    """Corner normals, averaged over neighbours that are bent by less than `crease_deg`.
-
-    Args:
-        corners: (F, 3, 3) metres.
-        crease_deg: edges sharper than this stay sharp; 0 keeps every face flat.
-
-    Returns:
-        (F, 3, 3) float64 unit normals.
+    Corners of one place have the same `key`, (3 F,) int64, and `order` sorts it; both are empty where all
+    faces stay flat. `keep` (F,) bool is False for triangles without area, whose normals mean nothing.
     """
-    normals = face_normals(corners)
-    unit = normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-20)
-    flat = np.repeat(unit[:, None], 3, axis=1)
-    if crease_deg <= 0:
-        return flat
-    keys = np.round(corners.reshape(-1, 3) * 1e4).astype(np.int64)
-    key = (keys[:, 0] * 73856093) ^ (keys[:, 1] * 19349663) ^ (keys[:, 2] * 83492791)
-    _, vertex = np.unique(key, return_inverse=True)
-    order = np.argsort(vertex, kind="stable")
-    count = np.bincount(vertex)
-    slot = np.empty(len(vertex), dtype=np.int64)
-    slot[order] = np.arange(len(vertex)) - np.repeat(np.cumsum(count) - count, count)
-    face = np.arange(len(vertex)) // 3
-    area = np.zeros((len(count), count.max(), 3))
-    area[vertex, slot] = normals[face]
-    direction = np.zeros_like(area)
-    direction[vertex, slot] = unit[face]
-    near = np.einsum("nk,nsk->ns", unit[face], direction[vertex]) > np.cos(np.radians(crease_deg))
-    summed = np.einsum("ns,nsk->nk", near, area[vertex])
-    length = np.linalg.norm(summed, axis=1, keepdims=True)
-    smooth = np.where(length > 1e-12, summed / (length + 1e-20), unit[face])
-    return smooth.reshape(-1, 3, 3)
+    faces = len(corners)
+    flat = np.empty((faces, 3))
+    size = np.empty(faces)
+    for i in range(faces):
+        ax, ay, az = (
+            corners[i, 1, 0] - corners[i, 0, 0],
+            corners[i, 1, 1] - corners[i, 0, 1],
+            corners[i, 1, 2] - corners[i, 0, 2],
+        )
+        bx, by, bz = (
+            corners[i, 2, 0] - corners[i, 0, 0],
+            corners[i, 2, 1] - corners[i, 0, 1],
+            corners[i, 2, 2] - corners[i, 0, 2],
+        )
+        x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        length = np.sqrt(x * x + y * y + z * z)
+        keep[i] = length > 1e-9
+        size[i] = length
+        length = max(length, 1e-20)
+        flat[i, 0], flat[i, 1], flat[i, 2] = x / length, y / length, z / length
+        for c in range(3):
+            for k in range(3):
+                normals[i, c, k] = flat[i, k]
+    start = 0
+    while start < len(order):
+        end = start + 1
+        while end < len(order) and key[order[end]] == key[order[start]]:
+            end += 1
+        for m in range(start, end):
+            i, c = order[m] // 3, order[m] % 3
+            x, y, z = 0.0, 0.0, 0.0
+            for n in range(start, end):
+                j = order[n] // 3
+                dot = flat[i, 0] * flat[j, 0] + flat[i, 1] * flat[j, 1] + flat[i, 2] * flat[j, 2]
+                if dot > least_cosine:
+                    x += size[j] * flat[j, 0]
+                    y += size[j] * flat[j, 1]
+                    z += size[j] * flat[j, 2]
+            length = np.sqrt(x * x + y * y + z * z)
+            if length > 1e-12:
+                normals[i, c, 0], normals[i, c, 1], normals[i, c, 2] = x / length, y / length, z / length
+        start = end
 
 
 def triangles(
     corners: np.ndarray, uv: np.ndarray, material: int | np.ndarray, crease_deg: float = 0.0
 ) -> Mesh:
     """A mesh from (F, 3, 3) corners; triangles without area are left out."""
-    material = np.broadcast_to(np.asarray(material, dtype=np.int32), len(corners))
-    keep = np.linalg.norm(face_normals(corners), axis=1) > 1e-9
-    corners = np.asarray(corners)[keep]
-    normals = crease_normals(corners, crease_deg)
-    return Mesh(
-        corners.astype(np.float32), normals.astype(np.float32), uv[keep].astype(np.float32), material[keep]
-    )
+    corners = np.ascontiguousarray(corners, dtype=np.float64)
+    rows = np.empty(len(corners), dtype=np.int32)
+    rows[:] = material
+    normals = np.empty_like(corners)
+    keep = np.empty(len(corners), dtype=np.bool_)
+    key = order = _NOTHING
+    if crease_deg > 0:
+        place = np.round(corners.reshape(-1, 3) * 1e4).astype(np.int64)
+        key = (place[:, 0] * 73856093) ^ (place[:, 1] * 19349663) ^ (place[:, 2] * 83492791)
+        order = np.argsort(key, kind="stable")
+    _corner_normals(corners, np.cos(np.radians(crease_deg)), key, order, normals, keep)
+    if not keep.all():
+        corners, normals, uv, rows = corners[keep], normals[keep], uv[keep], rows[keep]
+    return Mesh(corners.astype(np.float32), normals.astype(np.float32), uv.astype(np.float32), rows)
 
 
 def grid(
@@ -138,48 +175,82 @@ def grid(
     Args:
         points: (S, P, 3) metres.
         material: one number, or (S - 1, Q) one a quad.
-        uv: (S, P or P + 1, 2) metres; arc lengths where absent.
+        uv: (S, P, or P + 1 where closed, 2) metres; arc lengths where absent.
         crease_deg: see `crease_normals`.
         close: join the last column to the first.
     """
-    points = np.asarray(points, dtype=np.float64)
-    if close:
-        points = np.concatenate([points, points[:, :1]], axis=1)
-    if uv is None:
-        along = np.linalg.norm(np.diff(points, axis=0), axis=2).mean(axis=1)
-        around = np.linalg.norm(np.diff(points, axis=1), axis=2)
-        v = np.concatenate([[0.0], np.cumsum(along)])
-        u = np.concatenate([np.zeros((len(points), 1)), np.cumsum(around, axis=1)], axis=1)
-        uv = np.stack([u, np.broadcast_to(v[:, None], u.shape)], axis=-1)
-
-    def split(values: np.ndarray) -> np.ndarray:
-        a, b, c, d = values[:-1, :-1], values[:-1, 1:], values[1:, 1:], values[1:, :-1]
-        quads = np.stack([np.stack([a, b, c], axis=2), np.stack([a, c, d], axis=2)], axis=2)
-        return quads.reshape(-1, 3, values.shape[-1])
-
-    rows, columns = points.shape[0] - 1, points.shape[1] - 1
-    per_quad = np.broadcast_to(np.asarray(material, dtype=np.int32), (rows, columns))
-    return triangles(split(points), split(uv), np.repeat(per_quad.reshape(-1), 2), crease_deg)
+    points = np.ascontiguousarray(points, dtype=np.float64)
+    rows, columns = points.shape[0] - 1, points.shape[1] - (0 if close else 1)
+    given = np.ascontiguousarray(_NO_UV if uv is None else uv, dtype=np.float64)
+    corners, spread = np.empty((2 * rows * columns, 3, 3)), np.empty((2 * rows * columns, 3, 2))
+    _grid_triangles(points, given, columns, corners, spread)
+    per_quad = np.empty((rows, columns), dtype=np.int32)
+    per_quad[:] = material
+    return triangles(corners, spread, np.repeat(per_quad.reshape(-1), 2), crease_deg)
 
 
-def polygon(points: np.ndarray, material: int, uv: np.ndarray | None = None) -> Mesh:
-    """A flat convex polygon as a fan around its centre, (P, 3) metres."""
-    points = np.asarray(points, dtype=np.float64)
-    if uv is None:
-        axis = points[1] - points[0]
-        axis /= np.linalg.norm(axis) + 1e-12
-        normal = np.cross(points - points.mean(axis=0), np.roll(points, -1, axis=0) - points.mean(axis=0))
-        normal = normal.sum(axis=0)
-        other = np.cross(normal / (np.linalg.norm(normal) + 1e-12), axis)
-        uv = np.stack([(points - points[0]) @ axis, (points - points[0]) @ other], axis=1)
-    following = np.roll(points, -1, axis=0)
-    centre = np.broadcast_to(points.mean(axis=0), points.shape)
-    uv_centre = np.broadcast_to(uv.mean(axis=0), uv.shape)
-    return triangles(
-        np.stack([points, following, centre], axis=1),
-        np.stack([uv, np.roll(uv, -1, axis=0), uv_centre], axis=1),
-        material,
+@njit(cache=True, nogil=True)
+def _grid_triangles(
+    points: np.ndarray, uv: np.ndarray, columns: int, corners: np.ndarray, spread: np.ndarray
+) -> None:
+    """Writes two triangles for each quad of a grid; `uv` without rows stands for arc lengths."""
+    count = points.shape[1]
+    if uv.shape[0] == 0:
+        uv = np.empty((points.shape[0], columns + 1, 2))
+        along = 0.0
+        for i in range(points.shape[0]):
+            if i > 0:
+                mean = 0.0
+                for j in range(count):
+                    mean += np.sqrt(((points[i, j] - points[i - 1, j]) ** 2).sum())
+                along += mean / count
+            around = 0.0
+            for j in range(columns + 1):
+                if j > 0:
+                    around += np.sqrt(((points[i, j % count] - points[i, j - 1]) ** 2).sum())
+                uv[i, j, 0], uv[i, j, 1] = around, along
+    n = 0
+    for i in range(points.shape[0] - 1):
+        for j in range(columns):
+            a, b = j, (j + 1) % count
+            for k in range(3):
+                corners[n, 0, k] = corners[n + 1, 0, k] = points[i, a, k]
+                corners[n, 1, k] = points[i, b, k]
+                corners[n, 2, k] = corners[n + 1, 1, k] = points[i + 1, b, k]
+                corners[n + 1, 2, k] = points[i + 1, a, k]
+            for k in range(2):
+                spread[n, 0, k] = spread[n + 1, 0, k] = uv[i, j, k]
+                spread[n, 1, k] = uv[i, j + 1, k]
+                spread[n, 2, k] = spread[n + 1, 1, k] = uv[i + 1, j + 1, k]
+                spread[n + 1, 2, k] = uv[i + 1, j, k]
+            n += 2
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`np.cross` of (..., 3) without its overhead, which counts for thousands of small meshes."""
+    return np.stack(
+        [
+            a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1],
+            a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2],
+            a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0],
+        ],
+        axis=-1,
     )
+
+
+def polygon(points: np.ndarray, material: int) -> Mesh:
+    """A flat convex polygon as a fan around its centre, (P, 3) metres; u runs along its first side."""
+    points = np.asarray(points, dtype=np.float64)
+    centre = points.sum(axis=0) / len(points)
+    spoke = points - centre
+    following = np.concatenate([spoke[1:], spoke[:1]])
+    normal = _cross(spoke, following).sum(axis=0)
+    axes = np.stack([following[0] - spoke[0], np.zeros(3)])
+    axes[0] /= np.sqrt(axes[0] @ axes[0]) + 1e-12
+    axes[1] = _cross(normal / (np.sqrt(normal @ normal) + 1e-12), axes[0])
+    corners = np.empty((len(points), 3, 3))
+    corners[:, 0], corners[:, 1], corners[:, 2] = spoke, following, 0.0
+    return triangles(corners + centre, (corners - spoke[0]) @ axes.T, material)
 
 
 def quad(points: Sequence[Sequence[float]], material: int, size: tuple[float, float] | None = None) -> Mesh:
@@ -187,10 +258,8 @@ def quad(points: Sequence[Sequence[float]], material: int, size: tuple[float, fl
     p = np.asarray(points, dtype=np.float64)
     if size is None:
         size = (float(np.linalg.norm(p[1] - p[0])), float(np.linalg.norm(p[3] - p[0])))
-    uv = np.array([[0.0, 0.0], [size[0], 0.0], [size[0], size[1]], [0.0, size[1]]])
-    return triangles(
-        np.stack([p[[0, 1, 2]], p[[0, 2, 3]]]), np.stack([uv[[0, 1, 2]], uv[[0, 2, 3]]]), material
-    )
+    uv = _QUAD_UV * size
+    return triangles(p[_QUAD_SPLIT], uv[_QUAD_SPLIT], material)
 
 
 def box(
@@ -207,20 +276,17 @@ def box(
 
     `taper` scales the top face.
     """
-    hx, hy, hz = (0.5 * s for s in size)
-    t = taper
-    low = [[-hx, -hy, -hz], [hx, -hy, -hz], [hx, hy, -hz], [-hx, hy, -hz]]
-    high = [[-hx * t, -hy * t, hz], [hx * t, -hy * t, hz], [hx * t, hy * t, hz], [-hx * t, hy * t, hz]]
+    sx, sy, sz = size
+    points = _BOX_POINTS * (sx, sy, sz)
+    points[4:, :2] *= taper
     ends = material if ends is None else ends
-    faces = [
-        quad([low[0], low[1], high[1], high[0]], material),
-        quad([low[2], low[3], high[3], high[2]], material),
-        quad([low[1], low[2], high[2], high[1]], ends),
-        quad([low[3], low[0], high[0], high[3]], ends),
-        quad(high, material if top is None else top),
-        quad(low, material),
-    ]
-    return join(faces).moved(*centre, yaw=yaw)
+    lengths = np.array([[sx, sz], [sx, sz], [sy, sz], [sy, sz], [sx, sy], [sx, sy]])
+    uv = (_QUAD_UV * lengths[:, None])[:, _QUAD_SPLIT].reshape(12, 3, 2)
+    rows = np.repeat([material, material, ends, ends, material if top is None else top, material], 2)
+    if yaw:
+        points = points @ rotation_z(yaw).T
+    points += centre
+    return triangles(points[_BOX_QUADS][:, _QUAD_SPLIT].reshape(12, 3, 3), uv, rows)
 
 
 def revolve(
@@ -236,20 +302,11 @@ def revolve(
     return grid(points, material, close=True, crease_deg=crease_deg)
 
 
-def cylinder(
-    radius: float, height: float, material: int, *, segments: int = 12, cap: int | None = None
-) -> Mesh:
+def cylinder(radius: float, height: float, material: int, *, segments: int = 12) -> Mesh:
     """Upright, standing on z = 0, with both ends closed."""
     angle = np.linspace(0.0, 2 * np.pi, segments, endpoint=False)
     ring = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.zeros(segments)], axis=1)
-    cap = material if cap is None else cap
-    return join(
-        [
-            grid(np.stack([ring, ring + [0, 0, height]]), material, close=True),
-            polygon(ring, cap),
-            polygon(ring + [0, 0, height], cap),
-        ]
-    )
+    return _capped(np.stack([ring, ring + [0, 0, height]]), material, 35.0)
 
 
 def tube(
@@ -262,20 +319,21 @@ def tube(
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-12
     span = points[-1] - points[0]
     helper = np.eye(3)[np.argmin(np.abs(span) + 1e-3 * np.arange(3))]
-    side = np.cross(tangent, helper)
+    side = _cross(tangent, helper)
     side /= np.linalg.norm(side, axis=1, keepdims=True) + 1e-12
-    up = np.cross(side, tangent)
+    up = _cross(side, tangent)
     angle = np.linspace(0.0, 2 * np.pi, segments, endpoint=False)
     rings = points[:, None] + radii[:, None, None] * (
         np.cos(angle)[None, :, None] * side[:, None] + np.sin(angle)[None, :, None] * up[:, None]
     )
-    return join(
-        [
-            grid(rings, material, close=True, crease_deg=75),
-            polygon(rings[0], material),
-            polygon(rings[-1], material),
-        ]
-    )
+    return _capped(rings, material, 75.0)
+
+
+def _capped(rings: np.ndarray, material: int, crease_deg: float) -> Mesh:
+    """A closed surface through rings (S, P, 3), with fans at both ends."""
+    first = np.broadcast_to(rings[0].mean(axis=0), rings[:1].shape)
+    last = np.broadcast_to(rings[-1].mean(axis=0), rings[:1].shape)
+    return grid(np.concatenate([first, rings, last]), material, close=True, crease_deg=crease_deg)
 
 
 def ellipsoid(
@@ -311,5 +369,4 @@ def extrude(
     flat = np.asarray(outline, dtype=np.float64)
     ring = np.stack([flat[:, 0], np.full(len(flat), y0), flat[:, 1]], axis=1)
     other = ring + [0.0, y1 - y0, 0.0]
-    sides = grid(np.stack([ring, other]), material, close=True, crease_deg=crease_deg)
-    return join([sides, polygon(ring, material), polygon(other, material)])
+    return _capped(np.stack([ring, other]), material, crease_deg)

@@ -43,6 +43,8 @@ class Stage:
     drivable: list[np.ndarray] = field(default_factory=list)
     taken: list[tuple[float, float, float, float]] = field(default_factory=list)
 
+    pool: dict[str, list[Mesh]] = field(default_factory=dict)
+
     course: Course = field(init=False)
     profile: Profile = field(init=False)
     ego: Motion = field(init=False)
@@ -180,8 +182,9 @@ def _plots(stage: Stage, reach: tuple[float, float], travel: float) -> list[Plot
     rng = stage.rng
     plots = []
     gap = (stage.side_street - SIDE_HALF_M - 2.0, stage.side_street + SIDE_HALF_M + 2.0)
-    needed = ["parking", "site", "plaza", "park", "building", "building", "house"]
-    order = [needed[k] for k in rng.permutation(len(needed))]
+    # Taken from the end: where the drive passes few plots, the kinds that only they bring come first.
+    common, rare = ["building", "house", "building"], ["parking", "site", "plaza", "park"]
+    order = [common[k] for k in rng.permutation(3)] + [rare[k] for k in rng.permutation(4)]
     for side in (0, 1):
         for a0, b0 in ((reach[0], gap[0]), (gap[1], reach[1])):
             s = a0
@@ -214,9 +217,23 @@ VEHICLES: dict[str, Builder] = {
 }
 
 
-def make(stage: Stage, category: str) -> Mesh:
-    """A vehicle without people, centred over its own origin."""
-    return head_on(VEHICLES[category](stage.kit))
+POOL_SIZE = 6
+
+
+def make(stage: Stage, category: str, *, far: bool = False) -> Mesh:
+    """A vehicle without people, centred over its own origin; `far` ones repeat a few shapes."""
+    return pooled(stage, category, lambda: head_on(VEHICLES[category](stage.kit)), far)
+
+
+def pooled(stage: Stage, key: str, build: Callable[[], Mesh], far: bool) -> Mesh:
+    """A new mesh, or where `far` one of at most `POOL_SIZE`, since building one takes longer than seeing it."""
+    if not far:
+        return build()
+    pool = stage.pool.setdefault(key, [])
+    if len(pool) < POOL_SIZE:
+        pool.append(build())
+        return pool[-1]
+    return pool[int(stage.rng.integers(0, POOL_SIZE))]
 
 
 def articulated(kit: Kit) -> tuple[Mesh, Mesh, float]:

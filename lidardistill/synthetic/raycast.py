@@ -6,7 +6,7 @@ its tree and the few rays that touch its bounding sphere are carried into its fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -89,22 +89,18 @@ class Tracer:
     def __init__(self, fixed: Tree, movers: Sequence[Mover]) -> None:
         self.fixed = fixed
         self.movers = tuple(movers)
+        self._centres = np.array([m.centre for m in movers], dtype=np.float32).reshape(-1, 3)
+        self._radii = np.array([m.radius for m in movers], dtype=np.float64)
 
     def intersect(self, origins: np.ndarray, directions: np.ndarray, at: Placement) -> Hits:
         """First hits among fixed and moving triangles; unit directions, float32, contiguous."""
         hits = self.fixed.intersect(origins, directions)
-        for k, mover in enumerate(self.movers):
-            rotation, shift = at.rotation[k + 1], at.shift[k + 1]
-            near = _touching(
-                origins, directions, hits.distance, rotation @ mover.centre + shift, mover.radius
-            )
-            if len(near) == 0:
-                continue
+        for mover, rotation, shift, rows in self._near(origins, directions, hits.distance, at):
             local = mover.tree.intersect(
-                _carry(origins, near, rotation, shift), _turn(directions, near, rotation), hits.distance[near]
+                _carry(origins, rows, rotation, shift), _turn(directions, rows, rotation), hits.distance[rows]
             )
             won = local.face >= 0
-            rows = near[won]
+            rows = rows[won]
             hits.distance[rows] = local.distance[won]
             hits.face[rows] = local.face[won] + mover.first_face
             hits.u[rows] = local.u[won]
@@ -114,16 +110,39 @@ class Tracer:
     def occluded(self, origins: np.ndarray, directions: np.ndarray, far: float, at: Placement) -> np.ndarray:
         """(N,) bool: is anything in the way before `far` metres?"""
         blocked = self.fixed.occluded(origins, directions, far)
-        reach = np.where(blocked, np.float32(0.0), np.float32(far))
-        for k, mover in enumerate(self.movers):
-            rotation, shift = at.rotation[k + 1], at.shift[k + 1]
-            near = _touching(origins, directions, reach, rotation @ mover.centre + shift, mover.radius)
-            if len(near):
-                hit = mover.tree.occluded(
-                    _carry(origins, near, rotation, shift), _turn(directions, near, rotation), far
-                )
-                blocked[near] |= hit
+        reach = np.where(blocked, np.float32(-1.0), np.float32(far))
+        for mover, rotation, shift, rows in self._near(origins, directions, reach, at):
+            blocked[rows] |= mover.tree.occluded(
+                _carry(origins, rows, rotation, shift), _turn(directions, rows, rotation), far
+            )
         return blocked
+
+    def _near(
+        self, origins: np.ndarray, directions: np.ndarray, reach: np.ndarray, at: Placement
+    ) -> Iterator[tuple[Mover, np.ndarray, np.ndarray, np.ndarray]]:
+        """Each mover with its placement and the rays that come close to it."""
+        if not self.movers or not (reach >= 0).any():
+            return
+        centre = np.einsum("kij,kj->ki", at.rotation[1:], self._centres) + at.shift[1:]
+        # Movers beside the cone of all rays are left out before any single ray is looked at.
+        middle, axis, spread, cosine, longest = _bundle(origins, directions, reach)
+        away = centre - middle
+        distance = np.linalg.norm(away, axis=1)
+        size = self._radii + spread
+        angle = np.arccos(np.clip(away @ axis / np.maximum(distance, 1e-9), -1, 1))
+        margin = np.arcsin(np.clip(size / np.maximum(distance, 1e-9), 0, 1))
+        inside = (distance < size) | (angle < np.arccos(np.clip(cosine, -1, 1)) + margin)
+        inside &= distance - size < longest
+        chosen = np.flatnonzero(inside)
+        if len(chosen) == 0:
+            return
+        ray, which = _touching(
+            origins, directions, reach, centre[chosen].astype(np.float32), self._radii[chosen].astype(np.float32)
+        )
+        for k, mover in enumerate(chosen):
+            rows = ray[which == k]
+            if len(rows):
+                yield self.movers[mover], at.rotation[mover + 1], at.shift[mover + 1], rows
 
 
 def _carry(points: np.ndarray, rows: np.ndarray, rotation: np.ndarray, shift: np.ndarray) -> np.ndarray:
@@ -134,23 +153,55 @@ def _turn(directions: np.ndarray, rows: np.ndarray, rotation: np.ndarray) -> np.
     return np.ascontiguousarray(directions[rows] @ rotation)
 
 
-@njit(cache=True, nogil=True)
-def _touching(
-    origins: np.ndarray, directions: np.ndarray, reach: np.ndarray, centre: np.ndarray, radius: float
-) -> np.ndarray:
-    """Rows of the rays that come within `radius` of `centre` before their reach ends."""
-    out = np.empty(len(origins), dtype=np.int64)
-    count = 0
-    limit = radius * radius
+@njit(cache=True, nogil=True, error_model="numpy")
+def _bundle(
+    origins: np.ndarray, directions: np.ndarray, reach: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float, float, float]:
+    """Middle and mean direction of rays, how far they start from it, their least cosine to it, longest reach."""
+    low, high, axis = np.full(3, 1e30), np.full(3, -1e30), np.zeros(3)
+    longest = -1.0
     for i in range(len(origins)):
-        x, y, z = centre[0] - origins[i, 0], centre[1] - origins[i, 1], centre[2] - origins[i, 2]
-        along = x * directions[i, 0] + y * directions[i, 1] + z * directions[i, 2]
-        square = x * x + y * y + z * z
-        if square > limit:
-            if along <= 0.0 or square - along * along > limit or along - radius > reach[i]:
-                continue
-        elif reach[i] <= 0.0:
+        if reach[i] < 0:
             continue
-        out[count] = i
-        count += 1
-    return out[:count].copy()
+        longest = max(longest, float(reach[i]))
+        for k in range(3):
+            low[k] = min(low[k], origins[i, k])
+            high[k] = max(high[k], origins[i, k])
+            axis[k] += directions[i, k]
+    axis /= np.sqrt((axis * axis).sum()) + 1e-12
+    cosine = 1.0
+    for i in range(len(origins)):
+        if reach[i] >= 0:
+            dot = directions[i, 0] * axis[0] + directions[i, 1] * axis[1] + directions[i, 2] * axis[2]
+            cosine = min(cosine, dot)
+    half = 0.5 * (high - low)
+    return 0.5 * (low + high), axis, np.sqrt((half * half).sum()), cosine, longest
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _touching(
+    origins: np.ndarray, directions: np.ndarray, reach: np.ndarray, centre: np.ndarray, radius: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (ray, sphere) in which the ray comes within the radius before its reach ends."""
+    size = 1024
+    ray, which = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.int32)
+    count = 0
+    for i in range(len(origins)):
+        if reach[i] < 0:
+            continue
+        for k in range(len(centre)):
+            x, y, z = centre[k, 0] - origins[i, 0], centre[k, 1] - origins[i, 1], centre[k, 2] - origins[i, 2]
+            along = x * directions[i, 0] + y * directions[i, 1] + z * directions[i, 2]
+            limit = radius[k] * radius[k]
+            square = x * x + y * y + z * z
+            if square > limit and (
+                along <= 0.0 or square - along * along > limit or along - radius[k] > reach[i]
+            ):
+                continue
+            if count == size:
+                more_ray, more_which = np.empty(2 * size, dtype=np.int64), np.empty(2 * size, dtype=np.int32)
+                more_ray[:size], more_which[:size] = ray, which
+                ray, which, size = more_ray, more_which, 2 * size
+            ray[count], which[count] = i, k
+            count += 1
+    return ray[:count], which[:count]

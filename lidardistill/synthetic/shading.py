@@ -15,7 +15,7 @@ VARY, BUMP, MACRO, LEAF = mt.VARY, mt.BUMP, mt.MACRO, mt.LEAF
 REFL_A, REFL_B, REFL_C = mt.REFL_A, mt.REFL_B, mt.REFL_C
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _texel(
     atlas: np.ndarray, texture: int, level: int, u: float, v: float, start: np.ndarray, out: np.ndarray
 ) -> None:
@@ -41,7 +41,7 @@ def _texel(
         )
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _hash(a: int, b: int, c: int) -> float:
     """A number in 0..1 from three integers."""
     h = (a * 374761393 + b * 668265263 + c * 2147483647) & 0x7FFFFFFF
@@ -50,7 +50,7 @@ def _hash(a: int, b: int, c: int) -> float:
     return (h & 0xFFFF) / 65535.0
 
 
-@njit(cache=True, nogil=True, inline="always")
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _sky(dome: np.ndarray, x: float, y: float, z: float, out: np.ndarray) -> None:
     rows, columns = dome.shape[0], dome.shape[1]
     r = np.sqrt(max(z, 0.0)) * (rows - 1)
@@ -68,7 +68,7 @@ def _sky(dome: np.ndarray, x: float, y: float, z: float, out: np.ndarray) -> Non
         out[k] = low * (1 - fr) + high * fr
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def surface_points(
     origin: np.ndarray,
     directions: np.ndarray,
@@ -118,7 +118,7 @@ def surface_points(
         points[i, 2] = origin[2] + distance[i] * directions[i, 2] + lift * z
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def shade(
     directions: np.ndarray,
     step_x: np.ndarray,
@@ -330,9 +330,10 @@ def shade(
             mx, my, mz = wx + 2 * cosine * nx, wy + 2 * cosine * ny, wz + 2 * cosine * nz
             if mz > 0:
                 _sky(dome, mx, my, mz, mirror)
-            turn = np.arctan2(my, mx)
-            skyline = 0.10 + 0.07 * np.sin(turn * 5.0 + 1.0) + 0.05 * np.sin(turn * 13.0)
-            above = min(max((mz - skyline) / 0.05 + 0.5, 0.0), 1.0)
+            # Blocks of houses of different heights, seen from wherever the mirror is.
+            sector = int(np.floor(np.arctan2(my, mx) * 9.0 + 0.37 * np.floor((origin[0] + t * wx) / 7.0)))
+            skyline = 0.05 + 0.16 * _hash(sector, 5, 3)
+            above = min(max((mz - skyline) / 0.03 + 0.5, 0.0), 1.0)
             below = min(max(-mz / 0.08 + 0.5, 0.0), 1.0)
             for k in range(3):
                 town = 0.22 * side_rgb[k]
@@ -350,7 +351,7 @@ def shade(
             out[i, k] = colour[k] * keep + haze_rgb[k] * (1 - keep)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def reflectivity(
     face: np.ndarray,
     bary_u: np.ndarray,
@@ -383,11 +384,14 @@ def reflectivity(
         glass[i] = max(row[GLASS] * mask_c, row[GLOSS] if row[GLOSS] >= 0.08 else 0.0)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def smooth_openness(
     raw: np.ndarray, depth: np.ndarray, normals: np.ndarray, reach: int, out: np.ndarray
 ) -> None:
-    """Averages openness over neighbours on the same surface, (h, w) float32 and (h, w, 3) normals."""
+    """Averages openness over 2 reach x 2 reach neighbours on the same surface, (h, w) and (h, w, 3) normals.
+
+    With reach 2 the window holds each of the 4 x 4 directions of the fan once, so that no pattern stays.
+    """
     rows, columns = raw.shape
     for i in range(rows):
         for j in range(columns):
@@ -395,8 +399,8 @@ def smooth_openness(
                 out[i, j] = 1.0
                 continue
             total, weight = 0.0, 0.0
-            for a in range(max(0, i - reach), min(rows, i + reach + 1)):
-                for b in range(max(0, j - reach), min(columns, j + reach + 1)):
+            for a in range(max(0, i - reach), min(rows, i + reach)):
+                for b in range(max(0, j - reach), min(columns, j + reach)):
                     if abs(depth[a, b] - depth[i, j]) > 0.06 * depth[i, j]:
                         continue
                     same = (
@@ -411,41 +415,55 @@ def smooth_openness(
             out[i, j] = total / weight if weight > 0 else raw[i, j]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def find_edges(
-    face_key: np.ndarray, distance: np.ndarray, lit: np.ndarray, normals: np.ndarray, out: np.ndarray
+    key: np.ndarray,
+    distance: np.ndarray,
+    lit: np.ndarray,
+    normals: np.ndarray,
+    linear: np.ndarray,
+    least: float,
+    out: np.ndarray,
 ) -> None:
-    """Marks pixels whose right or lower neighbour shows another surface or another shadow, (h, w) bool."""
-    rows, columns = face_key.shape
+    """Marks pixels whose right or lower neighbour shows another surface or shadow in another colour.
+
+    Args:
+        key: (h, w) int32 number of the material, -1 for sky.
+        distance, lit: (h, w) float32.
+        normals: (h, w, 3) float32.
+        linear: (h, w, 3) float32 light.
+        least: smallest relative difference of light that counts.
+        out: (h, w) bool, written.
+    """
+    rows, columns = key.shape
     for i in range(rows):
         for j in range(columns):
             for k in range(2):
                 a, b = (i, j + 1) if k == 0 else (i + 1, j)
                 if a >= rows or b >= columns:
                     continue
-                differs = face_key[i, j] != face_key[a, b] or lit[i, j] != lit[a, b]
-                if not differs and face_key[i, j] >= 0:
+                differs = key[i, j] != key[a, b] or lit[i, j] != lit[a, b]
+                if not differs and key[i, j] >= 0:
+                    tilt = (
+                        normals[i, j, 0] * normals[a, b, 0]
+                        + normals[i, j, 1] * normals[a, b, 1]
+                        + normals[i, j, 2] * normals[a, b, 2]
+                    )
                     near = min(distance[i, j], distance[a, b])
-                    if abs(distance[i, j] - distance[a, b]) > 0.08 * near:
-                        tilt = (
-                            normals[i, j, 0] * normals[a, b, 0]
-                            + normals[i, j, 1] * normals[a, b, 1]
-                            + normals[i, j, 2] * normals[a, b, 2]
-                        )
-                        differs = tilt < 0.97 or normals[i, j, 2] < 0.5
-                    else:
-                        tilt = (
-                            normals[i, j, 0] * normals[a, b, 0]
-                            + normals[i, j, 1] * normals[a, b, 1]
-                            + normals[i, j, 2] * normals[a, b, 2]
-                        )
-                        differs = tilt < 0.7
+                    jump = abs(distance[i, j] - distance[a, b]) > 0.08 * near
+                    differs = tilt < 0.7 or (jump and (tilt < 0.97 or normals[i, j, 2] < 0.5))
                 if differs:
-                    out[i, j] = True
-                    out[a, b] = True
+                    total, change = 0.0, 0.0
+                    for c in range(3):
+                        p, q = min(linear[i, j, c], 1.0), min(linear[a, b, c], 1.0)
+                        total += p + q
+                        change += abs(p - q)
+                    if change > least * (0.5 * total + 0.06):
+                        out[i, j] = True
+                        out[a, b] = True
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def develop(linear: np.ndarray, exposure: float, table: np.ndarray, out: np.ndarray) -> None:
     """Linear light to sRGB bytes through a look-up table over the square root of light / 8."""
     last = len(table) - 1

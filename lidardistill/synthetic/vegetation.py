@@ -4,56 +4,68 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidardistill.synthetic.materials import Kit
+from lidardistill.synthetic.materials import RGB, Kit
 from lidardistill.synthetic.meshes import Mesh, box, join, revolve, triangles, tube
 
 
-def _leaf(kit: Kit, role: str) -> int:
-    rng = kit.rng
-    base = kit.palette.pick(role, rng)
-    light = tuple(min(0.97, 1.35 * c + 0.03) for c in base)
-    deep = tuple(0.45 * c for c in base)
-    return kit.book.add(
-        "leaves", base, b=light, c=deep, tile=1.6, bump=0.7, leaf=True, refl=(0.40, 0.45, 0.3)
-    )
+def _leaf(kit: Kit, role: str) -> np.ndarray:
+    """(3,) int32 materials of one plant: deep inside, outside, in the light."""
+    base = np.array(kit.palette.pick(role, kit.rng))
+    rows = []
+    for value in (0.62, 1.0, 1.32):
+        shade = np.clip(base * value + (0.02 if value > 1 else 0.0), 0.0, 0.97)
+        light, deep = np.clip(1.25 * shade + 0.02, 0.0, 0.97), 0.55 * shade
+        rows.append(
+            kit.book.add(
+                "leaves", _rgb(shade), b=_rgb(light), c=_rgb(deep), tile=1.1, bump=0.8, leaf=True,
+                refl=(0.40, 0.45, 0.3),
+            )
+        )  # fmt: skip
+    return np.array(rows, dtype=np.int32)
+
+
+def _rgb(colour: np.ndarray) -> RGB:
+    return float(colour[0]), float(colour[1]), float(colour[2])
 
 
 def _cards(
-    rng: np.random.Generator, centre: np.ndarray, outward: np.ndarray, size: np.ndarray, material: int
+    rng: np.random.Generator, centre: np.ndarray, outward: np.ndarray, size: np.ndarray, leaf: np.ndarray
 ) -> Mesh:
-    """Leaf clumps: two triangles each, lying across `outward` with some disorder; they are shaded like the crown.
+    """Leaf clumps: pairs of pointed triangles with some disorder, shaded as a part of the crown.
 
     Args:
         rng: generator.
         centre: (N, 3) metres.
         outward: (N, 3) unit vectors away from the inside of the crown.
         size: (N,) metres.
-        material: row of the material book.
+        leaf: (3,) rows of the material book.
     """
+    centre = np.concatenate([centre, centre + 0.5 * size[:, None] * rng.uniform(-1, 1, centre.shape)])
+    outward, size = np.concatenate([outward, outward]), np.concatenate([size, size])
     count = len(centre)
-    normal = outward + 0.75 * rng.standard_normal((count, 3))
+    normal = outward + 0.8 * rng.standard_normal((count, 3))
     normal /= np.linalg.norm(normal, axis=1, keepdims=True)
     side = np.cross(normal, rng.standard_normal((count, 3)))
     side /= np.linalg.norm(side, axis=1, keepdims=True)
     up = np.cross(side, normal)
     s = size[:, None]
-    tip = 0.35 * s * normal * rng.uniform(-1, 1, (count, 1))
-    a, b = centre - 0.5 * s * side - 0.35 * s * up, centre + 0.5 * s * side - 0.35 * s * up + tip
-    c, d = centre + 0.35 * s * side + 0.55 * s * up, centre - 0.40 * s * side + 0.45 * s * up - tip
-    corners = np.stack([np.stack([a, b, c], axis=1), np.stack([a, c, d], axis=1)], axis=1).reshape(-1, 3, 3)
-    uv = np.repeat(rng.random((count, 1, 2)) * 8.0, 3, axis=1)
-    first = uv + np.stack(
-        [np.zeros((count, 2)), np.stack([size, 0 * size], 1), np.stack([size, size], 1)], axis=1
+    bend = rng.uniform(-0.4, 0.4, (2, count, 1)) * s * normal
+    corners = np.stack(
+        [
+            centre - 0.55 * s * side - 0.4 * s * up,
+            centre + 0.55 * s * side - 0.35 * s * up + bend[0],
+            centre + rng.uniform(-0.4, 0.4, (count, 1)) * s * side + 0.8 * s * up + bend[1],
+        ],
+        axis=1,
     )
-    second = uv + np.stack(
-        [np.zeros((count, 2)), np.stack([size, size], 1), np.stack([0 * size, size], 1)], axis=1
-    )
-    mesh = triangles(corners, np.stack([first, second], axis=1).reshape(-1, 3, 2), material)
-    if mesh.num_faces != 2 * count:
+    uv = rng.random((count, 1, 2)) * 8.0 + size[:, None, None] * np.array([[0.0, 0.0], [1.1, 0.0], [0.5, 1.2]])
+    material = leaf[rng.choice(3, count, p=[0.25, 0.5, 0.25])]
+    mesh = triangles(corners, uv, material)
+    if mesh.num_faces != count:
         return mesh
-    shaded = 0.8 * outward + 0.35 * normal * np.sign(np.sum(outward * normal, axis=1, keepdims=True))
+    shaded = 0.8 * outward + 0.4 * normal * np.sign(np.sum(outward * normal, axis=1, keepdims=True))
     shaded /= np.linalg.norm(shaded, axis=1, keepdims=True)
-    normals = np.repeat(np.repeat(shaded, 2, axis=0)[:, None], 3, axis=1).astype(np.float32)
+    normals = np.repeat(shaded[:, None], 3, axis=1).astype(np.float32)
     return Mesh(mesh.corners, normals, mesh.uv, mesh.material)
 
 
@@ -63,7 +75,7 @@ def _lobe(
     centre: np.ndarray,
     cards: int,
     size: float,
-    material: int,
+    leaf: np.ndarray,
     floor: float = -0.7,
 ) -> Mesh:
     """A leafy ball."""
@@ -74,10 +86,10 @@ def _lobe(
     outward = direction / radii
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
     skin = _cards(
-        rng, centre + direction * radii * reach, outward, size * rng.uniform(0.7, 1.4, cards), material
+        rng, centre + direction * radii * reach, outward, size * rng.uniform(0.7, 1.4, cards), leaf
     )
     angle = np.linspace(-0.5 * np.pi, 0.5 * np.pi, 6)
-    core = revolve(np.stack([np.cos(angle), np.sin(angle)], axis=1), material, 8, crease_deg=80)
+    core = revolve(np.stack([np.cos(angle), np.sin(angle)], axis=1), int(leaf[0]), 8, crease_deg=80)
     return join([core.transformed(np.diag(0.78 * radii), centre), skin])
 
 
@@ -128,7 +140,7 @@ def tree(kit: Kit, detail: float = 1.0) -> Mesh:
         offset = 0.75 * wide if kind != 1 else 0.0
         centre = np.array([lean[0] + c * offset, lean[1] + s * offset, f * height])
         radii = wide * scale * np.array([1.0, 1.0, 0.82 if kind != 1 else 1.15]) * rng.uniform(0.88, 1.12, 3)
-        parts.append(_lobe(rng, radii, centre, int(110 * detail), 0.17 * wide + 0.20, leaf))
+        parts.append(_lobe(rng, radii, centre, int(150 * detail), 0.13 * wide + 0.14, leaf))
         if kind != 1 and (c or s):
             parts.append(
                 tube([tuple(top), tuple(0.6 * centre + 0.4 * top)], [0.5 * thick, 0.25 * thick], bark, 5)
@@ -147,9 +159,9 @@ def _conifer(kit: Kit, bark: int, detail: float) -> Mesh:
         high = low + 0.26
         radius = wide * height * (1.02 - 0.86 * k / tiers)
         cone = revolve(
-            [(0.78 * radius, low * height), (0.08 * radius, min(high, 1.0) * height)], leaf, 9, crease_deg=80
+            [(0.78 * radius, low * height), (0.08 * radius, min(high, 1.0) * height)], int(leaf[0]), 9, crease_deg=80
         )
-        count = int(detail * (60 - 6 * k))
+        count = int(detail * (105 - 11 * k))
         angle, f = rng.uniform(0, 2 * np.pi, count), rng.random(count) ** 0.7
         flat = np.stack([np.cos(angle), np.sin(angle)], axis=1)
         r = radius * (1 - 0.85 * f) * rng.uniform(0.88, 1.08, count)
@@ -158,7 +170,7 @@ def _conifer(kit: Kit, bark: int, detail: float) -> Mesh:
         )
         outward = np.concatenate([flat, np.full((count, 1), 0.35)], axis=1)
         outward /= np.linalg.norm(outward, axis=1, keepdims=True)
-        parts += [cone, _cards(rng, centre, outward, rng.uniform(0.30, 0.55, count), leaf)]
+        parts += [cone, _cards(rng, centre, outward, rng.uniform(0.20, 0.40, count), leaf)]
     return join(parts)
 
 
@@ -179,7 +191,7 @@ def hedge(kit: Kit, length: float) -> Mesh:
     rng = kit.rng
     leaf = _leaf(kit, "leaf")
     height, depth = rng.uniform(0.8, 1.4), rng.uniform(0.6, 0.9)
-    core = box((length, 0.84 * depth, 0.94 * height), (0, 0, 0.47 * height), leaf)
+    core = box((length, 0.84 * depth, 0.94 * height), (0, 0, 0.47 * height), int(leaf[0]))
     count = int(34 * length)
     face = rng.choice(3, count, p=[0.37, 0.37, 0.26])
     x = rng.uniform(-0.5, 0.5, count) * length

@@ -56,7 +56,7 @@ class ColorHistogram(nn.Module):
         dx = luma[:, 1:-1, 2:] - luma[:, 1:-1, :-2]
         dy = luma[:, 2:, 1:-1] - luma[:, :-2, 1:-1]
         # An edge has a direction up to half a turn: dark to light counts like light to dark.
-        turn = torch.atan2(dy, dx).remainder(math.pi) * (ORIENTATIONS / math.pi)
+        turn = torch.atan2(dy, dx) * (ORIENTATIONS / math.pi)
         orientation = turn.round().long().remainder(ORIENTATIONS)
         edges = torch.bincount(
             (cell * ORIENTATIONS + orientation).flatten(),

@@ -35,7 +35,7 @@ class PointHead(nn.Module):
             return embedding
         # Without the mask the gradient of a zero row would be 1 / eps times what comes in.
         alive = embedding.detach().norm(dim=1, keepdim=True) > EPS
-        return torch.where(alive, F.normalize(torch.where(alive, embedding, 1.0), dim=1), 0.0)
+        return torch.where(alive, F.normalize(embedding, dim=1), 0.0)
 
 
 class ImageHead(nn.Module):

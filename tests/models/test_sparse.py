@@ -10,6 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lidardistill.models.gather_matmul import _sum_rows
+from lidardistill.models.rulebook import Csr
 from lidardistill.models.sparse import SparseConv3d, SparseInverseConv3d, SubMConv3d, import_spconv, sparse
 from tests.models.clouds import from_dense, random_voxels, to_dense
 
@@ -164,6 +166,14 @@ def test_bfloat16_autocast():
     out.float().square().sum().backward()
     assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in layers.parameters())
     assert features.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_summed_in_float32(dtype):
+    """A thousand ones are a thousand: bfloat16 alone stops counting at 256, float16 at 2048."""
+    rows = torch.ones(5000, 9, dtype=dtype)
+    csr = Csr(torch.arange(5000, dtype=torch.int32), torch.tensor([0, 1000, 5000], dtype=torch.int32))
+    assert _sum_rows(rows, csr)[:, 8].tolist() == [torch.tensor(n, dtype=dtype).item() for n in (1000, 4000)]
 
 
 def test_gradient_of_the_features_can_be_left_out():

@@ -167,6 +167,16 @@ def test_a_backbone_and_its_card(tmp_path):
     assert sorted(p.name for p in (tmp_path / "deep").iterdir()) == ["b.json", "b.safetensors"]
 
 
+def test_a_file_is_replaced_and_not_written_into(tmp_path):
+    """Who has the old file open keeps the whole old file."""
+    path = tmp_path / "b.safetensors"
+    save_backbone(path, {"a": torch.zeros(1)}, {})
+    os.link(path, tmp_path / "opened")
+    save_backbone(path, {"a": torch.ones(2)}, {})
+    assert load_file(tmp_path / "opened")["a"].tolist() == [0]
+    assert load_file(path)["a"].tolist() == [1, 1]
+
+
 def test_tensors_that_share_memory_can_be_saved(tmp_path):
     shared = torch.ones(3)
     save_backbone(tmp_path / "b.safetensors", {"a": shared, "b": shared}, {})

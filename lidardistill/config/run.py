@@ -71,6 +71,15 @@ class TrainerConfig(Strict):
         return self
 
 
+def _check_warmup(schedule: ScheduleConfig, trainer: TrainerConfig) -> None:
+    """A run shorter than its warm-up is refused before anything is built; a length in epochs is known only later."""
+    warmup = schedule.warmup_steps if isinstance(schedule, CosineConfig) else 0
+    if trainer.max_steps is not None and warmup >= trainer.max_steps:
+        raise ValueError(
+            f"schedule.warmup_steps must be below trainer.max_steps = {trainer.max_steps}, got {warmup}"
+        )
+
+
 class PretrainConfig(Strict):
     name: str
     seed: NonNegativeInt = 0
@@ -85,6 +94,11 @@ class PretrainConfig(Strict):
     trainer: TrainerConfig
 
     @model_validator(mode="after")
+    def _warmup_fits(self) -> PretrainConfig:
+        _check_warmup(self.schedule, self.trainer)
+        return self
+
+    @model_validator(mode="after")
     def _cached_features_need_still_images(self) -> PretrainConfig:
         augment = self.data.augment
         if self.teacher_cache and (augment.crop_images or augment.flip_images):
@@ -97,7 +111,9 @@ class PretrainConfig(Strict):
                 "teacher_cache: pooled features are cached, so method.normalize must be superpixel"
             )
         if self.method.pairing == "other_keyframe" and not self.teacher_cache:
-            raise ValueError("method.pairing other_keyframe takes cached features: set teacher_cache to a folder")
+            raise ValueError(
+                "method.pairing other_keyframe takes cached features: set teacher_cache to a folder"
+            )
         return self
 
 
@@ -144,3 +160,8 @@ class FinetuneConfig(Strict):
     lovasz: bool = True
     calibration_keyframes: NonNegativeInt = 0
     trainer: TrainerConfig
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> FinetuneConfig:
+        _check_warmup(self.schedule, self.trainer)
+        return self

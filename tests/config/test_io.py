@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from lidardistill.config.base import Strict
 from lidardistill.config.io import differing_keys, dump_yaml, load_config, validate
-from lidardistill.config.run import PretrainConfig
+from lidardistill.config.run import FinetuneConfig, PretrainConfig
 
 BASE = """
 name: base
@@ -116,3 +117,12 @@ def test_configs_are_frozen() -> None:
                                        "trainer": {"epochs": 1}}, "here")  # fmt: skip
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 4  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("model", "name"), [(PretrainConfig, "pretrain"), (FinetuneConfig, "finetune")])
+def test_a_warmup_longer_than_the_run_is_refused(model: type[Strict], name: str) -> None:
+    path = Path(__file__).resolve().parents[2] / "configs" / name / "demo.yaml"
+    with pytest.raises(
+        ValueError, match=r"schedule\.warmup_steps must be below trainer\.max_steps = 5, got 9"
+    ):
+        load_config(model, path, ["trainer.max_steps=5", "schedule.warmup_steps=9"])

@@ -39,5 +39,11 @@ def load_student(student: nn.Module, weights: str) -> str:
         raise FileNotFoundError(
             f"--weights {weights}: expected a run folder, a weights file, or the word random"
         )
-    load_matching(student, load_checkpoint_tensors(path))
+    tensors = load_checkpoint_tensors(path)
+    try:
+        load_matching(student, tensors)
+    except ValueError as error:
+        raise ValueError(
+            f"--weights {path}: {error} Set student.preset and voxels as in the card beside it"
+        ) from error
     return str(path)

@@ -169,7 +169,10 @@ def fold_batchnorm(network: EfficientNetLite0) -> EfficientNetLite0:
     The network is 1.2 times faster, equal up to rounding, and can no longer be trained or filled from a checkpoint.
     """
     network.eval()
-    pairs = [(network, "_conv_stem", "_bn0"), (network, "_conv_head", "_bn1")]
+    pairs: list[tuple[nn.Module, str, str]] = [
+        (network, "_conv_stem", "_bn0"),
+        (network, "_conv_head", "_bn1"),
+    ]
     for block in network._blocks:
         if block._expand_conv is not None:
             pairs.append((block, "_expand_conv", "_bn0"))

@@ -50,7 +50,7 @@ CLASS_STYLES: dict[str, ClassStyle] = {
     "vegetation": ClassStyle("#1b7a3d", ".", 3.2, 2),
     "barrier": ClassStyle("#14161a", "s", 4.0, 4),
     "trailer": ClassStyle("#7b5ea7", ".", 5.0, 3),
-    "truck": ClassStyle("#4db3ee", ".", 5.0, 3),
+    "truck": ClassStyle("#7cc6f5", ".", 5.0, 3),
     "bus": ClassStyle("#E69F00", ".", 5.0, 3),
     "construction_vehicle": ClassStyle("#e8d713", ".", 5.0, 3),
     "car": ClassStyle("#0060a8", ".", 5.0, 3),

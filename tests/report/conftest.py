@@ -24,8 +24,6 @@ SESSION = {
     "peak_memory": {"process_mb": 1536.0},
 }
 
-MakeArm = Callable[..., Path]
-
 
 def write_part(folder: Path, verb: str, miou: float | None = None, lines: int = 0, loss: float = 3.1) -> Path:
     folder.mkdir(parents=True)
@@ -53,7 +51,12 @@ def write_part(folder: Path, verb: str, miou: float | None = None, lines: int = 
         spread = np.linspace(1.8, 0.2, 16)
         iou = {name: float(np.clip(miou * s, 0, 1)) for name, s in zip(CLASSES[1:], spread, strict=True)}
         iou["trailer"] = None
-        metrics = {"miou": miou, "iou": iou, "split": "mini_val", "evaluator": "nuscenes-devkit 1.2.0 LidarSegEval"}
+        metrics = {
+            "miou": miou,
+            "iou": iou,
+            "split": "mini_val",
+            "evaluator": "nuscenes-devkit 1.2.0 LidarSegEval",
+        }
         (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder
 
@@ -71,7 +74,9 @@ def write_scene_arrays(path: Path, *, r2: float = 0.2, labels: bool = True, pred
     arrays = {
         "channels": names,
         "images": rng.integers(0, 255, (3, *size, 3)).astype(np.uint8),
-        "superpixels": np.repeat(np.arange(size[0] * size[1]).reshape(1, *size) // 400, 3, 0).astype(np.int32),
+        "superpixels": np.repeat(np.arange(size[0] * size[1]).reshape(1, *size) // 400, 3, 0).astype(
+            np.int32
+        ),
         "superpixel_mask": np.ones((3, *size), bool),
         "points": np.column_stack([points, np.zeros(len(points), np.float32)]),
         "lidar2ego": np.array([[0, 1, 0, 0.9], [-1, 0, 0, 0], [0, 0, 1, 1.8], [0, 0, 0, 1.0]]),
@@ -94,13 +99,20 @@ def write_scene_arrays(path: Path, *, r2: float = 0.2, labels: bool = True, pred
     if labels:
         arrays["labels"] = target
     if predictions:
-        arrays["predictions"] = np.where(rng.random(len(target)) < 0.75, np.maximum(target, 1), 4).astype(np.uint8)
+        arrays["predictions"] = np.where(rng.random(len(target)) < 0.75, np.maximum(target, 1), 4).astype(
+            np.uint8
+        )
     np.savez_compressed(path, **arrays)
     return path
 
 
 @pytest.fixture
-def make_arm(tmp_path: Path) -> MakeArm:
+def make_showcase() -> Callable[..., Path]:
+    return write_scene_arrays
+
+
+@pytest.fixture
+def make_arm(tmp_path: Path) -> Callable[..., Path]:
     """Make a complete arm folder; `without` names parts or files to leave out."""
 
     def make(name: str, without: tuple[str, ...] = ()) -> Path:

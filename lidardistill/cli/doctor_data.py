@@ -54,8 +54,12 @@ def check_data(dataroot: Path, version: str) -> list[Finding]:
     frames, unreadable = _sample(index)
     found += unreadable
     if frames:
-        found += [_pairs(frames), _times(frames), _calibration(frames)]
-    found.append(_labels(index))
+        opened = list(frames.values())
+        calibration = _calibration(opened)
+        found += [_times(opened), calibration]
+        if calibration.level == "ok":
+            found.append(_pairs(opened))
+        found += _labels(index, list(frames))
     return found
 
 
@@ -104,25 +108,35 @@ def _there(path: Path, folders: dict[Path, set[str]]) -> bool:
     return path.name in folders[path.parent]
 
 
-def _sample(index: NuScenesIndex) -> tuple[list[Frame], list[Finding]]:
-    """Open some keyframes whole: scan and all pictures. Those that cannot be opened are findings."""
+def _sample(index: NuScenesIndex) -> tuple[dict[int, Frame], list[Finding]]:
+    """Open some keyframes whole, scan and all pictures; the frames by row, and what is wrong with the files.
+
+    A file that is missing is not reported again.
+    """
     rows = sampled_rows(index.num_keyframes)
-    frames, errors = [], []
+    frames: dict[int, Frame] = {}
+    errors: list[Finding] = []
+    complete = True
     for row in rows:
         try:
             frame = index.frame(row)
+        except FileNotFoundError:
+            complete = False
+            continue
         except (CorruptSample, OSError) as error:
             errors.append(Finding("error", f"sample {index.sample_token(row)}: {error}"))
             continue
-        frames.append(frame)
+        frames[row] = frame
         for path, size in zip(frame.image_paths, frame.image_size.tolist(), strict=True):
             try:
                 read_image(path, (size[0], size[1]))
+            except FileNotFoundError:
+                complete = False
             except (CorruptSample, OSError) as error:
                 errors.append(Finding("error", f"sample {frame.sample_token}: {error}"))
-    if errors:
-        return frames, errors
-    return frames, [Finding("ok", f"{len(rows)} keyframes opened: every scan and picture is whole")]
+    if complete and not errors:
+        return frames, [Finding("ok", f"{len(rows)} keyframes opened: every scan and picture is whole")]
+    return frames, errors
 
 
 def sampled_rows(num_keyframes: int) -> list[int]:
@@ -178,25 +192,29 @@ def _calibration(frames: list[Frame]) -> Finding:
     return Finding("ok", "calibration is rigid")
 
 
-def _labels(index: NuScenesIndex) -> Finding:
-    """Labels are opened here and in no verb that pretrains."""
-    rows = sampled_rows(index.num_keyframes)
+def _labels(index: NuScenesIndex, rows: list[int]) -> list[Finding]:
+    """One label for each point of the opened scans? Labels are opened here and in no verb that pretrains."""
     labelled = [row for row in rows if index.lidarseg_path(row) is not None]
     if not labelled:
-        return Finding(
-            "warning", "no lidarseg labels: pretraining does without, probe, finetune and evaluate need them"
-        )
+        return [
+            Finding(
+                "warning",
+                "no lidarseg labels: pretraining does without, probe, finetune and evaluate need them",
+            )
+        ]
+    wrong = []
     for row in labelled:
         try:
             read_lidarseg(index, row)
         except FileNotFoundError as error:
-            return Finding(
-                "warning", f"{error} Pretraining does without; probe, finetune and evaluate do not"
-            )
+            text = f"{error} Pretraining does without; probe, finetune and evaluate do not"
+            return [*wrong, Finding("warning", text)]
         except (OSError, ValueError) as error:
-            return Finding("error", str(error))
+            wrong.append(Finding("error", str(error)))
+    if wrong:
+        return wrong
     unlabelled = f", {len(rows) - len(labelled)} have none" if len(labelled) < len(rows) else ""
-    return Finding("ok", f"lidarseg: one label a point in {len(labelled)} opened keyframes{unlabelled}")
+    return [Finding("ok", f"lidarseg: one label a point in {len(labelled)} opened keyframes{unlabelled}")]
 
 
 def _some(paths: Iterable[Path]) -> str:

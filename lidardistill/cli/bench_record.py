@@ -92,6 +92,8 @@ def _times(figures: Mapping[str, Any], path: str) -> Iterator[str]:
     for key, value in figures.items():
         if isinstance(value, Mapping):
             yield from _times(value, f"{path}.{key}" if path else str(key))
+        elif isinstance(value, str) and value.startswith("not run"):
+            yield f"{path + '.' if path else ''}{key}: {value}"
 
 
 def _baseline_name(figures: Mapping[str, Any]) -> str | None:

@@ -1,0 +1,191 @@
+"""`lidardistill bench step`: one training step, part by part."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from lidardistill.config.run import PretrainConfig
+    from lidardistill.data.types import PairBatch
+    from lidardistill.engine.pretrain import Pretraining
+
+PARTS = ("data", "student_forward", "rest_of_forward", "backward", "optimizer")
+BASELINE = "the same recipe with images decoded and the frozen teacher run at every step, as SLidR does"
+SLIDR_CASES = tuple((batch, precision) for batch in (4, 16) for precision in ("fp32", "bf16"))
+WARM_UP = 2
+
+
+def run(rounds: int = 5, dataroot: Path | None = None) -> dict[str, Any]:
+    """Times steps of the demo's recipe, and on CUDA those of the exact SLidR recipe.
+
+    Each round is one step of the product, which reads cached teacher features, and one of the baseline.
+
+    Args:
+        rounds: steps that count, after two that do not.
+        dataroot: a nuScenes root, of which up to 16 keyframes are used; None renders two keyframes of a world.
+
+    Returns:
+        `product` and `baseline` (demo's recipe, all threads of torch): median_ms and iqr_ms of the step, and `parts`
+        with the median and IQR of each of `PARTS`; `ratio` of the medians; `slidr`: the same by batch size and
+        precision, or "not run" with the reason. Sparse convolutions with spconv's own CPU kernels are no baseline: they
+        have no backward pass on a CPU.
+    """
+    import torch
+
+    with tempfile.TemporaryDirectory(prefix="lidardistill-bench-") as folder:
+        root = _world(Path(folder)) if dataroot is None else dataroot
+        version, split = _version_and_split(root)
+        source = {"dataroot": str(root), "version": version, "split": split}
+        product = _demo(source, Path(folder), cached=True)
+        baseline = _demo(source, Path(folder), cached=False)
+        product.compute_teacher_features()
+        steps = _Steps(product), _Steps(baseline)
+        for _ in range(WARM_UP + rounds):  # alternating: what else the machine does hits both
+            for way in steps:
+                way.take()
+        figures = [way.summary() for way in steps]
+        with_gpu = torch.cuda.is_available()
+        slidr = {
+            f"batch {batch}, {precision}": _slidr(source, batch, precision, rounds)
+            if with_gpu
+            else "not run: no GPU"
+            for batch, precision in SLIDR_CASES
+        }
+    return {
+        "name": "step",
+        "what": "configs/pretrain/demo.yaml, batch 1, on the CPU",
+        "product": {**figures[0], "name": "cached teacher features"},
+        "baseline": {**figures[1], "name": BASELINE},
+        "ratio": round(figures[1]["median_ms"] / figures[0]["median_ms"], 2),
+        "slidr": slidr,
+        "rounds": rounds,
+        "threads": torch.get_num_threads(),
+        "input": {**source, "dataroot": str(dataroot or "two rendered keyframes, 450x800")},
+    }
+
+
+class _Steps:
+    """A training run whose steps are taken one by one, with the time of each part."""
+
+    def __init__(self, run: Pretraining) -> None:
+        self.run = run
+        self.optimizer = run.optimizer()
+        self.batches: Iterator[PairBatch] = run.batches(0)
+        self.times: list[dict[str, float]] = []
+        self._student_ms = 0.0
+        run.method.student.register_forward_pre_hook(self._student_starts)
+        run.method.student.register_forward_hook(self._student_ends)
+
+    def take(self) -> None:
+        """One step."""
+        device = self.run.fabric.device
+        batch, data = self._timed(lambda: next(self.batches).to(device))
+        with self.run.fabric.autocast():
+            terms, forward = self._timed(lambda: self.run.step(batch, len(self.times), diagnose=False))
+        _, backward = self._timed(terms.loss.backward)
+        _, optimizer = self._timed(self._update)
+        rest = forward - self._student_ms
+        self.times.append(dict(zip(PARTS, (data, self._student_ms, rest, backward, optimizer), strict=True)))
+
+    def summary(self) -> dict[str, Any]:
+        """Median and IQR of the step and of each part, in milliseconds."""
+        kept = self.times[WARM_UP:]
+        parts = {part: _median([times[part] for times in kept]) for part in PARTS}
+        return {**_median([sum(times.values()) for times in kept]), "parts": parts}
+
+    def _update(self) -> None:
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _timed(self, call: Callable[[], Any]) -> tuple[Any, float]:
+        start = self._now()
+        value = call()
+        return value, 1e3 * (self._now() - start)
+
+    def _now(self) -> float:
+        """A time at which the device has nothing left to do."""
+        import torch
+
+        if self.run.fabric.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def _student_starts(self, module: nn.Module, arguments: Any) -> None:
+        self._started = self._now()
+
+    def _student_ends(self, module: nn.Module, arguments: Any, result: torch.Tensor) -> None:
+        self._student_ms = 1e3 * (self._now() - self._started)
+
+
+def _demo(source: dict[str, str], cache: Path, *, cached: bool) -> Pretraining:
+    from lidardistill.config.io import validate
+    from lidardistill.config.run import PretrainConfig
+    from lidardistill.engine.experiment import shipped
+
+    values = shipped("pretrain/demo")
+    values["data"].update(source, keyframes=16)
+    values["data"]["superpixels"]["cache"] = str(cache / "superpixels")
+    values["teacher_cache"] = str(cache / "teacher") if cached else None
+    return _build(validate(PretrainConfig, values, source="configs/pretrain/demo.yaml"))
+
+
+def _slidr(source: dict[str, str], batch_size: int, precision: str, rounds: int) -> dict[str, Any] | str:
+    """The exact recipe with a randomly initialised teacher: its speed does not depend on the weights."""
+    from lidardistill.config.io import validate
+    from lidardistill.config.run import PretrainConfig
+    from lidardistill.engine.experiment import shipped
+
+    values = shipped("pretrain/slidr_minkunet34")
+    values["data"].update(source, batch_size=batch_size, num_workers=8, keyframes=16)
+    values["teacher"] = {"kind": "resnet50", "weights": None}
+    values["trainer"] = {"max_steps": 100, "accelerator": "cuda", "precision": precision}
+    with tempfile.TemporaryDirectory(prefix="lidardistill-bench-") as cache:
+        values["data"]["superpixels"] = {"cache": cache}  # SLIC would be all that is measured
+        steps = _Steps(
+            _build(validate(PretrainConfig, values, source="configs/pretrain/slidr_minkunet34.yaml"))
+        )
+        for _ in range(WARM_UP + rounds):
+            steps.take()
+    return steps.summary()
+
+
+def _build(config: PretrainConfig) -> Pretraining:
+    from lidardistill.engine.pretrain import Pretraining
+
+    return Pretraining.build(config)
+
+
+def _world(folder: Path) -> Path:
+    from lidardistill.synthetic.dataset import write_world
+
+    return write_world(folder / "world", train_scenes=1, val_scenes=0, keyframes=2, workers=1)
+
+
+def _version_and_split(root: Path) -> tuple[str, str]:
+    """The first version of a root and the first split that has scenes in it."""
+    from lidardistill.data.nuscenes import NuScenesIndex
+    from lidardistill.data.splits import SPLITS, official_scenes
+
+    versions = sorted(path.parent.name for path in root.glob("*/sample_data.json"))
+    index = NuScenesIndex.open(root, versions[0] if versions else "v1.0-trainval")
+    present = set(index.scene_names)
+    splits = [split for split in SPLITS if present.intersection(official_scenes(split))]
+    if not splits:
+        raise ValueError(
+            f"--dataroot {root}: expected scenes of nuScenes, got {', '.join(sorted(present)[:3])}"
+        )
+    return index.version, splits[0]
+
+
+def _median(times_ms: list[float]) -> dict[str, float]:
+    low, median, high = np.percentile(times_ms, [25, 50, 75])
+    return {"median_ms": round(float(median), 3), "iqr_ms": round(float(high - low), 3)}

@@ -1,0 +1,138 @@
+"""The command line as a user meets it: help that fits a screen, one line for a mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from lidardistill.cli import main as command
+from lidardistill.cli.main import app
+
+VERBS = (
+    "demo", "synth", "doctor", "pairs", "superpixels", "pretrain", "probe", "finetune", "evaluate", "report", "bench",
+    "export",
+)  # fmt: skip
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "configs" / "pretrain" / "demo.yaml"
+PROBE = ROOT / "configs" / "probe" / "demo.yaml"
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
+    """What `lidardistill WORDS` ends with, in this process."""
+    monkeypatch.setattr(sys, "argv", ["lidardistill", *map(str, words)])
+    monkeypatch.delenv("LIDARDISTILL_TRACEBACK", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    code = ended.value.code
+    return code if isinstance(code, int) else int(code is not None)
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys, lidardistill.cli.main\n"
+        "print(*sorted({name.split('.')[0] for name in sys.modules} & "
+        "{'torch', 'numba', 'numpy', 'scipy', 'lightning_fabric', 'pydantic', 'matplotlib'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_fits_a_screen(verb):
+    result = CliRunner().invoke(
+        app, [*verb.split(), "--help"], env={"COLUMNS": "100", "TERMINAL_WIDTH": "100"}
+    )
+    assert result.exit_code == 0
+    lines = result.output.rstrip().splitlines()
+    assert len(lines) <= 24, result.output
+    assert max(map(len, lines)) <= 100
+    assert "Usage:" in result.output
+
+
+def test_every_verb_is_there():
+    result = CliRunner().invoke(app, ["--help"])
+    for verb in VERBS:
+        assert f"  {verb} " in result.output
+
+
+def damaged_run(tmp_path: Path) -> Path:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("verb: pretrain\nname: another\n")
+    (run / "metrics.jsonl").write_text("")
+    return run
+
+
+MISTAKES = {
+    "unknown key": (["pretrain", DEMO, "optimiser.lr=1", "--out", "{tmp}/run"], "did you mean 'optimizer'?"),
+    "misspelt key in a section": (
+        ["pretrain", DEMO, "data.bath_size=1", "--out", "{tmp}/run"],
+        "'batch_size'?",
+    ),
+    "no such config": (
+        ["pretrain", "{tmp}/none.yaml", "--out", "{tmp}/run"],
+        "no config file {tmp}/none.yaml",
+    ),
+    "image size": (["synth", "--out", "{tmp}/w", "--image-size", "450"], "expected HEIGHTxWIDTH"),
+    "unknown bench": (["bench", "speed", "--out", "{tmp}/b.json"], "expected one of projection"),
+    "too few rounds": (["bench", "voxelize", "--rounds", "3", "--out", "{tmp}/b.json"], "at least 5"),
+    "no weights": (
+        ["probe", PROBE, "data.dataroot={world}", "--weights", "{tmp}/no", "--out", "{tmp}/p"],
+        "{tmp}/no: expected a run folder",
+    ),
+    "another run": (
+        ["pretrain", DEMO, "--out", "{run}"],
+        "holds another run; it differs in name: another -> demo",
+    ),
+    "no tables": (["pretrain", DEMO, "data.dataroot={tmp}", "--out", "{tmp}/q"], "{tmp} holds no tables"),
+    "unknown version": (
+        ["superpixels", "--dataroot", "{world}", "--version", "v1.0-trainval", "--out", "{tmp}/s"],
+        "unknown version 'v1.0-trainval'",
+    ),
+    "unknown sample": (
+        [
+            "pairs",
+            "--dataroot",
+            "{world}",
+            "--version",
+            "v1.0-mini",
+            "--sample",
+            "xyz",
+            "--out",
+            "{tmp}/p.npz",
+        ],
+        "sample token 'xyz' is not in {world}",
+    ),
+    "unknown visibility": (
+        ["pairs", "--dataroot", "{world}", "--sample", "x", "--out", "{tmp}/p.npz", "--visibility", "maybe"],
+        "expected none or zbuffer",
+    ),
+    "not a run": (["evaluate", "--run", "{tmp}", "--split", "val", "--out", "{tmp}/o"], "is no run folder"),
+    "nothing to export": (
+        ["export", "--weights", "{tmp}", "--out", "{tmp}/x.safetensors"],
+        "is no run folder",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_error_without_a_traceback(mistake, tiny_world, tmp_path, monkeypatch, capsys):
+    places = {"tmp": tmp_path, "world": tiny_world, "run": damaged_run(tmp_path)}
+    words, message = MISTAKES[mistake]
+    code = call(monkeypatch, *(str(word).format(**places) if "{" in str(word) else word for word in words))
+    said = capsys.readouterr().err
+    assert code == 1, said
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert message.format(**places) in errors[0]
+    assert "Traceback" not in said
+    assert said.count(message.format(**places)) == 1
+
+
+def test_a_wrong_override_stops_before_anything_is_made(tmp_path, monkeypatch):
+    assert call(monkeypatch, "pretrain", DEMO, "seed=minus", "--out", tmp_path / "run") == 1
+    assert not (tmp_path / "run").exists()

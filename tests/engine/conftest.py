@@ -40,6 +40,7 @@ def tiny_finetune(root: Path, *overrides: str) -> FinetuneConfig:
     changes = (
         f"data.dataroot={root}",
         "calibration_keyframes=0",
+        "schedule.warmup_steps=1",
         "trainer={max_steps: 3, accelerator: cpu, checkpoint_every: 1, log_every: 1}",
     )
     return load_config(FinetuneConfig, CONFIGS / "finetune" / "demo.yaml", (*changes, *overrides))

@@ -103,8 +103,9 @@ def test_a_folder_that_holds_something_else_is_refused(configs, tiny_world, tmp_
 
 def test_a_run_that_never_began_makes_room_for_a_corrected_config(configs, tiny_world, tmp_path):
     run = tmp_path / "run"
+    long_warmup = ("trainer={epochs: 1, accelerator: cpu}", "schedule.warmup_steps=40")
     with pytest.raises(ValueError, match=r"schedule\.warmup_steps must lie in 0\.\.3, got 40"):
-        pretrain(configs["pretrain"](tiny_world, None, "schedule.warmup_steps=40"), run, progress=False)
+        pretrain(configs["pretrain"](tiny_world, None, *long_warmup), run, progress=False)
     with pytest.raises(ValueError, match=r"data\.batch_size: 1 keyframes a step cannot be shared out"):
         pretrain(configs["pretrain"](tiny_world, None, "trainer.accumulate=2"), run, progress=False)
     assert pretrain(configs["pretrain"](tiny_world), run, progress=False).steps == 4
@@ -116,7 +117,9 @@ def test_dry_run_writes_nothing(own_world, configs, tmp_path, monkeypatch):
     caches = tmp_path / "teacher", f"data.superpixels.cache={tmp_path / 'superpixels'}"
     config = configs["pretrain"](own_world, *caches)
     with pytest.raises(ValueError, match=r"schedule\.warmup_steps"):
-        dry_run_report(configs["pretrain"](own_world, None, "schedule.warmup_steps=40"))
+        dry_run_report(
+            configs["pretrain"](own_world, None, "trainer={epochs: 1}", "schedule.warmup_steps=40")
+        )
     before = tree(tmp_path)
     report = dry_run_report(config)
     assert tree(tmp_path) == before

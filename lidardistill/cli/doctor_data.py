@@ -202,7 +202,7 @@ def _labels(index: NuScenesIndex, rows: list[int]) -> list[Finding]:
                 "no lidarseg labels: pretraining does without, probe, finetune and evaluate need them",
             )
         ]
-    wrong = []
+    wrong: list[Finding] = []
     for row in labelled:
         try:
             read_lidarseg(index, row)

@@ -19,6 +19,7 @@ import numpy as np
 
 from lidardistill.cli.progress import Bar
 from lidardistill.engine.atomic import atomic_write, write_json_atomic
+from lidardistill.engine.demo import IMAGE_SIZE
 from lidardistill.engine.experiment import ARMS, pretrain_config, run_hand_made
 from lidardistill.engine.manifest import git_state, machine, versions
 from lidardistill.engine.parallel_arms import ArmJob, run_jobs

@@ -79,14 +79,14 @@ def building(kit: Kit, width: float, depth: float, storeys: int) -> Mesh:
     pick = kit.palette.pick
     names = ["punched", "shuttered", "ribbon", "glazed", "balcony", "loft"]
     texture = names[int(rng.choice(6, p=[0.24, 0.20, 0.16, 0.12, 0.16, 0.12]))]
-    wall, trim, pane = pick(_WALL_ROLE[texture], rng), pick("trim", rng), pick("pane", rng)
+    wall, trim, pane = pick(_WALL_ROLE[texture]), pick("trim"), pick("pane")
     bay = rng.uniform(2.4, 3.4) * (1.35 if texture in ("loft", "ribbon") else 1.0)
     storey, ground = rng.uniform(2.9, 3.4), rng.uniform(3.4, 4.2)
     upper = _facade(kit, texture, wall, trim, pane, bay, storey)
     below = ("shop", "entrance", "shop", "roller_door")[int(rng.integers(0, 4))]
-    base_wall = wall if rng.random() < 0.4 else pick("concrete", rng)
+    base_wall = wall if rng.random() < 0.4 else pick("concrete")
     low_bay = rng.uniform(3.4, 4.6)
-    base = _facade(kit, below, base_wall, pick("trim", rng), pane, low_bay, ground)
+    base = _facade(kit, below, base_wall, pick("trim"), pane, low_bay, ground)
     top = ground + storeys * storey
     plain = kit.book.add("plaster", trim, tile=3.0, refl=(0.4, 0.4, 0.4))
     roof = kit.paint("roof", "gravel", tile=3.0)
@@ -161,7 +161,7 @@ def building(kit: Kit, width: float, depth: float, storeys: int) -> Mesh:
         for b in range(fronts):
             if rng.random() < 0.55:
                 x = (-0.5 + (b + 0.5) / fronts) * width
-                awning = kit.book.add("bands", pick("cloth", rng), b=pick("band", rng), tile=1.0, bump=0.0)
+                awning = kit.book.add("bands", pick("cloth"), b=pick("band"), tile=1.0, bump=0.0)
                 w, z, out = 0.44 * low_bay, 0.74 * ground, rng.uniform(0.9, 1.5)
                 parts.append(
                     quad(
@@ -232,9 +232,7 @@ def house(kit: Kit, width: float, depth: float) -> Mesh:
     pick = kit.palette.pick
     texture = ("punched", "shuttered", "balcony")[int(rng.integers(0, 3))]
     storey, storeys = rng.uniform(2.8, 3.2), int(rng.integers(1, 3))
-    skin = _facade(
-        kit, texture, pick(_WALL_ROLE[texture], rng), pick("trim", rng), pick("pane", rng), 3.0, storey
-    )
+    skin = _facade(kit, texture, pick(_WALL_ROLE[texture]), pick("trim"), pick("pane"), 3.0, storey)
     top = storey * storeys + 0.3
     stone = kit.paint("concrete", "concrete", tile=2.0)
     parts = [
@@ -257,8 +255,8 @@ def warehouse(kit: Kit, width: float, depth: float) -> Mesh:
     """A low metal hall with gates."""
     rng = kit.rng
     pick = kit.palette.pick
-    skin = _facade(kit, "shed", pick("cargo", rng), pick("trim", rng), pick("pane", rng), 5.0, 5.6)
-    gate = kit.book.add("roller_door", pick("concrete", rng), b=pick("cargo", rng), tile=(4.2, 4.6), bump=0.6)
+    skin = _facade(kit, "shed", pick("cargo"), pick("trim"), pick("pane"), 5.0, 5.6)
+    gate = kit.book.add("roller_door", pick("concrete"), b=pick("cargo"), tile=(4.2, 4.6), bump=0.6)
     top = rng.uniform(5.6, 7.5)
     trim = kit.paint("trim")
     parts = [
@@ -285,7 +283,7 @@ def warehouse(kit: Kit, width: float, depth: float) -> Mesh:
             box(
                 (0.35, 0.35, 1.0),
                 (x + s * 2.4, -0.4, 0.5),
-                kit.book.add("stripes", pick("barrier", rng), b=pick("dark", rng), tile=0.6),
+                kit.book.add("stripes", pick("barrier"), b=pick("dark"), tile=0.6),
             )
             for s in (-1, 1)
         ]
@@ -300,9 +298,9 @@ def wall(kit: Kit, length: float) -> Mesh:
     role = {"brick": "brick", "stone_wall": "concrete", "plaster": "plaster", "concrete": "concrete"}[texture]
     skin = kit.book.add(
         texture,
-        pick(role, rng),
-        b=pick("trim", rng),
-        c=pick(role, rng),
+        pick(role),
+        b=pick("trim"),
+        c=pick(role),
         tile=2.0,
         macro=0.15,
         refl=(0.4, 0.4, 0.4),

@@ -7,23 +7,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lidardistill.synthetic.materials import LEAF
 from lidardistill.synthetic.raycast import Hits, Placement
-from lidardistill.synthetic.shading import (
-    develop,
-    film_table,
-    find_edges,
-    level_start,
-    shade,
-    smooth_openness,
-    surface_points,
-)
-from lidardistill.synthetic.textures import PATTERNS, atlas
+from lidardistill.synthetic.face_table import surface_points
+from lidardistill.synthetic.filters import develop, film_table, find_edges, smooth_openness
+from lidardistill.synthetic.shading import shade
+from lidardistill.synthetic.textures import LEVEL_START, PATTERNS, atlas
 from lidardistill.synthetic.world import World
 
 SUN_FAR_M = 150.0
 AO_FAR_M = 2.5
-LEAST_CONTRAST = 0.12
-_SUBPIXELS = np.array([(0.125, 0.375), (-0.375, 0.125), (0.375, -0.125), (-0.125, -0.375)])
+AO_SEEN_M = 45.0
+"""Farther than this nobody sees what is hidden within `AO_FAR_M`."""
+LEAST_CONTRAST = 0.16
+_SUBPIXELS = np.array([(0.05, 0.38), (-0.36, -0.15), (0.31, -0.23)])
+_SUN_SPREAD = 0.012 * np.array([[1.0, 0.0, 0.5], [-0.5, 0.8, -0.5], [-0.5, -0.8, 0.0]], dtype=np.float32)
 _MACRO = "asphalt" if "asphalt" in PATTERNS else "plain"
 
 
@@ -85,7 +83,7 @@ def _openness(
     pick = np.arange(height * width).reshape(height, width)[::2, ::2]
     h2, w2 = pick.shape
     flat = pick.reshape(-1)
-    good = np.flatnonzero(hits.face[flat] >= 0)
+    good = np.flatnonzero((hits.face[flat] >= 0) & (hits.distance[flat] < AO_SEEN_M))
     rows = flat[good]
     n = normals[rows]
     helper = np.where(
@@ -129,10 +127,10 @@ def _light_along(
     out = np.empty((len(directions), 3), dtype=np.float32)
     shade(
         directions, steps[0], steps[1], origin, hits.distance, hits.face, hits.u, hits.v, lit, openness,
-        faces.corners, faces.normals, faces.uv, faces.material, faces.pose, at.rotation,
+        faces.table, faces.material, faces.pose, at.rotation,
         materials.values, materials.texture, texels, names.index(_MACRO),
         light.sun, light.sun_rgb, light.up_rgb, light.side_rgb, light.down_rgb, light.haze_rgb, float(light.haze_per_m), light.dome,
-        level_start(), out,
+        LEVEL_START, out,
     )  # fmt: skip
     return out
 
@@ -154,7 +152,7 @@ def render(
         intrinsics: (3, 3) float64.
         image_size: height, width in pixels; pixel (row, column) is centred at (v, u).
         time_s: seconds since the drive began.
-        smooth_edges: average five rays where neighbours differ.
+        smooth_edges: average several rays where neighbours differ.
     """
     height, width = image_size
     at = world.placement(time_s)
@@ -175,7 +173,7 @@ def render(
         directions,
         hits.distance,
         hits.face,
-        world.faces.corners,
+        world.faces.table,
         world.faces.pose,
         at.rotation,
         points,
@@ -185,19 +183,22 @@ def render(
     sunny = float(world.light.sun_rgb.max()) > 0
     lit = np.zeros(len(directions), dtype=np.float32)
     if sunny:
-        leaf = world.materials.values[world.faces.material[hits.face], 17] > 0
+        leaf = world.materials.values[world.faces.material[hits.face], LEAF] > 0
         rows = np.flatnonzero(seen & ((normals @ world.light.sun > 0) | leaf))
         lit[rows] = _shadow(world, points, rows, at)
     openness = _openness(world, hits, points, normals, image_size, at)
     linear = _light_along(world, origin, directions, steps, hits, lit, openness.reshape(-1), at)
 
     if smooth_edges:
-        key = np.where(seen, world.faces.material[hits.face], -1).astype(np.int32)
+        # Foliage is one surface: its own leaves and their shadows are left as they are.
+        material = world.faces.material[hits.face]
+        leafy = world.materials.values[material, LEAF] > 0
+        key = np.where(leafy, -2 - world.faces.thing[hits.face], material)
         edges = np.zeros(image_size, dtype=np.bool_)
         find_edges(
-            key.reshape(image_size),
+            np.where(seen, key, -1).astype(np.int32).reshape(image_size),
             hits.distance.reshape(image_size),
-            lit.reshape(image_size),
+            np.where(leafy, np.float32(0.0), lit).reshape(image_size),
             normals.reshape(height, width, 3),
             linear.reshape(height, width, 3),
             LEAST_CONTRAST,
@@ -242,7 +243,7 @@ def _smooth(
     at: Placement,
     sunny: bool,
 ) -> np.ndarray:
-    """Light of edge pixels: four more rays each, with the sun's disc spread over them."""
+    """Light of edge pixels: some more rays each, with the sun's disc spread over them."""
     count = len(rows)
     shift = _SUBPIXELS[:, 0, None] * (rotation[:, 0] / intrinsics[0, 0]) + _SUBPIXELS[:, 1, None] * (
         rotation[:, 1] / intrinsics[1, 1]
@@ -255,7 +256,7 @@ def _smooth(
         directions,
         hits.distance,
         hits.face,
-        world.faces.corners,
+        world.faces.table,
         world.faces.pose,
         at.rotation,
         points,
@@ -264,12 +265,11 @@ def _smooth(
     lit = np.zeros(len(directions), dtype=np.float32)
     if sunny:
         good = np.flatnonzero((hits.face >= 0) & (normals @ world.light.sun > 0))
-        spread = 0.012 * np.array([[1, 0, 0.5], [-1, 0, -0.5], [0, 1, -0.5], [0, -1, 0.5]], dtype=np.float32)
-        lit[good] = _shadow(world, points, good, at, spread[good % 4])
-    light = _light_along(world, origin, directions, steps, hits, lit, np.repeat(openness[rows], 4), at)
+        lit[good] = _shadow(world, points, good, at, _SUN_SPREAD[good % len(_SUN_SPREAD)])
+    light = _light_along(world, origin, directions, steps, hits, lit, np.repeat(openness[rows], len(_SUBPIXELS)), at)
     # Very bright rays are held back, so that one glint does not fill its pixel.
-    bright = np.minimum(light.reshape(count, 4, 3), 4.0)
-    return (bright.sum(axis=1) + np.minimum(linear[rows], 4.0)) / 5.0
+    bright = np.minimum(light.reshape(count, len(_SUBPIXELS), 3), 4.0)
+    return (bright.sum(axis=1) + np.minimum(linear[rows], 4.0)) / (len(_SUBPIXELS) + 1.0)
 
 
 def _unit(rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

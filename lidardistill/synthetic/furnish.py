@@ -461,10 +461,22 @@ def _top_up(stage: Stage, travel: float) -> None:
         (MACHINE, "vehicle.parked", 2, lambda: make(stage, MACHINE), ["site", "kerb", "lot", "open"]),
         (TRAILER, "vehicle.parked", 1, lambda: make(stage, TRAILER), ["kerb", "lot", "open"]),
         (BUS, "vehicle.parked", 1, lambda: make(stage, BUS), ["kerb", "lot", "open"]),
-        (MOTORCYCLE, "cycle.without_rider", 6, lambda: riders.motorcycle(kit, False), ["kerb", "edge", "edge"]),
+        (
+            MOTORCYCLE,
+            "cycle.without_rider",
+            6,
+            lambda: riders.motorcycle(kit, False),
+            ["kerb", "edge", "edge"],
+        ),
         (BICYCLE, "cycle.without_rider", 8, lambda: riders.bicycle(kit, False), ["edge", "edge", "kerb"]),
         (CONE, None, 12, lambda: props.cone(kit), ["edge", "kerb", "site"]),
-        (BARRIER, None, 6, lambda: props.barrier(kit, int(stage.rng.integers(0, 3))), ["edge", "kerb", "site"]),
+        (
+            BARRIER,
+            None,
+            6,
+            lambda: props.barrier(kit, int(stage.rng.integers(0, 3))),
+            ["edge", "kerb", "site"],
+        ),
     ]
     for category, attribute, quota, build, zones in wanted:
         near = [

@@ -58,7 +58,7 @@ class GroundKit:
         add, pick, rng = kit.book.add, kit.palette.pick, kit.rng
         spread = 0.04
         if name == "road":
-            base = pick("asphalt", rng, spread)
+            base = pick("asphalt", spread)
             return add(
                 "asphalt",
                 base,
@@ -67,12 +67,10 @@ class GroundKit:
                 tile=5.0,
                 bump=0.8,
                 macro=0.22,
-                gloss=0.004,
-                sharp=8.0,
                 refl=(0.22, 0.26, 0.2),
             )
         if name == "walk":
-            base, other = pick("sidewalk", rng, spread), pick("sidewalk", rng, spread)
+            base, other = pick("sidewalk", spread), pick("sidewalk", spread)
             tile = {"slabs": 3.2, "pavers": 2.0, "concrete": 4.0}[self._walk_texture]
             return add(
                 self._walk_texture,
@@ -85,11 +83,11 @@ class GroundKit:
                 refl=(0.42, 0.42, 0.4),
             )
         if name == "kerb":
-            base = pick("kerb", rng, spread)
-            dark = pick("dark", rng) if self._dual_kerb else tuple(0.93 * c for c in base)
+            base = pick("kerb", spread)
+            dark = pick("dark") if self._dual_kerb else tuple(0.93 * c for c in base)
             return add("bands", base, b=dark, tile=2.4, bump=0.5, macro=0.1, refl=(0.42, 0.35, 0.4))
         if name == "island":
-            base, other = pick("island", rng), pick("island", rng)
+            base, other = pick("island"), pick("island")
             return add(
                 self._island_texture,
                 base,
@@ -101,29 +99,29 @@ class GroundKit:
                 refl=(0.34, 0.34, 0.3),
             )
         if name == "plaza":
-            base, other = pick("island", rng), pick("island", rng)
+            base, other = pick("island"), pick("island")
             return add(
                 "cobble", base, b=other, c=base, tile=2.6, bump=1.2, macro=0.15, refl=(0.34, 0.34, 0.3)
             )
         if name == "grass":
-            base = pick("grass", rng)
+            base = pick("grass")
             return add(
                 "grass",
                 tuple(0.8 * c for c in base),
                 b=tuple(min(1.0, 1.25 * c) for c in base),
-                c=pick("soil", rng),
+                c=pick("soil"),
                 tile=3.4,
                 bump=1.0,
                 macro=0.30,
                 leaf=False,
-                refl=(0.40, 0.45, 0.3),
+                refl=(0.66, 0.74, 0.5),  # living grass is bright in the near infrared
             )
         if name == "soil":
-            base = pick("soil", rng)
+            base = pick("soil")
             return add(
                 "soil",
                 base,
-                b=pick("concrete", rng),
+                b=pick("concrete"),
                 c=tuple(0.85 * c for c in base),
                 tile=3.6,
                 bump=1.2,
@@ -133,8 +131,8 @@ class GroundKit:
         if name == "mark":
             return add(
                 "worn_paint",
-                pick("marking", rng, 0.02),
-                b=pick("asphalt", rng, spread),
+                pick("marking", 0.02),
+                b=pick("asphalt", spread),
                 tile=1.3,
                 bump=0.2,
                 refl=(1.25, 0.25, 0.2),
@@ -142,8 +140,8 @@ class GroundKit:
         if name == "mark2":
             return add(
                 "worn_paint",
-                pick("marking2", rng, 0.02),
-                b=pick("asphalt", rng, spread),
+                pick("marking2", 0.02),
+                b=pick("asphalt", spread),
                 tile=1.3,
                 bump=0.2,
                 refl=(1.05, 0.25, 0.2),

@@ -14,8 +14,8 @@ from lidardistill.data.lidarseg_classes import RAW_CLASSES
 from lidardistill.synthetic.meshes import box, join
 from lidardistill.synthetic.raycast import FAR_M, Tree
 from lidardistill.synthetic.recording import LidarScan
-from lidardistill.synthetic.shading import level_start, reflectivity, surface_points
-from lidardistill.synthetic.textures import atlas
+from lidardistill.synthetic.face_table import reflectivity, surface_points
+from lidardistill.synthetic.textures import LEVEL_START, atlas
 from lidardistill.synthetic.world import World
 
 NUM_RINGS = 32
@@ -92,7 +92,7 @@ def scan(
         directions,
         hits.distance,
         hits.face,
-        world.faces.corners,
+        world.faces.table,
         world.faces.pose,
         at.rotation,
         points,
@@ -103,12 +103,12 @@ def scan(
         hits.face,
         hits.u,
         hits.v,
-        world.faces.uv,
+        world.faces.table,
         world.faces.material,
         world.materials.values,
         world.materials.texture,
         atlas()[1],
-        level_start(),
+        LEVEL_START,
         albedo,
         glass,
     )

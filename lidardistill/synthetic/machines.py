@@ -75,7 +75,7 @@ def _excavator(kit: Kit) -> Mesh:
     arm = kit.paint("machine", refl=(0.5, 0.5, 0.5)) if kit.palette.kind == "overlapping" else body
     dark = kit.paint("dark", refl=(0.15, 0.15, 0.15))
     steel = kit.paint("metal", gloss=0.15, refl=(0.5, 0.5, 0.5))
-    tread = kit.book.add("tread", kit.palette.pick("tyre", rng), tile=2.2, bump=1.5, refl=(0.12, 0.12, 0.12))
+    tread = kit.book.add("tread", kit.palette.pick("tyre"), tile=2.2, bump=1.5, refl=(0.12, 0.12, 0.12))
     parts = []
     track = np.array(
         [

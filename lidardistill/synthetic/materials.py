@@ -144,11 +144,15 @@ _NATURAL: dict[str, list[RGB]] = {
     "wood": [(0.46, 0.33, 0.22), (0.56, 0.46, 0.34), (0.34, 0.26, 0.20)],
 }  # fmt: skip
 
+# Muted, so that things still look like things to a network that was trained on photographs.
 _SHARED: list[RGB] = [
-    (0.78, 0.77, 0.74), (0.56, 0.56, 0.55), (0.36, 0.36, 0.37), (0.20, 0.21, 0.22), (0.62, 0.26, 0.20),
-    (0.74, 0.50, 0.22), (0.72, 0.66, 0.30), (0.40, 0.46, 0.20), (0.24, 0.42, 0.26), (0.22, 0.44, 0.44),
-    (0.26, 0.38, 0.58), (0.18, 0.22, 0.40), (0.44, 0.30, 0.48), (0.50, 0.38, 0.28), (0.66, 0.52, 0.46),
+    (0.74, 0.72, 0.69), (0.56, 0.56, 0.55), (0.40, 0.40, 0.41), (0.25, 0.25, 0.26), (0.54, 0.33, 0.28),
+    (0.62, 0.47, 0.32), (0.63, 0.58, 0.40), (0.40, 0.43, 0.27), (0.30, 0.39, 0.29), (0.30, 0.42, 0.42),
+    (0.33, 0.41, 0.53), (0.25, 0.29, 0.40), (0.43, 0.36, 0.43), (0.46, 0.38, 0.31), (0.60, 0.51, 0.46),
 ]  # fmt: skip
+
+_DARK_ROLES = frozenset({"tyre", "glass", "pane", "dark"})
+"""Things that are dark in every palette; in the shared one their hue is shared and their darkness stays."""
 
 
 @dataclass(frozen=True)
@@ -158,18 +162,20 @@ class Palette:
     Attributes:
         kind: "natural" gives each role colours that are typical of it; "overlapping" draws every colour of
             every role from one list, so that colour says nothing about the class.
+        rng: draws the colours and nothing else, so that both palettes give the same shapes.
     """
 
     kind: str
+    rng: np.random.Generator
 
-    def pick(self, role: str, rng: np.random.Generator, spread: float = 0.06) -> RGB:
+    def pick(self, role: str, spread: float = 0.06) -> RGB:
         """A colour for one instance, sRGB 0..1."""
-        choices = _NATURAL[role]
+        which, tint, value = self.rng.random(), self.rng.normal(0.0, 1.0, 3), self.rng.normal(0.0, 1.0)
         shared = self.kind == "overlapping"
-        # Both palettes use the same draws, so that they give the same world in other colours.
-        which, tint, value = rng.random(), rng.normal(0.0, 1.0, 3), rng.normal(0.0, 1.0)
-        options = _SHARED if shared else choices
+        options = _SHARED if shared else _NATURAL[role]
         base = np.array(options[min(int(which * len(options)), len(options) - 1)])
+        if shared and role in _DARK_ROLES:
+            base = 0.45 * base
         colour = base * (1.0 + spread * value) + 0.25 * spread * tint
         return tuple(np.clip(colour, 0.02, 0.97).tolist())  # type: ignore[return-value]
 
@@ -184,4 +190,4 @@ class Kit:
 
     def paint(self, role: str, texture: str = "plain", **options: float) -> int:
         """A one-colour material."""
-        return self.book.add(texture, self.palette.pick(role, self.rng), **options)  # type: ignore[arg-type]
+        return self.book.add(texture, self.palette.pick(role), **options)  # type: ignore[arg-type]

@@ -65,9 +65,7 @@ def barrier(kit: Kit, kind: int) -> Mesh:
     rng = kit.rng
     pick = kit.palette.pick
     if kind == 2:
-        board = kit.book.add(
-            "stripes", pick("barrier", rng), b=pick("band", rng), tile=0.8, refl=(1.2, 1.8, 1.2)
-        )
+        board = kit.book.add("stripes", pick("barrier"), b=pick("band"), tile=0.8, refl=(1.2, 1.8, 1.2))
         leg = kit.paint("metal", refl=(0.4, 0.4, 0.4))
         parts = []
         for z, h in ((0.90, 0.24), (0.52, 0.20)):
@@ -99,7 +97,7 @@ def barrier(kit: Kit, kind: int) -> Mesh:
                 (0.30, 0),
             ]
         )
-        base = pick("concrete", rng) if rng.random() < 0.6 else pick("barrier", rng)
+        base = pick("concrete") if rng.random() < 0.6 else pick("barrier")
         skin = kit.book.add(
             "concrete", base, b=tuple(0.6 * c for c in base), tile=1.9, macro=0.2, refl=(0.35, 0.3, 0.3)
         )
@@ -121,7 +119,7 @@ def barrier(kit: Kit, kind: int) -> Mesh:
         skin = (
             kit.paint("barrier", "bands", tile=50.0, refl=(0.5, 0.5, 0.5), macro=0.08)
             if rng.random() < 0.5
-            else kit.book.add("plain", pick("band", rng), refl=(0.6, 0.6, 0.6))
+            else kit.book.add("plain", pick("band"), refl=(0.6, 0.6, 0.6))
         )
     body = extrude(shape, -0.96, 0.96, skin, 20)
     parts = [body]
@@ -255,9 +253,7 @@ def shelter(kit: Kit) -> Mesh:
     """A bus stop that opens along +x."""
     metal = kit.paint("metal", refl=(0.4, 0.4, 0.4))
     glass = kit.paint("pane", gloss=0.10, sharp=200.0, refl=(0.06, 0.06, 0.06))
-    poster = kit.book.add(
-        "cloth", kit.palette.pick("cargo", kit.rng), b=kit.palette.pick("cargo", kit.rng), tile=3.0
-    )
+    poster = kit.book.add("cloth", kit.palette.pick("cargo"), b=kit.palette.pick("cargo"), tile=3.0)
     parts = [
         box((1.5, 3.8, 0.10), (0.1, 0, 2.45), metal),
         box((0.03, 3.5, 1.8), (-0.55, 0, 1.25), glass),
@@ -273,11 +269,11 @@ def shelter(kit: Kit) -> Mesh:
 def heap(kit: Kit) -> Mesh:
     """A heap of earth or gravel."""
     rng = kit.rng
-    base = kit.palette.pick("soil", rng)
+    base = kit.palette.pick("soil")
     skin = kit.book.add(
         "soil",
         base,
-        b=kit.palette.pick("concrete", rng),
+        b=kit.palette.pick("concrete"),
         c=base,
         tile=2.0,
         bump=1.6,
@@ -300,8 +296,8 @@ def site_cabin(kit: Kit) -> Mesh:
     rng = kit.rng
     skin = kit.book.add(
         "container",
-        kit.palette.pick("cargo", rng),
-        b=kit.palette.pick("metal", rng),
+        kit.palette.pick("cargo"),
+        b=kit.palette.pick("metal"),
         tile=(2.2, 2.5),
         bump=1.2,
     )

@@ -16,6 +16,8 @@ from numba import njit
 
 FAR_M = 400.0
 """Nothing farther than this is hit."""
+MOVER_SHADOW_M = 20.0
+"""Moving objects block no ray farther than this from its start."""
 
 
 class Hits(NamedTuple):
@@ -110,7 +112,8 @@ class Tracer:
     def occluded(self, origins: np.ndarray, directions: np.ndarray, far: float, at: Placement) -> np.ndarray:
         """(N,) bool: is anything in the way before `far` metres?"""
         blocked = self.fixed.occluded(origins, directions, far)
-        reach = np.where(blocked, np.float32(-1.0), np.float32(far))
+        # What moves is low, so that its shadow is short.
+        reach = np.where(blocked, np.float32(-1.0), np.float32(min(far, MOVER_SHADOW_M)))
         for mover, rotation, shift, rows in self._near(origins, directions, reach, at):
             blocked[rows] |= mover.tree.occluded(
                 _carry(origins, rows, rotation, shift), _turn(directions, rows, rotation), far
@@ -137,7 +140,11 @@ class Tracer:
         if len(chosen) == 0:
             return
         ray, which = _touching(
-            origins, directions, reach, centre[chosen].astype(np.float32), self._radii[chosen].astype(np.float32)
+            origins,
+            directions,
+            reach,
+            centre[chosen].astype(np.float32),
+            self._radii[chosen].astype(np.float32),
         )
         for k, mover in enumerate(chosen):
             rows = ray[which == k]
@@ -191,9 +198,11 @@ def _touching(
             continue
         for k in range(len(centre)):
             x, y, z = centre[k, 0] - origins[i, 0], centre[k, 1] - origins[i, 1], centre[k, 2] - origins[i, 2]
-            along = x * directions[i, 0] + y * directions[i, 1] + z * directions[i, 2]
-            limit = radius[k] * radius[k]
             square = x * x + y * y + z * z
+            if square > (reach[i] + radius[k]) * (reach[i] + radius[k]):
+                continue
+            limit = radius[k] * radius[k]
+            along = x * directions[i, 0] + y * directions[i, 1] + z * directions[i, 2]
             if square > limit and (
                 along <= 0.0 or square - along * along > limit or along - radius[k] > reach[i]
             ):

@@ -132,7 +132,7 @@ def _dome(
         glow = (
             0.10 * toward[..., None] ** 6
             + 0.35 * toward[..., None] ** 40
-            + 6.0 * (toward[..., None] > 0.9994)
+            + 6.0 * (toward[..., None] > 0.9998)
         )
         sky = sky + glow * sun_rgb
     field = noise(rng, 1.75, 2, size=512) + 0.35 * noise(rng, 1.1, 12, size=512)

@@ -86,7 +86,9 @@ def _queue(stage: Stage, side: int, d: float, travel: float, duration_s: float) 
             if waits:
                 if category in (MOTORCYCLE, BICYCLE):
                     build = riders.motorcycle if category == MOTORCYCLE else riders.bicycle
-                    stage.park(category, "cycle.with_rider", head_on(build(stage.kit, True)), s, d, 0.0, np.pi)
+                    stage.park(
+                        category, "cycle.with_rider", head_on(build(stage.kit, True)), s, d, 0.0, np.pi
+                    )
                 else:
                     stage.park(category, "vehicle.stopped", make(stage, category), s, d, 0.0, np.pi)
             else:

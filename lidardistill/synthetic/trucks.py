@@ -91,11 +91,11 @@ def _chassis(dark: int, x0: float, x1: float, width: float, z: float) -> Mesh:
 def _cargo(kit: Kit, x0: float, x1: float, width: float, z0: float, z1: float, kind: int) -> Mesh:
     """A load body: ribbed box, curtain-sider or plain refrigerated box, with framed doors at the rear."""
     pick = kit.palette.pick
-    a, b, c = pick("cargo", kit.rng), pick("cargo", kit.rng), pick("trim", kit.rng)
+    a, b, c = pick("cargo"), pick("cargo"), pick("trim")
     height = z1 - z0
     if kind == 0:
         skin = kit.book.add(
-            "container", a, b=pick("metal", kit.rng), tile=(2.2, height), bump=1.4, refl=(0.5, 0.4, 0.4)
+            "container", a, b=pick("metal"), tile=(2.2, height), bump=1.4, refl=(0.5, 0.4, 0.4)
         )
     elif kind == 1:
         skin = kit.book.add(
@@ -172,8 +172,8 @@ def truck(kit: Kit) -> Mesh:
             parts.append(box((0.9, width * 0.92, 0.07), (bed1 + 0.30, 0, floor + wall + 0.72), metal))
             heap = kit.book.add(
                 "gravel",
-                kit.palette.pick("soil", rng),
-                b=kit.palette.pick("concrete", rng),
+                kit.palette.pick("soil"),
+                b=kit.palette.pick("concrete"),
                 tile=1.2,
                 bump=2.0,
             )

@@ -10,7 +10,7 @@ from lidardistill.synthetic.meshes import Mesh, box, join, revolve, triangles, t
 
 def _leaf(kit: Kit, role: str) -> np.ndarray:
     """(3,) int32 materials of one plant: deep inside, outside, in the light."""
-    base = np.array(kit.palette.pick(role, kit.rng))
+    base = np.array(kit.palette.pick(role))
     rows = []
     for value in (0.62, 1.0, 1.32):
         shade = np.clip(base * value + (0.02 if value > 1 else 0.0), 0.0, 0.97)
@@ -18,7 +18,7 @@ def _leaf(kit: Kit, role: str) -> np.ndarray:
         rows.append(
             kit.book.add(
                 "leaves", _rgb(shade), b=_rgb(light), c=_rgb(deep), tile=1.1, bump=0.8, leaf=True,
-                refl=(0.40, 0.45, 0.3),
+                refl=(0.60, 0.66, 0.45),
             )
         )  # fmt: skip
     return np.array(rows, dtype=np.int32)
@@ -58,7 +58,9 @@ def _cards(
         ],
         axis=1,
     )
-    uv = rng.random((count, 1, 2)) * 8.0 + size[:, None, None] * np.array([[0.0, 0.0], [1.1, 0.0], [0.5, 1.2]])
+    uv = rng.random((count, 1, 2)) * 8.0 + size[:, None, None] * np.array(
+        [[0.0, 0.0], [1.1, 0.0], [0.5, 1.2]]
+    )
     material = leaf[rng.choice(3, count, p=[0.25, 0.5, 0.25])]
     mesh = triangles(corners, uv, material)
     if mesh.num_faces != count:
@@ -85,9 +87,7 @@ def _lobe(
     reach = rng.uniform(0.80, 1.06, (cards, 1))
     outward = direction / radii
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
-    skin = _cards(
-        rng, centre + direction * radii * reach, outward, size * rng.uniform(0.7, 1.4, cards), leaf
-    )
+    skin = _cards(rng, centre + direction * radii * reach, outward, size * rng.uniform(0.7, 1.4, cards), leaf)
     angle = np.linspace(-0.5 * np.pi, 0.5 * np.pi, 6)
     core = revolve(np.stack([np.cos(angle), np.sin(angle)], axis=1), int(leaf[0]), 8, crease_deg=80)
     return join([core.transformed(np.diag(0.78 * radii), centre), skin])
@@ -97,7 +97,7 @@ def tree(kit: Kit, detail: float = 1.0) -> Mesh:
     """A broad-leaved tree, a column, or a conifer; `detail` scales the number of leaves."""
     rng = kit.rng
     kind = int(rng.choice(4, p=[0.50, 0.18, 0.17, 0.15]))
-    base = kit.palette.pick("bark", rng)
+    base = kit.palette.pick("bark")
     bark = kit.book.add(
         "bark", base, b=tuple(0.55 * c for c in base), tile=(0.8, 1.6), bump=1.6, refl=(0.3, 0.25, 0.25)
     )
@@ -159,7 +159,10 @@ def _conifer(kit: Kit, bark: int, detail: float) -> Mesh:
         high = low + 0.26
         radius = wide * height * (1.02 - 0.86 * k / tiers)
         cone = revolve(
-            [(0.78 * radius, low * height), (0.08 * radius, min(high, 1.0) * height)], int(leaf[0]), 9, crease_deg=80
+            [(0.78 * radius, low * height), (0.08 * radius, min(high, 1.0) * height)],
+            int(leaf[0]),
+            9,
+            crease_deg=80,
         )
         count = int(detail * (105 - 11 * k))
         angle, f = rng.uniform(0, 2 * np.pi, count), rng.random(count) ** 0.7
@@ -207,9 +210,9 @@ def hedge(kit: Kit, length: float) -> Mesh:
 def tuft(kit: Kit, count: int = 26) -> Mesh:
     """Tall grass: blades that lean outwards."""
     rng = kit.rng
-    base = kit.palette.pick("grass", rng)
+    base = kit.palette.pick("grass")
     blade = kit.book.add(
-        "plain", tuple(min(0.95, 1.25 * c) for c in base), leaf=True, bump=0.0, refl=(0.4, 0.4, 0.4)
+        "plain", tuple(min(0.95, 1.25 * c) for c in base), leaf=True, bump=0.0, refl=(0.6, 0.6, 0.6)
     )
     foot = rng.normal(0, 0.16, (count, 2))
     angle = rng.uniform(0, 2 * np.pi, count)

@@ -8,6 +8,7 @@ import numpy as np
 
 from lidardistill.data.lidarseg_classes import RAW_CLASSES
 from lidardistill.synthetic.course import Course, Motion
+from lidardistill.synthetic.face_table import COLUMNS, pack_faces
 from lidardistill.synthetic.materials import Kit, MaterialBook, MaterialTable, Palette
 from lidardistill.synthetic.meshes import Mesh, join
 from lidardistill.synthetic.population import Stage, populate
@@ -45,8 +46,8 @@ class Faces:
     """The face table of a world: fixed triangles first, then each mover's in its own frame.
 
     Attributes:
-        corners, normals: (F, 3, 3) float32.
-        uv: (F, 3, 2) float32 metres.
+        corners: (F, 3, 3) float32 metres.
+        table: (F, COLUMNS) float32 of `face_table.pack_faces`.
         material: (F,) int32 row of the material table.
         pose: (F,) int32 row of the placement: 0 fixed, k + 1 mover k.
         label: (F,) uint8 raw lidarseg class.
@@ -54,8 +55,7 @@ class Faces:
     """
 
     corners: np.ndarray
-    normals: np.ndarray
-    uv: np.ndarray
+    table: np.ndarray
     material: np.ndarray
     pose: np.ndarray
     label: np.ndarray
@@ -114,11 +114,11 @@ def build_scene(seed: int, *, palette: str = "natural", duration_s: float = 4.0)
         raise ValueError(f"palette: expected one of {', '.join(PALETTES)}, got {palette!r}.")
     if seed < 0:
         raise ValueError(f"seed: expected a whole number >= 0, got {seed}.")
-    layout, paint, light = (
-        np.random.Generator(np.random.PCG64(s)) for s in np.random.SeedSequence([seed, 11]).spawn(3)
+    layout, shape, colour, light = (
+        np.random.Generator(np.random.PCG64(s)) for s in np.random.SeedSequence([seed, 11]).spawn(4)
     )
     book = MaterialBook()
-    stage = Stage(Kit(book, Palette(palette), paint), layout)
+    stage = Stage(Kit(book, Palette(palette, colour), shape), layout)
     populate(stage, duration_s)
     fixed_meshes, labels, things = [], [], []
     for number, (label, mesh, _) in enumerate(stage.fixed):
@@ -155,17 +155,17 @@ def build_scene(seed: int, *, palette: str = "natural", duration_s: float = 4.0)
         labels.append(np.full(entry.mesh.num_faces, RAW_CLASSES.index(entry.category), dtype=np.uint8))
         things.append(np.full(entry.mesh.num_faces, len(still) + k, dtype=np.int32))
     everything = join([fixed, *mover_meshes])
-    faces = Faces(
-        everything.corners,
-        everything.normals,
-        everything.uv,
-        everything.material,
-        np.concatenate(pose),
-        np.concatenate(labels),
-        np.concatenate(things),
+    materials = book.table()
+    table = np.empty((everything.num_faces, COLUMNS), dtype=np.float32)
+    pack_faces(
+        everything.corners, everything.normals, everything.uv, everything.material, materials.values, table
     )
+    faces = Faces(
+        everything.corners, table, everything.material,
+        np.concatenate(pose), np.concatenate(labels), np.concatenate(things),
+    )  # fmt: skip
     sky = make_light(light)
     return World(
-        faces, book.table(), Tracer(Tree(fixed.corners), movers), tuple(actors), stage.course, stage.profile, stage.ego, sky, stage.drivable,
+        faces, materials, Tracer(Tree(fixed.corners), movers), tuple(actors), stage.course, stage.profile, stage.ego, sky, stage.drivable,
         f"{sky.name}, {stage.summary()}",
     )  # fmt: skip

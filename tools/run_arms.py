@@ -76,6 +76,7 @@ def run_group(options: argparse.Namespace, group: dict[str, Any], world_seed: in
             home / "world",
             seed=world_seed,
             palette=palette,
+            image_size=IMAGE_SIZE,
             on_progress=lambda done, total, _: bar.update(done, total=total),
         )
     for arm in group["arms"]:

@@ -12,6 +12,7 @@ def run(out: OutOption) -> None:
     """Build a world, pretrain on it, probe, and write a report: at most ten minutes on two cores."""
     from lidardistill.cli.progress import Bar
     from lidardistill.engine.demo import build_world, prepare, run_arms, summarise
+    from lidardistill.engine.showcase import showcase_of_arm
     from lidardistill.engine.stages import Stages
     from lidardistill.report.page import write_page
 
@@ -29,6 +30,7 @@ def run(out: OutOption) -> None:
         results = run_arms(out, world, stages, lambda note, done, total: bar.update(done, note, total))
     print("4/4  The report.")
     with stages.stage("report"):
+        showcase_of_arm(out / "pretrained")
         page = write_page([out / arm for arm in results], out / "report.html", title="lidardistill demo")
     print(_closing_words(summarise(out, world, results, stages), page))
 

@@ -93,13 +93,13 @@ def painted_classes(xyz: np.ndarray, labels: np.ndarray, names: Sequence[str]) -
 
 
 def painted_errors(xyz: np.ndarray, labels: np.ndarray, predicted: np.ndarray) -> Painter:
-    """Wrong points as vermilion crosses over the right ones in grey; unlabelled points are not drawn."""
+    """Wrong points in vermilion, larger, over the right ones in grey; unlabelled points are not drawn."""
     known = labels > 0
     wrong = known & (labels != predicted)
 
     def paint(axes: Axes) -> None:
         axes.plot(*xyz[known & ~wrong, :2].T, ".", color=RIGHT, ms=2.2, mew=0, zorder=3)
-        axes.plot(*xyz[wrong, :2].T, "x", color=WRONG, ms=3.0, mew=0.9, zorder=4)
+        axes.plot(*xyz[wrong, :2].T, ".", color=WRONG, ms=3.6, mew=0, zorder=4)
 
     return paint
 

@@ -31,8 +31,17 @@ def loss_curves(series: Sequence[Series]) -> np.ndarray:
     if len(chance):
         level = float(np.mean(chance))
         axes.axhline(level, color=INK, lw=1.2, ls=(0, (1.5, 2)), zorder=2)
-        axes.annotate("log N: guessing", (0.25, level), xycoords=("axes fraction", "data"), xytext=(0, 4),
-                      textcoords="offset points", fontsize=10, color=INK)  # fmt: skip
+        axes.annotate(
+            "log N: guessing",
+            (0.985, level),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, -5),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=10,
+            color=INK,
+        )
         low = min([level, *(y for _, y, _, _ in ends)])
         axes.set_ylim(max(0.0, low - 0.12 * max(level - low, 0.5)), max(axes.get_ylim()[1], level * 1.06))
     axes.set_title("contrastive loss", loc="left", fontsize=11.5, color=INK)

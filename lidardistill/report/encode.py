@@ -6,13 +6,14 @@ import base64
 import io
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-_GREYS = 16  # kept free for letters and lines, which would be tinted otherwise
+_GREYS = 16
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,14 +33,17 @@ def png_bytes(picture: np.ndarray, colors: int | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def reduce_colors(picture: np.ndarray, colors: int, *, rare: bool = False) -> np.ndarray:
+def reduce_colors(
+    picture: np.ndarray, colors: int, *, rare: bool = False, kept: Sequence[tuple[int, int, int]] = ()
+) -> np.ndarray:
     """The same picture in fewer colours.
 
     Args:
         picture: (H, W, 3) uint8.
         colors: at most so many, 1..256.
         rare: choose them among the colours that occur, not among the pixels: thin lines and small dots on a white
-            ground keep theirs.
+            ground keep theirs, and 16 greys are kept free for letters and lines.
+        kept: with `rare`, colours that stay exactly as they are, because a legend names them.
 
     Returns:
         (H, W, 3) uint8.
@@ -49,16 +53,16 @@ def reduce_colors(picture: np.ndarray, colors: int, *, rare: bool = False) -> np
         if len(np.unique(_packed(picture))) <= colors:
             return picture
         distinct = _unpacked(np.unique(_packed(picture // 8 * 8 + 4)))
-        sample = Image.fromarray(distinct[None]).quantize(
-            max(colors - _GREYS, 1), method=Image.Quantize.MEDIANCUT
-        )
+        free = max(colors - _GREYS - len(kept), 1)
+        sample = Image.fromarray(distinct[None]).quantize(free, method=Image.Quantize.MEDIANCUT)
         greys = np.linspace(0, 255, _GREYS).round().astype(np.uint8).repeat(3)
-        chosen = np.array(sample.getpalette(), np.uint8)[: 3 * max(colors - _GREYS, 1)]
+        fixed = np.array(kept, np.uint8).reshape(-1)
         palette = Image.new("P", (1, 1))
-        palette.putpalette(np.concatenate([chosen, greys]).tobytes())
+        chosen = np.array(sample.getpalette(), np.uint8)[: 3 * free]
+        palette.putpalette(np.concatenate([fixed, greys, chosen]).tobytes())
         image = image.quantize(palette=palette, dither=Image.Dither.NONE)
     else:
-        image = image.quantize(colors, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        image = image.quantize(colors, method=Image.Quantize.MEDIANCUT, kmeans=3, dither=Image.Dither.NONE)
     out = np.array(image.convert("RGB"))
     out[(picture == 255).all(axis=2)] = 255  # paper stays white
     return out

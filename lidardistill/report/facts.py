@@ -48,13 +48,15 @@ WORDS = (
 
 
 def facts(arms: Sequence[Arm], summary: dict[str, Any]) -> str:
-    """A table of the runs, and of the demo's stages where its summary is there."""
-    rows = "".join(_row(arm, part) for arm in arms for part in arm.parts.values())
+    """A table of the runs, where they ran, and the demo's stages where its summary is there."""
+    parts = [(arm, part) for arm in arms for part in arm.parts.values()]
     table = (
-        '<table><tr><th>run</th><th>command and code</th><th>machine and versions</th><th class="number">seed</th>'
-        f'<th class="number">time</th><th class="number">memory</th></tr>{rows}</table>'
+        '<table><tr><th>run</th><th>command</th><th>code and data</th><th class="number">seed</th>'
+        f'<th class="number">time</th><th class="number">memory</th></tr>{"".join(_row(*pair) for pair in parts)}</table>'
     )
-    return f"<h2>How these runs were made</h2>{table}{_stages(summary)}"
+    places = dict.fromkeys(_place(_last_session(part)) for _, part in parts)
+    machines = "".join(f"<p>Ran on {escape(place)}.</p>" for place in places if place)
+    return f"<h2>How these runs were made</h2>{table}{machines}{_stages(summary)}"
 
 
 def glossary() -> str:
@@ -62,26 +64,34 @@ def glossary() -> str:
     return f"<h2>What the words mean</h2><dl>{entries}</dl>"
 
 
-def _row(arm: Arm, part: Part) -> str:
+def _last_session(part: Part) -> dict[str, Any]:
     sessions = [s for s in part.manifest.get("sessions", []) if isinstance(s, dict)]
-    last = sessions[-1] if sessions else {}
-    git, versions, machine = (last.get(key) or {} for key in ("git", "versions", "machine"))
-    commit = str(git.get("commit") or "unknown")[:10] + (" with changes" if git.get("dirty") else "")
+    return sessions[-1] if sessions else {}
+
+
+def _place(session: dict[str, Any]) -> str:
+    """Machine and versions of one session in words; empty where they were not recorded."""
+    machine, versions = session.get("machine") or {}, session.get("versions") or {}
+    if not machine and not versions:
+        return ""
+    gpus = ", ".join(machine.get("gpus") or ["no GPU"])
     known = ", ".join(f"{name} {value}" for name, value in versions.items() if value)
-    gpus = ", ".join(machine.get("gpus") or [])
-    hardware = (
-        f"{machine.get('cores', '?')} cores, {machine.get('processor', '')}{', ' + gpus if gpus else ''}"
-    )
-    seed = part.manifest.get("seed", part.config.get("seed", "?"))
-    name = f"<b>{escape(arm.label)}</b><br>{part.verb}, {escape(str(last.get('outcome', 'not recorded')))}"
-    code = f"<code>{escape(str(last.get('command', 'not recorded')))}</code><br>commit <code>{escape(commit)}</code>"
+    return f"{machine.get('cores', '?')} cores of {machine.get('processor', '?')}, {gpus}, with {known}"
+
+
+def _row(arm: Arm, part: Part) -> str:
+    last = _last_session(part)
+    git = last.get("git") or {}
+    commit = str(git.get("commit") or "unknown")[:10]
+    code = f"commit <code>{escape(commit)}</code>{' with changes' if git.get('dirty') else ''}"
     data = part.config.get("data") or {}
     if data.get("dataroot"):
-        code += (
-            f"<br>data <code>{escape(str(data['dataroot']))}</code> {escape(str(data.get('version', '')))}"
-        )
+        code += f"<br><code>{escape(str(data['dataroot']))}</code> {escape(str(data.get('version', '')))}"
+    seed = part.manifest.get("seed", part.config.get("seed", "?"))
+    name = f"<b>{escape(arm.label)}</b><br>{part.verb}, {escape(str(last.get('outcome', 'not recorded')))}"
+    sessions = [s for s in part.manifest.get("sessions", []) if isinstance(s, dict)]
     return (
-        f"<tr><td>{name}</td><td>{code}</td><td>{escape(hardware if machine else 'not recorded')}<br>{escape(known)}</td>"
+        f"<tr><td>{name}</td><td><code>{escape(str(last.get('command', 'not recorded')))}</code></td><td>{code}</td>"
         f'<td class="number">{escape(str(seed))}</td><td class="number">{_duration(sessions, part)}</td>'
         f'<td class="number">{_memory(sessions)}</td></tr>'
     )

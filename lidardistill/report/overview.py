@@ -7,6 +7,7 @@ import numpy as np
 from lidardistill.report.cameras import GAP_PX, mosaic, resize, stack, view_order, write_on
 from lidardistill.report.clouds import bev_panels, class_legend, painted_classes, painted_rgb
 from lidardistill.report.encode import png_bytes, reduce_colors
+from lidardistill.report.palette import class_colors
 from lidardistill.report.scene import Scene
 
 WIDTH_PX = 1440
@@ -26,11 +27,11 @@ def overview(scene: Scene) -> np.ndarray:
 
 
 def overview_png(scene: Scene) -> bytes:
-    """The same as a PNG below half a megabyte: the photographs share one half of its palette, the scans the other."""
+    """The same as a PNG below half a megabyte: photographs and scans each have their share of its 256 colours."""
     cameras, scan = _cameras(scene), _scan(scene)
     data = b""
-    for colors in (126, 96, 64, 40):
-        parts = [reduce_colors(cameras, colors), reduce_colors(scan, 126, rare=True)]
+    for colors in (144, 110, 80, 50):
+        parts = [reduce_colors(cameras, colors), reduce_colors(scan, 110, rare=True, kept=class_colors())]
         data = png_bytes(stack(parts, gap=10), 256)
         if len(data) < MAX_BYTES:
             break

@@ -42,10 +42,10 @@ class ClassStyle(NamedTuple):
 
 
 CLASS_STYLES: dict[str, ClassStyle] = {
-    "driveable_surface": ClassStyle("#d3d6db", ".", 2.0, 0),
-    "other_flat": ClassStyle("#b9a5d6", ".", 2.4, 1),
-    "sidewalk": ClassStyle("#e3b98a", ".", 2.4, 1),
-    "terrain": ClassStyle("#b4d69a", ".", 2.4, 1),
+    "driveable_surface": ClassStyle("#c6cad1", ".", 2.4, 0),
+    "other_flat": ClassStyle("#ad94d0", ".", 3.4, 1),
+    "sidewalk": ClassStyle("#e0ab70", ".", 3.4, 1),
+    "terrain": ClassStyle("#a3cc83", ".", 3.4, 1),
     "manmade": ClassStyle("#5c5f66", ".", 3.2, 2),
     "vegetation": ClassStyle("#1b7a3d", ".", 3.2, 2),
     "barrier": ClassStyle("#14161a", "s", 4.0, 4),
@@ -60,6 +60,11 @@ CLASS_STYLES: dict[str, ClassStyle] = {
     "traffic_cone": ClassStyle("#e0001b", "^", 5.5, 6),
 }
 """Ground pale, buildings and plants dark, things that move saturated; small things also have a marker of their own."""
+
+
+def class_colors() -> list[tuple[int, int, int]]:
+    """The colours that a legend of classes names."""
+    return [hex_rgb(color) for color in (*(style.color for style in CLASS_STYLES.values()), WRONG, RIGHT)]
 
 
 def arm_color(name: str, place: int = 0) -> str:

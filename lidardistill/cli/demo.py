@@ -29,6 +29,7 @@ def run(out: OutOption) -> None:
     with Bar("pretraining") as bar:
         results = run_arms(out, world, stages, lambda note, done, total: bar.update(done, note, total))
     print("4/4  The report.")
+    summarise(out, world, results, stages)  # the page shows it
     with stages.stage("report"):
         showcase_of_arm(out / "pretrained")
         page = write_page([out / arm for arm in results], out / "report.html", title="lidardistill demo")

@@ -1,7 +1,7 @@
 """All arms, worlds and seeds of the embedded world's table, by the official evaluator. Takes an hour or two on two cores.
 
 Usage: .venv/bin/python tools/run_arms.py --out runs/arms --table datasets/results/embedded_world
-       [--worlds 0 1 2] [--seeds 0 1 2] [--steps 1000] [--only default other overlapping]
+       [--worlds 0 1 2] [--seeds 0 1 2] [--steps 1000] [--only default other overlapping] [--arms pretrained random ...]
 
 Writes TABLE.json (every run, and mean and range of each arm) and TABLE.md. What is finished is not run again.
 """
@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--worlds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=None)
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--only", nargs="+", choices=list(GROUPS), default=list(GROUPS))
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
@@ -70,6 +71,7 @@ def main() -> None:
 def run_group(options: argparse.Namespace, group: dict[str, Any], world_seed: int) -> list[dict[str, Any]]:
     """All arms and seeds on one world."""
     palette = group["palette"]
+    arms = [arm for arm in group["arms"] if arm in options.arms]
     home = options.out / f"{palette}-{world_seed}"
     with Bar(f"{palette} {world_seed}") as bar:
         world = write_world(
@@ -79,7 +81,7 @@ def run_group(options: argparse.Namespace, group: dict[str, Any], world_seed: in
             image_size=IMAGE_SIZE,
             on_progress=lambda done, total, _: bar.update(done, total=total),
         )
-    for arm in group["arms"]:
+    for arm in arms:
         if ARMS[arm] is not None:
             with Bar(f"teacher {arm}") as bar:
                 parts = Pretraining.build(pretrain_config(world, home, arm, 0))
@@ -97,7 +99,7 @@ def run_group(options: argparse.Namespace, group: dict[str, Any], world_seed: in
             trainer,
         )
         for seed in options.seeds
-        for arm in group["arms"]
+        for arm in arms
     ]
     with Bar("arms", total=len(jobs)) as bar:
         results = run_jobs(

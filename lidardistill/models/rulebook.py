@@ -57,6 +57,11 @@ class Rulebook:
     centre: int | None = None
 
     @cached_property
+    def groups(self) -> tuple[np.ndarray, np.ndarray]:
+        """`offsets` and `sizes` as (G,) int64."""
+        return np.array(self.offsets, np.int64), np.array(self.sizes, np.int64)
+
+    @cached_property
     def by_target(self) -> Csr:
         """Pairs grouped by output row."""
         return _group(self.target, self.num_target)
@@ -69,11 +74,9 @@ class Rulebook:
     @cached_property
     def inverse(self) -> Rulebook:
         """The same pairs from outputs to inputs, for the transposed convolution."""
-        book = Rulebook(
+        return Rulebook(
             self.target, self.source, self.offsets, self.sizes, self.num_target, self.num_source, self.centre
         )
-        book.__dict__.update(by_target=self.by_source, by_source=self.by_target)
-        return book
 
 
 def _group(rows: Tensor, num_rows: int) -> Csr:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lidardistill.models.gather_matmul import GatherMatmul
+from lidardistill.models.gather_matmul import convolve
 from lidardistill.models.rulebook import Rulebook, strided_rulebook, submanifold_rulebook
 
 Shape = tuple[int, int, int]
@@ -159,7 +159,7 @@ class _SparseConvolution(nn.Module):
         if torch.is_autocast_enabled(kind):
             dtype = torch.get_autocast_dtype(kind)
             features, weight = features.to(dtype), weight.to(dtype)
-        out = GatherMatmul.apply(features, weight, book)
+        out = convolve(features, weight, book)
         return out if self.bias is None else out + self.bias.to(out.dtype)
 
     def _with_spconv(self, x: SparseTensor) -> SparseTensor:

@@ -178,25 +178,9 @@ def save_backbone(path: str | Path, state: Mapping[str, Tensor], card: Mapping[s
         raise ValueError(f"{path}: expected a file name that ends in .safetensors")
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
     text = json.dumps(dict(card), indent=1)
-    _write_whole(path, dump_safetensors(tensors, {"format": "pt", "card": text}))
+    with atomic_write(path) as stream:
+        stream.write(dump_safetensors(tensors, {"format": "pt", "card": text}))
     card_path = path.with_suffix(".json")
-    _write_whole(card_path, text.encode() + b"\n")
+    with atomic_write(card_path) as stream:
+        stream.write(text.encode() + b"\n")
     return card_path
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise OSError(
-            error.errno, f"cannot write {path}: {error.strerror or error}; nothing was lost"
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)

@@ -10,8 +10,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lidardistill.models.gather_matmul import _sum_rows
-from lidardistill.models.rulebook import Csr
+from lidardistill.models import gather_matmul
+from lidardistill.models.gather_matmul import _sum_rows, convolve
+from lidardistill.models.rulebook import Csr, strided_rulebook, submanifold_rulebook
 from lidardistill.models.sparse import SparseConv3d, SparseInverseConv3d, SubMConv3d, import_spconv, sparse
 from tests.models.clouds import from_dense, random_voxels, to_dense
 
@@ -24,6 +25,11 @@ def threads(request, one_thread):
     torch.set_num_threads(request.param)
     yield request.param
     torch.set_num_threads(before)
+
+
+@pytest.fixture(params=["fused", "torch"])
+def implementation(request, monkeypatch):
+    monkeypatch.setattr(gather_matmul, "FUSED_MAX_THREADS", 99 if request.param == "fused" else 0)
 
 
 def net(dtype=torch.float64, bias=True):
@@ -75,7 +81,7 @@ def run_dense(layers, features, coords):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-def test_forward_and_all_gradients_equal_dense_convolution(threads, bias):
+def test_forward_and_all_gradients_equal_dense_convolution(implementation, threads, bias):
     coords = random_voxels(0)
     layers, features = net(bias=bias), torch.randn(len(coords), 3, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(len(coords), 2, dtype=torch.float64)
@@ -104,7 +110,43 @@ def test_five_wide_kernel_equals_dense():
     )
 
 
-def test_float32_equals_float64(threads):
+@pytest.mark.parametrize("channels", [(1, 3), (7, 5), (64, 48), (90, 91)])
+@pytest.mark.parametrize("kind", ["submanifold", "strided", "inverse"])
+def test_fused_kernels_equal_their_torch_twin(channels, kind):
+    """Forward and gradients, over more than one tile of pairs and tiles that are not full."""
+    coords, shape = random_voxels(3, 2000, (16, 16, 16)), (16, 16, 16)
+    if kind == "submanifold":
+        book, kernel = submanifold_rulebook(coords, shape, 3), 27
+    else:
+        book, kernel = strided_rulebook(coords, shape, 2, 2, 0)[0], 8
+        book = book.inverse if kind == "inverse" else book
+    inputs, outputs = channels
+    assert max(book.sizes) > 128
+    assert any(size % 128 for size in book.sizes)
+    features = torch.randn(book.num_source, inputs, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(outputs, kernel, inputs, dtype=torch.float64, requires_grad=True)
+    grad = torch.randn(book.num_target, outputs, dtype=torch.float64)
+    results = []
+    for implementation in ("fused", "torch"):
+        out = convolve(features, weight, book, implementation)
+        results.append([out, *torch.autograd.grad(out, [features, weight], grad)])
+    for fused, twin in zip(*results, strict=True):
+        torch.testing.assert_close(fused, twin, rtol=1e-9, atol=1e-10)
+
+
+def test_the_faster_implementation_is_chosen(monkeypatch):
+    chosen = []
+    for name in ("FusedGatherMatmul", "GatherMatmul"):
+        stand_in = type(name, (), {"apply": staticmethod(lambda *_, name=name: chosen.append(name))})
+        monkeypatch.setattr(gather_matmul, name, stand_in)
+    for dtype, size in ((torch.float32, 90), (torch.float32, 91), (torch.bfloat16, 4)):
+        convolve(torch.zeros(3, size, dtype=dtype), torch.zeros(size, 27, size, dtype=dtype), None)
+    monkeypatch.setattr(gather_matmul, "FUSED_MAX_THREADS", 0)
+    convolve(torch.zeros(3, 4), torch.zeros(4, 27, 4), None)
+    assert chosen == ["FusedGatherMatmul", "GatherMatmul", "GatherMatmul", "GatherMatmul"]
+
+
+def test_float32_equals_float64(implementation, threads):
     coords = random_voxels(2, 900, (16, 16, 16))
     layers, features = net(), torch.randn(900, 3, dtype=torch.float64)
     exact = run_sparse(layers, features, coords, (16, 16, 16))
@@ -112,7 +154,7 @@ def test_float32_equals_float64(threads):
     torch.testing.assert_close(found.double(), exact, rtol=1e-4, atol=1e-6)
 
 
-def test_the_same_bits_every_time(threads):
+def test_the_same_bits_every_time(implementation, threads):
     coords = random_voxels(3, 4000, (32, 32, 32))
     features = torch.randn(4000, 3, requires_grad=True)
     layers = net(torch.float32)
@@ -127,7 +169,7 @@ def test_the_same_bits_every_time(threads):
             assert torch.equal(a, b)
 
 
-def test_no_voxels_forward_and_backward():
+def test_no_voxels_forward_and_backward(implementation):
     layers = net(torch.float32)
     features = torch.zeros(0, 3, requires_grad=True)
     out = run_sparse(layers, features, torch.zeros(0, 4, dtype=torch.int32))
@@ -139,7 +181,7 @@ def test_no_voxels_forward_and_backward():
         assert parameter.grad.abs().sum() == 0
 
 
-def test_a_scan_without_voxels_inside_a_batch():
+def test_a_scan_without_voxels_inside_a_batch(implementation):
     coords = random_voxels(4, 60, batch_size=1)
     coords[:, 0] = 1
     layers, features = net(), torch.randn(60, 3, dtype=torch.float64)
@@ -176,7 +218,7 @@ def test_half_precision_is_summed_in_float32(dtype):
     assert _sum_rows(rows, csr)[:, 8].tolist() == [torch.tensor(n, dtype=dtype).item() for n in (1000, 4000)]
 
 
-def test_gradient_of_the_features_can_be_left_out():
+def test_gradient_of_the_features_can_be_left_out(implementation):
     layer = SubMConv3d(3, 4, 3, indice_key="a")
     layer(sparse(torch.randn(120, 3), random_voxels(0), SHAPE, BATCH)).features.sum().backward()
     assert layer.weight.grad.abs().max() > 0

@@ -67,10 +67,9 @@ def _band(width: float, depth: float, z: float, high: float, out: float, materia
     """A ledge around a building."""
     x, y0, y1 = width / 2 + out, -out, depth + out
     ring = np.array([(-x, y0, z), (x, y0, z), (x, y1, z), (-x, y1, z)])
+    up = np.array([0, 0, high])
     inner = np.array([(-width / 2, 0, z), (width / 2, 0, z), (width / 2, depth, z), (-width / 2, depth, z)])
-    return grid(
-        np.stack([inner, ring, ring + [0, 0, high], inner + [0, 0, high]]), material, close=True, crease_deg=0
-    )
+    return grid(np.stack([inner, ring, ring + up, inner + up]), material, close=True, crease_deg=0)
 
 
 def building(kit: Kit, width: float, depth: float, storeys: int) -> Mesh:

@@ -8,14 +8,10 @@ from lidardistill.synthetic.materials import Kit
 from lidardistill.synthetic.meshes import (
     Mesh,
     box,
-    cylinder,
     ellipsoid,
     grid,
     join,
     polygon,
-    quad,
-    rotation_x,
-    triangles,
 )
 
 
@@ -147,14 +143,14 @@ def car(kit: Kit) -> Mesh:
     for x, sill, top, w in _BODY:
         y, h, low = half * w, shoulder * top, max(sill, 0.2) if 0.03 < x < 0.97 else sill
         belly, middle = low - 0.02, low + 0.55 * (h - low)
-        crown = 0.045 if 0.02 < x < 0.98 else 0.01
+        rise = 0.045 if 0.02 < x < 0.98 else 0.01
         side = [
             (0.80 * y, belly),
             (0.97 * y, low + 0.05),
             (y, middle),
             (0.965 * y, h - 0.06),
             (0.86 * y, h),
-            (0.45 * y, h + crown),
+            (0.45 * y, h + rise),
         ]
         points = [(-a, b) for a, b in side] + [(a, b) for a, b in side[::-1]]
         rings.append([(rear + length * x, a, b) for a, b in points])
@@ -210,15 +206,13 @@ def car(kit: Kit) -> Mesh:
     ]
 
     front, back = rear + length, rear
-    for side in (-1, 1):
+    for s in (-1, 1):
         parts += [
-            ellipsoid(
-                (0.10, 0.17, 0.075), (front - 0.135, side * (half * 0.70), shoulder * 0.70), lamp, 8, 4
-            ),
-            box((0.05, 0.16, 0.17), (back + 0.075, side * half * 0.80, shoulder * 0.80), red),
+            ellipsoid((0.10, 0.17, 0.075), (front - 0.135, s * (half * 0.70), shoulder * 0.70), lamp, 8, 4),
+            box((0.05, 0.16, 0.17), (back + 0.075, s * half * 0.80, shoulder * 0.80), red),
             box(
                 (0.13, 0.20, 0.12),
-                (rear + length * (f1 - 0.06), side * (half + 0.06), shoulder + 0.06),
+                (rear + length * (f1 - 0.06), s * (half + 0.06), shoulder + 0.06),
                 paint,
                 taper=0.8,
             ),
@@ -227,13 +221,13 @@ def car(kit: Kit) -> Mesh:
             parts.append(
                 box(
                     (0.012, 0.008, 0.42 * shoulder),
-                    (rear + length * x, side * (half * 0.998), 0.62 * shoulder),
+                    (rear + length * x, s * (half * 0.998), 0.62 * shoulder),
                     dark,
                 )
             )
         for x in (0.37, 0.57):
             parts.append(
-                box((0.16, 0.03, 0.03), (rear + length * x, side * half * 0.995, shoulder * 0.84), chrome)
+                box((0.16, 0.03, 0.03), (rear + length * x, s * half * 0.995, shoulder * 0.84), chrome)
             )
     parts += [
         box((0.03, width * 0.42, 0.10), (front - 0.02, 0, 0.58 * shoulder), dark),
@@ -259,17 +253,3 @@ def head_on(mesh: Mesh) -> Mesh:
     """The same mesh with its middle over the origin, so that its box is centred."""
     low, high = mesh.bounds()
     return mesh.moved(-0.5 * (low[0] + high[0]), -0.5 * (low[1] + high[1]), -low[2])
-
-
-__all__ = [
-    "arches",
-    "car",
-    "cylinder",
-    "head_on",
-    "plan_ring",
-    "quad",
-    "rotation_x",
-    "triangles",
-    "wheel",
-    "wheels",
-]

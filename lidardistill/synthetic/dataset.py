@@ -81,7 +81,7 @@ def write_world(
         return out
 
     jobs = [
-        _Job(name, scene_seed(seed, name), seed, keyframes, tuple(image_size), palette)
+        _Job(name, scene_seed(seed, name), seed, keyframes, (image_size[0], image_size[1]), palette)
         for name in parameters["scenes"]
     ]
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -200,7 +200,7 @@ class _Job:
     scene_seed: int
     world_seed: int
     keyframes: int
-    image_size: tuple[int, ...]
+    image_size: tuple[int, int]
     palette: str
 
     def run(self, root: Path, record: Recorder | None, on_keyframe: Callable[[], None]) -> Tables:

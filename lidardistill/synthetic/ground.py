@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from lidardistill.synthetic.course import Course
-from lidardistill.synthetic.materials import Kit
+from lidardistill.synthetic.materials import Kit, scaled
 from lidardistill.synthetic.meshes import Mesh
 from lidardistill.synthetic.street import KERB_M, Profile, arrow, crossing, dashes, island, kerb, patch
 
@@ -55,15 +57,15 @@ class GroundKit:
 
     def _make(self, name: str) -> int:
         kit = self._kit
-        add, pick, rng = kit.book.add, kit.palette.pick, kit.rng
+        add, pick = kit.book.add, kit.palette.pick
         spread = 0.04
         if name == "road":
             base = pick("asphalt", spread)
             return add(
                 "asphalt",
                 base,
-                b=tuple(min(1.0, 1.3 * c) for c in base),
-                c=tuple(0.8 * c for c in base),
+                b=scaled(base, 1.3),
+                c=scaled(base, 0.8),
                 tile=5.0,
                 bump=0.8,
                 macro=0.22,
@@ -84,7 +86,7 @@ class GroundKit:
             )
         if name == "kerb":
             base = pick("kerb", spread)
-            dark = pick("dark") if self._dual_kerb else tuple(0.93 * c for c in base)
+            dark = pick("dark") if self._dual_kerb else scaled(base, 0.93)
             return add("bands", base, b=dark, tile=2.4, bump=0.5, macro=0.1, refl=(0.42, 0.35, 0.4))
         if name == "island":
             base, other = pick("island"), pick("island")
@@ -107,8 +109,8 @@ class GroundKit:
             base = pick("grass")
             return add(
                 "grass",
-                tuple(0.8 * c for c in base),
-                b=tuple(min(1.0, 1.25 * c) for c in base),
+                scaled(base, 0.8),
+                b=scaled(base, 1.25),
                 c=pick("soil"),
                 tile=3.4,
                 bump=1.0,
@@ -122,7 +124,7 @@ class GroundKit:
                 "soil",
                 base,
                 b=pick("concrete"),
-                c=tuple(0.85 * c for c in base),
+                c=scaled(base, 0.85),
                 tile=3.6,
                 bump=1.2,
                 macro=0.25,
@@ -173,7 +175,7 @@ def stretches(
         cuts.append(min(s1, cuts[-1] + rng.uniform(low, high)))
     if len(cuts) > 2 and cuts[-1] - cuts[-2] < 0.5 * low:
         cuts.pop(-2)
-    return list(zip(cuts[:-1], cuts[1:], strict=True))
+    return list(pairwise(cuts))
 
 
 def lay_ground(
@@ -199,8 +201,18 @@ def lay_ground(
     rng, mats = kit.rng, GroundKit(kit)
     out: list[tuple[str, Mesh]] = []
 
-    def lay(name: str, *args: float, fresh: bool = False, **options: float) -> None:
-        out.append((GROUND_LABEL[name], patch(course, *args, mats.get(name, fresh), **options)))  # type: ignore[arg-type]
+    def lay(
+        name: str,
+        s0: float,
+        s1: float,
+        d0: float,
+        d1: float,
+        z: float,
+        *,
+        fresh: bool = False,
+        **options: Any,
+    ) -> None:
+        out.append((GROUND_LABEL[name], patch(course, s0, s1, d0, d1, z, mats.get(name, fresh), **options)))
 
     s_lo, s_hi = reach
     gap = (side_street - SIDE_HALF_M, side_street + SIDE_HALF_M)

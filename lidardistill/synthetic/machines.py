@@ -6,7 +6,7 @@ import numpy as np
 
 from lidardistill.synthetic.cars import wheel
 from lidardistill.synthetic.materials import Kit
-from lidardistill.synthetic.meshes import Mesh, box, cylinder, extrude, join, quad, rotation_x, tube
+from lidardistill.synthetic.meshes import Mesh, box, cylinder, extrude, join, rotation_x, tube
 
 
 def construction_vehicle(kit: Kit) -> Mesh:
@@ -66,7 +66,7 @@ def _bucket(x: float, z: float, width: float, scale: float, material: int) -> Me
         box((0.16 * scale, 0.08, 0.06), (x - 0.10 * scale, y, z - 0.49 * scale), material)
         for y in np.linspace(-0.42, 0.42, 5) * width
     ]
-    return join([extrude(shape + [x, z], -0.5 * width, 0.5 * width, material), *teeth])
+    return join([extrude(shape + np.array([x, z]), -0.5 * width, 0.5 * width, material), *teeth])
 
 
 def _excavator(kit: Kit) -> Mesh:
@@ -147,7 +147,7 @@ def _loader(kit: Kit) -> Mesh:
         tube([(-2.2, 0.4, 1.9), (-2.2, 0.4, 2.6)], 0.07, dark),
     ]  # fmt: skip
     shape = np.array([(0.0, 0.62), (0.25, 0.70), (0.62, 0.30), (1.05, -0.42), (0.15, -0.40), (-0.05, 0.1)])
-    parts.append(extrude(shape + [2.95, 0.62 + lift], -1.28, 1.28, steel))
+    parts.append(extrude(shape + np.array([2.95, 0.62 + lift]), -1.28, 1.28, steel))
     return join(parts)
 
 
@@ -165,6 +165,3 @@ def _roller(kit: Kit) -> Mesh:
         _cabin(kit, -0.25, 0, 1.15, (1.2, 1.4, 1.75), body),
     ]  # fmt: skip
     return join(parts)
-
-
-__all__ = ["construction_vehicle", "quad"]

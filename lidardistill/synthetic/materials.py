@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,12 @@ class MaterialTable(NamedTuple):
 
     values: np.ndarray
     texture: np.ndarray
+
+
+def scaled(colour: RGB, factor: float, most: float = 1.0) -> RGB:
+    """A colour made darker or brighter; no channel leaves with more than `most`."""
+    r, g, b = (min(most, factor * c) for c in colour)
+    return r, g, b
 
 
 def to_linear(rgb: np.ndarray) -> np.ndarray:
@@ -177,7 +183,8 @@ class Palette:
         if shared and role in _DARK_ROLES:
             base = 0.45 * base
         colour = base * (1.0 + spread * value) + 0.25 * spread * tint
-        return tuple(np.clip(colour, 0.02, 0.97).tolist())  # type: ignore[return-value]
+        r, g, b = np.clip(colour, 0.02, 0.97).tolist()
+        return r, g, b
 
 
 @dataclass(frozen=True)
@@ -188,6 +195,6 @@ class Kit:
     palette: Palette
     rng: np.random.Generator
 
-    def paint(self, role: str, texture: str = "plain", **options: float) -> int:
-        """A one-colour material."""
-        return self.book.add(texture, self.palette.pick(role), **options)  # type: ignore[arg-type]
+    def paint(self, role: str, texture: str = "plain", **options: Any) -> int:
+        """A one-colour material; `options` are those of `MaterialBook.add`."""
+        return self.book.add(texture, self.palette.pick(role), **options)

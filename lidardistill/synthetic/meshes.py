@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ class Mesh:
         """Turned by `yaw` radians about z, then shifted."""
         return self.transformed(rotation_z(yaw), (x, y, z))
 
-    def transformed(self, linear: np.ndarray, shift: Sequence[float] = (0.0, 0.0, 0.0)) -> Mesh:
+    def transformed(self, linear: np.ndarray, shift: ArrayLike = (0.0, 0.0, 0.0)) -> Mesh:
         """Points become `linear @ p + shift`; `linear` may scale, (3, 3)."""
         corners = self.corners @ linear.T + np.asarray(shift)
         normals = self.normals @ np.linalg.inv(linear)
-        normals /= np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-12
+        normals = normals / (np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-12)
         return Mesh(corners.astype(np.float32), normals.astype(np.float32), self.uv, self.material)
 
 
@@ -238,7 +239,7 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     )
 
 
-def polygon(points: np.ndarray, material: int) -> Mesh:
+def polygon(points: ArrayLike, material: int) -> Mesh:
     """A flat convex polygon as a fan around its centre, (P, 3) metres; u runs along its first side."""
     points = np.asarray(points, dtype=np.float64)
     centre = points.sum(axis=0) / len(points)
@@ -253,7 +254,7 @@ def polygon(points: np.ndarray, material: int) -> Mesh:
     return triangles(corners + centre, (corners - spoke[0]) @ axes.T, material)
 
 
-def quad(points: Sequence[Sequence[float]], material: int, size: tuple[float, float] | None = None) -> Mesh:
+def quad(points: ArrayLike, material: int, size: tuple[float, float] | None = None) -> Mesh:
     """Four corners, counter-clockwise from (u, v) = (0, 0); `size` replaces the lengths of its sides."""
     p = np.asarray(points, dtype=np.float64)
     if size is None:
@@ -263,8 +264,8 @@ def quad(points: Sequence[Sequence[float]], material: int, size: tuple[float, fl
 
 
 def box(
-    size: Sequence[float],
-    centre: Sequence[float],
+    size: ArrayLike,
+    centre: ArrayLike,
     material: int,
     *,
     top: int | None = None,
@@ -276,7 +277,7 @@ def box(
 
     `taper` scales the top face.
     """
-    sx, sy, sz = size
+    sx, sy, sz = np.asarray(size, dtype=np.float64)
     points = _BOX_POINTS * (sx, sy, sz)
     points[4:, :2] *= taper
     ends = material if ends is None else ends
@@ -285,13 +286,11 @@ def box(
     rows = np.repeat([material, material, ends, ends, material if top is None else top, material], 2)
     if yaw:
         points = points @ rotation_z(yaw).T
-    points += centre
+    points += np.asarray(centre)
     return triangles(points[_BOX_QUADS][:, _QUAD_SPLIT].reshape(12, 3, 3), uv, rows)
 
 
-def revolve(
-    profile: Sequence[Sequence[float]], material: int, segments: int = 12, crease_deg: float = 40.0
-) -> Mesh:
+def revolve(profile: ArrayLike, material: int, segments: int = 12, crease_deg: float = 40.0) -> Mesh:
     """A surface of revolution about z from (radius, z) pairs."""
     radius, z = np.asarray(profile, dtype=np.float64).T
     angle = np.linspace(0.0, 2 * np.pi, segments, endpoint=False)
@@ -306,12 +305,10 @@ def cylinder(radius: float, height: float, material: int, *, segments: int = 12)
     """Upright, standing on z = 0, with both ends closed."""
     angle = np.linspace(0.0, 2 * np.pi, segments, endpoint=False)
     ring = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.zeros(segments)], axis=1)
-    return _capped(np.stack([ring, ring + [0, 0, height]]), material, 35.0)
+    return _capped(np.stack([ring, ring + np.array([0, 0, height])]), material, 35.0)
 
 
-def tube(
-    path: Sequence[Sequence[float]], radius: float | Sequence[float], material: int, segments: int = 7
-) -> Mesh:
+def tube(path: ArrayLike, radius: ArrayLike, material: int, segments: int = 7) -> Mesh:
     """A round rod along (K, 3) points, with closed ends."""
     points = np.asarray(path, dtype=np.float64)
     radii = np.broadcast_to(np.asarray(radius, dtype=np.float64), len(points))
@@ -336,9 +333,7 @@ def _capped(rings: np.ndarray, material: int, crease_deg: float) -> Mesh:
     return grid(np.concatenate([first, rings, last]), material, close=True, crease_deg=crease_deg)
 
 
-def ellipsoid(
-    radii: Sequence[float], centre: Sequence[float], material: int, segments: int = 10, rings: int = 6
-) -> Mesh:
+def ellipsoid(radii: ArrayLike, centre: ArrayLike, material: int, segments: int = 10, rings: int = 6) -> Mesh:
     """A smooth ball with three radii."""
     angle = np.linspace(-0.5 * np.pi, 0.5 * np.pi, rings + 1)
     profile = np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -354,7 +349,7 @@ def torus(radius: float, thickness: float, material: int, segments: int = 18, ri
     points = np.stack(
         [
             r * np.cos(a)[:, None],
-            np.broadcast_to(thickness * np.sin(b)[None], r.shape[:0] + (segments + 1, ring)),
+            np.broadcast_to(thickness * np.sin(b)[None], (segments + 1, ring)),
             r * np.sin(a)[:, None],
         ],
         axis=2,
@@ -362,11 +357,9 @@ def torus(radius: float, thickness: float, material: int, segments: int = 18, ri
     return grid(points, material, close=True, crease_deg=80)
 
 
-def extrude(
-    outline: Sequence[Sequence[float]], y0: float, y1: float, material: int, crease_deg: float = 25.0
-) -> Mesh:
+def extrude(outline: ArrayLike, y0: float, y1: float, material: int, crease_deg: float = 25.0) -> Mesh:
     """An outline in the x-z plane, star-shaped about its centre, pulled along y from y0 to y1."""
     flat = np.asarray(outline, dtype=np.float64)
     ring = np.stack([flat[:, 0], np.full(len(flat), y0), flat[:, 1]], axis=1)
-    other = ring + [0.0, y1 - y0, 0.0]
+    other = ring + np.array([0.0, y1 - y0, 0.0])
     return _capped(np.stack([ring, other]), material, crease_deg)

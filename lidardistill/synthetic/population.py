@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lidardistill.synthetic import buildings, machines, props, riders, trucks, vegetation
+from lidardistill.synthetic import buses, machines, trailers, trucks
 from lidardistill.synthetic.cars import car, head_on
 from lidardistill.synthetic.course import Course, Motion
-from lidardistill.synthetic.ground import PLOT_DEPTH_M, SIDE_HALF_M, Plot, lay_ground, sign_of
+from lidardistill.synthetic.ground import PLOT_DEPTH_M, SIDE_HALF_M, Plot, lay_ground
 from lidardistill.synthetic.materials import Kit
-from lidardistill.synthetic.meshes import Mesh, join
+from lidardistill.synthetic.meshes import Mesh
 from lidardistill.synthetic.street import KERB_M, Profile, bump_height, make_profile
 
 CAR, TRUCK, TRAILER, BUS = "vehicle.car", "vehicle.truck", "vehicle.trailer", "vehicle.bus.rigid"
@@ -211,8 +211,8 @@ Builder = Callable[[Kit], Mesh]
 VEHICLES: dict[str, Builder] = {
     CAR: car,
     TRUCK: trucks.truck,
-    TRAILER: trucks.trailer,
-    BUS: trucks.bus,
+    TRAILER: trailers.trailer,
+    BUS: buses.bus,
     MACHINE: machines.construction_vehicle,
 }
 
@@ -238,21 +238,6 @@ def pooled(stage: Stage, key: str, build: Callable[[], Mesh], far: bool) -> Mesh
 
 def articulated(kit: Kit) -> tuple[Mesh, Mesh, float]:
     """A tractor and its trailer, each centred, and the distance between their middles."""
-    pull, load = head_on(trucks.tractor(kit)), head_on(trucks.trailer(kit))
+    pull, load = head_on(trucks.tractor(kit)), head_on(trailers.trailer(kit))
     reach = 0.5 * float(load.bounds()[1][0] - load.bounds()[0][0]) + 0.25
     return pull, load, reach
-
-
-__all__ = [
-    "Entry",
-    "Stage",
-    "articulated",
-    "buildings",
-    "join",
-    "make",
-    "populate",
-    "props",
-    "riders",
-    "sign_of",
-    "vegetation",
-]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidardistill.synthetic.materials import Kit
+from lidardistill.synthetic.materials import Kit, scaled
 from lidardistill.synthetic.meshes import (
     Mesh,
     box,
@@ -16,7 +16,6 @@ from lidardistill.synthetic.meshes import (
     polygon,
     quad,
     revolve,
-    rotation_y,
     tube,
 )
 
@@ -98,9 +97,7 @@ def barrier(kit: Kit, kind: int) -> Mesh:
             ]
         )
         base = pick("concrete") if rng.random() < 0.6 else pick("barrier")
-        skin = kit.book.add(
-            "concrete", base, b=tuple(0.6 * c for c in base), tile=1.9, macro=0.2, refl=(0.35, 0.3, 0.3)
-        )
+        skin = kit.book.add("concrete", base, b=scaled(base, 0.6), tile=1.9, macro=0.2, refl=(0.35, 0.3, 0.3))
     else:
         shape = np.array(
             [
@@ -162,7 +159,7 @@ def traffic_light(kit: Kit) -> Mesh:
     ]
     on = int(kit.rng.integers(0, 3))
     for k, rgb in enumerate(((0.95, 0.10, 0.08), (0.95, 0.65, 0.05), (0.10, 0.85, 0.35))):
-        lamp = kit.book.add("plain", rgb if k == on else tuple(0.25 * c for c in rgb), gloss=0.05)
+        lamp = kit.book.add("plain", rgb if k == on else scaled(rgb, 0.25), gloss=0.05)
         parts.append(ellipsoid((0.04, 0.105, 0.105), (-0.215, 0, 3.25 - 0.29 * k), lamp, 8, 4))
         parts.append(box((0.16, 0.24, 0.02), (-0.27, 0, 3.37 - 0.29 * k), dark))
     return join(parts)
@@ -286,14 +283,13 @@ def heap(kit: Kit) -> Mesh:
     for f, h in ((1.0, -0.1), (0.78, 0.28), (0.52, 0.62), (0.25, 0.92)):
         r = radius * f * (1 + 0.14 * np.sin(3 * angle + 2) + 0.07 * np.sin(7 * angle + 5 * f))
         rings.append(np.stack([r * np.cos(angle), r * np.sin(angle), np.full(segments, h * height)], axis=1))
-    top = rings[-1].mean(axis=0) + [0, 0, 0.06 * height]
+    top = rings[-1].mean(axis=0) + np.array([0, 0, 0.06 * height])
     rings.append(np.broadcast_to(top, rings[0].shape))
     return grid(np.stack(rings), skin, close=True, crease_deg=80)
 
 
 def site_cabin(kit: Kit) -> Mesh:
     """A site office in a container."""
-    rng = kit.rng
     skin = kit.book.add(
         "container",
         kit.palette.pick("cargo"),
@@ -314,18 +310,3 @@ def site_cabin(kit: Kit) -> Mesh:
             box((w, 0.05, h), (x, -1.225, z), pane),
         ]
     return join(parts)
-
-
-__all__ = [
-    "barrier",
-    "bench",
-    "bin_",
-    "bollard",
-    "cabinet",
-    "cone",
-    "road_sign",
-    "rotation_y",
-    "shelter",
-    "street_lamp",
-    "traffic_light",
-]

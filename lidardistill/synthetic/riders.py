@@ -13,7 +13,6 @@ from lidardistill.synthetic.meshes import (
     extrude,
     grid,
     join,
-    polygon,
     rotation_x,
     torus,
     tube,
@@ -96,7 +95,7 @@ def _figure(
         parts.append(grid(skirt, shirt, close=True, crease_deg=75))
     for side, hand, foot, knee in zip((-1, 1), hands, feet, knees, strict=True):
         shoulder = tuple(np.array(hip) + 0.88 * lean + [0, side * 0.20, 0])
-        joint = tuple(np.array(hip) + [0.0, side * 0.095, -0.02])
+        joint = tuple(np.array(hip) + np.array([0.0, side * 0.095, -0.02]))
         elbow = tuple(0.5 * (np.array(shoulder) + hand) + [-0.05, side * 0.045, -0.06])
         parts += [
             _limb(shoulder, elbow, 0.060, 0.048, shirt), _limb(elbow, hand, 0.048, 0.036, shirt if rng.random() < 0.6 else skin),
@@ -252,6 +251,3 @@ def motorcycle(kit: Kit, rider: bool) -> Mesh:
     if rider:
         parts.append(_figure(kit, hip, neck, hands, feet, knees, True))
     return join(parts)
-
-
-__all__ = ["bicycle", "motorcycle", "pedestrian", "polygon"]

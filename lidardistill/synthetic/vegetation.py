@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidardistill.synthetic.materials import RGB, Kit
+from lidardistill.synthetic.materials import RGB, Kit, scaled
 from lidardistill.synthetic.meshes import Mesh, box, join, revolve, triangles, tube
 
 
@@ -98,9 +98,7 @@ def tree(kit: Kit, detail: float = 1.0) -> Mesh:
     rng = kit.rng
     kind = int(rng.choice(4, p=[0.50, 0.18, 0.17, 0.15]))
     base = kit.palette.pick("bark")
-    bark = kit.book.add(
-        "bark", base, b=tuple(0.55 * c for c in base), tile=(0.8, 1.6), bump=1.6, refl=(0.3, 0.25, 0.25)
-    )
+    bark = kit.book.add("bark", base, b=scaled(base, 0.55), tile=(0.8, 1.6), bump=1.6, refl=(0.3, 0.25, 0.25))
     if kind == 2:
         return _conifer(kit, bark, detail)
     leaf = _leaf(kit, "autumn" if rng.random() < 0.12 else "leaf")
@@ -211,9 +209,7 @@ def tuft(kit: Kit, count: int = 26) -> Mesh:
     """Tall grass: blades that lean outwards."""
     rng = kit.rng
     base = kit.palette.pick("grass")
-    blade = kit.book.add(
-        "plain", tuple(min(0.95, 1.25 * c) for c in base), leaf=True, bump=0.0, refl=(0.6, 0.6, 0.6)
-    )
+    blade = kit.book.add("plain", scaled(base, 1.25, 0.95), leaf=True, bump=0.0, refl=(0.6, 0.6, 0.6))
     foot = rng.normal(0, 0.16, (count, 2))
     angle = rng.uniform(0, 2 * np.pi, count)
     wide = 0.028 * np.stack([-np.sin(angle), np.cos(angle)], axis=1)

@@ -10,7 +10,7 @@ from lidardistill.data.lidarseg_classes import RAW_CLASSES
 from lidardistill.synthetic.course import Course, Motion
 from lidardistill.synthetic.face_table import COLUMNS, pack_faces
 from lidardistill.synthetic.materials import Kit, MaterialBook, MaterialTable, Palette
-from lidardistill.synthetic.meshes import Mesh, join
+from lidardistill.synthetic.meshes import Mesh, join, rotation_z
 from lidardistill.synthetic.population import Stage, populate
 from lidardistill.synthetic.raycast import Mover, Placement, Tracer, Tree
 from lidardistill.synthetic.sky import Light, make_light
@@ -136,7 +136,7 @@ def build_scene(seed: int, *, palette: str = "natural", duration_s: float = 4.0)
         actors.append(Actor(instance, entry.category, entry.attribute, low, high, entry.motion, entry.moving))
         if not entry.moving:
             position, yaw = entry.motion.pose(stage.course, 0.0)
-            mesh = entry.mesh.moved(*position, yaw=yaw)
+            mesh = entry.mesh.transformed(rotation_z(yaw), position)
             fixed_meshes.append(mesh)
             first += mesh.num_faces
             labels.append(np.full(mesh.num_faces, RAW_CLASSES.index(entry.category), dtype=np.uint8))

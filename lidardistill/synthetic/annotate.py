@@ -20,7 +20,7 @@ def actor_pose(world: World, actor: Actor, time_s: float) -> tuple[np.ndarray, n
     position, yaw = actor.motion.pose(world.course, time_s)
     middle = 0.5 * (actor.low + actor.high).astype(np.float64)
     c, s = np.cos(yaw), np.sin(yaw)
-    centre = position + [c * middle[0] - s * middle[1], s * middle[0] + c * middle[1], middle[2]]
+    centre = position + np.array([c * middle[0] - s * middle[1], s * middle[0] + c * middle[1], middle[2]])
     return centre, (actor.high - actor.low).astype(np.float64) + 2 * MARGIN_M, yaw
 
 

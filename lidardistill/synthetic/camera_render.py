@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lidardistill.synthetic.materials import LEAF
-from lidardistill.synthetic.raycast import Hits, Placement
 from lidardistill.synthetic.face_table import surface_points
 from lidardistill.synthetic.filters import develop, film_table, find_edges, smooth_openness
+from lidardistill.synthetic.materials import LEAF
+from lidardistill.synthetic.raycast import Hits, Placement
 from lidardistill.synthetic.shading import shade
 from lidardistill.synthetic.textures import LEVEL_START, PATTERNS, atlas
 from lidardistill.synthetic.world import World
@@ -266,7 +266,9 @@ def _smooth(
     if sunny:
         good = np.flatnonzero((hits.face >= 0) & (normals @ world.light.sun > 0))
         lit[good] = _shadow(world, points, good, at, _SUN_SPREAD[good % len(_SUN_SPREAD)])
-    light = _light_along(world, origin, directions, steps, hits, lit, np.repeat(openness[rows], len(_SUBPIXELS)), at)
+    light = _light_along(
+        world, origin, directions, steps, hits, lit, np.repeat(openness[rows], len(_SUBPIXELS)), at
+    )
     # Very bright rays are held back, so that one glint does not fill its pixel.
     bright = np.minimum(light.reshape(count, len(_SUBPIXELS), 3), 4.0)
     return (bright.sum(axis=1) + np.minimum(linear[rows], 4.0)) / (len(_SUBPIXELS) + 1.0)

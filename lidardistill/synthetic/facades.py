@@ -64,8 +64,7 @@ def shuttered(rng: np.random.Generator) -> Pattern:
 
 def ribbon(rng: np.random.Generator) -> Pattern:
     """Concrete band below a ribbon of windows."""
-    u, v = _uv()
-    face, tone = _rows(rng, 2, 2, 0.005, 0.0)
+    face, _ = _rows(rng, 2, 2, 0.005, 0.0)
     wall = (0.85 + 0.15 * face) * (1 + 0.05 * noise(rng, 1.8))
     glass, frame, shade = _window(0.0, 1.0, 0.34, 0.84, 4, 1)
     return _compose(wall, glass, frame, shade, 3 * face)
@@ -74,7 +73,7 @@ def ribbon(rng: np.random.Generator) -> Pattern:
 def glazed(rng: np.random.Generator) -> Pattern:
     """Curtain wall: glass from floor to floor, thin mullions, an opaque band at the slab."""
     u, v = _uv()
-    glass, frame, shade = _window(-0.02, 1.02, -0.01, 1.01, 2, 3)
+    glass, frame, _ = _window(-0.02, 1.02, -0.01, 1.01, 2, 3)
     slab = _inside(u, v, -1, 2, 0.0, 0.13)
     return _compose(
         np.ones((SIZE, SIZE)), glass * (1 - slab), np.clip(frame * (1 - slab), 0, 1), 1 - 0.15 * slab, 0 * u
@@ -130,7 +129,7 @@ def loft(rng: np.random.Generator) -> Pattern:
 
 def shed(rng: np.random.Generator) -> Pattern:
     """Metal cladding with a strip of windows high up."""
-    u, v = _uv()
+    u, _ = _uv()
     wave = 0.5 + 0.5 * np.cos(2 * np.pi * 12 * u)
     wall = 0.9 + 0.12 * wave + 0.04 * noise(rng, 1.7)
     glass, frame, shade = _window(0.06, 0.94, 0.66, 0.86, 4, 1)

@@ -6,7 +6,19 @@ import numpy as np
 from numba import njit
 
 from lidardistill.synthetic.face_table import (
-    GRADIENT_U, GRADIENT_V, LENGTH_U, LENGTH_V, NORMAL, SMOOTH, U0, U1, U2, V0, V1, V2, add_texel,
+    GRADIENT_U,
+    GRADIENT_V,
+    LENGTH_U,
+    LENGTH_V,
+    NORMAL,
+    SMOOTH,
+    U0,
+    U1,
+    U2,
+    V0,
+    V1,
+    V2,
+    add_texel,
 )  # fmt: skip
 from lidardistill.synthetic.materials import BUMP, GLASS, GLOSS, LEAF, MACRO, SHARP, VARY, A, B, C
 from lidardistill.synthetic.textures import LEVELS, SIZE

@@ -115,7 +115,7 @@ def cloth(rng: np.random.Generator) -> Pattern:
 
 def asphalt(rng: np.random.Generator) -> Pattern:
     fine, broad = noise(rng, 0.35, 12), noise(rng, 1.7)
-    cell, edge, _ = cells(rng, 9)
+    _, edge, _ = cells(rng, 9)
     wobble = noise(rng, 1.5, 3)
     crack = _step(-(edge + 5 * np.abs(wobble) * (noise(rng, 1.8) > 0.1)), -2.2, -0.4)
     stone = _step(noise(rng, 0.2, 30), 1.3, 2.0)
@@ -128,7 +128,7 @@ def asphalt(rng: np.random.Generator) -> Pattern:
 
 
 def concrete(rng: np.random.Generator) -> Pattern:
-    u, v = _uv()
+    _, v = _uv()
     fine, broad = noise(rng, 0.6, 6), noise(rng, 1.9)
     streak = np.repeat(noise(rng, 1.3, 2)[:1], SIZE, axis=0) * _step(v, 0.0, 1.0)
     return Pattern(
@@ -217,7 +217,7 @@ def brick(rng: np.random.Generator) -> Pattern:
 
 
 def stone_wall(rng: np.random.Generator) -> Pattern:
-    near, edge, index = cells(rng, 46, stretch=1.7)
+    _, edge, index = cells(rng, 46, stretch=1.7)
     tone = rng.random(46)[index]
     face = _step(edge, 1.5, 5.0)
     n = noise(rng, 0.9, 4)
@@ -227,7 +227,7 @@ def stone_wall(rng: np.random.Generator) -> Pattern:
 
 
 def wood(rng: np.random.Generator) -> Pattern:
-    u, v = _uv()
+    u, _ = _uv()
     board = np.floor(u * 8).astype(int)
     tone = rng.random(8)[board]
     edge = np.minimum((u * 8) % 1, 1 - (u * 8) % 1) / 8
@@ -239,7 +239,7 @@ def wood(rng: np.random.Generator) -> Pattern:
 
 
 def corrugated(rng: np.random.Generator) -> Pattern:
-    u, v = _uv()
+    u, _ = _uv()
     wave = 0.5 + 0.5 * np.cos(2 * np.pi * 16 * u)
     dirt = noise(rng, 1.7)
     streak = np.repeat(noise(rng, 1.0, 3)[:1], SIZE, axis=0)
@@ -249,7 +249,7 @@ def corrugated(rng: np.random.Generator) -> Pattern:
 
 
 def container(rng: np.random.Generator) -> Pattern:
-    u, v = _uv()
+    u, _ = _uv()
     phase = (u * 8) % 1.0
     rib = _step(phase, 0.05, 0.18) * _step(-phase, -0.68, -0.55)
     dirt = noise(rng, 1.8)
@@ -288,7 +288,7 @@ def bark(rng: np.random.Generator) -> Pattern:
 
 
 def tread(rng: np.random.Generator) -> Pattern:
-    u, v = _uv()
+    u, _ = _uv()
     rib = (((u * 16) % 1.0) < 0.5).astype(float)
     return Pattern(0.7 + 0.5 * rib, _zero(), _zero(), 8 * rib)
 
@@ -302,7 +302,7 @@ def stripes(rng: np.random.Generator) -> Pattern:
 
 def bands(rng: np.random.Generator) -> Pattern:
     """Broad blocks of A and B along u, as kerbs and plastic barriers have."""
-    u, v = _uv()
+    u, _ = _uv()
     band = _step(np.abs((u + 0.25) % 1.0 - 0.5), 0.245, 0.255)
     n = noise(rng, 1.0, 3)
     return Pattern(1 + 0.07 * n + 0.05 * noise(rng, 1.9), band, _zero(), 0.8 * n)
@@ -314,7 +314,7 @@ def worn_paint(rng: np.random.Generator) -> Pattern:
 
 
 def roof_tiles(rng: np.random.Generator) -> Pattern:
-    u, v = _uv()
+    _, v = _uv()
     face, tone = _rows(rng, 10, 12, 0.010, 0.5)
     slope = (v * 12) % 1.0
     return Pattern(

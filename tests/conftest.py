@@ -11,7 +11,9 @@ SHARED = REPOSITORY.parent / "shared"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--device", default="cpu", choices=["cpu", "cuda"], help="where the GPU-marked tests run")
+    parser.addoption(
+        "--device", default="cpu", choices=["cpu", "cuda"], help="where the GPU-marked tests run"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -73,7 +75,14 @@ def record_tiny(name: str, seed: int, *, keyframes: int, image_size: tuple[int, 
     """A street of points without objects, for whatever does not need the ray-caster (`synthetic.Recorder`)."""
     from lidardistill.data.lidarseg_classes import RAW_CLASSES
     from lidardistill.data.nuscenes_tables import CAMERAS
-    from lidardistill.synthetic.recording import CameraImage, GroundMap, Keyframe, LidarScan, Rig, SceneRecording
+    from lidardistill.synthetic.recording import (
+        CameraImage,
+        GroundMap,
+        Keyframe,
+        LidarScan,
+        Rig,
+        SceneRecording,
+    )
 
     def pose(yaw: float, x: float, y: float, z: float) -> np.ndarray:
         matrix = np.eye(4)
@@ -94,7 +103,9 @@ def record_tiny(name: str, seed: int, *, keyframes: int, image_size: tuple[int, 
         image_size=image_size,
     )
     start_us = 1_500_000_000_000_000 + seed % 1000 * 10_000_000
-    classes = [RAW_CLASSES.index(c) for c in ("flat.driveable_surface", "static.vegetation", "static.manmade")]
+    classes = [
+        RAW_CLASSES.index(c) for c in ("flat.driveable_surface", "static.vegetation", "static.manmade")
+    ]
 
     def stream():  # type: ignore[no-untyped-def]
         rng = np.random.default_rng(seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,23 +25,26 @@ def run(
     """Pair the LiDAR points of one keyframe with the pixels of its cameras."""
     import numpy as np
 
+    from lidardistill.atomic import atomic_write
     from lidardistill.data.nuscenes import NuScenesIndex
-    from lidardistill.engine.atomic import atomic_write
     from lidardistill.geometry import pair_points
 
     if visibility not in ("none", "zbuffer"):
         raise ValueError(f"--visibility {visibility!r}: expected none or zbuffer")
+    test: Literal["none", "zbuffer"] = (
+        "zbuffer" if visibility == "zbuffer" else "none"
+    )  # typer knows no Literal
     index = NuScenesIndex.open(dataroot, version)
     frame = index.frame(index.row_of(sample))
     geometry = (frame.points, frame.lidar2cam, frame.cam2img, frame.image_size)
-    pairing = pair_points(*geometry, visibility=visibility)
+    pairing = pair_points(*geometry, visibility=test)
     arrays = {**pairing._asdict(), "views": np.array(frame.channels)}
     with atomic_write(out) as stream:
         np.savez_compressed(stream, **arrays)
     print(
         f"{len(pairing.pairing_points)} pairs of {len(frame.points)} points and {len(frame.channels)} cameras: {out}"
     )
-    if visibility != "none":
+    if test != "none":
         everything = len(pair_points(*geometry).pairing_points)
         dropped = everything - len(pairing.pairing_points)
         print(f"hidden from the camera: {dropped} of {everything} pairs ({dropped / max(everything, 1):.1%})")

@@ -48,7 +48,7 @@ class Bar:
     def update(self, done: int, note: str | int = "", total: int | None = None) -> None:
         """Show that `done` steps are through."""
         if isinstance(note, int):  # callers that report (done, total)
-            note, total = "", note
+            total, note = note, ""
         self.total = self.total if total is None else total
         self._progress.update(self._task, completed=done, total=self.total, note=str(note))
         now = time.monotonic()

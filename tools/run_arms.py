@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from lidardistill.atomic import atomic_write, write_json_atomic
 from lidardistill.cli.progress import Bar
-from lidardistill.engine.atomic import atomic_write, write_json_atomic
 from lidardistill.engine.demo import IMAGE_SIZE
 from lidardistill.engine.experiment import ARMS, pretrain_config, run_hand_made
 from lidardistill.engine.manifest import git_state, machine, versions

@@ -115,7 +115,7 @@ def _write(out: Path, record: Mapping[str, Any]) -> None:
 
     import numpy as np
 
-    from lidardistill.engine.atomic import write_json_atomic
+    from lidardistill.atomic import write_json_atomic
 
     def plain(value: Any) -> Any:
         if isinstance(value, np.generic):

@@ -31,9 +31,7 @@ def run(
 
     if visibility not in ("none", "zbuffer"):
         raise ValueError(f"--visibility {visibility!r}: expected none or zbuffer")
-    test: Literal["none", "zbuffer"] = (
-        "zbuffer" if visibility == "zbuffer" else "none"
-    )  # typer knows no Literal
+    test: Literal["none", "zbuffer"] = "zbuffer" if visibility == "zbuffer" else "none"
     index = NuScenesIndex.open(dataroot, version)
     frame = index.frame(index.row_of(sample))
     geometry = (frame.points, frame.lidar2cam, frame.cam2img, frame.image_size)

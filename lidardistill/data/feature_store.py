@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
+
+from lidardistill.atomic import atomic_write
 
 
 class FeatureStore:
@@ -27,14 +28,8 @@ class FeatureStore:
 
     def put(self, sample_token: str, features: np.ndarray, count: np.ndarray) -> None:
         """Store (R, C) float32 features and the (R,) float32 pixels behind each row."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f".{sample_token}.{os.getpid()}.tmp"
-        try:
-            with temporary.open("wb") as stream:
-                np.save(stream, np.concatenate([features, count[:, None]], axis=1).astype(np.float32))
-            temporary.replace(self.path(sample_token))
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_write(self.path(sample_token)) as stream:
+            np.save(stream, np.concatenate([features, count[:, None]], axis=1).astype(np.float32))
 
     def get(self, sample_token: str) -> tuple[np.ndarray, np.ndarray]:
         """(R, C) float32 features and (R,) float32 counts.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import NamedTuple
+
+from lidardistill.atomic import write_json_atomic
 
 log = logging.getLogger(__name__)
 
@@ -82,16 +83,7 @@ class Quarantine:
         return True
 
     def _write(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("w") as stream:
-                json.dump([entry._asdict() for entry in self._entries.values()], stream, indent=1)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(self.path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_json_atomic(self.path, [entry._asdict() for entry in self._entries.values()])
 
 
 def _read(path: Path) -> list[Quarantined]:

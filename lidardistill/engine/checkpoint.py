@@ -17,7 +17,7 @@ from typing import IO, Any, BinaryIO, cast
 
 import torch
 
-from lidardistill.engine.atomic import atomic_write, write_json_atomic
+from lidardistill.atomic import atomic_write, write_json_atomic
 
 log = logging.getLogger(__name__)
 

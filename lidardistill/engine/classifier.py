@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from lidardistill.atomic import atomic_write
 from lidardistill.data.types import VoxelBatch
-from lidardistill.engine.atomic import atomic_write
 from lidardistill.evaluation.probe import run_backbone
 from lidardistill.models.minkunet import MinkUNet
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lidardistill.engine.atomic import write_json_atomic
+from lidardistill.atomic import write_json_atomic
 from lidardistill.engine.experiment import ARMS as PRETRAINING_ARMS
 from lidardistill.engine.experiment import pretrain_config, run_hand_made
 from lidardistill.engine.parallel_arms import ArmJob, run_jobs

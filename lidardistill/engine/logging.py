@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from lidardistill.engine.atomic import atomic_write
+from lidardistill.atomic import atomic_write
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from lidardistill.atomic import remove_leftovers, write_json_atomic
 from lidardistill.data.quarantine import Quarantine
 from lidardistill.data.types import PairBatch
-from lidardistill.engine.atomic import remove_leftovers, write_json_atomic
 from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from lidardistill.engine.distributed import average_gradients, broadcast_module, gather_objects
 from lidardistill.engine.logging import RunLogger, read_metrics

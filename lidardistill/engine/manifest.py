@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lidardistill.engine.atomic import write_json_atomic
+from lidardistill.atomic import write_json_atomic
 
 _PACKAGES = ("lidardistill", "torch", "numpy", "numba", "spconv", "lightning-fabric", "nuscenes-devkit")
 

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel
 
+from lidardistill.atomic import atomic_write
 from lidardistill.config.io import differing_keys, dump_yaml, validate
 from lidardistill.config.run import FinetuneConfig, PretrainConfig, ProbeConfig
-from lidardistill.engine.atomic import atomic_write
 
 CONFIG_FILE = "config.yaml"
 CHECKPOINTS = "checkpoints"

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lidardistill.atomic import atomic_write
 from lidardistill.config.run import PretrainConfig, ProbeConfig
 from lidardistill.data.collate import collate_pairs, collate_voxels
 from lidardistill.data.lidarseg_classes import CLASSES, NUM_CLASSES, RAW_TO_CLASS
@@ -21,7 +22,6 @@ from lidardistill.data.nuscenes_labels import read_lidarseg
 from lidardistill.data.scans import ScanDataset
 from lidardistill.data.splits import official_scenes
 from lidardistill.data.types import PairBatch
-from lidardistill.engine.atomic import atomic_write
 from lidardistill.engine.build import (
     build_pair_dataset,
     build_slidr,

@@ -12,7 +12,6 @@ import importlib.metadata
 import io
 import json
 import math
-import os
 import shutil
 import tempfile
 import warnings
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from lidardistill.atomic import atomic_write
 from lidardistill.data.lidarseg_classes import CLASSES, RAW_TO_CLASS
 from lidardistill.data.nuscenes import POINT_COLUMNS, NuScenesIndex
 from lidardistill.data.nuscenes_labels import read_lidarseg
@@ -175,18 +175,8 @@ def write_metrics(path: Path | str, metrics: Mapping[str, Any]) -> None:
         raise ValueError(
             f"{path}: a metric is not finite ({error}); write None for a missing figure"
         ) from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, staging = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        os.fchmod(handle, 0o644)
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(staging, path)
-    except BaseException:
-        Path(staging).unlink(missing_ok=True)
-        raise
+    with atomic_write(path) as stream:
+        stream.write(text.encode())
 
 
 def _label_folder(results_dir: Path, split: str) -> Path:

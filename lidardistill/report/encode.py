@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+from lidardistill.atomic import atomic_write
 
 _GREYS = 16
 
@@ -110,25 +110,6 @@ def save_png(picture: np.ndarray, path: Path, colors: int | None = None) -> Path
         path: the file; its folder is made.
         colors: reduce to so many colours, for a smaller file.
     """
-    write_whole(Path(path), png_bytes(picture, colors))
+    with atomic_write(Path(path)) as stream:
+        stream.write(png_bytes(picture, colors))
     return Path(path)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file beside its place and rename it, so that nobody ever sees half of it.
-
-    Raises:
-        OSError: it cannot be written; what stood there is untouched.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, staging = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        os.fchmod(handle, 0o644)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(staging, path)
-    except BaseException:
-        Path(staging).unlink(missing_ok=True)
-        raise

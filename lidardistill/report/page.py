@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lidardistill.report.encode import jpeg_bytes, png_bytes, reduce_colors, write_whole
+from lidardistill.atomic import atomic_write
+from lidardistill.report.encode import jpeg_bytes, png_bytes, reduce_colors
 from lidardistill.report.facts import facts, glossary
 from lidardistill.report.palette import class_colors
 from lidardistill.report.runs import Arm, read_arms, read_summary
@@ -47,7 +48,8 @@ def write_page(runs: Sequence[Path], out: Path, title: str = "LiDAR pretraining 
         page = _document(title, arms, scores + problem + pictures + end).encode()
         if len(page) < MAX_BYTES:
             break
-    write_whole(Path(out), page)
+    with atomic_write(Path(out)) as stream:
+        stream.write(page)
     return Path(out)
 
 

@@ -92,7 +92,7 @@ def test_a_failed_write_keeps_the_list_before(tmp_path, monkeypatch):
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lidardistill.data.quarantine.os.fsync", full)
+    monkeypatch.setattr("lidardistill.atomic.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         quarantine.add("two", "a", "b")
     assert path.read_text() == before

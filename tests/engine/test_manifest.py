@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from lidardistill.engine.atomic import write_json_atomic
+from lidardistill.atomic import write_json_atomic
 from lidardistill.engine.manifest import Manifest, git_state, machine, peak_memory, versions
 
 

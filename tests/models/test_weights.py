@@ -195,7 +195,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(weights.os, "fsync", full)
+    monkeypatch.setattr("lidardistill.atomic.os.fsync", full)
     with pytest.raises(OSError, match=r"b\.safetensors.*No space left"):
         save_backbone(path, {"a": torch.ones(1)}, {"old": False})
     assert load_file(path)["a"].item() == 0

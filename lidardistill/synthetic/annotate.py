@@ -12,7 +12,6 @@ from lidardistill.synthetic.world import Actor, World
 MARGIN_M = 0.03
 """Boxes are this much larger than the mesh on each side, for the range noise."""
 RANGE_M = 75.0
-_PROBES = 48
 
 
 def actor_pose(world: World, actor: Actor, time_s: float) -> tuple[np.ndarray, np.ndarray, float]:
@@ -54,62 +53,63 @@ def annotate(
     """
     ego = world.ego_pose(time_s)[:3, 3]
     turn = float(np.arctan2(world2global[1, 0], world2global[0, 0]))
-    boxes = []
+    found = []
     for actor in world.actors:
         centre, size, yaw = actor_pose(world, actor, time_s)
         if np.hypot(*(centre - ego)[:2]) > RANGE_M:
             continue
-        count = int(inside_box(points_world, centre, size, yaw).sum())
-        if count == 0:
-            continue
-        share = _visible_share(world, rig, actor, camera_times_s)
-        level = 1 + int(np.searchsorted([0.4, 0.6, 0.8], share, side="right"))
-        boxes.append(
-            AnnotatedBox(
-                actor.instance, actor.category, actor.attribute,
-                world2global[:3, :3] @ centre + world2global[:3, 3],
-                np.array([size[1], size[0], size[2]]),
-                float((yaw + turn + np.pi) % (2 * np.pi) - np.pi), count, level,
-            )
-        )  # fmt: skip
-    return tuple(boxes)
+        near = points_world[np.abs(points_world - centre).max(axis=1) < 0.5 * np.linalg.norm(size)]
+        count = int(inside_box(near, centre, size, yaw).sum())
+        if count > 0:
+            found.append((actor, centre, size, yaw, count))
+    shares = visible_shares(world, rig, [f[0] for f in found], camera_times_s)
+    return tuple(
+        AnnotatedBox(
+            actor.instance, actor.category, actor.attribute,
+            world2global[:3, :3] @ centre + world2global[:3, 3],
+            np.array([size[1], size[0], size[2]]),
+            float((yaw + turn + np.pi) % (2 * np.pi) - np.pi), count,
+            1 + int(np.searchsorted([0.4, 0.6, 0.8], share, side="right")),
+        )
+        for (actor, centre, size, yaw, count), share in zip(found, shares, strict=True)
+    )  # fmt: skip
 
 
-def _visible_share(world: World, rig: Rig, actor: Actor, times_s: Sequence[float]) -> float:
-    """The largest share, over the cameras, of probes on the object's front that a camera sees."""
-    rows = np.flatnonzero(world.faces.thing == actor.instance)
-    rows = rows[:: max(1, len(rows) // (2 * _PROBES))]
-    corners = world.faces.corners[rows].astype(np.float64)
-    normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    middle = corners.mean(axis=1)
+def visible_shares(world: World, rig: Rig, actors: Sequence[Actor], times_s: Sequence[float]) -> np.ndarray:
+    """(len(actors),) largest share, over the cameras, of the probes on an object's front that a camera sees.
+
+    Probes are centres of triangles. Triangles have no winding, so the half nearer to the camera is its front.
+    """
+    best = np.zeros(len(actors))
     height, width = rig.image_size
-    best = 0.0
     for k, time_s in enumerate(times_s):
         at = world.placement(time_s)
-        pose = world.faces.pose[rows[0]]
-        probes = middle @ at.rotation[pose].T.astype(np.float64) + at.shift[pose]
-        facing = normal @ at.rotation[pose].T.astype(np.float64)
         cam2world = world.ego_pose(time_s) @ rig.cam2ego[k]
-        ray = probes - cam2world[:3, 3]
-        local = ray @ cam2world[:3, :3]
-        inside = local[:, 2] > 0.3
-        uv = (
-            local[:, :2] / np.maximum(local[:, 2:3], 1e-6) @ rig.intrinsics[k][:2, :2].T
-            + rig.intrinsics[k][:2, 2]
-        )
-        inside &= (uv[:, 0] > -0.5) & (uv[:, 0] < width - 0.5) & (uv[:, 1] > -0.5) & (uv[:, 1] < height - 0.5)
-        if not inside.any():
+        owner, directions, lengths, fronts = [], [], [], np.ones(len(actors))
+        for a, actor in enumerate(actors):
+            turned = actor.probes @ at.rotation[actor.pose].T.astype(np.float64)
+            ray = turned + at.shift[actor.pose] - cam2world[:3, 3]
+            local = ray @ cam2world[:3, :3]
+            uv = local[:, :2] / np.maximum(local[:, 2:3], 1e-6)
+            uv = uv @ rig.intrinsics[k][:2, :2].T + rig.intrinsics[k][:2, 2]
+            inside = (
+                (local[:, 2] > 0.3) & (uv > -0.5).all(axis=1) & (uv < (width - 0.5, height - 0.5)).all(axis=1)
+            )
+            if not inside.any():
+                continue
+            length = np.linalg.norm(ray, axis=1)
+            front = length <= np.median(length)
+            fronts[a] = max(int(front.sum()), 1)
+            use = inside & front
+            owner.append(np.full(int(use.sum()), a))
+            directions.append(ray[use] / length[use, None])
+            lengths.append(length[use])
+        if not owner:
             continue
-        length = np.linalg.norm(ray, axis=1)
-        # Triangles have no winding: those nearer than the object's middle count as its front.
-        front = length < np.median(length) + 1e-3
-        del facing
-        use = np.flatnonzero(inside & front)
-        if len(use) == 0:
-            continue
-        direction = np.ascontiguousarray(ray[use] / length[use, None], dtype=np.float32)
-        origin = np.tile(cam2world[:3, 3].astype(np.float32), (len(use), 1))
-        hits = world.tracer.intersect(origin, direction, at)
-        same = (hits.face >= 0) & (world.faces.thing[hits.face] == actor.instance)
-        best = max(best, float(same.sum()) / max(int(front.sum()), 1))
+        who, far = np.concatenate(owner), np.concatenate(lengths)
+        origin = np.tile(cam2world[:3, 3].astype(np.float32), (len(who), 1))
+        hits = world.tracer.intersect(origin, np.concatenate(directions).astype(np.float32), at)
+        mine = np.array([a.instance for a in actors])[who]
+        seen = (world.faces.thing[hits.face] == mine) | (hits.distance > far - 0.02)
+        best = np.maximum(best, np.bincount(who[seen], minlength=len(actors)) / fronts)
     return best

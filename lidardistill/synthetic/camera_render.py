@@ -13,9 +13,9 @@ from lidardistill.synthetic.materials import LEAF
 from lidardistill.synthetic.raycast import Hits, Placement
 from lidardistill.synthetic.shading import shade
 from lidardistill.synthetic.textures import LEVEL_START, PATTERNS, atlas
+from lidardistill.synthetic.visibility import first_hits, in_sun, sunlight
 from lidardistill.synthetic.world import World
 
-SUN_FAR_M = 150.0
 AO_FAR_M = 2.5
 AO_SEEN_M = 45.0
 """Farther than this nobody sees what is hidden within `AO_FAR_M`."""
@@ -50,29 +50,16 @@ def _pixel_rays(key: bytes, height: int, width: int) -> np.ndarray:
 
 
 def _fan() -> np.ndarray:
-    """(16, 2, 3) float32 directions about +z, spread so that every 4 x 4 block covers the hemisphere."""
-    count = 32
-    k = np.arange(count)
-    z = np.sqrt(1 - (k + 0.5) / count)
+    """(16, 3) float32 directions about +z, denser near it, so that every 4 x 4 block covers the hemisphere."""
+    k = np.arange(16)
+    z = np.sqrt(1 - (k + 0.5) / 16)
     angle = k * 2.399963
     flat = np.sqrt(1 - z * z)
     directions = np.stack([flat * np.cos(angle), flat * np.sin(angle), z], axis=1)
-    order = np.array([(13 * i + 5) % 32 for i in range(32)])
-    return directions[order].reshape(16, 2, 3).astype(np.float32)
+    return directions[(5 * k + 3) % 16].astype(np.float32)
 
 
 _FAN = _fan()
-
-
-def _shadow(
-    world: World, points: np.ndarray, rows: np.ndarray, at: Placement, jitter: np.ndarray | None = None
-) -> np.ndarray:
-    """(len(rows),) bool: does the sun reach these points?"""
-    sun = world.light.sun
-    direction = np.broadcast_to(sun, (len(rows), 3)) if jitter is None else sun + jitter
-    return ~world.tracer.occluded(
-        points[rows], np.ascontiguousarray(direction, dtype=np.float32), SUN_FAR_M, at
-    )
 
 
 def _openness(
@@ -95,14 +82,10 @@ def _openness(
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
     other = np.cross(n, tangent)
     cell = ((good // w2) % 4) * 4 + (good % w2) % 4
-    total = np.zeros(len(rows), dtype=np.float32)
-    origin = np.ascontiguousarray(points[rows])
-    for k in range(2):
-        fan = _FAN[cell, k]
-        direction = (fan[:, 0:1] * tangent + fan[:, 1:2] * other + fan[:, 2:3] * n).astype(np.float32)
-        total += ~world.tracer.occluded(origin, direction, AO_FAR_M, at)
+    fan = _FAN[cell]
+    direction = (fan[:, 0:1] * tangent + fan[:, 1:2] * other + fan[:, 2:3] * n).astype(np.float32)
     raw = np.ones(h2 * w2, dtype=np.float32)
-    raw[good] = total / 2
+    raw[good] = ~world.tracer.occluded(np.ascontiguousarray(points[rows]), direction, AO_FAR_M, at)
     smooth = np.empty((h2, w2), dtype=np.float32)
     smooth_openness(
         raw.reshape(h2, w2), hits.distance[flat].reshape(h2, w2), normals[flat].reshape(h2, w2, 3), 2, smooth
@@ -143,6 +126,7 @@ def render(
     time_s: float,
     *,
     smooth_edges: bool = True,
+    exact: bool = False,
 ) -> View:
     """What one camera sees at one time.
 
@@ -153,6 +137,7 @@ def render(
         image_size: height, width in pixels; pixel (row, column) is centred at (v, u).
         time_s: seconds since the drive began.
         smooth_edges: average several rays where neighbours differ.
+        exact: trace every pixel; else only where neighbours disagree, see `visibility`.
     """
     height, width = image_size
     at = world.placement(time_s)
@@ -166,7 +151,7 @@ def render(
         (rotation[:, 0] / intrinsics[0, 0]).astype(np.float32),
         (rotation[:, 1] / intrinsics[1, 1]).astype(np.float32),
     )
-    hits = world.tracer.intersect(_repeat(origin, len(directions)), directions, at)
+    hits = first_hits(world, origin, directions, image_size, at, exact)
     points, normals = np.empty_like(directions), np.zeros_like(directions)
     surface_points(
         origin,
@@ -184,8 +169,8 @@ def render(
     lit = np.zeros(len(directions), dtype=np.float32)
     if sunny:
         leaf = world.materials.values[world.faces.material[hits.face], LEAF] > 0
-        rows = np.flatnonzero(seen & ((normals @ world.light.sun > 0) | leaf))
-        lit[rows] = _shadow(world, points, rows, at)
+        wanted = seen & ((normals @ world.light.sun > 0) | leaf)
+        lit = sunlight(world, hits, points, wanted, image_size, at, exact)
     openness = _openness(world, hits, points, normals, image_size, at)
     linear = _light_along(world, origin, directions, steps, hits, lit, openness.reshape(-1), at)
 
@@ -265,7 +250,8 @@ def _smooth(
     lit = np.zeros(len(directions), dtype=np.float32)
     if sunny:
         good = np.flatnonzero((hits.face >= 0) & (normals @ world.light.sun > 0))
-        lit[good] = _shadow(world, points, good, at, _SUN_SPREAD[good % len(_SUN_SPREAD)])
+        towards = world.light.sun + _SUN_SPREAD[good % len(_SUN_SPREAD)]
+        lit[good] = in_sun(world, points[good], towards, at)
     light = _light_along(
         world, origin, directions, steps, hits, lit, np.repeat(openness[rows], len(_SUBPIXELS)), at
     )

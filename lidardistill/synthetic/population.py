@@ -40,7 +40,6 @@ class Stage:
     rng: np.random.Generator
     fixed: list[tuple[str, Mesh, None]] = field(default_factory=list)
     actors: list[Entry] = field(default_factory=list)
-    drivable: list[np.ndarray] = field(default_factory=list)
     taken: list[tuple[float, float, float, float]] = field(default_factory=list)
 
     pool: dict[str, list[Mesh]] = field(default_factory=dict)

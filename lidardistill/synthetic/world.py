@@ -17,6 +17,9 @@ from lidardistill.synthetic.sky import Light, make_light
 from lidardistill.synthetic.street import Profile
 
 PALETTES = ("natural", "overlapping")
+_FIRST_FIXED_THING = 10_000
+"""Objects with a box have smaller numbers."""
+_PROBES = 96
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class Actor:
         low, high: (3,) its bounds in its own frame, metres.
         motion: where it is when.
         moving: False for what stands still.
+        pose: row of the placement, 0 where it stands still.
+        probes: (P, 3) float64 centres of some of its triangles, world frame where it stands still, else its own.
     """
 
     instance: int
@@ -39,6 +44,8 @@ class Actor:
     high: np.ndarray
     motion: Motion
     moving: bool
+    pose: int
+    probes: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,6 @@ class World:
     profile: Profile
     ego: Motion
     light: Light
-    drivable: list[np.ndarray]
     description: str
 
     def placement(self, time_s: float) -> Placement:
@@ -120,41 +126,45 @@ def build_scene(seed: int, *, palette: str = "natural", duration_s: float = 4.0)
     book = MaterialBook()
     stage = Stage(Kit(book, Palette(palette, colour), shape), layout)
     populate(stage, duration_s)
-    fixed_meshes, labels, things = [], [], []
-    for number, (label, mesh, _) in enumerate(stage.fixed):
-        fixed_meshes.append(mesh)
+    meshes, labels, things = [], [], []
+
+    def add(mesh: Mesh, label: str, thing: int) -> None:
+        meshes.append(mesh)
         labels.append(np.full(mesh.num_faces, RAW_CLASSES.index(label), dtype=np.uint8))
-        things.append(np.full(mesh.num_faces, 10_000 + number, dtype=np.int32))
+        things.append(np.full(mesh.num_faces, thing, dtype=np.int32))
+
+    for number, (label, mesh, _) in enumerate(stage.fixed):
+        add(mesh, label, _FIRST_FIXED_THING + number)
+    # What stands still is numbered first, so that fixed triangles come first in the table.
+    entries = sorted(stage.actors, key=lambda entry: entry.moving)
     actors: list[Actor] = []
-    movers: list[Mover] = []
-    mover_meshes: list[Mesh] = []
-    first = sum(m.num_faces for m in fixed_meshes)
-    still = [a for a in stage.actors if not a.moving]
-    moving = [a for a in stage.actors if a.moving]
-    for instance, entry in enumerate([*still, *moving]):
-        low, high = entry.mesh.bounds()
-        actors.append(Actor(instance, entry.category, entry.attribute, low, high, entry.motion, entry.moving))
+    num_movers = 0
+    for instance, entry in enumerate(entries):
+        mesh = entry.mesh
         if not entry.moving:
             position, yaw = entry.motion.pose(stage.course, 0.0)
-            mesh = entry.mesh.transformed(rotation_z(yaw), position)
-            fixed_meshes.append(mesh)
-            first += mesh.num_faces
-            labels.append(np.full(mesh.num_faces, RAW_CLASSES.index(entry.category), dtype=np.uint8))
-            things.append(np.full(mesh.num_faces, instance, dtype=np.int32))
-    fixed = join(fixed_meshes)
-    pose = [np.zeros(fixed.num_faces, dtype=np.int32)]
-    row = fixed.num_faces
-    for k, entry in enumerate(moving):
-        low, high = entry.mesh.bounds()
-        centre = (0.5 * (low + high)).astype(np.float32)
-        radius = float(np.linalg.norm(entry.mesh.corners.reshape(-1, 3) - centre, axis=1).max()) * 1.001
-        movers.append(Mover(Tree(entry.mesh.corners), row, centre, radius))
-        mover_meshes.append(entry.mesh)
-        row += entry.mesh.num_faces
-        pose.append(np.full(entry.mesh.num_faces, k + 1, dtype=np.int32))
-        labels.append(np.full(entry.mesh.num_faces, RAW_CLASSES.index(entry.category), dtype=np.uint8))
-        things.append(np.full(entry.mesh.num_faces, len(still) + k, dtype=np.int32))
-    everything = join([fixed, *mover_meshes])
+            mesh = mesh.transformed(rotation_z(yaw), position)
+        add(mesh, entry.category, instance)
+        num_movers += entry.moving
+        probes = mesh.corners[:: max(1, mesh.num_faces // _PROBES)].astype(np.float64).mean(axis=1)
+        pose = num_movers if entry.moving else 0
+        actors.append(
+            Actor(
+                instance, entry.category, entry.attribute, *entry.mesh.bounds(), entry.motion, entry.moving,
+                pose, probes,
+            )
+        )  # fmt: skip
+    everything = join(meshes)
+    sizes = np.array([m.num_faces for m in meshes])
+    poses = np.repeat(np.maximum(np.arange(len(meshes)) - (len(meshes) - num_movers) + 1, 0), sizes)
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    movers = [
+        Mover(Tree(mesh.corners), int(start), *_sphere(mesh))
+        for mesh, start in zip(
+            meshes[len(meshes) - num_movers :], starts[len(meshes) - num_movers :], strict=False
+        )
+    ]
+    num_fixed = int(starts[len(meshes) - num_movers])
     materials = book.table()
     table = np.empty((everything.num_faces, COLUMNS), dtype=np.float32)
     pack_faces(
@@ -162,10 +172,17 @@ def build_scene(seed: int, *, palette: str = "natural", duration_s: float = 4.0)
     )
     faces = Faces(
         everything.corners, table, everything.material,
-        np.concatenate(pose), np.concatenate(labels), np.concatenate(things),
+        poses.astype(np.int32), np.concatenate(labels), np.concatenate(things),
     )  # fmt: skip
     sky = make_light(light)
     return World(
-        faces, materials, Tracer(Tree(fixed.corners), movers), tuple(actors), stage.course, stage.profile, stage.ego, sky, stage.drivable,
-        f"{sky.name}, {stage.summary()}",
+        faces, materials, Tracer(Tree(everything.corners[:num_fixed]), movers), tuple(actors),
+        stage.course, stage.profile, stage.ego, sky, f"{sky.name}, {stage.summary()}",
     )  # fmt: skip
+
+
+def _sphere(mesh: Mesh) -> tuple[np.ndarray, float]:
+    """Middle (3,) float32 and radius of a sphere around a mesh."""
+    low, high = mesh.bounds()
+    centre = (0.5 * (low + high)).astype(np.float32)
+    return centre, float(np.linalg.norm(mesh.corners.reshape(-1, 3) - centre, axis=1).max()) * 1.001

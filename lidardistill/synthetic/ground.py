@@ -130,23 +130,15 @@ class GroundKit:
                 macro=0.25,
                 refl=(0.30, 0.32, 0.28),
             )
-        if name == "mark":
+        if name in ("mark", "mark2"):
+            role, bright = ("marking", 1.25) if name == "mark" else ("marking2", 1.05)
             return add(
                 "worn_paint",
-                pick("marking", 0.02),
+                pick(role, 0.02),
                 b=pick("asphalt", spread),
                 tile=1.3,
                 bump=0.2,
-                refl=(1.25, 0.25, 0.2),
-            )
-        if name == "mark2":
-            return add(
-                "worn_paint",
-                pick("marking2", 0.02),
-                b=pick("asphalt", spread),
-                tile=1.3,
-                bump=0.2,
-                refl=(1.05, 0.25, 0.2),
+                refl=(bright, 0.25, 0.2),
             )
         raise ValueError(f"ground material: unknown name {name!r}")
 

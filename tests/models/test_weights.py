@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lidardistill.models import weights
 from lidardistill.models.weights import load_checkpoint_tensors, load_matching, save_backbone
 
 

@@ -12,7 +12,7 @@ cd "$app"
 # One instruction a line: continuation lines joined, comments dropped.
 sed -e '/^#/d' -e ':a' -e '/\\$/{N;s/\\\n//;ba' -e '}' "$source/docker/Dockerfile.cpu" | while read -r word rest; do
   case "$word" in
-    ENV) for pair in ${rest//\/app/$app}; do export "${pair?}"; done ;;
+    ENV) eval "export ${rest//\/app/$app}" ;;
     COPY)
       set -- ${rest/--chown=lidar/}
       target=${!#}

@@ -109,6 +109,7 @@ def feature_store(config: PretrainConfig) -> FeatureStore:
             "teacher": config.teacher.model_dump(mode="json"),
             "superpixels": config.data.superpixels.model_dump(exclude={"cache"}),
             "image_size": config.data.augment.image_size,
+            "data": [config.data.dataroot, config.data.version],
         }
     )
     return FeatureStore(config.teacher_cache, key)

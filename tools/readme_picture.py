@@ -1,11 +1,11 @@
-"""Draw the README's picture from a finished demo run: python tools/readme_picture.py runs/demo docs/images/overview.png"""
+"""Draw the README's picture from a finished demo run: python tools/readme_picture.py runs/demo docs/images/demo.png"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from lidardistill.report.encode import write_whole
+from lidardistill.atomic import atomic_write
 from lidardistill.report.overview import overview_png
 from lidardistill.report.scene import Scene
 
@@ -24,7 +24,8 @@ def main() -> None:
     if found is None:
         parser.error(f"{arguments.run} holds no showcase.npz: expected a finished `lidardistill demo`")
     data = overview_png(Scene.read(found))
-    write_whole(arguments.out, data)
+    with atomic_write(arguments.out) as stream:
+        stream.write(data)
     print(f"{arguments.out}: {len(data) / 1000:.0f} kB")
 
 

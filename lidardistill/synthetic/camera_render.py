@@ -12,17 +12,16 @@ from lidardistill.synthetic.filters import develop, film_table, find_edges, smoo
 from lidardistill.synthetic.materials import LEAF
 from lidardistill.synthetic.raycast import Hits, Placement
 from lidardistill.synthetic.shading import shade
-from lidardistill.synthetic.textures import LEVEL_START, PATTERNS, atlas
+from lidardistill.synthetic.textures import LEVEL_START, atlas, noise
 from lidardistill.synthetic.visibility import first_hits, in_sun, sunlight
 from lidardistill.synthetic.world import World
 
 AO_FAR_M = 2.5
 AO_SEEN_M = 45.0
 """Farther than this nobody sees what is hidden within `AO_FAR_M`."""
-LEAST_CONTRAST = 0.16
+LEAST_CONTRAST = 0.2
 _SUBPIXELS = np.array([(0.05, 0.38), (-0.36, -0.15), (0.31, -0.23)])
 _SUN_SPREAD = 0.012 * np.array([[1.0, 0.0, 0.5], [-0.5, 0.8, -0.5], [-0.5, -0.8, 0.0]], dtype=np.float32)
-_MACRO = "asphalt" if "asphalt" in PATTERNS else "plain"
 
 
 class View(NamedTuple):
@@ -47,6 +46,13 @@ def _pixel_rays(key: bytes, height: int, width: int) -> np.ndarray:
     k = np.frombuffer(key, dtype=np.float64).reshape(3, 3)
     u, v = np.meshgrid(np.arange(width), np.arange(height))
     return np.stack([(u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1], np.ones((height, width))], axis=2)
+
+
+@lru_cache(maxsize=1)
+def _stains() -> np.ndarray:
+    """(64, 64) float32 broad stains that no texture repeats."""
+    rng = np.random.Generator(np.random.PCG64(5))
+    return (0.55 * noise(rng, 1.4, 2, size=64)).astype(np.float32)
 
 
 def _fan() -> np.ndarray:
@@ -99,19 +105,19 @@ def _light_along(
     world: World,
     origin: np.ndarray,
     directions: np.ndarray,
-    steps: tuple[np.ndarray, np.ndarray],
+    steps: np.ndarray,
     hits: Hits,
     lit: np.ndarray,
     openness: np.ndarray,
     at: Placement,
 ) -> np.ndarray:
-    names, texels = atlas()
+    _, texels = atlas()
     faces, light, materials = world.faces, world.light, world.materials
     out = np.empty((len(directions), 3), dtype=np.float32)
     shade(
-        directions, steps[0], steps[1], origin, hits.distance, hits.face, hits.u, hits.v, lit, openness,
+        directions, steps, origin, hits.distance, hits.face, hits.u, hits.v, lit, openness,
         faces.table, faces.material, faces.pose, at.rotation,
-        materials.values, materials.texture, texels, names.index(_MACRO),
+        materials.values, materials.texture, texels, _stains(),
         light.sun, light.sun_rgb, light.up_rgb, light.side_rgb, light.down_rgb, light.haze_rgb, float(light.haze_per_m), light.dome,
         LEVEL_START, out,
     )  # fmt: skip
@@ -147,10 +153,7 @@ def render(
         _pixel_rays(np.ascontiguousarray(intrinsics, dtype=np.float64).tobytes(), height, width) @ rotation.T
     )
     directions, length = _unit(rays.reshape(-1, 3))
-    steps = (
-        (rotation[:, 0] / intrinsics[0, 0]).astype(np.float32),
-        (rotation[:, 1] / intrinsics[1, 1]).astype(np.float32),
-    )
+    steps = (rotation[:, :2] / np.diag(intrinsics)[:2]).T.astype(np.float32)
     hits = first_hits(world, origin, directions, image_size, at, exact)
     points, normals = np.empty_like(directions), np.zeros_like(directions)
     surface_points(
@@ -202,7 +205,8 @@ def render(
                 openness.reshape(-1),
                 linear,
                 at,
-                sunny,
+                hits.face,
+                lit.reshape(image_size) if sunny else None,
             )
     image = np.empty((height * width, 3), dtype=np.uint8)
     develop(linear, float(world.light.exposure), film_table(), image)
@@ -222,11 +226,12 @@ def _smooth(
     origin: np.ndarray,
     rotation: np.ndarray,
     intrinsics: np.ndarray,
-    steps: tuple[np.ndarray, np.ndarray],
+    steps: np.ndarray,
     openness: np.ndarray,
     linear: np.ndarray,
     at: Placement,
-    sunny: bool,
+    seen_face: np.ndarray,
+    seen_light: np.ndarray | None,
 ) -> np.ndarray:
     """Light of edge pixels: some more rays each, with the sun's disc spread over them."""
     count = len(rows)
@@ -248,8 +253,15 @@ def _smooth(
         normals,
     )
     lit = np.zeros(len(directions), dtype=np.float32)
-    if sunny:
-        good = np.flatnonzero((hits.face >= 0) & (normals @ world.light.sun > 0))
+    if seen_light is not None:
+        # Where the pixel's surroundings are all in the sun or all in the shade, so is this part of its surface.
+        faces = world.faces
+        centre = np.repeat(rows, len(_SUBPIXELS))
+        lit[:] = seen_light.reshape(-1)[centre]
+        same = (hits.face >= 0) & (faces.thing[hits.face] == faces.thing[seen_face[centre]])
+        known = same & ~_differs(seen_light).reshape(-1)[centre]
+        good = np.flatnonzero((hits.face >= 0) & (normals @ world.light.sun > 0) & ~known)
+        lit[~known] = 0.0
         towards = world.light.sun + _SUN_SPREAD[good % len(_SUN_SPREAD)]
         lit[good] = in_sun(world, points[good], towards, at)
     light = _light_along(
@@ -258,6 +270,17 @@ def _smooth(
     # Very bright rays are held back, so that one glint does not fill its pixel.
     bright = np.minimum(light.reshape(count, len(_SUBPIXELS), 3), 4.0)
     return (bright.sum(axis=1) + np.minimum(linear[rows], 4.0)) / (len(_SUBPIXELS) + 1.0)
+
+
+def _differs(picture: np.ndarray) -> np.ndarray:
+    """(H, W) bool: does a pixel differ from one of the four beside it?"""
+    out = np.zeros(picture.shape, dtype=np.bool_)
+    down, right = picture[1:] != picture[:-1], picture[:, 1:] != picture[:, :-1]
+    out[1:] |= down
+    out[:-1] |= down
+    out[:, 1:] |= right
+    out[:, :-1] |= right
+    return out
 
 
 def _unit(rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -121,11 +121,10 @@ def surface_points(
         x, y, z = table[f, NORMAL], table[f, NORMAL + 1], table[f, NORMAL + 2]
         p = face_pose[f]
         if p > 0:
-            r = rotation[p]
             x, y, z = (
-                r[0, 0] * x + r[0, 1] * y + r[0, 2] * z,
-                r[1, 0] * x + r[1, 1] * y + r[1, 2] * z,
-                r[2, 0] * x + r[2, 1] * y + r[2, 2] * z,
+                rotation[p, 0, 0] * x + rotation[p, 0, 1] * y + rotation[p, 0, 2] * z,
+                rotation[p, 1, 0] * x + rotation[p, 1, 1] * y + rotation[p, 1, 2] * z,
+                rotation[p, 2, 0] * x + rotation[p, 2, 1] * y + rotation[p, 2, 2] * z,
             )
         if x * directions[i, 0] + y * directions[i, 1] + z * directions[i, 2] > 0:
             x, y, z = -x, -y, -z

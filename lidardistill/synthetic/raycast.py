@@ -127,29 +127,15 @@ class Tracer:
         if not self.movers or not (reach >= 0).any():
             return
         centre = np.einsum("kij,kj->ki", at.rotation[1:], self._centres) + at.shift[1:]
-        # Movers beside the cone of all rays are left out before any single ray is looked at.
-        middle, axis, spread, cosine, longest = _bundle(origins, directions, reach)
-        away = centre - middle
-        distance = np.linalg.norm(away, axis=1)
-        size = self._radii + spread
-        angle = np.arccos(np.clip(away @ axis / np.maximum(distance, 1e-9), -1, 1))
-        margin = np.arcsin(np.clip(size / np.maximum(distance, 1e-9), 0, 1))
-        inside = (distance < size) | (angle < np.arccos(np.clip(cosine, -1, 1)) + margin)
-        inside &= distance - size < longest
-        chosen = np.flatnonzero(inside)
-        if len(chosen) == 0:
-            return
         ray, which = _touching(
-            origins,
-            directions,
-            reach,
-            centre[chosen].astype(np.float32),
-            self._radii[chosen].astype(np.float32),
+            origins, directions, reach, centre.astype(np.float32), self._radii.astype(np.float32)
         )
-        for k, mover in enumerate(chosen):
-            rows = ray[which == k]
+        order = np.argsort(which, kind="stable")
+        ends = np.searchsorted(which[order], np.arange(len(self.movers) + 1))
+        for k, mover in enumerate(self.movers):
+            rows = ray[order[ends[k] : ends[k + 1]]]
             if len(rows):
-                yield self.movers[mover], at.rotation[mover + 1], at.shift[mover + 1], rows
+                yield mover, at.rotation[k + 1], at.shift[k + 1], rows
 
 
 def _carry(points: np.ndarray, rows: np.ndarray, rotation: np.ndarray, shift: np.ndarray) -> np.ndarray:
@@ -160,57 +146,86 @@ def _turn(directions: np.ndarray, rows: np.ndarray, rotation: np.ndarray) -> np.
     return np.ascontiguousarray(directions[rows] @ rotation)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _bundle(
-    origins: np.ndarray, directions: np.ndarray, reach: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, float, float, float]:
-    """Middle and mean direction of rays, how far they start from it, their least cosine to it, longest reach."""
-    low, high, axis = np.full(3, 1e30), np.full(3, -1e30), np.zeros(3)
-    longest = -1.0
-    for i in range(len(origins)):
-        if reach[i] < 0:
-            continue
-        longest = max(longest, float(reach[i]))
-        for k in range(3):
-            low[k] = min(low[k], origins[i, k])
-            high[k] = max(high[k], origins[i, k])
-            axis[k] += directions[i, k]
-    axis /= np.sqrt((axis * axis).sum()) + 1e-12
-    cosine = 1.0
-    for i in range(len(origins)):
-        if reach[i] >= 0:
-            dot = directions[i, 0] * axis[0] + directions[i, 1] * axis[1] + directions[i, 2] * axis[2]
-            cosine = min(cosine, dot)
-    half = 0.5 * (high - low)
-    return 0.5 * (low + high), axis, np.sqrt((half * half).sum()), cosine, longest
+_BUNDLE = 64
+"""Rays that are tested together first; neighbours in the picture make narrow bundles."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _touching(
     origins: np.ndarray, directions: np.ndarray, reach: np.ndarray, centre: np.ndarray, radius: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs (ray, sphere) in which the ray comes within the radius before its reach ends."""
+    """Pairs (ray, sphere) in which the ray comes within the radius before its reach ends.
+
+    Rays of negative reach take no part.
+    """
     size = 1024
     ray, which = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.int32)
+    spheres = np.empty(len(centre), dtype=np.int64)
     count = 0
-    for i in range(len(origins)):
-        if reach[i] < 0:
+    for start in range(0, len(origins), _BUNDLE):
+        end = min(start + _BUNDLE, len(origins))
+        # A ball around the origins and a cone around the directions of the bundle.
+        lx, ly, lz, hx, hy, hz = 1e30, 1e30, 1e30, -1e30, -1e30, -1e30
+        ax, ay, az, longest = 0.0, 0.0, 0.0, -1.0
+        for i in range(start, end):
+            if reach[i] < 0:
+                continue
+            longest = max(longest, reach[i])
+            lx, hx = min(lx, origins[i, 0]), max(hx, origins[i, 0])
+            ly, hy = min(ly, origins[i, 1]), max(hy, origins[i, 1])
+            lz, hz = min(lz, origins[i, 2]), max(hz, origins[i, 2])
+            ax += directions[i, 0]
+            ay += directions[i, 1]
+            az += directions[i, 2]
+        if longest < 0:
             continue
+        norm = 1.0 / (np.sqrt(ax * ax + ay * ay + az * az) + 1e-12)
+        ax, ay, az = ax * norm, ay * norm, az * norm
+        cosine = 1.0
+        for i in range(start, end):
+            if reach[i] >= 0:
+                cosine = min(cosine, directions[i, 0] * ax + directions[i, 1] * ay + directions[i, 2] * az)
+        opening = np.arccos(max(cosine, -1.0)) + 1e-3
+        half = 0.5 * np.sqrt((hx - lx) ** 2 + (hy - ly) ** 2 + (hz - lz) ** 2)
+        near = 0
         for k in range(len(centre)):
-            x, y, z = centre[k, 0] - origins[i, 0], centre[k, 1] - origins[i, 1], centre[k, 2] - origins[i, 2]
-            square = x * x + y * y + z * z
-            if square > (reach[i] + radius[k]) * (reach[i] + radius[k]):
+            x = centre[k, 0] - 0.5 * (lx + hx)
+            y = centre[k, 1] - 0.5 * (ly + hy)
+            z = centre[k, 2] - 0.5 * (lz + hz)
+            away = np.sqrt(x * x + y * y + z * z)
+            ball = radius[k] + half
+            if away > ball + longest:
                 continue
-            limit = radius[k] * radius[k]
-            along = x * directions[i, 0] + y * directions[i, 1] + z * directions[i, 2]
-            if square > limit and (
-                along <= 0.0 or square - along * along > limit or along - radius[k] > reach[i]
-            ):
+            if away > ball:
+                turn = np.arccos(min(max((x * ax + y * ay + z * az) / away, -1.0), 1.0))
+                if turn > opening + np.arcsin(ball / away):
+                    continue
+            spheres[near] = k
+            near += 1
+        for i in range(start, end if near > 0 else start):
+            if reach[i] < 0:
                 continue
-            if count == size:
-                more_ray, more_which = np.empty(2 * size, dtype=np.int64), np.empty(2 * size, dtype=np.int32)
-                more_ray[:size], more_which[:size] = ray, which
-                ray, which, size = more_ray, more_which, 2 * size
-            ray[count], which[count] = i, k
-            count += 1
+            for n in range(near):
+                k = spheres[n]
+                x, y, z = (
+                    centre[k, 0] - origins[i, 0],
+                    centre[k, 1] - origins[i, 1],
+                    centre[k, 2] - origins[i, 2],
+                )
+                limit = radius[k] * radius[k]
+                square = x * x + y * y + z * z
+                along = x * directions[i, 0] + y * directions[i, 1] + z * directions[i, 2]
+                if square > limit and (
+                    along <= 0.0 or square - along * along > limit or along - radius[k] > reach[i]
+                ):
+                    continue
+                if count == size:
+                    more_ray = np.empty(2 * size, dtype=np.int64)
+                    more_which = np.empty(2 * size, dtype=np.int32)
+                    more_ray[:size] = ray
+                    more_which[:size] = which
+                    ray, which, size = more_ray, more_which, 2 * size
+                ray[count] = i
+                which[count] = k
+                count += 1
     return ray[:count], which[:count]

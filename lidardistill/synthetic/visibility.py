@@ -115,7 +115,7 @@ def _coarse(size: tuple[int, int]) -> np.ndarray:
     return np.arange(size[0] * size[1]).reshape(size)[::2, ::2].ravel()
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _same_surface(
     a: int, b: int, corners: np.ndarray, table: np.ndarray, material: np.ndarray, thing: np.ndarray
 ) -> bool:
@@ -130,16 +130,6 @@ def _same_surface(
     for k in range(3):
         height += table[a, k] * (corners[b, 0, k] - corners[a, 0, k])
     return abs(height) < 0.005
-
-
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _neighbours(level: int, i: int, j: int, width: int, near: np.ndarray) -> None:
-    """Writes the flat rows of the four neighbours: diagonal ones on level 0, else those beside it."""
-    at = i * width + j
-    if level == 0:
-        near[0], near[1], near[2], near[3] = at - width - 1, at - width + 1, at + width - 1, at + width + 1
-    else:
-        near[0], near[1], near[2], near[3] = at - width, at + width, at - 1, at + 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -163,66 +153,66 @@ def _inherit_hits(
     rows: np.ndarray,
 ) -> int:
     """Fills the pixels of a level from their neighbours; writes the others to `rows` and returns their number."""
-    near = np.empty(4, dtype=np.int64)
     left = 0
     for i in range(height):
-        for j in range(width):
-            if (level == 0 and (i % 2 == 0 or j % 2 == 0)) or (level == 1 and (i + j) % 2 == 0):
-                continue
+        for j in range(1 if level == 0 else 1 - (i & 1), width, 2):
             at = i * width + j
+            if level == 0 and (i & 1) == 0:
+                break
             done = False
             if 0 < i < height - 1 and 0 < j < width - 1:
-                _neighbours(level, i, j, width, near)
-                first = face[near[0]]
-                alike = True
-                for k in range(1, 4):
-                    alike = alike and _same_surface(first, face[near[k]], corners, table, material, thing)
-                if alike and first < 0:
+                n0, n1, n2, n3 = at - width, at + width, at - 1, at + 1
+                if level == 0:
+                    n0, n1, n2, n3 = at - width - 1, at - width + 1, at + width - 1, at + width + 1
+                f0, f1, f2, f3 = face[n0], face[n1], face[n2], face[n3]
+                alike = f0 == f1 and f0 == f2 and f0 == f3
+                tries = 1
+                if not alike:
+                    alike = (
+                        _same_surface(f0, f1, corners, table, material, thing)
+                        and _same_surface(f0, f2, corners, table, material, thing)
+                        and _same_surface(f0, f3, corners, table, material, thing)
+                    )
+                    tries = 4
+                if alike and f0 < 0:
                     done = True
                 elif alike:
-                    p = pose[first]
+                    p = pose[f0]
                     ox, oy, oz = origin[0], origin[1], origin[2]
                     dx, dy, dz = directions[at, 0], directions[at, 1], directions[at, 2]
                     if p > 0:
-                        r = rotation[p]
                         x, y, z = ox - shift[p, 0], oy - shift[p, 1], oz - shift[p, 2]
-                        ox = r[0, 0] * x + r[1, 0] * y + r[2, 0] * z
-                        oy = r[0, 1] * x + r[1, 1] * y + r[2, 1] * z
-                        oz = r[0, 2] * x + r[1, 2] * y + r[2, 2] * z
+                        ox = rotation[p, 0, 0] * x + rotation[p, 1, 0] * y + rotation[p, 2, 0] * z
+                        oy = rotation[p, 0, 1] * x + rotation[p, 1, 1] * y + rotation[p, 2, 1] * z
+                        oz = rotation[p, 0, 2] * x + rotation[p, 1, 2] * y + rotation[p, 2, 2] * z
                         x, y, z = dx, dy, dz
-                        dx = r[0, 0] * x + r[1, 0] * y + r[2, 0] * z
-                        dy = r[0, 1] * x + r[1, 1] * y + r[2, 1] * z
-                        dz = r[0, 2] * x + r[1, 2] * y + r[2, 2] * z
-                    for k in range(4):
-                        f = face[near[k]]
-                        if k > 0 and f == first:
-                            continue
-                        t, u, v = _meet(corners[f], ox, oy, oz, dx, dy, dz)
+                        dx = rotation[p, 0, 0] * x + rotation[p, 1, 0] * y + rotation[p, 2, 0] * z
+                        dy = rotation[p, 0, 1] * x + rotation[p, 1, 1] * y + rotation[p, 2, 1] * z
+                        dz = rotation[p, 0, 2] * x + rotation[p, 1, 2] * y + rotation[p, 2, 2] * z
+                    for k in range(tries):
+                        f = f0 if k == 0 else f1 if k == 1 else f2 if k == 2 else f3
+                        # Where the ray meets the triangle's plane (Möller and Trumbore, 1997).
+                        ax, ay, az = corners[f, 0, 0], corners[f, 0, 1], corners[f, 0, 2]
+                        ex, ey, ez = corners[f, 1, 0] - ax, corners[f, 1, 1] - ay, corners[f, 1, 2] - az
+                        fx, fy, fz = corners[f, 2, 0] - ax, corners[f, 2, 1] - ay, corners[f, 2, 2] - az
+                        px, py, pz = dy * fz - dz * fy, dz * fx - dx * fz, dx * fy - dy * fx
+                        inverse = 1.0 / (ex * px + ey * py + ez * pz)
+                        tx, ty, tz = ox - ax, oy - ay, oz - az
+                        u = (tx * px + ty * py + tz * pz) * inverse
+                        qx, qy, qz = ty * ez - tz * ey, tz * ex - tx * ez, tx * ey - ty * ex
+                        v = (dx * qx + dy * qy + dz * qz) * inverse
+                        t = (fx * qx + fy * qy + fz * qz) * inverse
                         if t > 0 and u >= 0 and v >= 0 and u + v <= 1:
-                            distance[at], face[at], bary_u[at], bary_v[at] = t, f, u, v
+                            distance[at] = t
+                            face[at] = f
+                            bary_u[at] = u
+                            bary_v[at] = v
                             done = True
                             break
             if not done:
                 rows[left] = at
                 left += 1
     return left
-
-
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _meet(
-    triangle: np.ndarray, ox: float, oy: float, oz: float, dx: float, dy: float, dz: float
-) -> tuple[float, float, float]:
-    """Distance and weights of the second and third corner where a ray meets a triangle's plane."""
-    ax, ay, az = triangle[0, 0], triangle[0, 1], triangle[0, 2]
-    ex, ey, ez = triangle[1, 0] - ax, triangle[1, 1] - ay, triangle[1, 2] - az
-    fx, fy, fz = triangle[2, 0] - ax, triangle[2, 1] - ay, triangle[2, 2] - az
-    px, py, pz = dy * fz - dz * fy, dz * fx - dx * fz, dx * fy - dy * fx
-    inverse = 1.0 / (ex * px + ey * py + ez * pz)
-    tx, ty, tz = ox - ax, oy - ay, oz - az
-    u = (tx * px + ty * py + tz * pz) * inverse
-    qx, qy, qz = ty * ez - tz * ey, tz * ex - tx * ez, tx * ey - ty * ex
-    v = (dx * qx + dy * qy + dz * qz) * inverse
-    return (fx * qx + fy * qy + fz * qz) * inverse, u, v
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -240,31 +230,40 @@ def _inherit_light(
     rows: np.ndarray,
 ) -> int:
     """As `_inherit_hits`, for sunlight: neighbours agree when they and the pixel are one surface, alike lit."""
-    near = np.empty(4, dtype=np.int64)
     left = 0
     for i in range(height):
-        for j in range(width):
+        for j in range(1 if level == 0 else 1 - (i & 1), width, 2):
             at = i * width + j
-            if (
-                not wanted[at]
-                or (level == 0 and (i % 2 == 0 or j % 2 == 0))
-                or (level == 1 and (i + j) % 2 == 0)
-            ):
+            if level == 0 and (i & 1) == 0:
+                break
+            if not wanted[at]:
                 continue
             done = False
             if 0 < i < height - 1 and 0 < j < width - 1:
-                _neighbours(level, i, j, width, near)
-                done = True
-                for k in range(4):
-                    other = near[k]
-                    done = (
-                        done
-                        and wanted[other]
-                        and lit[other] == lit[near[0]]
-                        and _same_surface(face[at], face[other], corners, table, material, thing)
-                    )
-                if done:
-                    lit[at] = lit[near[0]]
+                n0, n1, n2, n3 = at - width, at + width, at - 1, at + 1
+                if level == 0:
+                    n0, n1, n2, n3 = at - width - 1, at - width + 1, at + width - 1, at + width + 1
+                light = lit[n0]
+                if (
+                    wanted[n0]
+                    and wanted[n1]
+                    and wanted[n2]
+                    and wanted[n3]
+                    and light == lit[n1]
+                    and light == lit[n2]
+                    and light == lit[n3]
+                ):
+                    f, f0, f1, f2, f3 = face[at], face[n0], face[n1], face[n2], face[n3]
+                    done = f == f0 and f == f1 and f == f2 and f == f3
+                    if not done:
+                        done = (
+                            _same_surface(f, f0, corners, table, material, thing)
+                            and _same_surface(f, f1, corners, table, material, thing)
+                            and _same_surface(f, f2, corners, table, material, thing)
+                            and _same_surface(f, f3, corners, table, material, thing)
+                        )
+                    if done:
+                        lit[at] = light
             if not done:
                 rows[left] = at
                 left += 1

@@ -208,6 +208,8 @@ def _parked(stage: Stage, travel: float) -> None:
             category = CAR if rng.random() < 0.9 else TRUCK
             d = sign_of(side) * (p.drive_half() + 0.5 * p.park[side] + 0.06)
             yaw = (0.0 if side == 0 else np.pi) + float(rng.normal(0, 0.015))
+            if not stage.free(float(s), d, 1.7, 0.8):
+                continue
             stage.try_park(
                 category,
                 "vehicle.parked",
@@ -227,7 +229,10 @@ def _parked(stage: Stage, travel: float) -> None:
                     if rng.random() < 0.62:
                         yaw = float(rng.choice([-0.5, 0.5])) * np.pi + float(rng.normal(0, 0.03))
                         d = sign * (back + row + float(rng.uniform(-0.3, 0.3)))
-                        stage.try_park(CAR, "vehicle.parked", make(stage, CAR), float(s), d, KERB_M, yaw, 0.1)
+                        if stage.free(float(s), d, 0.8, 1.8, 0.1):
+                            stage.try_park(
+                                CAR, "vehicle.parked", make(stage, CAR), float(s), d, KERB_M, yaw, 0.1
+                            )
         else:
             s, d = float(rng.uniform(plot.s0 + 3, plot.s1 - 3)), sign * (back + float(rng.uniform(3.0, 7.0)))
             z = stage.ground_z(plot.side, s, d, plot.kind)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numba import njit
@@ -35,8 +36,12 @@ class Mesh:
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
         """Smallest and largest corner, (3,) each."""
-        points = self.corners.reshape(-1, 3)
-        return points.min(axis=0), points.max(axis=0)
+        return self._bounds
+
+    @cached_property
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        x, y, z = self.corners.reshape(-1, 3).T.copy()
+        return np.array([x.min(), y.min(), z.min()]), np.array([x.max(), y.max(), z.max()])
 
     def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0, yaw: float = 0.0) -> Mesh:
         """Turned by `yaw` radians about z, then shifted."""
@@ -44,10 +49,37 @@ class Mesh:
 
     def transformed(self, linear: np.ndarray, shift: ArrayLike = (0.0, 0.0, 0.0)) -> Mesh:
         """Points become `linear @ p + shift`; `linear` may scale, (3, 3)."""
-        corners = self.corners @ linear.T + np.asarray(shift)
-        normals = self.normals @ np.linalg.inv(linear)
-        normals = normals / (np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-12)
-        return Mesh(corners.astype(np.float32), normals.astype(np.float32), self.uv, self.material)
+        corners, normals = np.empty_like(self.corners), np.empty_like(self.normals)
+        _transform(
+            self.corners, self.normals, np.asarray(linear, dtype=np.float64), np.linalg.inv(linear),
+            np.asarray(shift, dtype=np.float64), corners, normals,
+        )  # fmt: skip
+        return Mesh(corners, normals, self.uv, self.material)
+
+
+@njit(cache=True, nogil=True)
+def _transform(
+    corners: np.ndarray,
+    normals: np.ndarray,
+    linear: np.ndarray,
+    inverse: np.ndarray,
+    shift: np.ndarray,
+    new_corners: np.ndarray,
+    new_normals: np.ndarray,
+) -> None:
+    """Writes moved corners, and normals turned by the inverse transpose and made unit again."""
+    for i in range(len(corners)):
+        for c in range(3):
+            x, y, z = corners[i, c, 0], corners[i, c, 1], corners[i, c, 2]
+            nx, ny, nz = normals[i, c, 0], normals[i, c, 1], normals[i, c, 2]
+            total = 1e-24
+            for k in range(3):
+                new_corners[i, c, k] = linear[k, 0] * x + linear[k, 1] * y + linear[k, 2] * z + shift[k]
+                turned = nx * inverse[0, k] + ny * inverse[1, k] + nz * inverse[2, k]
+                new_normals[i, c, k] = turned
+                total += turned * turned
+            for k in range(3):
+                new_normals[i, c, k] /= np.sqrt(total)
 
 
 def join(meshes: Sequence[Mesh]) -> Mesh:

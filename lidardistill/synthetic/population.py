@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lidardistill.synthetic import buses, machines, trailers, trucks
+from lidardistill.synthetic import buses, machines, trailers, trucks, vegetation
 from lidardistill.synthetic.cars import car, head_on
 from lidardistill.synthetic.course import Course, Motion
 from lidardistill.synthetic.ground import PLOT_DEPTH_M, SIDE_HALF_M, Plot, lay_ground
@@ -216,7 +216,7 @@ VEHICLES: dict[str, Builder] = {
 }
 
 
-POOL_SIZE = 6
+POOL_SIZE = 8
 
 
 def make(stage: Stage, category: str, *, far: bool = False) -> Mesh:
@@ -233,6 +233,16 @@ def pooled(stage: Stage, key: str, build: Callable[[], Mesh], far: bool) -> Mesh
         pool.append(build())
         return pool[-1]
     return pool[int(stage.rng.integers(0, POOL_SIZE))]
+
+
+def plant(stage: Stage, kind: str, detail: float = 1.0) -> Mesh:
+    """A tree, bush or tuft; they repeat, turned, which nobody sees, and building leaves takes long."""
+    build = {
+        "tree": lambda: vegetation.tree(stage.kit, detail),
+        "bush": lambda: vegetation.bush(stage.kit),
+        "tuft": lambda: vegetation.tuft(stage.kit),
+    }[kind]
+    return pooled(stage, f"{kind} {detail}", build, True)
 
 
 def articulated(kit: Kit) -> tuple[Mesh, Mesh, float]:

@@ -7,7 +7,7 @@ import numpy as np
 from lidardistill.synthetic import buildings, props, vegetation
 from lidardistill.synthetic.ground import PLOT_DEPTH_M, SIDE_HALF_M, Plot, sign_of
 from lidardistill.synthetic.meshes import Mesh
-from lidardistill.synthetic.population import MANMADE, VEGETATION, Stage, pooled
+from lidardistill.synthetic.population import MANMADE, VEGETATION, Stage, plant, pooled
 from lidardistill.synthetic.street import KERB_M
 
 
@@ -50,7 +50,7 @@ def garden(stage: Stage, plot: Plot) -> None:
     sign, back = sign_of(plot.side), stage.profile.back(plot.side)
     length, middle = plot.s1 - plot.s0, 0.5 * (plot.s0 + plot.s1)
     near = abs(middle - 20) < 75
-    detail = 1.0 if near else 0.45
+    detail = 1.0 if near else 0.4
 
     def scatter(build, label: str, count: int, half: float, d_range: tuple[float, float]) -> None:  # type: ignore[no-untyped-def]
         for _ in range(count):
@@ -83,19 +83,19 @@ def garden(stage: Stage, plot: Plot) -> None:
                     )
                 stage.take(0.5 * (a + b), d, 0.5 * (b - a), 0.35)
     if plot.kind == "park":
-        scatter(lambda: vegetation.tree(kit, detail), VEGETATION, int(length / 3.2), 1.3, (2.5, 24))
-        scatter(lambda: vegetation.bush(kit), VEGETATION, int(length / 4), 0.8, (1.0, 14))
-        scatter(lambda: vegetation.tuft(kit), VEGETATION, int(length / 2), 0.3, (0.8, 10))
+        scatter(lambda: plant(stage, "tree", detail), VEGETATION, int(length / 3.2), 1.3, (2.5, 24))
+        scatter(lambda: plant(stage, "bush"), VEGETATION, int(length / 4), 0.8, (1.0, 14))
+        scatter(lambda: plant(stage, "tuft"), VEGETATION, int(length / 2), 0.3, (0.8, 10))
         scatter(lambda: props.bench(kit), MANMADE, 1, 0.9, (1.2, 5))
     elif plot.kind in ("house", "yard"):
-        scatter(lambda: vegetation.tree(kit, detail), VEGETATION, 2, 1.4, (2.0, 15))
-        scatter(lambda: vegetation.bush(kit), VEGETATION, 4, 0.8, (1.2, 9))
-        scatter(lambda: vegetation.tuft(kit), VEGETATION, 5, 0.3, (0.8, 8))
+        scatter(lambda: plant(stage, "tree", detail), VEGETATION, 2, 1.4, (2.0, 15))
+        scatter(lambda: plant(stage, "bush"), VEGETATION, 4, 0.8, (1.2, 9))
+        scatter(lambda: plant(stage, "tuft"), VEGETATION, 5, 0.3, (0.8, 8))
     elif plot.kind == "building":
-        scatter(lambda: vegetation.bush(kit), VEGETATION, 2, 0.7, (0.6, 3.4))
+        scatter(lambda: plant(stage, "bush"), VEGETATION, 2, 0.7, (0.6, 3.4))
     elif plot.kind == "plaza":
         scatter(lambda: props.bench(kit), MANMADE, 3, 0.9, (1.5, 16))
-        scatter(lambda: vegetation.tree(kit, detail), VEGETATION, 4, 1.0, (2.0, 22))
+        scatter(lambda: plant(stage, "tree", detail), VEGETATION, 4, 1.0, (2.0, 22))
         scatter(lambda: props.bollard(kit), MANMADE, 5, 0.2, (0.6, 3))
         scatter(lambda: buildings.wall(kit, 3.0), MANMADE, 1, 1.6, (4, 16))
         mesh = buildings.building(kit, length - 1.0, 10.0, int(rng.integers(2, 6)))
@@ -106,7 +106,7 @@ def garden(stage: Stage, plot: Plot) -> None:
         mesh = buildings.building(kit, length - 2.0, 10.0, int(rng.integers(2, 5)))
         stage.stand(MANMADE, mesh, middle, sign * (back + 24), KERB_M - 0.02, _face_street(plot.side))
     elif plot.kind == "parking":
-        scatter(lambda: vegetation.tree(kit, detail), VEGETATION, 1, 0.8, (7, 8))
+        scatter(lambda: plant(stage, "tree", detail), VEGETATION, 1, 0.8, (7, 8))
 
 
 def street_furniture(stage: Stage, travel: float, reach: tuple[float, float]) -> None:
@@ -129,7 +129,7 @@ def street_furniture(stage: Stage, travel: float, reach: tuple[float, float]) ->
                     near = -25 < at < travel + 30
                     stage.stand(
                         VEGETATION,
-                        vegetation.tree(kit, 0.9 if near else 0.4),
+                        plant(stage, "tree", 1.0 if near else 0.4),
                         at,
                         sign * tree_d,
                         KERB_M - 0.03,
@@ -143,7 +143,7 @@ def street_furniture(stage: Stage, travel: float, reach: tuple[float, float]) ->
                         sign * float(rng.uniform(p.kerb(side) + 0.4, p.walk_inner(side) - 0.2)),
                     )
                     if stage.free(at, d, 0.3, 0.3, 0.0):
-                        stage.stand(VEGETATION, vegetation.tuft(kit), at, d, KERB_M)
+                        stage.stand(VEGETATION, plant(stage, "tuft"), at, d, KERB_M)
         for s in np.arange(-60, travel + 80, 7.0):
             at = float(s + rng.uniform(-2, 2))
             kind = int(rng.integers(0, 9))
@@ -175,7 +175,7 @@ def background(stage: Stage, reach: tuple[float, float]) -> None:
         stage.stand(MANMADE, pooled(stage, "far house", build, True), s, d, z, yaw)
 
     def far_tree(s: float, d: float) -> None:
-        mesh = pooled(stage, "far tree", lambda: vegetation.tree(kit, 0.45), True)
+        mesh = plant(stage, "tree", 0.4)
         stage.stand(VEGETATION, mesh, s, d, -0.3, float(rng.uniform(0, 6)))
 
     for side in (0, 1):

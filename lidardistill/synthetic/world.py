@@ -19,7 +19,7 @@ from lidardistill.synthetic.street import Profile
 PALETTES = ("natural", "overlapping")
 _FIRST_FIXED_THING = 10_000
 """Objects with a box have smaller numbers."""
-_PROBES = 96
+PROBES = 64
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Actor:
         motion: where it is when.
         moving: False for what stands still.
         pose: row of the placement, 0 where it stands still.
-        probes: (P, 3) float64 centres of some of its triangles, world frame where it stands still, else its own.
+        probes: (PROBES, 3) float64 centres of some of its triangles, world frame where it stands still, else its own.
     """
 
     instance: int
@@ -146,7 +146,8 @@ def build_scene(seed: int, *, palette: str = "natural", duration_s: float = 4.0)
             mesh = mesh.transformed(rotation_z(yaw), position)
         add(mesh, entry.category, instance)
         num_movers += entry.moving
-        probes = mesh.corners[:: max(1, mesh.num_faces // _PROBES)].astype(np.float64).mean(axis=1)
+        chosen = np.linspace(0, mesh.num_faces - 1, PROBES).astype(np.int64)
+        probes = mesh.corners[chosen].astype(np.float64).mean(axis=1)
         pose = num_movers if entry.moving else 0
         actors.append(
             Actor(

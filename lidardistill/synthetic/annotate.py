@@ -54,20 +54,20 @@ def annotate(
     """
     ego = world.ego_pose(time_s)[:3, 3]
     turn = float(np.arctan2(world2global[1, 0], world2global[0, 0]))
-    found = []
+    near = []
     for actor in world.actors:
         centre, size, yaw = actor_pose(world, actor, time_s)
         if np.hypot(*(centre - ego)[:2]) > RANGE_M:
             continue
-        found.append((actor, centre, size, yaw))
+        near.append((actor, centre, size, yaw))
     counts = _count_inside(
         points_world,
-        np.array([f[1] for f in found]).reshape(-1, 3),
-        np.array([f[2] for f in found]).reshape(-1, 3),
-        np.array([f[3] for f in found], dtype=np.float64),
+        np.array([f[1] for f in near]).reshape(-1, 3),
+        np.array([f[2] for f in near]).reshape(-1, 3),
+        np.array([f[3] for f in near], dtype=np.float64),
     )
-    found = [(*f, int(count)) for f, count in zip(found, counts, strict=True) if count > 0]
-    shares = visible_shares(world, rig, [f[0] for f in found], camera_times_s)
+    hit = [(*f, int(count)) for f, count in zip(near, counts, strict=True) if count > 0]
+    shares = visible_shares(world, rig, [f[0] for f in hit], camera_times_s)
     return tuple(
         AnnotatedBox(
             actor.instance, actor.category, actor.attribute,
@@ -76,7 +76,7 @@ def annotate(
             float((yaw + turn + np.pi) % (2 * np.pi) - np.pi), count,
             1 + int(np.searchsorted([0.4, 0.6, 0.8], share, side="right")),
         )
-        for (actor, centre, size, yaw, count), share in zip(found, shares, strict=True)
+        for (actor, centre, size, yaw, count), share in zip(hit, shares, strict=True)
     )  # fmt: skip
 
 

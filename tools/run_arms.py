@@ -22,8 +22,7 @@ from lidardistill.cli.progress import Bar
 from lidardistill.engine.demo import IMAGE_SIZE
 from lidardistill.engine.experiment import ARMS, pretrain_config, run_hand_made
 from lidardistill.engine.manifest import git_state, machine, versions
-from lidardistill.engine.parallel_arms import ArmJob, run_jobs
-from lidardistill.engine.pretrain import Pretraining
+from lidardistill.engine.parallel_arms import ArmJob, compute_teacher_features, run_jobs
 from lidardistill.synthetic.dataset import write_world
 
 GROUPS: dict[str, dict[str, Any]] = {
@@ -84,8 +83,7 @@ def run_group(options: argparse.Namespace, group: dict[str, Any], world_seed: in
     for arm in arms:
         if ARMS[arm] is not None:
             with Bar(f"teacher {arm}") as bar:
-                parts = Pretraining.build(pretrain_config(world, home, arm, 0))
-                parts.compute_teacher_features(lambda done, total, bar=bar: bar.update(done, total=total))
+                compute_teacher_features(pretrain_config(world, home, arm, 0), on_progress=bar.update)
     trainer = {} if options.steps is None else {"max_steps": options.steps}
     jobs = [
         ArmJob(

@@ -9,8 +9,7 @@ from typing import Any
 from lidardistill.atomic import write_json_atomic
 from lidardistill.engine.experiment import ARMS as PRETRAINING_ARMS
 from lidardistill.engine.experiment import pretrain_config, run_hand_made
-from lidardistill.engine.parallel_arms import ArmJob, run_jobs
-from lidardistill.engine.pretrain import Pretraining
+from lidardistill.engine.parallel_arms import ArmJob, compute_teacher_features, run_jobs
 from lidardistill.engine.stages import Stages
 from lidardistill.synthetic.dataset import write_world
 
@@ -34,8 +33,10 @@ def build_world(out: Path, stages: Stages, on_progress: Progress) -> Path:
 def prepare(out: Path, world: Path, stages: Stages, on_progress: Progress) -> None:
     """Compute superpixels and the teacher's features of them once: the demo's images never change."""
     with stages.stage("teacher"):
-        parts = Pretraining.build(pretrain_config(world, out, "pretrained", SEED))
-        parts.compute_teacher_features(lambda done, total: on_progress("teacher", done, total))
+        compute_teacher_features(
+            pretrain_config(world, out, "pretrained", SEED),
+            on_progress=lambda done, total: on_progress("", done, total),
+        )
 
 
 def run_arms(

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lidardistill.config.run import PretrainConfig
+
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 Progress = Callable[[dict[str, tuple[int, dict[str, float]]]], None]
@@ -47,24 +49,60 @@ def run_jobs(
     Returns:
         What `run_arm` returned for each.
     """
+    latest: dict[str, tuple[int, dict[str, float]]] = {}
+
+    def on_message(message: tuple[str, int, dict[str, float]]) -> None:
+        name, step, values = message
+        latest[name] = step, values
+        if on_progress is not None:
+            on_progress(latest)
+
+    return _in_processes(_run, [(job,) for job in jobs], workers, on_message)
+
+
+def compute_teacher_features(
+    config: PretrainConfig, workers: int = 2, on_progress: Callable[[int, int], None] | None = None
+) -> int:
+    """Fill the feature cache of a config with several processes; returns the keyframes computed.
+
+    Args:
+        config: with `teacher_cache`.
+        workers: processes, each with one thread.
+        on_progress: called with (keyframes done, keyframes that were missing).
+    """
+    latest: dict[int, tuple[int, int]] = {}
+
+    def on_message(message: tuple[int, int, int]) -> None:
+        share, done, total = message
+        latest[share] = done, total
+        if on_progress is not None:
+            on_progress(sum(d for d, _ in latest.values()), sum(t for _, t in latest.values()))
+
+    shares = [(config, share, workers) for share in range(workers)]
+    return sum(_in_processes(_compute_share, shares, workers, on_message))
+
+
+def _in_processes(
+    function: Callable[..., Any],
+    arguments: Sequence[tuple[Any, ...]],
+    workers: int,
+    on_message: Callable[[Any], None],
+) -> list[Any]:
+    """Call a module-level function in processes with one thread each; messages come through a queue."""
     context = multiprocessing.get_context("spawn")
     before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    latest: dict[str, tuple[int, dict[str, float]]] = {}
     try:
         queue = context.SimpleQueue()
         with ProcessPoolExecutor(
-            min(workers, len(jobs)), context, initializer=_start, initargs=(queue,)
+            min(workers, len(arguments)), context, initializer=_start, initargs=(queue,)
         ) as pool:
-            futures = [pool.submit(_run, job) for job in jobs]
+            futures = [pool.submit(function, *some) for some in arguments]
             waiting = set(futures)
             while waiting:
                 done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_EXCEPTION)
                 while not queue.empty():
-                    name, step, values = queue.get()
-                    latest[name] = step, values
-                if on_progress is not None:
-                    on_progress(latest)
+                    on_message(queue.get())
                 for future in done:
                     if future.exception() is not None:
                         pool.shutdown(wait=False, cancel_futures=True)
@@ -72,7 +110,10 @@ def run_jobs(
             return [future.result() for future in futures]
     finally:
         for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 _queue: Any = None
@@ -100,3 +141,14 @@ def _run(job: ArmJob) -> dict[str, Any]:
         progress=False,
         **job.trainer,
     )
+
+
+def _compute_share(config: PretrainConfig, share: int, shares: int) -> int:
+    import torch
+
+    from lidardistill.engine.pretrain import Pretraining
+
+    torch.set_num_threads(1)
+    parts = Pretraining.build(config)
+    report = lambda done, total: _queue.put((share, done, total))  # noqa: E731
+    return parts.compute_teacher_features(report, share=(share, shares))

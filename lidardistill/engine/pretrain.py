@@ -111,13 +111,15 @@ class Pretraining:
         self,
         on_progress: Callable[[int, int], None] | None = None,
         on_unreadable: Callable[[str, str], object] | None = None,
+        share: tuple[int, int] = (0, 1),
     ) -> int:
-        """Fill the feature cache where the config has one; see `fill_feature_store`."""
+        """Fill the feature cache where the config has one, or share i of n of it; see `fill_feature_store`."""
         if self.config.teacher_cache is None:
             return 0
         computed = 0
         if self.fabric.is_global_zero:
-            arguments = (self.config, self.method, self.index, self.rows, self.fabric.device)
+            rows = self.rows[share[0] :: share[1]]
+            arguments = (self.config, self.method, self.index, rows, self.fabric.device)
             computed = fill_feature_store(*arguments, on_progress, on_unreadable)
         self.fabric.barrier()
         return computed

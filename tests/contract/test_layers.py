@@ -93,6 +93,7 @@ def test_config_objects_stay_in_build_and_cli() -> None:
         "engine/experiment.py",
         "engine/pretrain.py",
         "engine/dry_run.py",
+        "engine/parallel_arms.py",
         "engine/downstream.py",
         "engine/run_folder.py",
         "engine/scan_batches.py",

@@ -32,6 +32,7 @@ class Bar:
         self.total = total
         self.started = self._printed = time.monotonic()
         self._on_terminal = sys.stderr.isatty()
+        self._finished = False
         self._progress = Progress(
             TextColumn("{task.description:12s}"),
             BarColumn(),
@@ -52,8 +53,11 @@ class Bar:
         self.total = self.total if total is None else total
         self._progress.update(self._task, completed=done, total=self.total, note=str(note))
         now = time.monotonic()
-        if not self._on_terminal and (now - self._printed > _PLAIN_EVERY_S or done == self.total):
-            self._printed = now
+        finished = done == self.total
+        if not self._on_terminal and (
+            now - self._printed > _PLAIN_EVERY_S or (finished and not self._finished)
+        ):
+            self._printed, self._finished = now, finished
             left = (now - self.started) / max(done, 1) * ((self.total or done) - done)
             print(
                 f"{self.title} {done}/{self.total or '?'}  {now - self.started:.0f} s, {left:.0f} s left  {note}",

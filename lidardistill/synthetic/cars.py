@@ -15,29 +15,27 @@ from lidardistill.synthetic.meshes import (
 )
 
 
-def wheel(radius: float, width: float, tyre: int, rim: int, segments: int = 16) -> Mesh:
+def wheel(radius: float, width: float, tyre: int, rim: int, segments: int = 12) -> Mesh:
     """One wheel about the y axis, centred at the origin."""
     angle = np.linspace(0, 2 * np.pi, segments, endpoint=False)
     ring = np.stack([np.cos(angle), np.zeros(segments), np.sin(angle)], axis=1)
     half = 0.5 * width
     levels = [
-        (0.60, -half * 0.82),
-        (0.66, -half),
-        (0.93, -half),
-        (1.0, -half * 0.7),
-        (1.0, half * 0.7),
-        (0.93, half),
-        (0.66, half),
-        (0.60, half * 0.82),
+        (0.62, -half * 0.85),
+        (0.94, -half),
+        (1.0, -half * 0.65),
+        (1.0, half * 0.65),
+        (0.94, half),
+        (0.62, half * 0.85),
     ]
     rings = np.stack([ring * (radius * r) + [0, y, 0] for r, y in levels])
     sides = grid(rings, tyre, close=True, crease_deg=40)
     hubs = []
     for sign in (-1, 1):
-        outer = ring * radius * 0.60 + [0, sign * half * 0.82, 0]
+        outer = ring * radius * 0.62 + [0, sign * half * 0.85, 0]
         inner = ring * radius * 0.18 + [0, sign * half * 0.55, 0]
         # Spokes: every other quad of the disc is dark.
-        spokes = np.where(np.arange(segments) % 4 < 2, rim, tyre)[None, :]
+        spokes = np.where(np.arange(segments) % 3 < 2, rim, tyre)[None, :]
         hubs += [grid(np.stack([outer, inner]), spokes, close=True, crease_deg=0), polygon(inner, rim)]
     return join([sides, *hubs])
 

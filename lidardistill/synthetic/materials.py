@@ -86,9 +86,9 @@ class MaterialBook:
             Row of the material.
         """
         row = np.zeros(COLUMNS)
-        row[A : A + 3] = to_linear(np.asarray(a))
-        row[B : B + 3] = to_linear(np.asarray(a if b is None else b))
-        row[C : C + 3] = to_linear(np.asarray(a if c is None else c))
+        row[A : A + 3] = a
+        row[B : B + 3] = a if b is None else b
+        row[C : C + 3] = a if c is None else c
         tile_u, tile_v = (tile, tile) if isinstance(tile, (int, float)) else tile
         row[TILE_U], row[TILE_V] = 1.0 / tile_u, 1.0 / tile_v
         row[GLOSS], row[SHARP], row[GLASS], row[VARY] = gloss, sharp, glass, vary
@@ -99,7 +99,9 @@ class MaterialBook:
         return len(self._rows) - 1
 
     def table(self) -> MaterialTable:
-        return MaterialTable(np.array(self._values, dtype=np.float32), np.array(self._rows, dtype=np.int32))
+        values = np.array(self._values)
+        values[:, A : C + 3] = to_linear(values[:, A : C + 3])
+        return MaterialTable(values.astype(np.float32), np.array(self._rows, dtype=np.int32))
 
 
 # Colours by role, sRGB. Each entry is a list to choose from; a choice is then shifted a little per instance.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numba import njit
@@ -309,60 +309,114 @@ def box(
 
     `taper` scales the top face.
     """
-    sx, sy, sz = np.asarray(size, dtype=np.float64)
-    points = _BOX_POINTS * (sx, sy, sz)
-    points[4:, :2] *= taper
-    ends = material if ends is None else ends
-    lengths = np.array([[sx, sz], [sx, sz], [sy, sz], [sy, sz], [sx, sy], [sx, sy]])
-    uv = (_QUAD_UV * lengths[:, None])[:, _QUAD_SPLIT].reshape(12, 3, 2)
-    rows = np.repeat([material, material, ends, ends, material if top is None else top, material], 2)
-    if yaw:
-        points = points @ rotation_z(yaw).T
-    points += np.asarray(centre)
-    return triangles(points[_BOX_QUADS][:, _QUAD_SPLIT].reshape(12, 3, 3), uv, rows)
+    corners, uv = np.empty((12, 3, 3)), np.empty((12, 3, 2))
+    place = np.asarray(centre, dtype=np.float64)
+    _box_triangles(np.asarray(size, dtype=np.float64), place, np.cos(yaw), np.sin(yaw), taper, corners, uv)
+    rows = np.full(12, material, dtype=np.int32)
+    if ends is not None:
+        rows[4:8] = ends
+    if top is not None:
+        rows[8:10] = top
+    return triangles(corners, uv, rows)
+
+
+@njit(cache=True, nogil=True)
+def _box_triangles(
+    size: np.ndarray,
+    centre: np.ndarray,
+    cosine: float,
+    sine: float,
+    taper: float,
+    corners: np.ndarray,
+    uv: np.ndarray,
+) -> None:
+    """Writes the 12 triangles of a box: two flanks, two ends across x, top and bottom."""
+    n = 0
+    for q in range(6):
+        wide = size[1] if q == 2 or q == 3 else size[0]
+        high = size[1] if q >= 4 else size[2]
+        for half in range(2):
+            for c in range(3):
+                corner = _QUAD_SPLIT[half, c]
+                point = _BOX_QUADS[q, corner]
+                scale = taper if point >= 4 else 1.0
+                x = _BOX_POINTS[point, 0] * size[0] * scale
+                y = _BOX_POINTS[point, 1] * size[1] * scale
+                corners[n, c, 0] = cosine * x - sine * y + centre[0]
+                corners[n, c, 1] = sine * x + cosine * y + centre[1]
+                corners[n, c, 2] = _BOX_POINTS[point, 2] * size[2] + centre[2]
+                uv[n, c, 0] = _QUAD_UV[corner, 0] * wide
+                uv[n, c, 1] = _QUAD_UV[corner, 1] * high
+            n += 1
 
 
 def revolve(profile: ArrayLike, material: int, segments: int = 12, crease_deg: float = 40.0) -> Mesh:
     """A surface of revolution about z from (radius, z) pairs."""
     radius, z = np.asarray(profile, dtype=np.float64).T
-    angle = np.linspace(0.0, 2 * np.pi, segments, endpoint=False)
-    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    points = np.concatenate(
-        [radius[:, None, None] * ring[None], np.broadcast_to(z[:, None, None], (len(z), segments, 1))], axis=2
-    )
+    points = np.empty((len(z), segments, 3))
+    points[..., :2] = radius[:, None, None] * _circle(segments)
+    points[..., 2] = z[:, None]
     return grid(points, material, close=True, crease_deg=crease_deg)
 
 
 def cylinder(radius: float, height: float, material: int, *, segments: int = 12) -> Mesh:
     """Upright, standing on z = 0, with both ends closed."""
+    rings = np.zeros((2, segments, 3))
+    rings[..., :2] = radius * _circle(segments)
+    rings[1, :, 2] = height
+    return _capped(rings, material, 35.0)
+
+
+@lru_cache(maxsize=64)
+def _circle(segments: int) -> np.ndarray:
+    """(segments, 2) points of the unit circle; not to be written to."""
     angle = np.linspace(0.0, 2 * np.pi, segments, endpoint=False)
-    ring = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.zeros(segments)], axis=1)
-    return _capped(np.stack([ring, ring + np.array([0, 0, height])]), material, 35.0)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def tube(path: ArrayLike, radius: ArrayLike, material: int, segments: int = 7) -> Mesh:
     """A round rod along (K, 3) points, with closed ends."""
     points = np.asarray(path, dtype=np.float64)
-    radii = np.broadcast_to(np.asarray(radius, dtype=np.float64), len(points))
-    tangent = np.gradient(points, axis=0)
-    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-12
-    span = points[-1] - points[0]
-    helper = np.eye(3)[np.argmin(np.abs(span) + 1e-3 * np.arange(3))]
-    side = _cross(tangent, helper)
-    side /= np.linalg.norm(side, axis=1, keepdims=True) + 1e-12
-    up = _cross(side, tangent)
-    angle = np.linspace(0.0, 2 * np.pi, segments, endpoint=False)
-    rings = points[:, None] + radii[:, None, None] * (
-        np.cos(angle)[None, :, None] * side[:, None] + np.sin(angle)[None, :, None] * up[:, None]
-    )
+    radii = np.empty(len(points))
+    radii[:] = radius
+    rings = np.empty((len(points), segments, 3))
+    _tube_rings(points, radii, _circle(segments), rings)
     return _capped(rings, material, 75.0)
+
+
+@njit(cache=True, nogil=True)
+def _tube_rings(points: np.ndarray, radii: np.ndarray, circle: np.ndarray, rings: np.ndarray) -> None:
+    """Writes rings across a path, all turned towards the axis along which the path extends least."""
+    last = len(points) - 1
+    least = 0
+    for k in range(1, 3):
+        if (
+            abs(points[last, k] - points[0, k]) + 1e-3 * k
+            < abs(points[last, least] - points[0, least]) + 1e-3 * least
+        ):
+            least = k
+    helper, tangent = np.zeros(3), np.empty(3)
+    helper[least] = 1.0
+    for i in range(last + 1):
+        before, after = max(i - 1, 0), min(i + 1, last)
+        for k in range(3):
+            tangent[k] = points[after, k] - points[before, k]
+        tangent /= np.sqrt((tangent * tangent).sum()) + 1e-12
+        side = np.cross(tangent, helper)
+        side /= np.sqrt((side * side).sum()) + 1e-12
+        up = np.cross(side, tangent)
+        for j in range(len(circle)):
+            for k in range(3):
+                rings[i, j, k] = points[i, k] + radii[i] * (circle[j, 0] * side[k] + circle[j, 1] * up[k])
 
 
 def _capped(rings: np.ndarray, material: int, crease_deg: float) -> Mesh:
     """A closed surface through rings (S, P, 3), with fans at both ends."""
-    first = np.broadcast_to(rings[0].mean(axis=0), rings[:1].shape)
-    last = np.broadcast_to(rings[-1].mean(axis=0), rings[:1].shape)
-    return grid(np.concatenate([first, rings, last]), material, close=True, crease_deg=crease_deg)
+    closed = np.empty((len(rings) + 2, *rings.shape[1:]))
+    closed[1:-1] = rings
+    closed[0] = rings[0].sum(axis=0) / rings.shape[1]
+    closed[-1] = rings[-1].sum(axis=0) / rings.shape[1]
+    return grid(closed, material, close=True, crease_deg=crease_deg)
 
 
 def ellipsoid(radii: ArrayLike, centre: ArrayLike, material: int, segments: int = 10, rings: int = 6) -> Mesh:

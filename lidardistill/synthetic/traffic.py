@@ -32,8 +32,8 @@ def traffic(stage: Stage, travel: float, duration_s: float) -> None:
     lead = str(rng.choice([CAR, MOTORCYCLE, BUS, TRUCK], p=[0.45, 0.25, 0.15, 0.15]))
     s = ahead if lead in (CAR, MOTORCYCLE) else ahead + 8
     _drive(stage, lead, Motion(s, stage.ego.d, 0.0, speed, gain=stage.ego.gain))
-    if rng.random() < 0.7:
-        _drive(stage, CAR, Motion(-float(rng.uniform(12, 20)), stage.ego.d, 0.0, speed, gain=stage.ego.gain))
+    behind = -float(rng.uniform(12, 20))
+    _drive(stage, CAR, Motion(behind, stage.ego.d, 0.0, speed, gain=stage.ego.gain))
 
     # Each other lane holds a queue with one speed, so that nobody catches up.
     for side in (0, 1):

@@ -138,7 +138,7 @@ def tree(kit: Kit, detail: float = 1.0) -> Mesh:
         offset = 0.75 * wide if kind != 1 else 0.0
         centre = np.array([lean[0] + c * offset, lean[1] + s * offset, f * height])
         radii = wide * scale * np.array([1.0, 1.0, 0.82 if kind != 1 else 1.15]) * rng.uniform(0.88, 1.12, 3)
-        parts.append(_lobe(rng, radii, centre, int(150 * detail), 0.13 * wide + 0.14, leaf))
+        parts.append(_lobe(rng, radii, centre, int(120 * detail), 0.14 * wide + 0.15, leaf))
         if kind != 1 and (c or s):
             parts.append(
                 tube([tuple(top), tuple(0.6 * centre + 0.4 * top)], [0.5 * thick, 0.25 * thick], bark, 5)
@@ -162,7 +162,7 @@ def _conifer(kit: Kit, bark: int, detail: float) -> Mesh:
             9,
             crease_deg=80,
         )
-        count = int(detail * (105 - 11 * k))
+        count = int(detail * (90 - 9 * k))
         angle, f = rng.uniform(0, 2 * np.pi, count), rng.random(count) ** 0.7
         flat = np.stack([np.cos(angle), np.sin(angle)], axis=1)
         r = radius * (1 - 0.85 * f) * rng.uniform(0.88, 1.08, count)

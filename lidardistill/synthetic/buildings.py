@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lidardistill.synthetic.materials import Kit
-from lidardistill.synthetic.meshes import Mesh, box, cylinder, grid, join, polygon, quad, triangles
+from lidardistill.synthetic.meshes import Mesh, grid, join, triangles
+from lidardistill.synthetic.shapes import box, cylinder, polygon, quad
 
 _WALL_ROLE = {
     "punched": "brick",

@@ -7,7 +7,8 @@ import numpy as np
 from lidardistill.synthetic.cars import arches, plan_ring, wheels
 from lidardistill.synthetic.lorry_parts import fittings
 from lidardistill.synthetic.materials import Kit
-from lidardistill.synthetic.meshes import Mesh, box, grid, join, polygon, quad, tube
+from lidardistill.synthetic.meshes import Mesh, grid, join
+from lidardistill.synthetic.shapes import box, polygon, quad, tube
 
 
 def bus(kit: Kit) -> Mesh:

@@ -5,14 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lidardistill.synthetic.materials import Kit
-from lidardistill.synthetic.meshes import (
-    Mesh,
-    box,
-    ellipsoid,
-    grid,
-    join,
-    polygon,
-)
+from lidardistill.synthetic.meshes import Mesh, grid, join
+from lidardistill.synthetic.shapes import box, ellipsoid, polygon
 
 
 def wheel(radius: float, width: float, tyre: int, rim: int, segments: int = 12) -> Mesh:

@@ -12,9 +12,10 @@ import numpy as np
 
 from lidardistill.data.lidarseg_classes import RAW_CLASSES
 from lidardistill.synthetic.face_table import reflectivity, surface_points
-from lidardistill.synthetic.meshes import box, join
+from lidardistill.synthetic.meshes import join
 from lidardistill.synthetic.raycast import FAR_M, Tree
 from lidardistill.synthetic.recording import LidarScan
+from lidardistill.synthetic.shapes import box
 from lidardistill.synthetic.textures import LEVEL_START, atlas
 from lidardistill.synthetic.world import World
 

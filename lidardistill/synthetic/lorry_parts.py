@@ -6,7 +6,8 @@ import numpy as np
 
 from lidardistill.synthetic.cars import plan_ring
 from lidardistill.synthetic.materials import Kit
-from lidardistill.synthetic.meshes import Mesh, box, grid, join, polygon, tube
+from lidardistill.synthetic.meshes import Mesh, grid, join
+from lidardistill.synthetic.shapes import box, polygon, tube
 
 
 def fittings(kit: Kit) -> tuple[int, int, int, int]:

@@ -6,7 +6,8 @@ import numpy as np
 
 from lidardistill.synthetic.cars import wheel
 from lidardistill.synthetic.materials import Kit
-from lidardistill.synthetic.meshes import Mesh, box, cylinder, extrude, join, rotation_x, tube
+from lidardistill.synthetic.meshes import Mesh, join, rotation_x
+from lidardistill.synthetic.shapes import box, cylinder, extrude, tube
 
 
 def construction_vehicle(kit: Kit) -> Mesh:

@@ -5,19 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lidardistill.synthetic.materials import Kit, scaled
-from lidardistill.synthetic.meshes import (
-    Mesh,
-    box,
-    cylinder,
-    ellipsoid,
-    extrude,
-    grid,
-    join,
-    polygon,
-    quad,
-    revolve,
-    tube,
-)
+from lidardistill.synthetic.meshes import Mesh, grid, join
+from lidardistill.synthetic.shapes import box, cylinder, ellipsoid, extrude, polygon, quad, revolve, tube
 
 
 def cone(kit: Kit) -> Mesh:

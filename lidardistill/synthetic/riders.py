@@ -5,18 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lidardistill.synthetic.materials import Kit
-from lidardistill.synthetic.meshes import (
-    Mesh,
-    box,
-    cylinder,
-    ellipsoid,
-    extrude,
-    grid,
-    join,
-    rotation_x,
-    torus,
-    tube,
-)
+from lidardistill.synthetic.meshes import Mesh, grid, join, rotation_x
+from lidardistill.synthetic.shapes import box, cylinder, ellipsoid, extrude, torus, tube
 
 Point = tuple[float, float, float]
 

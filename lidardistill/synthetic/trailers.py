@@ -7,7 +7,8 @@ import numpy as np
 from lidardistill.synthetic.cars import wheels
 from lidardistill.synthetic.lorry_parts import cargo_body, chassis, fittings
 from lidardistill.synthetic.materials import Kit
-from lidardistill.synthetic.meshes import Mesh, box, cylinder, grid, join, polygon, tube
+from lidardistill.synthetic.meshes import Mesh, grid, join
+from lidardistill.synthetic.shapes import box, cylinder, polygon, tube
 
 
 def trailer(kit: Kit) -> Mesh:

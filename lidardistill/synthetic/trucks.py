@@ -7,7 +7,8 @@ import numpy as np
 from lidardistill.synthetic.cars import arches, plan_ring, wheels
 from lidardistill.synthetic.lorry_parts import cab_over, cargo_body, chassis, fittings
 from lidardistill.synthetic.materials import Kit
-from lidardistill.synthetic.meshes import Mesh, box, cylinder, extrude, grid, join, polygon, rotation_y
+from lidardistill.synthetic.meshes import Mesh, grid, join, rotation_y
+from lidardistill.synthetic.shapes import box, cylinder, extrude, polygon
 
 
 def truck(kit: Kit) -> Mesh:

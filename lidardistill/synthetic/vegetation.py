@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from lidardistill.synthetic.materials import RGB, Kit, scaled
-from lidardistill.synthetic.meshes import Mesh, box, join, revolve, triangles, tube
+from lidardistill.synthetic.meshes import Mesh, join, triangles
+from lidardistill.synthetic.shapes import box, revolve, tube
 
 
 def _leaf(kit: Kit, role: str) -> np.ndarray:

@@ -19,7 +19,6 @@ import numpy as np
 
 from lidardistill.atomic import atomic_write, write_json_atomic
 from lidardistill.cli.progress import Bar
-from lidardistill.engine.demo import IMAGE_SIZE
 from lidardistill.engine.experiment import ARMS, pretrain_config, run_hand_made
 from lidardistill.engine.manifest import git_state, machine, versions
 from lidardistill.engine.parallel_arms import ArmJob, compute_teacher_features, run_jobs
@@ -77,7 +76,6 @@ def run_group(options: argparse.Namespace, group: dict[str, Any], world_seed: in
             home / "world",
             seed=world_seed,
             palette=palette,
-            image_size=IMAGE_SIZE,
             on_progress=lambda done, total, _: bar.update(done, total=total),
         )
     for arm in arms:

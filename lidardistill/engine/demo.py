@@ -15,7 +15,6 @@ from lidardistill.synthetic.dataset import write_world
 
 ARMS = ("pretrained", "random", "permuted")
 SEED = 0
-IMAGE_SIZE = (225, 400)  # what the teacher sees anyway; `lidardistill synth` renders twice that by default
 SUMMARY_FILE = "summary.json"
 
 Progress = Callable[[str, int, int], None]

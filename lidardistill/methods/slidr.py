@@ -104,7 +104,8 @@ class SLidR(nn.Module):
         """
         voxels = batch.voxels
         backbone = self.student(voxels.features, voxels.voxel_coords, voxels.spatial_shape, voxels.batch_size)
-        point_features = self.student_head(backbone)[voxels.point2voxel[batch.pairing_points]]
+        # index_select, not [...]: its gradient adds in one order, and a run repeats bit by bit on several threads.
+        point_features = self.student_head(backbone).index_select(0, voxels.point2voxel[batch.pairing_points])
         view, row, col = batch.pairing_images.unbind(1)
         superpixel = view * batch.num_superpixels + batch.superpixels[view, row, col]
         return segment_mean(

@@ -13,12 +13,15 @@ from numba import njit
 
 F = np.float32
 
-TILE_ROWS, TILE_COLS = 16, 16
+TILE_ROWS, TILE_COLS = 32, 16
+GROUP = 8  # tiles side by side that share a list of centres
 
 # What is known of a tile: half its extent (rows, columns, L, a, b), its middle, and its sums (the same, and pixels).
 HALF, MIDDLE, SUMS, TRAITS = 0, 5, 10, 16
 # What is known of a centre, float32; the window is the first and last row and column at which it is tried.
 ROW, COL, COLOUR, TOP, BOTTOM, LEFT, RIGHT, CENTRE = 0, 1, 2, 5, 6, 7, 8, 9
+# Beside a row of tiles also: LEFT, or infinity if the window does not cover all rows.
+COVER_LEFT = CENTRE
 
 # Float32 rounds distances to some 1e-6 of themselves: a centre is ruled out only if it loses by more.
 _SLACK, _TINY = F(2e-5), F(1e-6)
@@ -110,14 +113,13 @@ def assign(
         labels: (H, W) int32, filled with row numbers in `centres` at the used rows; or (0, 0): not wanted.
     """
     _, height, width = planes.shape
-    near = np.empty((CENTRE, centres.shape[0]), F)
+    near = np.empty((CENTRE + 1, centres.shape[0]), F)
     ids = np.empty(centres.shape[0], np.int32)
-    far = np.empty(centres.shape[0], F)
+    work = np.empty((3, centres.shape[0]), F)
     kept = np.empty(centres.shape[0], np.int32)
     pixels = np.empty((5, TILE_ROWS * TILE_COLS), F)
     best = np.empty(TILE_ROWS * TILE_COLS, F)
     winner = np.empty(TILE_ROWS * TILE_COLS, np.int32)
-    lanes = np.empty((6, TILE_COLS), F)
     for down in range(traits.shape[0]):
         begin = _next_used(down * TILE_ROWS, first, stride)
         end = min(height, (down + 1) * TILE_ROWS)
@@ -125,16 +127,13 @@ def assign(
             continue
         last = begin + (end - 1 - begin) // stride * stride
         num = 0
-        for centre in range(centres.shape[0]):
-            if centres[centre, TOP] <= last and centres[centre, BOTTOM] >= begin:
-                near[:, num] = centres[centre]
-                ids[num] = centre
-                num += 1
         for across in range(traits.shape[1]):
             left = across * TILE_COLS
             right = min(width, left + TILE_COLS)
+            if across % GROUP == 0:
+                num = _find_near(centres, begin, last, left, left + GROUP * TILE_COLS - 1, near, ids)
             tile = traits[down, across]
-            num_kept, whole = _rule_out(near, num, tile, weight, begin, last, left, right - 1, far, kept)
+            num_kept, whole = _rule_out(near, num, tile, weight, left, right - 1, work, kept)
             if num_kept == 1 and whole:
                 centre = ids[kept[0]]
                 if sums.shape[0] > 0:
@@ -145,12 +144,12 @@ def assign(
                         labels[row, left:right] = centre
                 continue
             size = _gather(planes, begin, end, stride, left, right, pixels)
-            best[:size], winner[:size] = F(np.inf), -1
+            for place in range(size):
+                best[place] = F(np.inf)
+                winner[place] = -1
             for place in range(num_kept):
                 one = near[:, kept[place]]
-                inside = (
-                    one[TOP] <= begin and one[BOTTOM] >= last and one[LEFT] <= left and one[RIGHT] >= right - 1
-                )
+                inside = one[COVER_LEFT] <= left and one[RIGHT] >= right - 1
                 if inside:
                     _try(pixels, size, one, weight, ids[kept[place]], best, winner)
                 else:
@@ -158,13 +157,7 @@ def assign(
             if not whole:
                 _try_all(pixels, size, centres, weight, best, winner)
             if sums.shape[0] > 0:
-                # Columns that repeat the image's border belong to nobody.
-                if right - left < TILE_COLS:
-                    for place in range(size):
-                        if place % TILE_COLS >= right - left:
-                            winner[place] = -1
-                for place in range(num_kept):
-                    _add_won(pixels, size, winner, ids[kept[place]], lanes, sums)
+                _add_won(pixels, size, right - left, winner, sums)
             if labels.shape[0] > 0:
                 place = 0
                 for row in range(begin, end, stride):
@@ -174,61 +167,94 @@ def assign(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _find_near(
+    centres: np.ndarray, top: int, bottom: int, left: int, right: int, near: np.ndarray, ids: np.ndarray
+) -> int:
+    """Collect the centres whose windows touch a rectangle, number by number, and their ids; returns how many."""
+    num = 0
+    for centre in range(centres.shape[0]):
+        one = centres[centre]
+        if one[TOP] <= bottom and one[BOTTOM] >= top and one[LEFT] <= right and one[RIGHT] >= left:
+            for kind in range(CENTRE):
+                near[kind, num] = one[kind]
+            near[COVER_LEFT, num] = one[LEFT] if one[TOP] <= top and one[BOTTOM] >= bottom else F(np.inf)
+            ids[num] = centre
+            num += 1
+    return num
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _rule_out(
     near: np.ndarray,
     num: int,
     tile: np.ndarray,
     weight: float,
-    top: int,
-    bottom: int,
     left: int,
     right: int,
-    far: np.ndarray,
+    work: np.ndarray,
     kept: np.ndarray,
 ) -> tuple[int, bool]:
     """Keep the centres that may be nearest to some pixel of a tile: how many, and whether one covers all of it."""
-    my, mx, ml, ma, mb = tile[MIDDLE], tile[MIDDLE + 1], tile[MIDDLE + 2], tile[MIDDLE + 3], tile[MIDDLE + 4]
-    row, col, lum, red, yel = near[ROW], near[COL], near[COLOUR], near[COLOUR + 1], near[COLOUR + 2]
+    far, lead, swing = work[0], work[1], work[2]
     for place in range(num):
-        dy, dx = row[place] - my, col[place] - mx
-        dl, da, db = lum[place] - ml, red[place] - ma, yel[place] - mb
-        far[place] = weight * (dy * dy + dx * dx) + (dl * dl + da * da + db * db)
+        far[place] = F(0)
+        swing[place] = F(0)
+    # One short loop for each number: LLVM turns only these into SIMD instructions.
+    _add_squares(near[ROW], num, tile[MIDDLE], weight, far)
+    _add_squares(near[COL], num, tile[MIDDLE + 1], weight, far)
+    for channel in range(3):
+        _add_squares(near[COLOUR + channel], num, tile[MIDDLE + 2 + channel], F(1), far)
+    _hide(far, near[COVER_LEFT], near[RIGHT], num, F(left), F(right), lead)
     least, leader = F(np.inf), -1
     for place in range(num):
-        if (
-            far[place] < least
-            and near[LEFT, place] <= left
-            and near[RIGHT, place] >= right
-            and near[TOP, place] <= top
-            and near[BOTTOM, place] >= bottom
-        ):
-            least, leader = far[place], place
+        if lead[place] < least:
+            least, leader = lead[place], place
+    if leader >= 0:
+        # The difference of two distances is linear in the pixel: this much does it vary from the middle of the box.
+        two = F(2)
+        _add_swings(near[ROW], num, near[ROW, leader], two * weight * tile[HALF], swing)
+        _add_swings(near[COL], num, near[COL, leader], two * weight * tile[HALF + 1], swing)
+        for channel in range(3):
+            values = near[COLOUR + channel]
+            _add_swings(values, num, values[leader], two * tile[HALF + 2 + channel], swing)
+    # Hidden ones do not reach the tile at all. Without a leader `least` is infinite and the others stay.
+    _hide(far, near[LEFT], near[RIGHT], num, F(right), F(left), lead)
     num_kept = 0
-    if leader < 0:
-        for place in range(num):
-            if near[LEFT, place] <= right and near[RIGHT, place] >= left:
-                kept[num_kept] = place
-                num_kept += 1
-        return num_kept, False
-    ly, lx, ll, la, lb = row[leader], col[leader], lum[leader], red[leader], yel[leader]
-    two = F(2)
-    hy, hx = two * weight * tile[HALF], two * weight * tile[HALF + 1]
-    hl, ha, hb = two * tile[HALF + 2], two * tile[HALF + 3], two * tile[HALF + 4]
+    limit = least + _TINY
     for place in range(num):
-        swing = (
-            hy * abs(row[place] - ly)
-            + hx * abs(col[place] - lx)
-            + (hl * abs(lum[place] - ll) + ha * abs(red[place] - la) + hb * abs(yel[place] - lb))
-        )
-        # At most this much nearer than the leader, anywhere in the tile.
-        if (
-            far[place] - least - swing <= _SLACK * (far[place] + swing) + _TINY
-            and near[LEFT, place] <= right
-            and near[RIGHT, place] >= left
-        ):
+        if lead[place] - swing[place] - _SLACK * (far[place] + swing[place]) <= limit:
             kept[num_kept] = place
             num_kept += 1
-    return num_kept, True
+    return num_kept, leader >= 0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_squares(values: np.ndarray, num: int, middle: float, weight: float, out: np.ndarray) -> None:
+    for place in range(num):
+        apart = values[place] - middle
+        out[place] += weight * (apart * apart)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_swings(values: np.ndarray, num: int, leader: float, half: float, out: np.ndarray) -> None:
+    for place in range(num):
+        out[place] += half * abs(values[place] - leader)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _hide(
+    far: np.ndarray,
+    lefts: np.ndarray,
+    rights: np.ndarray,
+    num: int,
+    left: float,
+    right: float,
+    out: np.ndarray,
+) -> None:
+    """Copy distances; infinity for a window that begins after `left` or ends before `right`."""
+    for place in range(num):
+        inside = (lefts[place] <= left) & (rights[place] >= right)
+        out[place] = far[place] if inside else F(np.inf)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -239,16 +265,18 @@ def _gather(
     place = 0
     for row in range(begin, end, stride):
         for step in range(TILE_COLS):
-            pixels[0, place + step] = row
-            pixels[1, place + step] = left + step
-        for channel in range(3):
-            line = planes[channel, row]
-            out = pixels[2 + channel, place : place + TILE_COLS]
-            if right - left == TILE_COLS:
-                out[:] = line[left:right]
-            else:
-                for step in range(TILE_COLS):
-                    out[step] = line[min(left + step, right - 1)]
+            pixels[0, place + step] = F(row)
+            pixels[1, place + step] = F(left + step)
+        if right - left == TILE_COLS:
+            for step in range(TILE_COLS):
+                pixels[2, place + step] = planes[0, row, left + step]
+                pixels[3, place + step] = planes[1, row, left + step]
+                pixels[4, place + step] = planes[2, row, left + step]
+        else:
+            for step in range(TILE_COLS):
+                col = min(left + step, right - 1)
+                for channel in range(3):
+                    pixels[2 + channel, place + step] = planes[channel, row, col]
         place += TILE_COLS
     return place
 
@@ -320,22 +348,28 @@ def _try_all(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_won(
-    pixels: np.ndarray, size: int, winner: np.ndarray, centre: int, lanes: np.ndarray, sums: np.ndarray
-) -> None:
-    """Add the tile's pixels of one centre to its sums, first by column: the order, and so the result, is fixed."""
-    lanes[:] = F(0)
-    for place in range(0, size, TILE_COLS):
-        for step in range(TILE_COLS):
-            won = F(1) if winner[place + step] == centre else F(0)
-            lanes[5, step] += won
-            for kind in range(5):
-                lanes[kind, step] += won * pixels[kind, place + step]
-    for kind in range(6):
-        total = 0.0
-        for step in range(TILE_COLS):
-            total += lanes[kind, step]
-        sums[centre, kind] += total
+def _add_won(pixels: np.ndarray, size: int, cols: int, winner: np.ndarray, sums: np.ndarray) -> None:
+    """Add the tile's pixels to their winners' sums, run by run."""
+    for begin in range(0, size, TILE_COLS):
+        place = begin
+        end = begin + cols
+        while place < end:
+            centre = winner[place]
+            start = place
+            lum, red, yel = 0.0, 0.0, 0.0
+            while place < end and winner[place] == centre:
+                lum += pixels[2, place]
+                red += pixels[3, place]
+                yel += pixels[4, place]
+                place += 1
+            length = place - start
+            one = sums[centre]
+            one[0] += length * pixels[0, start]
+            one[1] += 0.5 * length * (pixels[1, start] + pixels[1, place - 1])
+            one[2] += lum
+            one[3] += red
+            one[4] += yel
+            one[5] += length
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

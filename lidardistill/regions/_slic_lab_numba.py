@@ -19,7 +19,7 @@ _CODES = np.arange(256) / 255.0
 LINEAR = np.where(_CODES > 0.04045, ((_CODES + 0.055) / 1.055) ** 2.4, _CODES / 12.92).astype(F)
 """(256,) float32: the linear intensity of each 8-bit sRGB code."""
 
-TAPS = 4  # pairs of rows or columns that one loop adds up
+TAPS = 6  # pairs of rows or columns that one loop adds up
 
 
 def gaussian_weights(sigma: float, truncate: float = 4.0) -> np.ndarray:
@@ -69,11 +69,15 @@ def smooth_lab(
         centre = ring[row % size]
         for place in range(3 * width):
             column[place] = weights[0] * centre[place]
-        for first in range(1, reach + 1, 4):
-            _add_four_pairs(ring, row, first, height, weights, column)
+        for first in range(1, reach + 1, TAPS):
+            _add_pairs(ring, row, first, height, weights, column)
         for channel in range(3):
-            for place in range(width + 2 * reach):
-                padded[place] = column[channel * width + mirrored(place - reach, width)]
+            line = column[channel * width : (channel + 1) * width]
+            for place in range(width):
+                padded[reach + place] = line[place]
+            for place in range(reach):
+                padded[place] = line[mirrored(place - reach, width)]
+                padded[reach + width + place] = line[mirrored(width + place, width)]
             _along(padded, weights, planes[channel, row])
 
 
@@ -122,35 +126,28 @@ def _lab_row(pixels: np.ndarray, linear: np.ndarray, scale: float, lab: np.ndarr
 
 
 @njit(cache=True, nogil=True)
-def _add_four_pairs(
+def _add_pairs(
     ring: np.ndarray, row: int, first: int, height: int, weights: np.ndarray, out: np.ndarray
 ) -> None:
-    """Add the rows `first`..`first + 3` above and below, weighted, to `out`."""
-    size = ring.shape[0]
-    above_0, below_0 = (
-        ring[mirrored(row - first, height) % size],
-        ring[mirrored(row + first, height) % size],
-    )
-    above_1, below_1 = (
-        ring[mirrored(row - first - 1, height) % size],
-        ring[mirrored(row + first + 1, height) % size],
-    )
-    above_2, below_2 = (
-        ring[mirrored(row - first - 2, height) % size],
-        ring[mirrored(row + first + 2, height) % size],
-    )
-    above_3, below_3 = (
-        ring[mirrored(row - first - 3, height) % size],
-        ring[mirrored(row + first + 3, height) % size],
-    )
-    w0, w1, w2, w3 = weights[first], weights[first + 1], weights[first + 2], weights[first + 3]
+    """Add the `TAPS` rows above and below that begin at distance `first`, weighted, to `out`."""
+    a0, b0 = _pair(ring, row, first, height)
+    a1, b1 = _pair(ring, row, first + 1, height)
+    a2, b2 = _pair(ring, row, first + 2, height)
+    a3, b3 = _pair(ring, row, first + 3, height)
+    a4, b4 = _pair(ring, row, first + 4, height)
+    a5, b5 = _pair(ring, row, first + 5, height)
+    w0, w1, w2 = weights[first], weights[first + 1], weights[first + 2]
+    w3, w4, w5 = weights[first + 3], weights[first + 4], weights[first + 5]
     for place in range(out.shape[0]):
-        out[place] += (
-            w0 * (above_0[place] + below_0[place])
-            + w1 * (above_1[place] + below_1[place])
-            + w2 * (above_2[place] + below_2[place])
-            + w3 * (above_3[place] + below_3[place])
-        )
+        near = w0 * (a0[place] + b0[place]) + w1 * (a1[place] + b1[place]) + w2 * (a2[place] + b2[place])
+        far = w3 * (a3[place] + b3[place]) + w4 * (a4[place] + b4[place]) + w5 * (a5[place] + b5[place])
+        out[place] += near + far
+
+
+@njit(cache=True, nogil=True)
+def _pair(ring: np.ndarray, row: int, apart: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    size = ring.shape[0]
+    return ring[mirrored(row - apart, height) % size], ring[mirrored(row + apart, height) % size]
 
 
 @njit(cache=True, nogil=True)
@@ -159,14 +156,20 @@ def _along(padded: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
     reach = weights.shape[0] - 1
     for place in range(out.shape[0]):
         out[place] = weights[0] * padded[place + reach]
-    for first in range(1, reach + 1, 4):
-        w0, w1, w2, w3 = weights[first], weights[first + 1], weights[first + 2], weights[first + 3]
-        left = padded[reach - first - 3 :]
+    for first in range(1, reach + 1, TAPS):
+        w0, w1, w2 = weights[first], weights[first + 1], weights[first + 2]
+        w3, w4, w5 = weights[first + 3], weights[first + 4], weights[first + 5]
+        left = padded[reach - first - 5 :]
         right = padded[reach + first :]
         for place in range(out.shape[0]):
-            out[place] += (
-                w0 * (left[place + 3] + right[place])
-                + w1 * (left[place + 2] + right[place + 1])
-                + w2 * (left[place + 1] + right[place + 2])
-                + w3 * (left[place] + right[place + 3])
+            near = (
+                w0 * (left[place + 5] + right[place])
+                + w1 * (left[place + 4] + right[place + 1])
+                + w2 * (left[place + 3] + right[place + 2])
             )
+            far = (
+                w3 * (left[place + 2] + right[place + 3])
+                + w4 * (left[place + 1] + right[place + 4])
+                + w5 * (left[place] + right[place + 5])
+            )
+            out[place] += near + far

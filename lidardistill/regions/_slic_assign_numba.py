@@ -11,13 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from lidardistill.regions._slic_tiles_numba import HALF, MIDDLE, SUMS, TILE_COLS, TILE_ROWS, next_used
+
 F = np.float32
 
-TILE_ROWS, TILE_COLS = 32, 16
-GROUP = 8  # tiles side by side that share a list of centres
-
-# What is known of a tile: half its extent (rows, columns, L, a, b), its middle, and its sums (the same, and pixels).
-HALF, MIDDLE, SUMS, TRAITS = 0, 5, 10, 16
 # What is known of a centre, float32; the window is the first and last row and column at which it is tried.
 ROW, COL, COLOUR, TOP, BOTTOM, LEFT, RIGHT, CENTRE = 0, 1, 2, 5, 6, 7, 8, 9
 # Beside a row of tiles also: LEFT, or infinity if the window does not cover all rows.
@@ -28,75 +25,13 @@ _SLACK, _TINY = F(2e-5), F(1e-6)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def describe_tiles(planes: np.ndarray, first: int, stride: int, traits: np.ndarray) -> None:
-    """Box and sums of each tile.
-
-    Args:
-        planes: (3, H, W) float32, Lab over compactness.
-        first, stride: rows first, first + stride, ... are used.
-        traits: (tile rows, tile columns, `TRAITS`) float32, filled; a tile without a used row has 0 pixels.
-    """
-    _, height, width = planes.shape
-    low = np.empty((3, width), F)
-    high = np.empty((3, width), F)
-    total = np.empty((3, width), F)
-    for down in range(traits.shape[0]):
-        begin = _next_used(down * TILE_ROWS, first, stride)
-        end = min(height, (down + 1) * TILE_ROWS)
-        rows, row_sum = 0, 0
-        last = begin
-        low[:], high[:], total[:] = F(np.inf), F(-np.inf), F(0)
-        for row in range(begin, end, stride):
-            rows += 1
-            row_sum += row
-            last = row
-            for channel in range(3):
-                _widen(planes[channel, row], low[channel], high[channel], total[channel])
-        for across in range(traits.shape[1]):
-            left = across * TILE_COLS
-            right = min(width, left + TILE_COLS)
-            tile = traits[down, across]
-            cols = right - left
-            tile[SUMS + 5] = rows * cols
-            if rows == 0:
-                continue
-            tile[HALF], tile[MIDDLE] = F(0.5) * (last - begin), F(0.5) * (last + begin)
-            tile[HALF + 1], tile[MIDDLE + 1] = F(0.5) * (cols - 1), F(0.5) * (left + right - 1)
-            tile[SUMS], tile[SUMS + 1] = row_sum * cols, rows * cols * tile[MIDDLE + 1]
-            for channel in range(3):
-                least, most = low[channel, left], high[channel, left]
-                whole = 0.0
-                for col in range(left, right):
-                    least = min(least, low[channel, col])
-                    most = max(most, high[channel, col])
-                    whole += total[channel, col]
-                tile[HALF + 2 + channel] = F(0.5) * (most - least)
-                tile[MIDDLE + 2 + channel] = F(0.5) * (most + least)
-                tile[SUMS + 2 + channel] = whole
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _widen(line: np.ndarray, low: np.ndarray, high: np.ndarray, total: np.ndarray) -> None:
-    for col in range(line.shape[0]):
-        value = line[col]
-        low[col] = value if value < low[col] else low[col]
-        high[col] = value if value > high[col] else high[col]
-        total[col] += value
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _next_used(row: int, first: int, stride: int) -> int:
-    return first + max(0, -((first - row) // stride)) * stride
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def assign(
     planes: np.ndarray,
     traits: np.ndarray,
     first: int,
     stride: int,
     centres: np.ndarray,
-    weight: float,
+    weight: np.float32,
     sums: np.ndarray,
     labels: np.ndarray,
 ) -> None:
@@ -105,10 +40,10 @@ def assign(
     The distance is weight * (rows^2 + columns^2) + the squared distance of the colours.
 
     Args:
-        planes, first, stride, traits: as in `describe_tiles`.
+        planes, first, stride, traits: as in `_slic_tiles_numba.describe_tiles`.
         centres: (K, `CENTRE`) float32; a centre whose window is empty (top > bottom) is never tried. A pixel in no
             window goes to the nearest of all centres that have one.
-        weight: float32.
+        weight: np.float3232.
         sums: (K, 6) float64: rows, columns, L, a, b and number of a centre's pixels are added; or (0, 6): not wanted.
         labels: (H, W) int32, filled with row numbers in `centres` at the used rows; or (0, 0): not wanted.
     """
@@ -121,17 +56,15 @@ def assign(
     best = np.empty(TILE_ROWS * TILE_COLS, F)
     winner = np.empty(TILE_ROWS * TILE_COLS, np.int32)
     for down in range(traits.shape[0]):
-        begin = _next_used(down * TILE_ROWS, first, stride)
+        begin = next_used(down * TILE_ROWS, first, stride)
         end = min(height, (down + 1) * TILE_ROWS)
         if begin >= end:
             continue
         last = begin + (end - 1 - begin) // stride * stride
-        num = 0
+        num = _find_near(centres, begin, last, near, ids)
         for across in range(traits.shape[1]):
             left = across * TILE_COLS
             right = min(width, left + TILE_COLS)
-            if across % GROUP == 0:
-                num = _find_near(centres, begin, last, left, left + GROUP * TILE_COLS - 1, near, ids)
             tile = traits[down, across]
             num_kept, whole = _rule_out(near, num, tile, weight, left, right - 1, work, kept)
             if num_kept == 1 and whole:
@@ -167,14 +100,12 @@ def assign(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _find_near(
-    centres: np.ndarray, top: int, bottom: int, left: int, right: int, near: np.ndarray, ids: np.ndarray
-) -> int:
-    """Collect the centres whose windows touch a rectangle, number by number, and their ids; returns how many."""
+def _find_near(centres: np.ndarray, top: int, bottom: int, near: np.ndarray, ids: np.ndarray) -> int:
+    """Collect the centres whose windows touch some rows, number by number, and their ids; returns how many."""
     num = 0
     for centre in range(centres.shape[0]):
         one = centres[centre]
-        if one[TOP] <= bottom and one[BOTTOM] >= top and one[LEFT] <= right and one[RIGHT] >= left:
+        if one[TOP] <= bottom and one[BOTTOM] >= top:
             for kind in range(CENTRE):
                 near[kind, num] = one[kind]
             near[COVER_LEFT, num] = one[LEFT] if one[TOP] <= top and one[BOTTOM] >= bottom else F(np.inf)
@@ -188,7 +119,7 @@ def _rule_out(
     near: np.ndarray,
     num: int,
     tile: np.ndarray,
-    weight: float,
+    weight: np.float32,
     left: int,
     right: int,
     work: np.ndarray,
@@ -229,14 +160,16 @@ def _rule_out(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_squares(values: np.ndarray, num: int, middle: float, weight: float, out: np.ndarray) -> None:
+def _add_squares(
+    values: np.ndarray, num: int, middle: np.float32, weight: np.float32, out: np.ndarray
+) -> None:
     for place in range(num):
         apart = values[place] - middle
         out[place] += weight * (apart * apart)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_swings(values: np.ndarray, num: int, leader: float, half: float, out: np.ndarray) -> None:
+def _add_swings(values: np.ndarray, num: int, leader: np.float32, half: np.float32, out: np.ndarray) -> None:
     for place in range(num):
         out[place] += half * abs(values[place] - leader)
 
@@ -247,8 +180,8 @@ def _hide(
     lefts: np.ndarray,
     rights: np.ndarray,
     num: int,
-    left: float,
-    right: float,
+    left: np.float32,
+    right: np.float32,
     out: np.ndarray,
 ) -> None:
     """Copy distances; infinity for a window that begins after `left` or ends before `right`."""
@@ -286,7 +219,7 @@ def _try(
     pixels: np.ndarray,
     size: int,
     one: np.ndarray,
-    weight: float,
+    weight: np.float32,
     centre: int,
     best: np.ndarray,
     winner: np.ndarray,
@@ -308,7 +241,7 @@ def _try_inside(
     pixels: np.ndarray,
     size: int,
     one: np.ndarray,
-    weight: float,
+    weight: np.float32,
     centre: int,
     best: np.ndarray,
     winner: np.ndarray,
@@ -329,7 +262,12 @@ def _try_inside(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _try_all(
-    pixels: np.ndarray, size: int, centres: np.ndarray, weight: float, best: np.ndarray, winner: np.ndarray
+    pixels: np.ndarray,
+    size: int,
+    centres: np.ndarray,
+    weight: np.float32,
+    best: np.ndarray,
+    winner: np.ndarray,
 ) -> None:
     """Find the nearest centre, windows aside, for pixels that lie in no window."""
     for place in range(size):
@@ -370,44 +308,3 @@ def _add_won(pixels: np.ndarray, size: int, cols: int, winner: np.ndarray, sums:
             one[3] += red
             one[4] += yel
             one[5] += length
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def sum_grid(
-    planes: np.ndarray,
-    first: int,
-    stride: int,
-    row_seeds: np.ndarray,
-    col_seeds: np.ndarray,
-    num_cols: int,
-    sums: np.ndarray,
-) -> None:
-    """The sums of the first round, in which colour does not count and the nearest seed is found axis by axis.
-
-    Args:
-        planes, first, stride: as in `describe_tiles`.
-        row_seeds, col_seeds: (H,) and (W,) int32, the nearest seed row and column.
-        num_cols: seeds in a row of the grid.
-        sums: (K, 6) float64, as in `assign`; added to.
-    """
-    _, height, width = planes.shape
-    total = np.zeros((3, width))
-    rows, row_sum = 0, 0
-    for row in range(first, height, stride):
-        rows += 1
-        row_sum += row
-        for channel in range(3):
-            line, whole = planes[channel, row], total[channel]
-            for col in range(width):
-                whole[col] += line[col]
-        if row + stride < height and row_seeds[row + stride] == row_seeds[row]:
-            continue
-        for col in range(width):
-            one = sums[row_seeds[row] * num_cols + col_seeds[col]]
-            one[0] += row_sum
-            one[1] += rows * col
-            one[5] += rows
-            for channel in range(3):
-                one[2 + channel] += total[channel, col]
-        total[:] = 0.0
-        rows, row_sum = 0, 0

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidardistill.regions import _slic_assign_numba as tiles
+from lidardistill.regions import _slic_tiles_numba as tiles
+from lidardistill.regions._slic_assign_numba import BOTTOM, CENTRE, LEFT, RIGHT, TOP, assign
 from lidardistill.regions._slic_connect_numba import connect, connect_by_search
 from lidardistill.regions._slic_lab_numba import LINEAR, gaussian_weights, smooth_lab
 
-ROUNDS = 10  # scikit-image's; far from where the centres come to rest, so that another number gives another map
+ROUNDS = (
+    10  # scikit-image's; far from where the centres come to rest, so that another number gives another map
+)
 _LEAST_SIZE, _MOST_SIZE = 0.5, 3.0  # scikit-image's bounds of a piece, in mean sizes
 
 
@@ -31,6 +34,8 @@ def segment_image(
         (H, W) int32, ids 0..n-1 without a gap. The same at each call, bit by bit.
     """
     height, width, _ = image.shape
+    # Numba compiles anew for an array of another layout, or one that is read-only.
+    image = np.require(image, requirements=("C", "W"))
     planes = np.empty((3, height, width), np.float32)
     smooth_lab(image, LINEAR, gaussian_weights(sigma), np.float32(1.0 / compactness), planes)
     seed_rows, seed_cols = seed_grid((height, width), num_superpixels)
@@ -61,9 +66,7 @@ def seed_grid(image_size: tuple[int, int], num: int) -> tuple[range, range]:
     steps = {side: float(np.sqrt(short * long / num)) for side in (short, long)}
     if steps[short] > short:  # one line of seeds along the long side
         steps = {short: float(short), long: long / num} if short != long else {long: long / num}
-    rows, cols = (
-        range(int(steps[side] // 2), side, max(1, round(steps[side]))) for side in (height, width)
-    )
+    rows, cols = (range(int(steps[side] // 2), side, max(1, round(steps[side]))) for side in (height, width))
     return rows, cols
 
 
@@ -94,12 +97,10 @@ def _nearest(planes: np.ndarray, seed_rows: range, seed_cols: range, stride: int
     for _ in range(ROUNDS - 2):
         centres = _centres(sums, reach, (height, width))
         sums = np.zeros((count, 6))
-        tiles.assign(planes, traits, first, stride, centres, weight, sums, no_labels)
+        assign(planes, traits, first, stride, centres, weight, sums, no_labels)
     if stride > 1:
         tiles.describe_tiles(planes, 0, 1, traits)
-    tiles.assign(
-        planes, traits, 0, 1, _centres(sums, reach, (height, width)), weight, no_sums, labels
-    )
+    assign(planes, traits, 0, 1, _centres(sums, reach, (height, width)), weight, no_sums, labels)
     return labels
 
 
@@ -115,10 +116,16 @@ def _centres(sums: np.ndarray, reach: tuple[int, int], image_size: tuple[int, in
     pixels = sums[:, 5:]
     alive = pixels[:, 0] > 0
     means = sums[:, :5] / np.maximum(pixels, 1)
-    centres = np.empty((len(sums), tiles.CENTRE), np.float32)
+    centres = np.empty((len(sums), CENTRE), np.float32)
     centres[:, :5] = means
-    for axis, low, high in ((0, tiles.TOP, tiles.BOTTOM), (1, tiles.LEFT, tiles.RIGHT)):
+    for axis, low, high in ((0, TOP, BOTTOM), (1, LEFT, RIGHT)):
         centres[:, low] = np.floor(np.maximum(means[:, axis] - reach[axis], 0))
         centres[:, high] = np.floor(np.minimum(means[:, axis] + reach[axis] + 1, image_size[axis])) - 1
-    centres[~alive, tiles.TOP], centres[~alive, tiles.BOTTOM] = 1, 0
+    centres[~alive, TOP], centres[~alive, BOTTOM] = 1, 0
     return centres
+
+
+def compile_kernels() -> None:
+    """Compile the kernel that only some images need; `segment_image` of any image compiles the others."""
+    labels = np.zeros((1, 1), np.int32)
+    connect_by_search(labels, 0, 1, np.empty_like(labels))

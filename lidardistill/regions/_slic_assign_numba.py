@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lidardistill.regions._slic_tiles_numba import HALF, MIDDLE, SUMS, TILE_COLS, TILE_ROWS, next_used
+from lidardistill.regions._slic_tiles_numba import HALF, MAX_TILE_ROWS, MIDDLE, SUMS, TILE_COLS, next_used
 
 F = np.float32
 
@@ -19,6 +19,10 @@ F = np.float32
 ROW, COL, COLOUR, TOP, BOTTOM, LEFT, RIGHT, CENTRE = 0, 1, 2, 5, 6, 7, 8, 9
 # Beside a row of tiles also: LEFT, or infinity if the window does not cover all rows.
 COVER_LEFT = CENTRE
+
+SPAN = (
+    MAX_TILE_ROWS * TILE_COLS
+)  # places between a tile's rows, columns, L, a and b in one flat array: LLVM likes one
 
 # Float32 rounds distances to some 1e-6 of themselves: a centre is ruled out only if it loses by more.
 _SLACK, _TINY = F(2e-5), F(1e-6)
@@ -30,6 +34,7 @@ def assign(
     traits: np.ndarray,
     first: int,
     stride: int,
+    tile_rows: int,
     centres: np.ndarray,
     weight: np.float32,
     sums: np.ndarray,
@@ -40,7 +45,7 @@ def assign(
     The distance is weight * (rows^2 + columns^2) + the squared distance of the colours.
 
     Args:
-        planes, first, stride, traits: as in `_slic_tiles_numba.describe_tiles`.
+        planes, traits, first, stride, tile_rows: as in `_slic_tiles_numba.describe_tiles`.
         centres: (K, `CENTRE`) float32; a centre whose window is empty (top > bottom) is never tried. A pixel in no
             window goes to the nearest of all centres that have one.
         weight: np.float3232.
@@ -52,12 +57,12 @@ def assign(
     ids = np.empty(centres.shape[0], np.int32)
     work = np.empty((3, centres.shape[0]), F)
     kept = np.empty(centres.shape[0], np.int32)
-    pixels = np.empty((5, TILE_ROWS * TILE_COLS), F)
-    best = np.empty(TILE_ROWS * TILE_COLS, F)
-    winner = np.empty(TILE_ROWS * TILE_COLS, np.int32)
+    pixels = np.empty(5 * SPAN, F)
+    best = np.empty(SPAN, F)
+    winner = np.empty(SPAN, np.int32)
     for down in range(traits.shape[0]):
-        begin = next_used(down * TILE_ROWS, first, stride)
-        end = min(height, (down + 1) * TILE_ROWS)
+        begin = next_used(down * tile_rows, first, stride)
+        end = min(height, (down + 1) * tile_rows)
         if begin >= end:
             continue
         last = begin + (end - 1 - begin) // stride * stride
@@ -81,12 +86,12 @@ def assign(
                 best[place] = F(np.inf)
                 winner[place] = -1
             for place in range(num_kept):
-                one = near[:, kept[place]]
-                inside = one[COVER_LEFT] <= left and one[RIGHT] >= right - 1
+                one = kept[place]
+                inside = near[COVER_LEFT, one] <= left and near[RIGHT, one] >= right - 1
                 if inside:
-                    _try(pixels, size, one, weight, ids[kept[place]], best, winner)
+                    _try(pixels, size, near, one, weight, ids[one], best, winner)
                 else:
-                    _try_inside(pixels, size, one, weight, ids[kept[place]], best, winner)
+                    _try_inside(pixels, size, near, one, weight, ids[one], best, winner)
             if not whole:
                 _try_all(pixels, size, centres, weight, best, winner)
             if sums.shape[0] > 0:
@@ -198,18 +203,18 @@ def _gather(
     place = 0
     for row in range(begin, end, stride):
         for step in range(TILE_COLS):
-            pixels[0, place + step] = F(row)
-            pixels[1, place + step] = F(left + step)
+            pixels[place + step] = F(row)
+            pixels[SPAN + place + step] = F(left + step)
         if right - left == TILE_COLS:
             for step in range(TILE_COLS):
-                pixels[2, place + step] = planes[0, row, left + step]
-                pixels[3, place + step] = planes[1, row, left + step]
-                pixels[4, place + step] = planes[2, row, left + step]
+                pixels[2 * SPAN + place + step] = planes[0, row, left + step]
+                pixels[3 * SPAN + place + step] = planes[1, row, left + step]
+                pixels[4 * SPAN + place + step] = planes[2, row, left + step]
         else:
             for step in range(TILE_COLS):
                 col = min(left + step, right - 1)
                 for channel in range(3):
-                    pixels[2 + channel, place + step] = planes[channel, row, col]
+                    pixels[(2 + channel) * SPAN + place + step] = planes[channel, row, col]
         place += TILE_COLS
     return place
 
@@ -218,18 +223,20 @@ def _gather(
 def _try(
     pixels: np.ndarray,
     size: int,
-    one: np.ndarray,
+    near: np.ndarray,
+    one: int,
     weight: np.float32,
     centre: int,
     best: np.ndarray,
     winner: np.ndarray,
 ) -> None:
     """Give the pixels that are nearer to this centre than to their winner to it."""
-    cy, cx, cl, ca, cb = one[ROW], one[COL], one[COLOUR], one[COLOUR + 1], one[COLOUR + 2]
-    y, x, lum, red, yel = pixels[0], pixels[1], pixels[2], pixels[3], pixels[4]
+    cy, cx = near[ROW, one], near[COL, one]
+    cl, ca, cb = near[COLOUR, one], near[COLOUR + 1, one], near[COLOUR + 2, one]
     for place in range(size):
-        dy, dx = y[place] - cy, x[place] - cx
-        dl, da, db = lum[place] - cl, red[place] - ca, yel[place] - cb
+        dy, dx = pixels[place] - cy, pixels[SPAN + place] - cx
+        dl, da = pixels[2 * SPAN + place] - cl, pixels[3 * SPAN + place] - ca
+        db = pixels[4 * SPAN + place] - cb
         distance = weight * (dy * dy + dx * dx) + (dl * dl + da * da + db * db)
         nearer = distance < best[place]
         best[place] = distance if nearer else best[place]
@@ -240,21 +247,24 @@ def _try(
 def _try_inside(
     pixels: np.ndarray,
     size: int,
-    one: np.ndarray,
+    near: np.ndarray,
+    one: int,
     weight: np.float32,
     centre: int,
     best: np.ndarray,
     winner: np.ndarray,
 ) -> None:
     """As `_try`, for the pixels in the centre's window only."""
-    cy, cx, cl, ca, cb = one[ROW], one[COL], one[COLOUR], one[COLOUR + 1], one[COLOUR + 2]
-    top, bottom, left, right = one[TOP], one[BOTTOM], one[LEFT], one[RIGHT]
-    y, x, lum, red, yel = pixels[0], pixels[1], pixels[2], pixels[3], pixels[4]
+    cy, cx = near[ROW, one], near[COL, one]
+    cl, ca, cb = near[COLOUR, one], near[COLOUR + 1, one], near[COLOUR + 2, one]
+    top, bottom, left, right = near[TOP, one], near[BOTTOM, one], near[LEFT, one], near[RIGHT, one]
     for place in range(size):
-        dy, dx = y[place] - cy, x[place] - cx
-        dl, da, db = lum[place] - cl, red[place] - ca, yel[place] - cb
+        y, x = pixels[place], pixels[SPAN + place]
+        dy, dx = y - cy, x - cx
+        dl, da = pixels[2 * SPAN + place] - cl, pixels[3 * SPAN + place] - ca
+        db = pixels[4 * SPAN + place] - cb
         distance = weight * (dy * dy + dx * dx) + (dl * dl + da * da + db * db)
-        outside = (y[place] < top) | (y[place] > bottom) | (x[place] < left) | (x[place] > right)
+        outside = (y < top) | (y > bottom) | (x < left) | (x > right)
         nearer = (distance < best[place]) & (not outside)
         best[place] = distance if nearer else best[place]
         winner[place] = centre if nearer else winner[place]
@@ -277,9 +287,9 @@ def _try_all(
             one = centres[centre]
             if one[TOP] > one[BOTTOM]:
                 continue
-            dy, dx = pixels[0, place] - one[ROW], pixels[1, place] - one[COL]
-            dl, da = pixels[2, place] - one[COLOUR], pixels[3, place] - one[COLOUR + 1]
-            db = pixels[4, place] - one[COLOUR + 2]
+            dy, dx = pixels[place] - one[ROW], pixels[SPAN + place] - one[COL]
+            dl, da = pixels[2 * SPAN + place] - one[COLOUR], pixels[3 * SPAN + place] - one[COLOUR + 1]
+            db = pixels[4 * SPAN + place] - one[COLOUR + 2]
             distance = weight * (dy * dy + dx * dx) + (dl * dl + da * da + db * db)
             if distance < best[place]:
                 best[place], winner[place] = distance, centre
@@ -296,14 +306,14 @@ def _add_won(pixels: np.ndarray, size: int, cols: int, winner: np.ndarray, sums:
             start = place
             lum, red, yel = 0.0, 0.0, 0.0
             while place < end and winner[place] == centre:
-                lum += pixels[2, place]
-                red += pixels[3, place]
-                yel += pixels[4, place]
+                lum += pixels[2 * SPAN + place]
+                red += pixels[3 * SPAN + place]
+                yel += pixels[4 * SPAN + place]
                 place += 1
             length = place - start
             one = sums[centre]
-            one[0] += length * pixels[0, start]
-            one[1] += 0.5 * length * (pixels[1, start] + pixels[1, place - 1])
+            one[0] += length * pixels[start]
+            one[1] += 0.5 * length * (pixels[SPAN + start] + pixels[SPAN + place - 1])
             one[2] += lum
             one[3] += red
             one[4] += yel

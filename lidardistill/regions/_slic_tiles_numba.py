@@ -8,19 +8,20 @@ from numba import njit
 F = np.float32
 
 # Numba's cache of `_slic_assign_numba` does not notice a change here: touch that file too.
-TILE_ROWS, TILE_COLS = 32, 16
+MAX_TILE_ROWS, TILE_COLS = 32, 16
 
 # What is known of a tile: half its extent (rows, columns, L, a, b), its middle, and its sums (the same, and pixels).
 HALF, MIDDLE, SUMS, TRAITS = 0, 5, 10, 16
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def describe_tiles(planes: np.ndarray, first: int, stride: int, traits: np.ndarray) -> None:
+def describe_tiles(planes: np.ndarray, first: int, stride: int, tile_rows: int, traits: np.ndarray) -> None:
     """Box and sums of each tile.
 
     Args:
         planes: (3, H, W) float32, Lab over compactness.
         first, stride: rows first, first + stride, ... are used.
+        tile_rows: height of a tile in rows of the image, at most `MAX_TILE_ROWS`; its width is `TILE_COLS`.
         traits: (tile rows, tile columns, `TRAITS`) float32, filled; a tile without a used row has 0 pixels.
     """
     _, height, width = planes.shape
@@ -28,8 +29,8 @@ def describe_tiles(planes: np.ndarray, first: int, stride: int, traits: np.ndarr
     high = np.empty((3, width), F)
     total = np.empty((3, width), F)
     for down in range(traits.shape[0]):
-        begin = next_used(down * TILE_ROWS, first, stride)
-        end = min(height, (down + 1) * TILE_ROWS)
+        begin = next_used(down * tile_rows, first, stride)
+        end = min(height, (down + 1) * tile_rows)
         rows, row_sum = 0, 0
         last = begin
         low[:], high[:], total[:] = F(np.inf), F(-np.inf), F(0)

@@ -93,13 +93,14 @@ def try_every_centre(planes: np.ndarray, centres: np.ndarray, weight: np.float32
 
 @pytest.mark.parametrize(("first", "stride"), [(0, 1), (2, 4), (1, 3), (20, 41)])
 @pytest.mark.parametrize(("size", "num"), [((90, 130), 60), ((32, 16), 7), ((7, 100), 12), ((70, 5), 40)])
-def test_ruling_out_changes_no_pixel(size, num, first, stride, rng):
+@pytest.mark.parametrize("tile_rows", [4, 13, tiles.MAX_TILE_ROWS])
+def test_ruling_out_changes_no_pixel(size, num, first, stride, tile_rows, rng):
     planes, centres = random_case(rng, size, num)
     weight = F(1 / 14**2)
-    traits = np.zeros((-(-size[0] // tiles.TILE_ROWS), -(-size[1] // tiles.TILE_COLS), tiles.TRAITS), F)
-    tiles.describe_tiles(planes, first, stride, traits)
+    traits = np.zeros((-(-size[0] // tile_rows), -(-size[1] // tiles.TILE_COLS), tiles.TRAITS), F)
+    tiles.describe_tiles(planes, first, stride, tile_rows, traits)
     labels, sums = np.full(size, -1, np.int32), np.zeros((num, 6))
-    assign(planes, traits, first, stride, centres, weight, sums, labels)
+    assign(planes, traits, first, stride, tile_rows, centres, weight, sums, labels)
     used = np.zeros(size, bool)
     used[first::stride] = True
     expected = try_every_centre(planes, centres, weight)
@@ -121,10 +122,10 @@ def test_a_tile_of_one_centre_is_summed_without_its_pixels(rng):
     centres[:, LEFT], centres[:, RIGHT] = 0, 63
     centres[1, COLOUR] += 500
     traits = np.zeros((2, 4, tiles.TRAITS), F)
-    tiles.describe_tiles(planes, 0, 1, traits)
+    tiles.describe_tiles(planes, 0, 1, 32, traits)
     sums = np.zeros((2, 6))
     planes[:] = np.nan
-    assign(planes, traits, 0, 1, centres, F(0.01), sums, np.empty((0, 0), np.int32))
+    assign(planes, traits, 0, 1, 32, centres, F(0.01), sums, np.empty((0, 0), np.int32))
     assert np.isfinite(sums).all()
     assert sums[:, 5].tolist() == [64 * 64, 0]
 

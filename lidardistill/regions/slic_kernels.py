@@ -14,9 +14,8 @@ from lidardistill.regions._slic_assign_numba import BOTTOM, CENTRE, LEFT, RIGHT,
 from lidardistill.regions._slic_connect_numba import connect, connect_by_search
 from lidardistill.regions._slic_lab_numba import LINEAR, gaussian_weights, smooth_lab
 
-ROUNDS = (
-    10  # scikit-image's; far from where the centres come to rest, so that another number gives another map
-)
+# scikit-image's; far from where the centres come to rest, so that another number gives another map.
+ROUNDS = 10
 _LEAST_SIZE, _MOST_SIZE = 0.5, 3.0  # scikit-image's bounds of a piece, in mean sizes
 
 

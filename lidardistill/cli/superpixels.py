@@ -16,20 +16,27 @@ def run(
     version: VersionOption = "v1.0-trainval",
     num_superpixels: Annotated[int, typer.Option(help="Asked for in each image.")] = 150,
     split: Annotated[str | None, typer.Option(help="Only this split; all keyframes by default.")] = None,
+    preset: Annotated[str, typer.Option(help="exact, fast, draft or reference (scikit-image).")] = "exact",
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
     """Compute superpixels ahead of training. Can be stopped and started again; never a required step."""
     from lidardistill.cli.progress import Bar
-    from lidardistill.config.data import PairDataConfig, SuperpixelConfig
+    from lidardistill.config.data import PairDataConfig
+    from lidardistill.config.io import validate
     from lidardistill.engine.superpixels import fill_cache
 
-    config = PairDataConfig(
-        dataroot=str(dataroot),
-        version=version,
-        split=split or "all",
-        superpixels=SuperpixelConfig(num_superpixels=num_superpixels, cache=str(out)),
-    )
+    superpixels = {"num_superpixels": num_superpixels, "preset": preset, "cache": str(out)}
+    values = {
+        "dataroot": str(dataroot),
+        "version": version,
+        "split": split or "all",
+        "superpixels": superpixels,
+    }
+    config = validate(PairDataConfig, values, "options")
     with Bar("superpixels") as bar:
         counts = fill_cache(config, workers=workers, on_progress=bar.update)
     print(f"{out}: {counts}")
-    print(f"use it with: data.superpixels.cache={out} data.superpixels.num_superpixels={num_superpixels}")
+    options = " ".join(
+        f"data.superpixels.{key}={superpixels[key]}" for key in ("cache", "preset", "num_superpixels")
+    )
+    print(f"use it with: {options}")

@@ -88,6 +88,8 @@ def prepare_worker(worker_id: int) -> None:
 def warm_up(dataset: Any, key: tuple[int, int, int] = (0, 0, 0)) -> float:
     """Read one sample in this process, so that every numba kernel on its way is compiled and cached.
 
+    The superpixels of that sample may lie in a store while others have to be made: their kernels are compiled too.
+
     Args:
         dataset: a `PairDataset` or `ScanDataset`.
         key: which sample.
@@ -96,6 +98,9 @@ def warm_up(dataset: Any, key: tuple[int, int, int] = (0, 0, 0)) -> float:
         Seconds it took.
     """
     start = time.perf_counter()
+    superpixels = getattr(dataset, "superpixels", None)
+    if superpixels is not None:
+        superpixels.warm_up()
     dataset[key]
     return time.perf_counter() - start
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from lidardistill.regions.scaling import check_factor
-from lidardistill.regions.slic import check_slic_arguments
+from lidardistill.regions.slic import check_slic_arguments, warm_up
 from lidardistill.regions.source import segment
 from lidardistill.regions.store import SuperpixelStore, fingerprint
 
@@ -82,7 +82,7 @@ def precompute(
     num_superpixels: int = 150,
     compactness: float = 6.0,
     sigma: float = 3.0,
-    preset: str = "reference",
+    preset: str = "exact",
     scale: int = 1,
     workers: int = 1,
     on_progress: Callable[[int, int], None] | None = None,
@@ -116,6 +116,7 @@ def precompute(
     job = _Job(store, read_image, num_superpixels, compactness, sigma, preset, scale)
     counts = PrecomputeCounts(total=len(images))
     store.remove_temporary()
+    warm_up(preset)  # here, not in every worker
     # A run that begins elsewhere meets another run's results instead of doing the same work beside it. The order
     # has no influence on any entry.
     begin = secrets.randbelow(len(images)) if images else 0

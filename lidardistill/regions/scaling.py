@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from lidardistill.regions._average_numba import average_blocks
+
 
 def reduce_by_area(image: np.ndarray, factor: int) -> np.ndarray:
     """Shrink an image by averaging blocks of `factor` x `factor` pixels.
@@ -19,15 +21,10 @@ def reduce_by_area(image: np.ndarray, factor: int) -> np.ndarray:
     check_factor(factor)
     if factor == 1:
         return image
-    height, width, _ = image.shape
-    rows = np.arange(0, height, factor)
-    cols = np.arange(0, width, factor)
-    sums = np.add.reduceat(image, rows, axis=0, dtype=np.uint32)
-    sums = np.add.reduceat(sums, cols, axis=1, dtype=np.uint32)
-    row_counts = np.minimum(factor, height - rows).astype(np.uint32)
-    col_counts = np.minimum(factor, width - cols).astype(np.uint32)
-    counts = (row_counts[:, None] * col_counts[None, :])[:, :, None]
-    return ((sums + counts // 2) // counts).astype(np.uint8)
+    height, width, channels = image.shape
+    small = np.empty((-(-height // factor), -(-width // factor), channels), np.uint8)
+    average_blocks(np.require(image, requirements=("C", "W")), factor, small)
+    return small
 
 
 def enlarge_labels(labels: np.ndarray, factor: int, image_size: tuple[int, int]) -> np.ndarray:

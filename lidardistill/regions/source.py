@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from lidardistill.regions.masks import find_mask_file, read_mask_file, relabel_sequential
+from lidardistill.regions.run_codec import decode, encode
 from lidardistill.regions.scaling import check_factor, enlarge_labels, reduce_by_area
-from lidardistill.regions.slic import check_slic_arguments, slic
+from lidardistill.regions.slic import check_slic_arguments, slic, warm_up
 from lidardistill.regions.store import SuperpixelStore, fingerprint, recipe_key
 
 
@@ -19,7 +20,7 @@ def segment(
     num_superpixels: int = 150,
     compactness: float = 6.0,
     sigma: float = 3.0,
-    preset: str = "reference",
+    preset: str = "exact",
     scale: int = 1,
 ) -> np.ndarray:
     """`slic`, at choice on a reduced image.
@@ -66,7 +67,7 @@ class SuperpixelSource:
         num_superpixels: int = 150,
         compactness: float = 6.0,
         sigma: float = 3.0,
-        preset: str = "reference",
+        preset: str = "exact",
         scale: int = 1,
         store: SuperpixelStore | Path | str | None = None,
         mask_root: Path | str | None = None,
@@ -129,6 +130,12 @@ class SuperpixelSource:
                 f"set max_id_bound to {count} or more, or ask for fewer superpixels"
             )
         return labels, mask
+
+    def warm_up(self) -> None:
+        """Compile the kernels that a call may need, whatever the store holds for the images at hand."""
+        if self.mask_root is None:
+            warm_up(self.preset)
+            decode(encode(np.zeros((1, 1), np.int32)))
 
     def _labels(self, image: np.ndarray | Callable[[], np.ndarray], key: str) -> np.ndarray:
         made_from = fingerprint(image) if isinstance(image, np.ndarray) else None

@@ -5,14 +5,17 @@ import json
 import pytest
 
 from lidardistill.cli import bench_superpixels
+from lidardistill.regions.slic import PRESETS
 
 
 def test_the_figures_compare_the_ways():
     found = bench_superpixels.run(rounds=2, max_images=2, reduce=12)
     ways = found["ways"]
-    assert set(ways) >= {"reference", "reference_half"}
+    assert set(ways) == {*PRESETS, "reference_half"}
     assert ways["reference"]["ratio"] == 1.0
     assert ways["reference"]["boundary_recall"] == ways["reference"]["agreement"] == 1.0
+    assert ways["exact"]["worst_boundary_recall"] > 0.97
+    assert found["product"]["name"] == "exact"
     assert 0.2 < ways["reference_half"]["boundary_recall"] < 1.0
     assert found["ratio"] == ways[found["product"]["name"]]["ratio"]
     assert found["codec"]["bytes"] < found["codec"]["png_bytes"]

@@ -63,6 +63,9 @@ def test_superpixels_twice(own_world, tmp_path):
     first = invoke(*words)
     assert first.exit_code == 0, first.output
     assert "computed=24" in first.output.replace(" ", "") or "24" in first.output
+    assert "data.superpixels.preset=exact data.superpixels.num_superpixels=12" in " ".join(
+        first.output.split()
+    )
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*") if path.is_file()}
     second = invoke(*words)
     assert second.exit_code == 0
@@ -70,6 +73,12 @@ def test_superpixels_twice(own_world, tmp_path):
         path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*") if path.is_file()
     } == files
     assert first.output != second.output
+    other = invoke(*words, "--preset", "draft")
+    assert other.exit_code == 0
+    assert sum(path.is_file() for path in (tmp_path / "cache").rglob("*")) == 2 * len(files)
+    wrong = invoke(*words, "--preset", "exakt")
+    assert wrong.exit_code != 0
+    assert "superpixels.preset" in str(wrong.exception)
 
 
 def test_synth_hands_on_its_options(tmp_path, monkeypatch):

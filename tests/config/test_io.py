@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from lidardistill.config.base import Strict
+from lidardistill.config.data import SuperpixelConfig
 from lidardistill.config.io import differing_keys, dump_yaml, load_config, validate
 from lidardistill.config.run import FinetuneConfig, PretrainConfig
+from lidardistill.regions.slic import PRESETS
 
 BASE = """
 name: base
@@ -32,6 +35,16 @@ def test_defaults_are_slidr(base: Path) -> None:
     assert config.optimizer.kind == "sgd"
     assert (config.optimizer.lr, config.optimizer.dampening) == (0.5, 0.1)
     assert config.data.superpixels.num_superpixels == 150
+    assert config.data.superpixels.preset == "reference"
+
+
+def test_every_preset_of_slic_can_be_asked_for(base: Path) -> None:
+    for preset in PRESETS:
+        config = load_config(PretrainConfig, base, [f"data.superpixels.preset={preset}"])
+        assert config.data.superpixels.preset == preset
+    assert set(get_args(SuperpixelConfig.model_fields["preset"].annotation)) == set(PRESETS)
+    with pytest.raises(ValueError, match=r"data\.superpixels\.preset.*'exact'"):
+        load_config(PretrainConfig, base, ["data.superpixels.preset=exakt"])
 
 
 def test_extends_holds_only_what_differs(base: Path) -> None:

@@ -116,6 +116,23 @@ def test_warm_up_reads_one_sample():
     assert asked == [(0, 0, 0)]
 
 
+def test_warm_up_compiles_superpixels_that_the_sample_finds_in_the_store():
+    done = []
+
+    class Superpixels:
+        def warm_up(self):
+            done.append("superpixels")
+
+    class Data:
+        superpixels = Superpixels()
+
+        def __getitem__(self, key):
+            done.append("sample")
+
+    warm_up(Data())
+    assert sorted(done) == ["sample", "superpixels"]
+
+
 def test_wrong_numbers_are_named():
     with pytest.raises(ValueError, match="num_workers >= 0"):
         batches_of(-1)

@@ -16,7 +16,7 @@ from lidardistill.regions import SuperpixelSource, SuperpixelStore, slic
 from lidardistill.regions.precompute import precompute
 from lidardistill.regions.store import recipe_key
 
-KEY = recipe_key(20, 6.0, 1.0, "reference")
+KEY = recipe_key(20, 6.0, 1.0, "exact")
 RECIPE = {"num_superpixels": 20, "compactness": 6.0, "sigma": 1.0}
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from lidardistill.regions import SuperpixelStore
+from lidardistill.regions.slic import PRESETS
 from lidardistill.regions.store import fingerprint, recipe_key
 
 RECIPE = recipe_key(150, 6.0, 3.0, "reference")
@@ -55,12 +56,12 @@ def test_each_parameter_and_image_has_its_own_entry(store):
         recipe_key(151, 6.0, 3.0, "reference"),
         recipe_key(150, 6.5, 3.0, "reference"),
         recipe_key(150, 6.0, 3.5, "reference"),
-        recipe_key(150, 6.0, 3.0, "fast"),
+        *(recipe_key(150, 6.0, 3.0, preset) for preset in PRESETS if preset != "reference"),
         recipe_key(150, 6.0, 3.0, "reference", scale=2),
     ]
     paths = {SuperpixelStore(store.root, recipe).path_of(NAME) for recipe in recipes}
     paths.add(store.path_of("samples/CAM_FRONT/y.jpg"))
-    assert len(paths) == 7
+    assert len(paths) == len(recipes) + 1
     assert recipe_key(150, 6, 3, "reference") == RECIPE
 
 

@@ -15,7 +15,7 @@ class SuperpixelConfig(Strict):
     num_superpixels: PositiveInt = 150
     compactness: PositiveFloat = 6.0
     sigma: PositiveFloat = 3.0
-    preset: Literal["reference", "exact", "fast", "draft"] = "reference"
+    preset: Literal["reference", "exact", "fast", "draft"] = "exact"
     scale: PositiveInt = 1
     cache: str | None = None
     masks: str | None = None

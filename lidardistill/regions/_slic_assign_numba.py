@@ -20,9 +20,8 @@ ROW, COL, COLOUR, TOP, BOTTOM, LEFT, RIGHT, CENTRE = 0, 1, 2, 5, 6, 7, 8, 9
 # Beside a row of tiles also: LEFT, or infinity if the window does not cover all rows.
 COVER_LEFT = CENTRE
 
-SPAN = (
-    MAX_TILE_ROWS * TILE_COLS
-)  # places between a tile's rows, columns, L, a and b in one flat array: LLVM likes one
+# Places between a tile's rows, columns, L, a and b in one flat array: LLVM likes one.
+SPAN = MAX_TILE_ROWS * TILE_COLS
 
 # Float32 rounds distances to some 1e-6 of themselves: a centre is ruled out only if it loses by more.
 _SLACK, _TINY = F(2e-5), F(1e-6)
@@ -48,7 +47,7 @@ def assign(
         planes, traits, first, stride, tile_rows: as in `_slic_tiles_numba.describe_tiles`.
         centres: (K, `CENTRE`) float32; a centre whose window is empty (top > bottom) is never tried. A pixel in no
             window goes to the nearest of all centres that have one.
-        weight: np.float3232.
+        weight: of position against colour, see `segment_image`.
         sums: (K, 6) float64: rows, columns, L, a, b and number of a centre's pixels are added; or (0, 6): not wanted.
         labels: (H, W) int32, filled with row numbers in `centres` at the used rows; or (0, 0): not wanted.
     """

@@ -35,7 +35,7 @@ def test_defaults_are_slidr(base: Path) -> None:
     assert config.optimizer.kind == "sgd"
     assert (config.optimizer.lr, config.optimizer.dampening) == (0.5, 0.1)
     assert config.data.superpixels.num_superpixels == 150
-    assert config.data.superpixels.preset == "reference"
+    assert config.data.superpixels.preset == "exact"
 
 
 def test_every_preset_of_slic_can_be_asked_for(base: Path) -> None:

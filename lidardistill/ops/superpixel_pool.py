@@ -14,7 +14,6 @@ Triton ones, and both have a twin in plain torch.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import logging
 from typing import Any
 
@@ -126,16 +125,28 @@ def _choose(implementation: str, features: Tensor) -> str:
         return implementation
     if device == "cpu":
         return "numba"
-    return "triton" if device == "cuda" and dtype != torch.float64 and _has_triton() else "torch"
+    return "triton" if device == "cuda" and dtype != torch.float64 and _triton_runs() else "torch"
 
 
 @functools.cache
-def _has_triton() -> bool:
-    """Whether Triton can be imported; asked once, so that what is missing is said once."""
-    if importlib.util.find_spec("triton") is not None:
-        return True
-    _log.warning("superpixel_pool: Triton is not installed, pooling runs in plain torch, which is slower")
-    return False
+def _triton_runs() -> bool:
+    """Whether Triton can pool one pixel here; tried once, so that what is missing is said once.
+
+    Triton comes with torch on Linux, but it also needs a C compiler, which a slim image has not.
+    """
+    try:
+        from lidardistill.ops._superpixel_pool_triton import TritonSuperpixelPool
+
+        one = torch.ones(1, 1, 1, 1, device="cuda")
+        axis = bilinear_axis(1, 1, True, one.device)
+        TritonSuperpixelPool.apply(one, one[0].int() - 1, None, 1, axis, axis, NORMALIZE_EPS)
+    except (
+        Exception
+    ) as error:  # an import, a compiler or a driver: whatever it is, the torch twin does not need it
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        _log.warning("superpixel_pool runs in plain torch, slower: Triton does not work here (%s)", reason[0])
+        return False
+    return True
 
 
 class NumbaSuperpixelPool(torch.autograd.Function):

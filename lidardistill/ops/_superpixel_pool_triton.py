@@ -214,10 +214,11 @@ class TritonSuperpixelPool(torch.autograd.Function):
         sizes = (*superpixels.shape[1:], height, width, channels, num_superpixels)
         tile = _tile(channels)
         if superpixels.numel():
-            _pool[_tiles(superpixels, tile)](
-                channels_last, superpixels, mask, *axes, total, count, inverse, *sizes, shortest or 0.0,
-                MASKED=mask is not None, NORMALIZE=shortest is not None, **tile,
-            )  # fmt: skip
+            with torch.cuda.device_of(features):
+                _pool[_tiles(superpixels, tile)](
+                    channels_last, superpixels, mask, *axes, total, count, inverse, *sizes, shortest or 0.0,
+                    MASKED=mask is not None, NORMALIZE=shortest is not None, **tile,
+                )  # fmt: skip
         ctx.save_for_backward(channels_last, superpixels, mask, inverse, count, *axes)
         ctx.firsts = [first_positions(rows, height).int(), first_positions(columns, width).int()]
         ctx.sizes, ctx.shortest = sizes, shortest
@@ -231,21 +232,21 @@ class TritonSuperpixelPool(torch.autograd.Function):
         row_lower, _, row_weight, column_lower, _, column_weight = axes
         grad = (grad / count.clamp(min=1)[:, None]).contiguous()
         flags = {"MASKED": mask is not None}
-        slope = torch.empty_like(inverse)
         tile = _tile(features.shape[-1])
-        if ctx.shortest is not None and superpixels.numel():
-            longest = inverse.new_tensor(0.999999 / ctx.shortest).item()
-            _slope[_tiles(superpixels, tile)](
-                features, superpixels, mask, *axes, inverse, grad, slope, *ctx.sizes, longest, **flags, **tile
-            )
-        out = torch.empty_like(features)
+        slope, out = torch.empty_like(inverse), torch.empty_like(features)
         num_views, height, width, _ = features.shape
         row_first, column_first = ctx.firsts
-        _pool_backward[(height * width, num_views)](
-            features, superpixels, mask, row_lower, row_weight, row_first, column_lower, column_weight,
-            column_first, inverse, slope, grad, out, *ctx.sizes, NORMALIZE=ctx.shortest is not None, TILE=16,
-            BLOCK_C=tile["BLOCK_C"], num_warps=1 if tile["BLOCK_C"] <= 256 else 4, **flags,
-        )  # fmt: skip
+        with torch.cuda.device_of(features):
+            if ctx.shortest is not None and superpixels.numel():
+                longest = 0.999999 / ctx.shortest  # of float32: the inverse of the limit itself is a constant
+                _slope[_tiles(superpixels, tile)](
+                    features, superpixels, mask, *axes, inverse, grad, slope, *ctx.sizes, longest, **flags, **tile
+                )
+            _pool_backward[(height * width, num_views)](
+                features, superpixels, mask, row_lower, row_weight, row_first, column_lower, column_weight,
+                column_first, inverse, slope, grad, out, *ctx.sizes, NORMALIZE=ctx.shortest is not None, TILE=16,
+                BLOCK_C=tile["BLOCK_C"], num_warps=1 if tile["BLOCK_C"] <= 256 else 4, **flags,
+            )  # fmt: skip
         return (out.permute(0, 3, 1, 2), *[None] * 6)
 
 

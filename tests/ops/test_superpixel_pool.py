@@ -184,14 +184,21 @@ def test_the_same_bits_every_time_and_in_any_memory_layout():
             assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
-def test_what_is_not_a_number_stays_in_its_superpixels():
-    features = torch.ones(1, 4, 5, 5)
-    features[0, 2, 0, 0] = torch.nan
-    superpixels = torch.zeros(1, 17, 17, dtype=torch.int32)
-    superpixels[0, 8:] = 1
-    pooled, _ = superpixel_pool(features, superpixels, 2)
-    assert pooled[0].isnan().any()
-    torch.testing.assert_close(pooled[1], torch.full((4,), 0.5))
+@pytest.mark.parametrize("row", [0, 4])
+def test_what_is_not_a_number_stays_in_its_superpixels(row):
+    """Every channel of a pixel that has no length is lost, and nothing else, in the gradient too."""
+    features = torch.ones(2, 4, 5, 5)
+    features[0, 2, row] = torch.nan
+    superpixels = torch.zeros(2, 17, 17, dtype=torch.int32)
+    superpixels[:, 8:] = 1
+    pooled, _, grad = with_gradient(superpixel_pool, features, superpixels, 2)
+    lost = row // 4
+    assert pooled[lost].isnan().all()
+    torch.testing.assert_close(pooled[1 - lost], torch.full((4,), 0.5))
+    torch.testing.assert_close(pooled[2:], torch.full((2, 4), 0.5))
+    assert grad[0, :, row].isnan().all()
+    assert grad[0, :, 4 - row].isfinite().all()
+    assert grad[1].isfinite().all()
 
 
 def test_no_implementation_is_chosen_that_cannot_run():

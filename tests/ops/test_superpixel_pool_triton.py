@@ -53,7 +53,9 @@ def draw(dtype, masked, coarse, fine, device, channels=6):
     superpixels = torch.randint(0, 9, (2, *fine), generator=generator, dtype=torch.int32)
     mask = torch.rand(2, *fine, generator=generator) > 0.3 if masked else None
     if mask is not None:
-        superpixels[~mask] = -1
+        superpixels[0][
+            ~mask[0]
+        ] = -1  # what lies under the mask is not looked at: no superpixel, or a real one
     return features.to(device), superpixels.to(device), None if mask is None else mask.to(device)
 
 

@@ -1,6 +1,6 @@
 """Triton kernels of `superpixel_pool`, imported only for features on an NVIDIA GPU.
 
-NOT RUN on a GPU so far: they agree with the torch twin in Triton's interpreter and compile for compute capability 9.0.
+NOT RUN on a GPU so far: they agree with the torch twin in Triton's interpreter and compile for compute capabilities 8.0 and 9.0.
 
 The direct form: a fine pixel is interpolated in registers, normalised and added to its superpixel, once a tile and
 superpixel. So features are read once or twice and nothing of C channels has the fine size. Arithmetic is float32
@@ -240,7 +240,17 @@ class TritonSuperpixelPool(torch.autograd.Function):
             if ctx.shortest is not None and superpixels.numel():
                 longest = 0.999999 / ctx.shortest  # of float32: the inverse of the limit itself is a constant
                 _slope[_tiles(superpixels, tile)](
-                    features, superpixels, mask, *axes, inverse, grad, slope, *ctx.sizes, longest, **flags, **tile
+                    features,
+                    superpixels,
+                    mask,
+                    *axes,
+                    inverse,
+                    grad,
+                    slope,
+                    *ctx.sizes,
+                    longest,
+                    **flags,
+                    **tile,
                 )
             _pool_backward[(height * width, num_views)](
                 features, superpixels, mask, row_lower, row_weight, row_first, column_lower, column_weight,

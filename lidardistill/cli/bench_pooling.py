@@ -17,17 +17,21 @@ SUPERPIXELS = 150
 
 
 def run(rounds: int = 5) -> dict[str, Any]:
-    """Forward and backward, alternating baseline and ours, one thread.
+    """Forward and backward, alternating baseline and ours, one thread of the CPU (the Triton kernels were not run).
 
     Args:
         rounds: times each is run after one warm-up; at least 5 for a median worth quoting.
 
     Returns:
         Plain values: shapes, `ours` and `baseline` (median_ms, iqr_ms of forward + backward, forward_ms,
-        backward_ms), `ratio` (baseline / ours, medians), `max_error` and `max_grad_error` (absolute, float32).
+        backward_ms, and extra_memory_mb: peak of an untimed call, its leaf and the gradient included;
+        None where this system does not tell), `first_call_s` (compiling the kernels, or reading them from numba's
+        cache), `ratio` and `memory_ratio` (baseline / ours), `max_error` and `max_grad_error` (absolute, float32,
+        between the two), `max_error_float64` and `max_grad_error_float64` of each against the baseline in float64.
     """
     import torch
 
+    from lidardistill.cli.bench_memory import peak_extra_mb
     from lidardistill.ops import superpixel_pool
 
     features, superpixels, grad = _inputs()
@@ -36,21 +40,33 @@ def run(rounds: int = 5) -> dict[str, Any]:
     ways = {"ours": superpixel_pool, "baseline": sparse_one_hot_pool}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     results: dict[str, tuple[Tensor, Tensor]] = {}
+    extra_mb: dict[str, float | None] = {}
+
+    def call(name: str, inputs: Tensor = features) -> tuple[Tensor, Tensor]:
+        leaf = inputs.clone().requires_grad_()
+        start = time.perf_counter()
+        pooled, _count = ways[name](leaf, superpixels, SUPERPIXELS)
+        middle = time.perf_counter()
+        pooled.backward(grad.to(inputs.dtype))
+        times[name].append((middle - start, time.perf_counter() - middle))
+        assert leaf.grad is not None
+        return pooled.detach(), leaf.grad
+
     try:
         for _ in range(rounds + 1):
-            for name, pool in ways.items():
-                leaf = features.clone().requires_grad_()
-                start = time.perf_counter()
-                pooled, _count = pool(leaf, superpixels, SUPERPIXELS)
-                middle = time.perf_counter()
-                pooled.backward(grad)
-                end = time.perf_counter()
-                times[name].append((middle - start, end - middle))
-                assert leaf.grad is not None
-                results[name] = (pooled.detach(), leaf.grad)
+            for name in ways:
+                results[name] = call(name)
+        first, *_ = times["ours"]
+        summary = {name: _summary(values[1:]) for name, values in times.items()}
+        for name in ways:
+            extra_mb[name] = peak_extra_mb(lambda name=name: call(name))  # type: ignore[misc]
+        exact = call("baseline", features.double())
     finally:
         torch.set_num_threads(threads)
-    summary = {name: _summary(values[1:]) for name, values in times.items()}
+    error, grad_error = (
+        {name: (results[name][k] - exact[k]).abs().max().item() for name in ways} for k in range(2)
+    )
+    ours_mb, baseline_mb = extra_mb["ours"], extra_mb["baseline"]
     return {
         "what": "superpixel pooling, forward + backward",
         "baseline_is": "SLidR: interpolate, normalize, sparse one-hot product",
@@ -60,10 +76,14 @@ def run(rounds: int = 5) -> dict[str, Any]:
         "rounds": rounds,
         "threads": 1,
         "torch": torch.__version__,
-        **summary,
+        **{name: {**summary[name], "extra_memory_mb": extra_mb[name]} for name in ways},
+        "first_call_s": sum(first),
         "ratio": summary["baseline"]["median_ms"] / summary["ours"]["median_ms"],
+        "memory_ratio": baseline_mb / ours_mb if ours_mb and baseline_mb else None,
         "max_error": (results["ours"][0] - results["baseline"][0]).abs().max().item(),
         "max_grad_error": (results["ours"][1] - results["baseline"][1]).abs().max().item(),
+        "max_error_float64": error,
+        "max_grad_error_float64": grad_error,
     }
 
 
@@ -78,7 +98,7 @@ def sparse_one_hot_pool(features: Tensor, superpixels: Tensor, num_superpixels: 
     ids = (superpixels.long() + num_superpixels * torch.arange(num_views)[:, None, None]).flatten()
     one_hot = torch.sparse_coo_tensor(
         torch.stack([ids, torch.arange(ids.numel())]),
-        torch.ones(ids.numel()),
+        torch.ones(ids.numel(), dtype=features.dtype),
         (num_views * num_superpixels, ids.numel()),
         check_invariants=False,
     )

@@ -7,21 +7,31 @@ features, and only its scalar weights need the fine grid:
     mean_s = 1/n_s sum_{p in s} u_p / |u_p| = sum_cells A[s, cell] f[cell]
 
 |u_p|^2 comes from dot products between neighbouring cells (bilinear interpolation along x, then along y, of a
-quadratic form), so no array of C channels ever has the fine size. The features' gradient through A is the gradient of
-the normalisation; autograd finds it.
+quadratic form), so no array of C channels ever has the fine size. A CPU runs the numba kernels, an NVIDIA GPU the
+Triton ones, and both have a twin in plain torch.
 """
 
 from __future__ import annotations
 
+import functools
+import logging
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from lidardistill.ops.segment import accumulation_dtype, check_ids, segment_count
+from lidardistill.ops import _superpixel_pool_numba as kernels
+from lidardistill.ops._superpixel_pool_torch import superpixel_pool_torch
+from lidardistill.ops.bilinear import Axis, bilinear_axis, first_positions
+from lidardistill.ops.segment import accumulation_dtype, check_ids
 
-# F.normalize's default: the length below which a pixel is divided by this instead of its length.
 NORMALIZE_EPS = 1e-12
-# Elements of A (views, S, h * w) alive at once on a GPU: 64 Mi float32 are 256 MiB. A CPU takes view by view.
-_WEIGHTS_AT_ONCE = 64 * 2**20
+"""F.normalize's default: the length below which a pixel is divided by this instead of its length."""
+
+IMPLEMENTATIONS = ("auto", "numba", "triton", "torch")
+
+_log = logging.getLogger(__name__)
 
 
 def superpixel_pool(
@@ -32,6 +42,7 @@ def superpixel_pool(
     normalize: bool = True,
     align_corners: bool = True,
     mask: Tensor | None = None,
+    implementation: str = "auto",
 ) -> tuple[Tensor, Tensor]:
     """Bilinear upsampling to the superpixels' size, L2 over channels by pixel, mean by superpixel.
 
@@ -42,6 +53,9 @@ def superpixel_pool(
         normalize: divide every upsampled pixel by its length (at least 1e-12, as F.normalize does).
         align_corners: as in F.interpolate.
         mask: (V, H, W) bool, False for pixels that belong to no superpixel.
+        implementation: "numba" (CPU), "triton" (float32 and half precision on an NVIDIA GPU), "torch" (both), or
+            "auto": the kernel where there is one. Kernels are differentiable once; those on the CPU use one thread
+            and give the same bits every time.
 
     Returns:
         pooled: (V * S, C) float32 (float64 where `features` is), row view * S + id; zero for empty superpixels.
@@ -49,7 +63,8 @@ def superpixel_pool(
         count: (V * S,) float32, pixels of each superpixel.
 
     Raises:
-        ValueError: shapes that do not fit, an id outside 0..S-1 (not looked for on a GPU, see `check_ids`).
+        ValueError: shapes that do not fit, an id outside 0..S-1 (not looked for on a GPU, see `check_ids`), an
+            implementation that is unknown or that cannot run where the features are.
 
     Source: SLidR (Sautier et al., CVPR 2022), section 3.2.
     Differs from the paper in: nothing but the order of the sums (1e-6 in float32); the authors' code divides by
@@ -74,114 +89,111 @@ def superpixel_pool(
     if num_views and 0 in (height, width):
         raise ValueError(f"superpixel_pool: the feature maps are empty, got {tuple(features.shape)}")
     check_ids(superpixels, num_superpixels, mask, what="superpixel_pool: superpixels")
+    chosen = _choose(implementation, features)
 
-    features = features.to(accumulation_dtype(features.dtype))
+    dtype = accumulation_dtype(features.dtype)
     if 0 in (num_views, num_superpixels):
-        empty = features.sum() * features.new_zeros(num_views * num_superpixels, channels)
-        return empty, empty.new_zeros(num_views * num_superpixels, dtype=torch.float32)
-    rows = _axis(height, superpixels.shape[1], align_corners, features.device)
-    columns = _axis(width, superpixels.shape[2], align_corners, features.device)
-    at_once = 1
-    if features.is_cuda:
-        at_once = max(1, _WEIGHTS_AT_ONCE // (num_superpixels * height * width))
-    pooled, counts = [], []
-    for first in range(0, num_views, at_once):
-        views = slice(first, first + at_once)
-        part = _pool(
-            features[views],
-            superpixels[views],
-            num_superpixels,
-            rows,
-            columns,
-            normalize,
-            None if mask is None else mask[views],
+        empty = features.to(dtype).sum() * torch.zeros(
+            num_views * num_superpixels, channels, dtype=dtype, device=features.device
         )
-        pooled.append(part[0])
-        counts.append(part[1])
-    return torch.cat(pooled), torch.cat(counts)
+        return empty, empty.new_zeros(num_views * num_superpixels, dtype=torch.float32)
+    rows = bilinear_axis(height, superpixels.shape[1], align_corners, features.device)
+    columns = bilinear_axis(width, superpixels.shape[2], align_corners, features.device)
+    shortest = NORMALIZE_EPS if normalize else None
+    arguments = (superpixels, mask, num_superpixels, rows, columns, shortest)
+    if chosen == "numba":
+        return NumbaSuperpixelPool.apply(features.to(dtype), *arguments)
+    if chosen == "triton":
+        from lidardistill.ops._superpixel_pool_triton import TritonSuperpixelPool
+
+        return TritonSuperpixelPool.apply(features, *arguments)
+    return superpixel_pool_torch(features.to(dtype), *arguments)
 
 
-def _axis(coarse: int, fine: int, align_corners: bool, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Lower cell, upper cell and weight of the upper cell for every fine position of one axis, as F.interpolate."""
-    position = torch.arange(fine, dtype=torch.float64, device=device)
-    if align_corners:
-        position = position * ((coarse - 1) / max(fine - 1, 1))
-    else:
-        position = ((position + 0.5) * (coarse / fine) - 0.5).clamp(min=0)
-    lower = position.floor().long().clamp(max=coarse - 1)
-    upper = (lower + 1).clamp(max=coarse - 1)
-    # At the border both corners are the same cell and the weight is free: 0 keeps |u|^2 free of special cases.
-    return lower, upper, torch.where(lower < upper, position - lower, 0.0)
+def _choose(implementation: str, features: Tensor) -> str:
+    """The implementation to run."""
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"superpixel_pool: implementation must be one of {', '.join(IMPLEMENTATIONS)}, got {implementation!r}"
+        )
+    device, dtype = features.device.type, features.dtype
+    if implementation == "numba" and device != "cpu":
+        raise ValueError(f"superpixel_pool: the numba kernels run on a CPU, the features are on {device}")
+    if implementation == "triton" and dtype == torch.float64:
+        raise ValueError("superpixel_pool: the Triton kernels sum in float32, the features are float64")
+    if implementation != "auto":
+        return implementation
+    if device == "cpu":
+        return "numba"
+    return "triton" if device == "cuda" and dtype != torch.float64 and _triton_runs() else "torch"
 
 
-def _pool(
-    features: Tensor,
-    superpixels: Tensor,
-    num_superpixels: int,
-    rows: tuple[Tensor, Tensor, Tensor],
-    columns: tuple[Tensor, Tensor, Tensor],
-    normalize: bool,
-    mask: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """`superpixel_pool` of as many views as are worked on at once."""
-    num_views, _, height, width = features.shape
-    cells = height * width
-    ids = superpixels.flatten(1).long()
-    if mask is not None:
-        mask = mask.flatten(1)
-        ids = torch.where(mask, ids, 0)
-    ids = ids + num_superpixels * torch.arange(num_views, device=ids.device)[:, None]
-    count = segment_count(
-        ids.flatten(), num_views * num_superpixels, None if mask is None else mask.flatten()
-    )
+@functools.cache
+def _triton_runs() -> bool:
+    """Whether Triton can pool one pixel here; tried once, so that what is missing is said once.
 
-    (top, bottom, down), (left, right, across) = rows, columns
-    corner_cells = torch.stack(
-        [(row[:, None] * width + column).flatten() for row in (top, bottom) for column in (left, right)]
-    )
-    corner_weights = torch.stack(
-        [(y[:, None] * x).flatten() for y in (1 - down, down) for x in (1 - across, across)]
-    )
-    weights = corner_weights.to(features.dtype).expand(num_views, 4, -1)
-    if normalize:
-        weights = weights * _inverse_length(features, rows, columns).flatten(1)[:, None]
-    if mask is not None:
-        weights = torch.where(mask[:, None], weights, weights.new_zeros(()))
-    # A: (views * S, cells). Its entries are sums over pixels, its size does not depend on the fine grid.
-    flat = ids[:, None] * cells + corner_cells
-    mixing = features.new_zeros(num_views * num_superpixels * cells).index_add_(
-        0, flat.flatten(), weights.flatten()
-    )
-    mixing = mixing.view(num_views, num_superpixels, cells)
-    with torch.autocast(features.device.type, enabled=False):
-        total = torch.bmm(mixing, features.flatten(2).transpose(1, 2)).flatten(0, 1)
-    return total / count.clamp(min=1).to(total.dtype)[:, None], count
-
-
-def _inverse_length(
-    features: Tensor, rows: tuple[Tensor, Tensor, Tensor], columns: tuple[Tensor, Tensor, Tensor]
-) -> Tensor:
-    """1 / max(|u|, eps) for every fine pixel u, from dot products of coarse cells: (views, H, W).
-
-    In float64: where neighbouring cells nearly cancel, |u|^2 is a small difference of large numbers.
+    Triton comes with torch on Linux, but it also needs a C compiler, which a slim image has not.
     """
-    (top, bottom, down), (left, right, across) = rows, columns
-    exact = features.to(torch.float64)
-    upper, lower = exact[:, :, :-1], exact[:, :, 1:]
-    # Along x: dots of every coarse row with itself (own) and with the row below it (below), at fine columns.
-    own = _quadratic(
-        (exact * exact).sum(1), 2 * (exact[..., :-1] * exact[..., 1:]).sum(1), left, right, across
-    )
-    crossed = upper[..., :-1] * lower[..., 1:] + upper[..., 1:] * lower[..., :-1]
-    below = _quadratic((upper * lower).sum(1), crossed.sum(1), left, right, across)
-    # Along y: the same formula, the rows being what is interpolated.
-    squared = _quadratic(own.mT, 2 * below.mT, top, bottom, down).mT
-    return squared.clamp(min=NORMALIZE_EPS**2).rsqrt().to(features.dtype)
+    try:
+        from lidardistill.ops._superpixel_pool_triton import TritonSuperpixelPool
+
+        one = torch.ones(1, 1, 1, 1, device="cuda")
+        axis = bilinear_axis(1, 1, True, one.device)
+        TritonSuperpixelPool.apply(one, one[0].int() - 1, None, 1, axis, axis, NORMALIZE_EPS)
+    except (
+        Exception
+    ) as error:  # an import, a compiler or a driver: whatever it is, the torch twin does not need it
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        _log.warning("superpixel_pool runs in plain torch, slower: Triton does not work here (%s)", reason[0])
+        return False
+    return True
 
 
-def _quadratic(own: Tensor, crossed: Tensor, lower: Tensor, upper: Tensor, weight: Tensor) -> Tensor:
-    """(1 - t)^2 own[lower] + t^2 own[upper] + t (1 - t) crossed[lower] along the last axis, t the upper weight."""
-    value = (1 - weight) ** 2 * own[..., lower] + weight**2 * own[..., upper]
-    if crossed.shape[-1] == 0:
-        return value
-    return value + weight * (1 - weight) * crossed[..., lower.clamp(max=crossed.shape[-1] - 1)]
+class NumbaSuperpixelPool(torch.autograd.Function):
+    """The CPU kernels: what they keep for the gradient is one number a fine pixel."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        features: Tensor,
+        superpixels: Tensor,
+        mask: Tensor | None,
+        num_superpixels: int,
+        rows: Axis,
+        columns: Axis,
+        shortest: float | None,
+    ) -> tuple[Tensor, Tensor]:
+        features = features.contiguous()
+        num_views, channels, height, width = features.shape
+        superpixels = superpixels.to(torch.int32).contiguous()
+        mask = torch.empty(0, 0, 0, dtype=torch.bool) if mask is None else mask.contiguous()
+        row_first, column_first = first_positions(rows, height), first_positions(columns, width)
+        inverse = features.new_empty(superpixels.shape if shortest is not None else (0, 0, 0))
+        if shortest is not None:
+            kernels.invert_lengths(  # type: ignore[call-arg]
+                *_arrays(features, row_first, rows.weight, *columns), shortest, inverse.numpy()
+            )
+        pooled = features.new_empty(num_views, num_superpixels, channels)
+        count = torch.empty(num_views, num_superpixels)
+        axes = (row_first, rows.weight, column_first, columns.weight)
+        kernels.pool(*_arrays(features, superpixels, mask, *axes, inverse, pooled, count))
+        count = count.flatten()
+        ctx.save_for_backward(features, superpixels, mask, *axes, inverse, count)
+        ctx.longest = np.inf if shortest is None else inverse.new_tensor(1 / shortest).item()
+        ctx.mark_non_differentiable(count)
+        return pooled.flatten(0, 1), count
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor, _grad_count: Tensor) -> tuple[Tensor | None, ...]:
+        *inputs, count = ctx.saved_tensors
+        grad = grad / count.clamp(min=1).to(grad.dtype)[:, None]
+        grad_features = torch.empty_like(inputs[0])
+        kernels.pool_backward(  # type: ignore[call-arg]
+            *_arrays(*inputs), ctx.longest, *_arrays(grad.contiguous(), grad_features)
+        )
+        return (grad_features, *[None] * 6)
+
+
+def _arrays(*tensors: Tensor) -> list[np.ndarray]:
+    return [tensor.detach().numpy() for tensor in tensors]

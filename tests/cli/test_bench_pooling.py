@@ -1,4 +1,7 @@
-from lidardistill.cli import bench_pooling
+import numpy as np
+import pytest
+
+from lidardistill.cli import bench_memory, bench_pooling
 
 
 def test_the_benchmark_compares_equal_things(monkeypatch):
@@ -8,4 +11,24 @@ def test_the_benchmark_compares_equal_things(monkeypatch):
     assert found["max_error"] < 1e-5
     assert found["max_grad_error"] < 1e-5
     assert found["ratio"] == found["baseline"]["median_ms"] / found["ours"]["median_ms"]
-    assert set(found["ours"]) == {"median_ms", "iqr_ms", "forward_ms", "backward_ms"}
+    times = {"median_ms", "iqr_ms", "forward_ms", "backward_ms"}
+    for name in ("ours", "baseline"):
+        assert set(found[name]) == {*times, "extra_memory_mb"}
+        assert 0 < found["max_error_float64"][name] < 1e-5
+        assert 0 < found["max_grad_error_float64"][name] < 1e-5
+    assert found["first_call_s"] > 0
+
+
+def test_peak_memory_counts_what_is_freed_again_and_not_what_was_there():
+    held = np.ones(40_000_000 // 8)
+    assert held.sum() > 0
+
+    def call() -> None:
+        first = np.ones(80_000_000 // 8)
+        del first
+        np.ones(16_000_000 // 8).sum()
+
+    extra = bench_memory.peak_extra_mb(call)
+    if extra is None:
+        pytest.skip("this system does not tell peak memory")
+    assert 75 < extra < 95

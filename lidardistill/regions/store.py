@@ -15,11 +15,13 @@ import struct
 import time
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from lidardistill.regions.run_codec import CODEC_VERSION, decode, encode
+from lidardistill.regions.run_codec import CODEC_VERSION, decode, decode_at, encode, encoded_size
+from lidardistill.regions.scaling import scale_places
 
 _MAGIC = b"LDSP"
 _HEADER = struct.Struct("<4sI")  # magic, CRC-32 of all that follows
@@ -89,11 +91,46 @@ class SuperpixelStore:
         Returns:
             (H, W) int32, or None where there is no entry or an unusable one (then with a RuntimeWarning).
         """
+        return self._decoded(image_key, made_from, decode)
+
+    def get_at(
+        self,
+        image_key: str | Path,
+        image_size: tuple[int, int],
+        rows: np.ndarray,
+        cols: np.ndarray,
+        *,
+        out: np.ndarray,
+        made_from: int | None = None,
+    ) -> np.ndarray | None:
+        """The map of an image at the crossings of some rows and columns; the rest of it is not made.
+
+        Args:
+            image_key, made_from: as in `get`.
+            image_size: height and width of the image in pixels; the map may be coarser or finer.
+            rows: (R,) int64 rows of the image, ascending.
+            cols: (C,) int64 columns of the image, ascending or descending.
+            out: (R, C) int32 to write into.
+
+        Returns:
+            `out`, or None as in `get`.
+        """
+
+        def decode_crossings(data: bytes) -> np.ndarray:
+            size = encoded_size(data)
+            places = (rows, cols) if size == image_size else scale_places(rows, cols, image_size, size)
+            return decode_at(data, *places, out=out)
+
+        return self._decoded(image_key, made_from, decode_crossings)
+
+    def _decoded(
+        self, image_key: str | Path, made_from: int | None, decoder: Callable[[bytes], np.ndarray]
+    ) -> np.ndarray | None:
         data = self._read(image_key, made_from)
         if data is None:
             return None
         try:
-            return decode(data)
+            return decoder(data)
         except ValueError as error:  # its check sum is right, so this is the work of another program
             return self._missing(self.path_of(image_key), f"cannot be decoded ({error})")
 
@@ -178,5 +215,5 @@ class SuperpixelStore:
         warnings.warn(
             f"superpixel entry {path} {what}; it counts as missing and is computed anew",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

@@ -23,11 +23,9 @@ from lidardistill.data.augment import (
     select_points,
 )
 from lidardistill.data.image_augment import label_places, resize_image, resize_labels
-from lidardistill.data.image_cache import ImageCache
-from lidardistill.data.images import JPEG_SCALES
 from lidardistill.data.substitute import read_or_substitute
 from lidardistill.data.types import Frame, PairSample
-from lidardistill.data.view_image import ViewImage
+from lidardistill.data.view_image import WHOLE_IMAGES, ImageReading, ViewImage
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.geometry.projection import pair_points
 
@@ -87,16 +85,14 @@ class PairDataset(Dataset[PairSample]):
         pair_options: further keyword arguments of `geometry.pair_points`, such as `min_depth_m` or `rounding`.
         seed: of all randomness here.
         train: augment, and replace keyframes that cannot be read.
-        image_scale: images are read reduced by this whole factor (`images.JPEG_SCALES`); 1 is SLidR's way, and what any
-            other changes is said in `image_cache`.
-        image_cache: keeps reduced images, of the same scale; None decodes each JPEG anew.
+        reading: at which resolution images are read, see `ImageReading`.
         decode_images: False leaves the images on disk, where `pooled_features` stands in for them.
         pooled_features: index row -> (V * S, C) float32 pooled teacher features and (V * S,) pixels behind each.
         feature_row: index row -> index row whose teacher features are taken instead; the control "another keyframe".
         max_substitutes: give up after so many keyframes in a row that cannot be read.
 
     Raises:
-        ValueError: `rows` is empty, there is nothing for the teacher to work on, or the image scales disagree.
+        ValueError: `rows` is empty, or there is nothing for the teacher to work on.
 
     Source: SLidR (Sautier et al., CVPR 2022), section 3, and its public code.
     Differs from SLidR in: the cameras keep their order (SLidR shuffles them, which its loss cannot see).
@@ -114,8 +110,7 @@ class PairDataset(Dataset[PairSample]):
         pair_options: dict[str, Any] | None = None,
         seed: int,
         train: bool,
-        image_scale: int = 1,
-        image_cache: ImageCache | None = None,
+        reading: ImageReading = WHOLE_IMAGES,
         decode_images: bool = True,
         pooled_features: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None,
         feature_row: Callable[[int], int] | None = None,
@@ -132,12 +127,6 @@ class PairDataset(Dataset[PairSample]):
             )
         if feature_row is not None and pooled_features is None:
             raise ValueError("feature_row re-directs pooled_features, and there are none")
-        if image_scale not in JPEG_SCALES and image_cache is None:
-            raise ValueError(f"image_scale: expected one of {JPEG_SCALES}, got {image_scale}")
-        if image_cache is not None and image_cache.scale != image_scale:
-            raise ValueError(
-                f"image_scale is {image_scale} and image_cache holds images of scale {image_cache.scale}"
-            )
         self.index = index
         self.superpixels = superpixels
         self.augment = augment if train else augment.for_validation()
@@ -146,8 +135,7 @@ class PairDataset(Dataset[PairSample]):
         self.pair_options = dict(pair_options or {})
         self.seed = seed
         self.train = train
-        self.image_scale = image_scale
-        self.image_cache = image_cache
+        self.reading = reading
         self.decode_images = decode_images
         self.pooled_features = pooled_features
         self.feature_row = feature_row
@@ -219,8 +207,7 @@ class PairDataset(Dataset[PairSample]):
                 path,
                 image_key(path, self.index.dataroot),
                 (height, width),
-                scale=self.image_scale,
-                cache=self.image_cache,
+                self.reading,
                 is_shown=self.decode_images,
             )
             for path, (height, width) in zip(frame.image_paths, frame.image_size.tolist(), strict=True)

@@ -3,13 +3,48 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from lidardistill.data.image_cache import ImageCache
-from lidardistill.data.images import read_image
+from lidardistill.data.images import JPEG_SCALES, read_image
+from lidardistill.regions.scaling import reduce_by_area
 from lidardistill.regions.store import fingerprint
+
+
+@dataclass(frozen=True)
+class ImageReading:
+    """At which resolution a loader reads images before it crops them.
+
+    Attributes:
+        scale: whole factor by which they are reduced; 1 is the data set's own resolution, as in SLidR.
+        reduce: "area" averages blocks of pixels; "jpeg" lets libjpeg decode a reduced image, which costs a third less
+            than the whole and is close to the average. What any scale but 1 changes is said in `image_cache`.
+        cache: keeps averaged images, of the same scale; whether there is one changes no pixel.
+    """
+
+    scale: int = 1
+    reduce: Literal["area", "jpeg"] = "area"
+    cache: ImageCache | None = None
+
+    def __post_init__(self) -> None:
+        if self.scale < 1 or (self.reduce == "jpeg" and self.scale not in JPEG_SCALES):
+            expected = "one of 1, 2, 4, 8" if self.reduce == "jpeg" else "at least 1"
+            raise ValueError(f"images.scale: expected {expected}, got {self.scale}")
+        if self.reduce not in ("area", "jpeg"):
+            raise ValueError(f"images.reduce: expected area or jpeg, got {self.reduce!r}")
+        if self.cache is not None and (self.reduce != "area" or self.cache.scale != self.scale):
+            raise ValueError(
+                f"images.cache keeps area averages of scale {self.cache.scale}, and images are asked for as "
+                f"{self.reduce} of scale {self.scale}"
+            )
+
+
+WHOLE_IMAGES = ImageReading()
+"""SLidR's way."""
 
 
 class _Scratch(threading.local):
@@ -32,8 +67,7 @@ class ViewImage:
         path: picture file.
         key: its name inside the data set.
         size: height and width in pixels of the whole image.
-        scale: factor by which the loader wants it reduced; 1 for not at all.
-        cache: where reduced images are kept, of the same scale; None decodes the JPEG reduced.
+        reading: how the loader wants it.
         is_shown: the pixels are wanted in any case. Otherwise nothing is read unless superpixels must be computed.
     """
 
@@ -42,17 +76,16 @@ class ViewImage:
         path: Path,
         key: str,
         size: tuple[int, int],
+        reading: ImageReading = WHOLE_IMAGES,
         *,
-        scale: int = 1,
-        cache: ImageCache | None = None,
         is_shown: bool = True,
     ) -> None:
         self.path = path
         self.key = key
         self.size = size
-        self.scale = scale
+        self.scale = reading.scale
         self.is_shown = is_shown
-        self._cache = cache
+        self._reading = reading
         self._buffer: np.ndarray | None = None
         self._whole: np.ndarray | None = None
         self._pixels: np.ndarray | None = None
@@ -69,8 +102,10 @@ class ViewImage:
         if self._pixels is None:
             if self.scale == 1:
                 self._pixels = self()
-            elif self._cache is not None:
-                self._pixels, self._fingerprint = self._cache.read(self.path, self.key, self.size)
+            elif self._reading.cache is not None:
+                self._pixels, self._fingerprint = self._reading.cache.read(self.path, self.key, self.size)
+            elif self._reading.reduce == "area":
+                self._pixels = reduce_by_area(self(), self.scale)
             else:
                 self._pixels = self._decode(self.scale)
         return self._pixels
@@ -81,10 +116,10 @@ class ViewImage:
     def fingerprint(self) -> int | None:
         """None where the whole image is not read for its own sake: what is stored under its name is then trusted."""
         if self._fingerprint is None and self.is_shown:
-            if self.scale == 1:
-                self._fingerprint = fingerprint(self())
-            elif self._cache is not None:
+            if self._reading.cache is not None:
                 self.pixels()
+            elif self._reading.reduce == "area":
+                self._fingerprint = fingerprint(self())
         return self._fingerprint
 
     def close(self) -> None:

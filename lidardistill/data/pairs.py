@@ -28,6 +28,7 @@ from lidardistill.data.types import Frame, PairSample
 from lidardistill.data.view_image import WHOLE_IMAGES, ImageReading, ViewImage
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.geometry.projection import pair_points
+from lidardistill.regions.scaling import reduce_by_area
 
 __all__ = ["FrameIndex", "PairDataset", "SuperpixelReader", "VoxelSettings", "image_key"]
 
@@ -157,6 +158,14 @@ class PairDataset(Dataset[PairSample]):
             CorruptSample: the keyframe, and `max_substitutes` others, cannot be read.
         """
         return read_or_substitute(self.index, self.rows, key, self.seed, self.max_substitutes, self._sample)
+
+    def warm_up(self) -> None:
+        """Compile the kernels that a first sample may not need: a cache that is filled is read, and not written."""
+        compile_kernels = getattr(self.superpixels, "warm_up", None)
+        if compile_kernels is not None:
+            compile_kernels()
+        if self.reading.scale > 1:
+            reduce_by_area(np.zeros((4, 4, 3), np.uint8), 2)
 
     def _sample(self, row: int, generator: np.random.Generator) -> PairSample:
         frame = self.index.frame(row)

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from lidardistill.regions.masks import find_mask_file, read_mask_file, relabel_sequential
+from lidardistill.regions.run_codec import decode, decode_at, encode
 from lidardistill.regions.scaling import check_factor, enlarge_labels, reduce_by_area, scale_places
 from lidardistill.regions.slic import check_slic_arguments, slic
 from lidardistill.regions.store import SuperpixelStore, fingerprint, recipe_key
@@ -139,6 +140,17 @@ class SuperpixelSource:
         labels = self._labels(image, key)
         self._check_count(int(labels.max()) + 1, key)
         return labels, np.ones(labels.shape, dtype=bool)
+
+    def warm_up(self) -> None:
+        """Compile what a worker may need: the segmentation, and the codec of the store both ways."""
+        if self.mask_root is not None:
+            return
+        image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+        labels = segment(image, 6, self.compactness, self.sigma, self.preset, self.scale)
+        if self.store is not None:
+            data, places = encode(labels), np.arange(8)
+            decode(data)
+            decode_at(data, places, places, out=np.empty((8, 8), np.int32))
 
     def at(
         self, image: LazyImage, key: str, rows: np.ndarray, cols: np.ndarray, *, out: np.ndarray

@@ -73,8 +73,7 @@ class SuperpixelStore:
 
     def path_of(self, image_key: str | Path) -> Path:
         """The file that holds, or would hold, the map of this image; 256 folders keep each of them small."""
-        digest = hashlib.blake2b(self._identity(image_key), digest_size=16).hexdigest()
-        return self.root / digest[:2] / f"{digest[2:]}{_SUFFIX}"
+        return Path(self._name_of(self._identity(image_key)))
 
     def has(self, image_key: str | Path, *, made_from: int | None = None) -> bool:
         """Whether `get` would find an entry: its check sum is compared, the map is not decoded."""
@@ -188,10 +187,17 @@ class SuperpixelStore:
             {"codec": CODEC_VERSION, "image": name, "recipe": self.key}, sort_keys=True
         ).encode()
 
+    def _name_of(self, identity: bytes) -> str:
+        # Text, not Path: paths that are put together for each image cost six per cent of a keyframe.
+        digest = hashlib.blake2b(identity, digest_size=16).hexdigest()
+        return f"{self.root}/{digest[:2]}/{digest[2:]}{_SUFFIX}"
+
     def _read(self, image_key: str | Path, made_from: int | None) -> bytes | None:
-        path = self.path_of(image_key)
+        expected = self._identity(image_key)
+        path = self._name_of(expected)
         try:
-            data = path.read_bytes()
+            with open(path, "rb") as file:
+                data = file.read()
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -204,14 +210,14 @@ class SuperpixelStore:
             return self._missing(path, "is truncated or damaged (its check sum does not match)")
         stored_from, identity_size = _LEAD.unpack_from(body)
         identity = body[_LEAD.size : _LEAD.size + identity_size]
-        if identity != self._identity(image_key):
+        if identity != expected:
             return self._missing(path, f"belongs to another image or recipe: {identity!r}")
         if made_from and stored_from and made_from != stored_from:
             return self._missing(path, f"was made from another image than today's {str(image_key)!r}")
         return body[_LEAD.size + identity_size :]
 
     @staticmethod
-    def _missing(path: Path, what: str) -> None:
+    def _missing(path: Path | str, what: str) -> None:
         warnings.warn(
             f"superpixel entry {path} {what}; it counts as missing and is computed anew",
             RuntimeWarning,

@@ -93,7 +93,8 @@ def warm_up(dataset: Any, key: tuple[int, int, int] = (0, 0, 0), *, say_after_s:
     """Read one sample in this process, so that every numba kernel on its way is compiled, and cached for the workers.
 
     Args:
-        dataset: a `PairDataset` or `ScanDataset`; one with a method `warm_up` first compiles what a sample might need.
+        dataset: a `PairDataset` or `ScanDataset`. Where it, or its `superpixels`, has a method `warm_up`, that is called
+            first: this sample may lie in a cache while others have to be made.
         key: which sample.
         say_after_s: log why nothing seems to happen once it has taken so long.
 
@@ -111,9 +112,10 @@ def warm_up(dataset: Any, key: tuple[int, int, int] = (0, 0, 0), *, say_after_s:
     message.daemon = True
     message.start()
     try:
-        compile_kernels = getattr(dataset, "warm_up", None)
-        if compile_kernels is not None:
-            compile_kernels()
+        for part in (getattr(dataset, "superpixels", None), dataset):
+            compile_kernels = getattr(part, "warm_up", None)
+            if compile_kernels is not None:
+                compile_kernels()
         dataset[key]
     finally:
         message.cancel()

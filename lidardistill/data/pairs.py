@@ -160,10 +160,7 @@ class PairDataset(Dataset[PairSample]):
         return read_or_substitute(self.index, self.rows, key, self.seed, self.max_substitutes, self._sample)
 
     def warm_up(self) -> None:
-        """Compile the kernels that a first sample may not need: a cache that is filled is read, and not written."""
-        compile_kernels = getattr(self.superpixels, "warm_up", None)
-        if compile_kernels is not None:
-            compile_kernels()
+        """Compile the kernel that only an image cache needs that is not filled yet."""
         if self.reading.scale > 1:
             reduce_by_area(np.zeros((4, 4, 3), np.uint8), 2)
 

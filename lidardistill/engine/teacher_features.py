@@ -80,10 +80,8 @@ class _Readable(Dataset["PairSample | _Unreadable"]):
 
     def __init__(self, dataset: PairDataset, tokens: list[str]) -> None:
         self.dataset = dataset
+        self.superpixels, self.warm_up = dataset.superpixels, dataset.warm_up
         self.tokens = tokens
-
-    def warm_up(self) -> None:
-        self.dataset.warm_up()
 
     def __getitem__(self, key: SampleKey) -> PairSample | _Unreadable:
         try:

@@ -24,7 +24,7 @@ import numpy as np
 
 from lidardistill.regions.scaling import check_factor
 from lidardistill.regions.slic import check_slic_arguments
-from lidardistill.regions.source import SuperpixelSource, segment
+from lidardistill.regions.source import segment
 from lidardistill.regions.store import SuperpixelStore, fingerprint
 
 ReadImage = Callable[[Path], np.ndarray]
@@ -167,10 +167,6 @@ def _outcomes(job: _Job, order: Sequence[tuple[str, Path]], workers: int) -> Ite
             f"precompute: read_image cannot travel to worker processes ({error}); "
             "pass a function of a module, or workers=0"
         ) from error
-    # Compiled here and cached, or each worker would compile for itself.
-    SuperpixelSource(
-        compactness=job.compactness, sigma=job.sigma, preset=job.preset, scale=job.scale, store=job.store
-    ).warm_up()
     # Spawned, not forked: a fork inherits the threads' locks of whoever calls.
     pool = ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_live_as_long_as_the_parent

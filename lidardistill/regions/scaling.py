@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidardistill.regions import _scaling_numba
+from lidardistill.regions._average_numba import average_blocks
 
 
-def reduce_by_area(image: np.ndarray, factor: int, *, implementation: str = "numba") -> np.ndarray:
+def reduce_by_area(image: np.ndarray, factor: int) -> np.ndarray:
     """Shrink an image by averaging blocks of `factor` x `factor` pixels.
 
     Args:
         image: (H, W, C) uint8.
         factor: whole number of pixels, 1 or more. Blocks that the right or lower border cuts are averaged over
             the pixels they have.
-        implementation: "numba", or "numpy" for the slow twin.
 
     Returns:
         (ceil(H / factor), ceil(W / factor), C) uint8, rounded to nearest (halves up).
@@ -23,18 +22,9 @@ def reduce_by_area(image: np.ndarray, factor: int, *, implementation: str = "num
     if factor == 1:
         return image
     height, width, channels = image.shape
-    if implementation == "numba":
-        out = np.empty((-(-height // factor), -(-width // factor), channels), np.uint8)
-        _scaling_numba.reduce_by_area(np.ascontiguousarray(image).reshape(height, -1), factor, out)
-        return out
-    rows = np.arange(0, height, factor)
-    cols = np.arange(0, width, factor)
-    sums = np.add.reduceat(image, rows, axis=0, dtype=np.uint32)
-    sums = np.add.reduceat(sums, cols, axis=1, dtype=np.uint32)
-    row_counts = np.minimum(factor, height - rows).astype(np.uint32)
-    col_counts = np.minimum(factor, width - cols).astype(np.uint32)
-    counts = (row_counts[:, None] * col_counts[None, :])[:, :, None]
-    return ((sums + counts // 2) // counts).astype(np.uint8)
+    small = np.empty((-(-height // factor), -(-width // factor), channels), np.uint8)
+    average_blocks(np.require(image, requirements=("C", "W")), factor, small)
+    return small
 
 
 def enlarge_labels(labels: np.ndarray, factor: int, image_size: tuple[int, int]) -> np.ndarray:

@@ -176,9 +176,9 @@ def test_keyframes_come_through_a_fresh_process_unchanged(small_root, tmp_path):
 WARMED_UP = """
 import pickle, sys
 from lidardistill.data.loader import warm_up
-from lidardistill.regions import _run_codec_numba as codec, _scaling_numba as scaling
+from lidardistill.regions import _run_codec_numba as codec, _average_numba as average
 data = pickle.loads(bytes.fromhex(sys.stdin.read()))
-kernels = [codec._encode, codec._decode, codec._decode_at, scaling.reduce_by_area]
+kernels = [codec._encode, codec._decode, codec._decode_at, average.average_blocks]
 counts = lambda: [len(kernel.signatures) for kernel in kernels]
 warm_up(data)
 before = counts()

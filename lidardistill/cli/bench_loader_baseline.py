@@ -76,7 +76,10 @@ class SLidRLoader:
         rig = replace(self.rig, points=np.fromfile(frame.lidar_path, np.float32).reshape(-1, 5))
         images = [np.array(Image.open(path)) / 255 for path in frame.image_paths]
         if self.on_the_fly:
-            maps = [slic(np.array(Image.open(path))).astype(np.uint8) for path in frame.image_paths]
+            maps = [
+                slic(np.array(Image.open(path)), preset="reference").astype(np.uint8)
+                for path in frame.image_paths
+            ]
         else:
             maps = [np.array(Image.open(path)) for path in self.superpixel_paths]
         pairing_points, pairing_images = devkit_chain(rig)

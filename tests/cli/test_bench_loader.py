@@ -76,15 +76,23 @@ def test_superpixels_on_the_fly_have_their_own_baseline(monkeypatch):
     assert found["variants"]["on_the_fly_fast"]["quality"]["image_max_error"] < 3e-5
 
 
-def test_each_way_has_its_turn():
+def test_each_way_has_its_turn(monkeypatch):
+    monkeypatch.setattr("lidardistill.cli.bench_timing.CALLS_PER_ROUND", 3)
+    monkeypatch.setattr(
+        "lidardistill.cli.bench_timing._summary",
+        lambda times_ms: {"median_ms": len(times_ms), "best_ms": len(times_ms)},
+    )
     said = []
     products = {name: lambda name=name: said.append(name) for name in "ab"}
     alternate_all(products, lambda: said.append("base"), 2)
-    assert said == ["a", "b", "base"] * 3
+    assert said == ["a", "b", "base"] * 9
     said.clear()
     found = alternate_all(products, lambda: said.append("base"), 2, baseline_calls=1)
-    assert said == ["a", "b"] + ["base", "a", "b"] * 2
-    assert found["a"]["baseline"] == found["b"]["baseline"]
+    assert said == ["a", "b"] + ["base", *"ababab"] * 2
+    for name in "ab":
+        assert found[name]["product"]["median_ms"] == found[name]["calls"] == 6
+        assert found[name]["baseline"]["median_ms"] == found[name]["calls_of_baseline"] == 2
+        assert found[name]["ratio"] == 0.33
 
 
 class Numbers:

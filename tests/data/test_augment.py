@@ -264,6 +264,19 @@ def test_more_than_1024_pairs_are_enough(rng):
     assert shares.min() < 0.75, "windows of 30 % are taken where they keep more than 1024 pairs"
 
 
+def test_the_order_of_pairs_does_not_matter(rng):
+    _, pairing_images = random_pairs(rng)
+    pairing_images = pairing_images[np.argsort(pairing_images[:, 0], kind="stable")]
+    shuffled = rng.permutation(len(pairing_images))
+    size = np.tile([[900, 1600]], (6, 1))
+    windows, moved, kept = resized_crop(pairing_images, size, SLIDR, np.random.default_rng(3))
+    again = resized_crop(pairing_images[shuffled], size, SLIDR, np.random.default_rng(3))
+    assert again[0] == windows
+    assert np.array_equal(again[1], moved[shuffled])
+    assert np.array_equal(again[2], kept[shuffled])
+    assert len(np.unique(moved[:, 0])) == 6
+
+
 def test_a_view_without_pairs_takes_its_first_window(rng):
     # SLidR divides 0 by 0 here and never comes back.
     size = np.tile([900, 1600], (3, 1))

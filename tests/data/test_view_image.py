@@ -186,6 +186,7 @@ def test_memory_is_used_again_by_closed_images_alone(tmp_path):
     assert np.array_equal(first, expected[0])
     assert np.array_equal(third, expected[2])
     assert np.array_equal(images[1](), expected[1]), "a closed image is read again"
+    assert np.array_equal(third, expected[2]), "memory of an open image was given away"
     half = ViewImage(paths[0], "0.jpg", SIZE, ImageReading(2, "jpeg"))
     assert half.pixels().shape == (31, 48, 3)
     assert np.array_equal(half(), expected[0])

@@ -4,83 +4,90 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lidardistill.cli.bench_projection import CHANNELS, Rig, devkit_chain, synthetic_rig
-from lidardistill.cli.bench_timing import alternate
+from lidardistill.cli.bench_loader_baseline import SLidRLoader
+from lidardistill.cli.bench_projection import CHANNELS, synthetic_rig
+from lidardistill.cli.bench_timing import alternate_all
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from lidardistill.data.augment import AugmentSettings
-    from lidardistill.data.pairs import PairDataset
+    from lidardistill.data.pairs import FrameIndex, PairDataset
     from lidardistill.data.types import Frame, PairSample
+    from lidardistill.data.view_image import ImageReading
+    from lidardistill.regions.source import SuperpixelSource
 
 SEED = 0
 COMPARED = 8
+ON_THE_FLY_ROUNDS = 3
+PRODUCT = "cached_superpixels"
 BASELINE = "SLidR's loader: Pillow, / 255 in float64, torch resize by image, PNG superpixels, devkit's chain, np.unique"
+BASELINE_ON_THE_FLY = "the same with scikit-image's SLIC instead of PNG superpixels"
 
 
 def run(
-    rounds: int = 5, dataroot: Path | None = None, *, image_size: tuple[int, int] = (900, 1600)
+    rounds: int = 5,
+    dataroot: Path | None = None,
+    *,
+    image_size: tuple[int, int] = (900, 1600),
+    workers: tuple[int, ...] = (1, 2),
 ) -> dict[str, Any]:
-    """Alternates our way and SLidR's over the same keyframe, the same crops and the same cached superpixels.
+    """Alternates our ways and SLidR's over the same keyframe and the same crops, all on one thread.
 
-    Both draw the same numbers and share the code that turns them into windows and masks, which costs the baseline
-    less than its own would.
+    All draw the same numbers and share the code that turns them into windows and masks, which costs the baseline
+    less than its own would. Superpixels on the fly are measured for those fast presets that there are; their baseline
+    takes seconds a sample, so it runs once in each of `ON_THE_FLY_ROUNDS` rounds.
 
     Args:
         rounds: of five samples each.
         dataroot: a nuScenes root, whose first keyframe is used; None for a made-up sweep and made-up pictures.
         image_size: rows, columns of the made-up pictures.
+        workers: numbers of worker processes, and of threads, whose keyframes a second are measured.
 
     Returns:
-        What `alternate` returns, `input`, and `quality` over `COMPARED` samples: the largest difference of the images
-        (of 1.0), whether the superpixels are the same, pairs and voxels of both, and the keyframes a second.
+        What `alternate` returns for cached superpixels, `input`, `quality` over `COMPARED` samples: the largest and
+        the mean difference of the images (of 1.0), whether the superpixels are the same, pairs and voxels of both, and
+        the keyframes a second; `variants`, the same for each other way; `workers`, see `keyframes_per_second`.
     """
     import torch
 
-    from lidardistill.data.augment import AugmentSettings
-    from lidardistill.data.pairs import PairDataset, image_key
-    from lidardistill.data.voxel_input import VoxelSettings
-    from lidardistill.regions.source import SuperpixelSource
+    from lidardistill.cli.bench_loader_workers import keyframes_per_second
+    from lidardistill.data.pairs import image_key
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with tempfile.TemporaryDirectory(prefix="lidardistill-bench-") as folder:
-            frame, root = (
-                _made_up_frame(Path(folder), image_size) if dataroot is None else _first_frame(dataroot)
-            )
-            # Half resolution, because only the reading of superpixels is measured.
-            superpixels = SuperpixelSource(scale=2, store=Path(folder) / "store")
-            dataset = PairDataset(
-                _OneKeyframe(frame, root),
-                [0],
-                superpixels=superpixels,
-                augment=AugmentSettings(),
-                voxels=VoxelSettings(),
-                seed=SEED,
-                train=True,
-            )
-            product_turns, baseline_turns = itertools.count(), itertools.count()
-            maps = [dataset.superpixels(_read(path), image_key(path, root))[0] for path in frame.image_paths]
-            baseline = SLidRLoader(frame, dataset.augment, maps, Path(folder))
-            quality = _compare(dataset, baseline)
-            figures = alternate(
-                lambda: dataset[0, next(product_turns), 0], lambda: baseline(next(baseline_turns)), rounds
-            )
+        with tempfile.TemporaryDirectory(prefix="lidardistill-bench-") as name:
+            folder = Path(name)
+            frame, root = _made_up_frame(folder, image_size) if dataroot is None else _first_frame(dataroot)
+            index = _OneKeyframe(frame, root)
+            cached, on_the_fly = _cached_ways(index, folder), _on_the_fly_ways(index)
+            source = cached[PRODUCT].superpixels
+            maps = [source(_read(path), image_key(path, root))[0] for path in frame.image_paths]
+            baseline = SLidRLoader(frame, cached[PRODUCT].augment, maps, folder, seed=SEED)
+            quality = {way: _compare(dataset, baseline) for way, dataset in (cached | on_the_fly).items()}
+            figures = alternate_all(_calls(cached), _turns(baseline), rounds)
+            if on_the_fly:
+                slow = SLidRLoader(frame, baseline.augment, maps, folder, seed=SEED, on_the_fly=True)
+                figures |= alternate_all(
+                    _calls(on_the_fly), _turns(slow), ON_THE_FLY_ROUNDS, baseline_calls=1
+                )
+            speeds = keyframes_per_second(cached[PRODUCT], workers)
     finally:
         torch.set_num_threads(threads)
-    figures["baseline"]["name"] = BASELINE
-    quality["keyframes_per_s"] = round(1e3 / figures["product"]["median_ms"], 1)
+    for way, found in figures.items():
+        found["baseline"]["name"] = BASELINE if way in cached else BASELINE_ON_THE_FLY
+        quality[way]["keyframes_per_s"] = round(1e3 / found["product"]["median_ms"], 1)
+    for way in on_the_fly:  # they segment anew, which `bench superpixels` judges
+        del quality[way]["superpixels_equal"]
     return {
         "name": "loader",
-        **figures,
+        **figures.pop(PRODUCT),
         "threads": 1,
         "input": {
             "source": str(dataroot or "synthetic"),
@@ -88,100 +95,85 @@ def run(
             "views": len(frame.image_paths),
             "image_size": frame.image_size[0].tolist(),
         },
-        "quality": quality,
+        "quality": quality[PRODUCT],
+        "variants": {way: {**found, "quality": quality[way]} for way, found in figures.items()},
+        "workers": speeds,
     }
 
 
-@dataclass
-class LoadedByBaseline:
-    """What SLidR's loader hands over, as far as it is compared; shapes as in `PairSample`."""
+def _cached_ways(index: FrameIndex, folder: Path) -> dict[str, PairDataset]:
+    from lidardistill.data.image_cache import ImageCache
+    from lidardistill.data.view_image import ImageReading
+    from lidardistill.regions.source import SuperpixelSource
 
-    images: Tensor
-    superpixels: Tensor
-    pairing_points: np.ndarray
-    pairing_images: np.ndarray
-    voxel_coords: np.ndarray
+    # Half resolution, because only the reading of superpixels is measured.
+    source = SuperpixelSource(scale=2, store=folder / "store")
+    return {
+        PRODUCT: _dataset(index, source, ImageReading()),
+        "image_cache_half": _dataset(index, source, ImageReading(2, cache=ImageCache(folder / "images", 2))),
+        "jpeg_half": _dataset(index, source, ImageReading(2, "jpeg")),
+    }
 
 
-class SLidRLoader:
-    """SLidR's loading of one keyframe with cached superpixels, step by step as methods.md 1 and 12 describe it.
+def _on_the_fly_ways(index: FrameIndex) -> dict[str, PairDataset]:
+    from lidardistill.data.view_image import ImageReading
+    from lidardistill.regions.slic import PRESETS
+    from lidardistill.regions.source import SuperpixelSource
 
-    Args:
-        frame: the keyframe.
-        augment: the same settings as ours.
-        superpixels: V maps (H, W) below 256, kept as 8-bit PNG files as SLidR does.
-        folder: where to keep them.
-    """
+    there = [preset for preset in ("exact", "fast", "draft") if preset in PRESETS]
+    ways = {
+        f"on_the_fly_{preset}": _dataset(index, SuperpixelSource(preset=preset), ImageReading())
+        for preset in there
+    }
+    for preset in there:
+        if preset != "draft":  # which reduces the image itself
+            half = SuperpixelSource(preset=preset, scale=2)
+            ways[f"on_the_fly_{preset}_jpeg_half"] = _dataset(index, half, ImageReading(2, "jpeg"))
+    return ways
 
-    def __init__(
-        self, frame: Frame, augment: AugmentSettings, superpixels: list[np.ndarray], folder: Path
-    ) -> None:
-        from PIL import Image
 
-        self.frame = frame
-        self.augment = augment
-        self.rig = _rig_of(frame)
-        self.superpixel_paths = [folder / f"{channel}.png" for channel in frame.channels]
-        for path, labels in zip(self.superpixel_paths, superpixels, strict=True):
-            assert labels.max() < 256
-            Image.fromarray(labels.astype(np.uint8)).save(path)
+def _dataset(index: FrameIndex, source: SuperpixelSource, reading: ImageReading) -> PairDataset:
+    from lidardistill.data.augment import AugmentSettings
+    from lidardistill.data.pairs import PairDataset
+    from lidardistill.data.voxel_input import VoxelSettings
 
-    def __call__(self, position: int) -> LoadedByBaseline:
-        import torch
-        import torch.nn.functional as F
-        from PIL import Image
+    return PairDataset(
+        index,
+        [0],
+        superpixels=source,
+        augment=AugmentSettings(),
+        voxels=VoxelSettings(),
+        seed=SEED,
+        train=True,
+        reading=reading,
+    )
 
-        from lidardistill.data import augment
-        from lidardistill.data.substitute import sample_generator
 
-        frame, settings = self.frame, self.augment
-        generator = sample_generator(SEED, 0, position)
-        rig = replace(self.rig, points=np.fromfile(frame.lidar_path, np.float32).reshape(-1, 5))
-        images = [np.array(Image.open(path)) / 255 for path in frame.image_paths]
-        maps = [np.array(Image.open(path)) for path in self.superpixel_paths]
-        pairing_points, pairing_images = devkit_chain(rig)
+def _calls(datasets: dict[str, PairDataset]) -> dict[str, Callable[[], Any]]:
+    def load(dataset: PairDataset, position: int) -> PairSample:
+        return dataset[0, position, 0]
 
-        stacked = torch.tensor(np.array(images, dtype=np.float32).transpose(0, 3, 1, 2))
-        labels = torch.tensor(np.array(maps))[:, None]
-        points, _ = augment.augment_cloud(rig.points[:, :4], settings, generator)
-        kept = augment.drop_cuboid(points, pairing_points, pairing_images, len(images), settings, generator)
-        points, pairing_points, pairing_images = augment.select_points(
-            points, pairing_points, pairing_images, *kept
-        )
-        windows, pairing_images, inside = augment.resized_crop(
-            pairing_images, frame.image_size, settings, generator
-        )
-        assert settings.image_size is not None
-        height, width = settings.image_size
-        pairing_images, flipped = augment.flip_horizontal(
-            pairing_images, np.full(len(images), width), settings, generator
-        )
-        resized = torch.empty((len(images), 3, height, width))
-        superpixels = torch.empty((len(images), height, width), dtype=torch.uint8)
-        for view, (top, left, rows, cols) in enumerate(windows):
-            box = (slice(view, view + 1), slice(None), slice(top, top + rows), slice(left, left + cols))
-            image = F.interpolate(stacked[box], size=(height, width), mode="bilinear", align_corners=False)[0]
-            map_ = F.interpolate(labels[box], size=(height, width), mode="nearest")[0, 0]
-            resized[view] = image.flip(-1) if flipped[view] else image
-            superpixels[view] = map_.flip(-1) if flipped[view] else map_
+    return {way: _turns(partial(load, dataset)) for way, dataset in datasets.items()}
 
-        x, y, z = points[:, :3].T.astype(np.float64)
-        cells = np.stack([np.sqrt(x * x + y * y) / 0.1, np.degrees(np.arctan2(y, x)), z / 0.1], axis=1)
-        coords, inverse = np.unique(np.floor(cells).astype(np.int32), axis=0, return_inverse=True)
-        assert len(inverse) == len(points)
-        return LoadedByBaseline(resized, superpixels, pairing_points[inside], pairing_images[inside], coords)
+
+def _turns(load: Callable[[int], Any]) -> Callable[[], Any]:
+    """The next sample at each call."""
+    positions = itertools.count()
+    return lambda: load(next(positions))
 
 
 def _compare(dataset: PairDataset, baseline: SLidRLoader) -> dict[str, Any]:
     quality: dict[str, Any] = {
-        "image_max_error": 0.0, "superpixels_equal": True, "pairs": 0, "pairs_of_baseline": 0, "voxels_equal": True,
+        "image_max_error": 0.0, "image_mean_error": 0.0, "superpixels_equal": True, "pairs": 0, "pairs_of_baseline": 0,
+        "voxels_equal": True,
     }  # fmt: skip
     for position in range(COMPARED):
         ours: PairSample = dataset[0, position, 0]
         theirs = baseline(position)
         assert ours.images is not None
-        error = float(np.abs(ours.images - theirs.images.numpy()).max())
-        quality["image_max_error"] = max(quality["image_max_error"], error)
+        error = np.abs(ours.images - theirs.images.numpy())
+        quality["image_max_error"] = max(quality["image_max_error"], float(error.max()))
+        quality["image_mean_error"] += float(error.mean()) / COMPARED
         quality["superpixels_equal"] &= bool((ours.superpixels == theirs.superpixels.numpy()).all())
         quality["pairs"] += len(ours.pairing_points)
         quality["pairs_of_baseline"] += len(theirs.pairing_points)
@@ -251,21 +243,6 @@ def _made_up_frame(folder: Path, image_size: tuple[int, int]) -> tuple[Frame, Pa
         ego2global=rig.ego2global,
     )
     return frame, folder
-
-
-def _rig_of(frame: Frame) -> Rig:
-    """The frame's poses in the four steps that the devkit's chain takes, to the same effect."""
-    lidar2global = frame.ego2global @ frame.lidar2ego
-    height, width = frame.image_size[0].tolist()
-    return Rig(
-        points=frame.points,
-        lidar2ego=frame.lidar2ego,
-        ego2global=frame.ego2global,
-        cam2ego=np.tile(np.eye(4), (len(frame.channels), 1, 1)),
-        cam_ego2global=lidar2global @ np.linalg.inv(frame.lidar2cam),
-        intrinsics=frame.cam2img[:, :3, :3],
-        image_size=(height, width),
-    )
 
 
 def _read(path: Path) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,24 +28,70 @@ def alternate(product: Callable[[], Any], baseline: Callable[[], Any], rounds: i
     Raises:
         ValueError: fewer than one round.
     """
+    return alternate_all({"product": product}, baseline, rounds)["product"]
+
+
+def alternate_all(
+    products: Mapping[str, Callable[[], Any]],
+    baseline: Callable[[], Any],
+    rounds: int,
+    *,
+    baseline_calls: int | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Runs several products and one baseline in turn, so that one baseline serves them all.
+
+    Args:
+        products: by name.
+        baseline: what they are measured against.
+        rounds: at least 1.
+        baseline_calls: of the baseline in a round, for one that takes seconds; None for as many as of the products.
+            There is no round that does not count then, but the first call of each product never counts.
+
+    Returns:
+        What `alternate` returns, by name of the product; the baseline is the same in all.
+
+    Raises:
+        ValueError: fewer than one round.
+    """
     if rounds < 1:
         raise ValueError(f"rounds: expected at least 1, got {rounds}")
-    times: dict[str, list[float]] = {"product": [], "baseline": []}
+    times: dict[str, list[float]] = {name: [] for name in (*products, "baseline")}
+
+    def timed(name: str, call: Callable[[], Any]) -> None:
+        start = time.perf_counter()
+        call()
+        times[name].append((time.perf_counter() - start) * 1e3)
+
     with _one_blas_thread() as threads:
-        for count in range((rounds + 1) * CALLS_PER_ROUND):
-            for name, call in (("product", product), ("baseline", baseline)):
-                start = time.perf_counter()
+        if baseline_calls is None:
+            for count in range((rounds + 1) * CALLS_PER_ROUND):
+                if count == CALLS_PER_ROUND:
+                    times = {name: [] for name in times}
+                for name, call in (*products.items(), ("baseline", baseline)):
+                    timed(name, call)
+        else:
+            for call in products.values():
                 call()
-                if count >= CALLS_PER_ROUND:
-                    times[name].append((time.perf_counter() - start) * 1e3)
-    summary: dict[str, Any] = {name: _summary(values) for name, values in times.items()}
+            for _ in range(rounds):
+                for _ in range(baseline_calls):
+                    timed("baseline", baseline)
+                for _ in range(CALLS_PER_ROUND):
+                    for name, call in products.items():
+                        timed(name, call)
+    summaries = {name: _summary(values) for name, values in times.items()}
+    base = summaries.pop("baseline")
     return {
-        **summary,
-        "ratio": round(summary["baseline"]["median_ms"] / summary["product"]["median_ms"], 2),
-        "ratio_of_best": round(summary["baseline"]["best_ms"] / summary["product"]["best_ms"], 2),
-        "rounds": rounds,
-        "calls": rounds * CALLS_PER_ROUND,
-        "threads": threads,
+        name: {
+            "product": summary,
+            "baseline": dict(base),
+            "ratio": round(base["median_ms"] / summary["median_ms"], 2),
+            "ratio_of_best": round(base["best_ms"] / summary["best_ms"], 2),
+            "rounds": rounds,
+            "calls": rounds * CALLS_PER_ROUND,
+            **({} if baseline_calls is None else {"calls_of_baseline": rounds * baseline_calls}),
+            "threads": threads,
+        }
+        for name, summary in summaries.items()
     }
 
 

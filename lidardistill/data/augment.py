@@ -296,10 +296,15 @@ def resized_crop(
     """
     moved, kept = pairing_images.copy(), np.zeros(len(pairing_images), bool)
     windows = []
-    view_of_pair = pairing_images[:, 0]
+    view_of_pair = np.ascontiguousarray(pairing_images[:, 0])
+    in_order = bool((view_of_pair[1:] >= view_of_pair[:-1]).all())  # as `pair_points` gives them
     for view, (height, width) in enumerate(np.asarray(image_size).tolist()):
         size = settings.image_size or (height, width)
-        members = np.flatnonzero(view_of_pair == view)
+        members: slice | np.ndarray = (
+            np.flatnonzero(view_of_pair == view)
+            if not in_order
+            else slice(*np.searchsorted(view_of_pair, (view, view + 1)).tolist())
+        )
         rows_cols = pairing_images[members, 1:]
         if not settings.crop_images:
             window = CropWindow(0, 0, height, width)
@@ -312,9 +317,9 @@ def resized_crop(
                 pixels, inside = crop_pixels(rows_cols, window, size, pixel_exact=settings.pixel_exact)
                 num_kept = int(inside.sum())
                 enough = num_kept > settings.crop_min_pairs or num_kept > settings.crop_min_share * len(
-                    members
+                    rows_cols
                 )
-                if len(members) == 0 or enough:
+                if len(rows_cols) == 0 or enough:
                     break
         windows.append(window)
         moved[members, 1:] = pixels

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from lidardistill.data.augment import CropWindow
+from lidardistill.regions.scaling import scale_places
 
 Implementation = Literal["numba", "numpy"]
 
@@ -22,6 +23,7 @@ def resize_image(
     window: CropWindow,
     size: tuple[int, int],
     *,
+    scale: int = 1,
     flipped: bool = False,
     out: np.ndarray | None = None,
     implementation: Implementation = "numba",
@@ -30,8 +32,10 @@ def resize_image(
 
     Args:
         image: (H, W, 3) uint8.
-        window: what is cut out; lies inside the image.
+        window: what is cut out, in pixels of the whole image; lies inside it.
         size: rows, columns of the result.
+        scale: whole factor by which `image` was reduced from the whole one, in blocks from its first corner on.
+            At 1 nothing outside the window is looked at; a reduced pixel at its border covers what lies beyond, too.
         flipped: mirror the result left to right.
         out: (3, rows, columns) float32 to write into, or None for a new array.
         implementation: "numba", or "numpy" for the slow twin.
@@ -44,13 +48,13 @@ def resize_image(
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"image: expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
-    _check_window(window, image.shape[:2])
+    _check_window(window, (image.shape[0] * scale, image.shape[1] * scale))
     if out is None:
         out = np.empty((3, *size), np.float32)
     elif out.shape != (3, *size) or out.dtype != np.float32:
         raise ValueError(f"out: expected (3, {size[0]}, {size[1]}) float32, got {out.shape} {out.dtype}")
-    rows = _bilinear_taps(window.height, size[0], window.top, False)
-    cols = _bilinear_taps(window.width, size[1], window.left, flipped)
+    rows = _bilinear_taps(window.height, size[0], window.top, False, scale, image.shape[0])
+    cols = _bilinear_taps(window.width, size[1], window.left, flipped, scale, image.shape[1])
     kernel = _resize_numba if implementation == "numba" else _resize_numpy
     kernel(np.ascontiguousarray(image), *rows, *cols, out)
     return out
@@ -90,21 +94,36 @@ def resize_labels(
         raise ValueError(f"labels: expected (H, W), got {labels.shape}")
     height, width = image_size or labels.shape
     _check_window(window, (height, width))
-    rows = window.top + _nearest_rows(window.height, size[0], pixel_exact)
-    cols = window.left + _nearest_rows(window.width, size[1], pixel_exact)
+    rows, cols = label_places(window, size, flipped=flipped, pixel_exact=pixel_exact)
     if (height, width) != labels.shape:
-        rows, cols = rows * labels.shape[0] // height, cols * labels.shape[1] // width
-    if flipped:
-        cols = cols[::-1]
+        rows, cols = scale_places(rows, cols, (height, width), (labels.shape[0], labels.shape[1]))
     if out is None:
         out = np.empty(size, labels.dtype)
     elif out.shape != tuple(size) or out.dtype != labels.dtype:
         raise ValueError(f"out: expected {size} {labels.dtype}, got {out.shape} {out.dtype}")
     if implementation == "numba":
-        _take_numba(np.ascontiguousarray(labels), rows, np.ascontiguousarray(cols), out)
+        _take_numba(np.ascontiguousarray(labels), rows, cols, out)
     else:
         out[:] = labels[rows[:, None], cols[None, :]]
     return out
+
+
+def label_places(
+    window: CropWindow, size: tuple[int, int], *, flipped: bool = False, pixel_exact: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which pixels of an image `resize_labels` looks at: those at the crossings of some rows and columns.
+
+    Args:
+        window: what is cut out.
+        size: rows, columns of the result.
+        flipped, pixel_exact: as in `resize_labels`.
+
+    Returns:
+        (rows,) int64 ascending and (columns,) int64, descending where flipped.
+    """
+    rows = window.top + _nearest_rows(window.height, size[0], pixel_exact)
+    cols = window.left + _nearest_rows(window.width, size[1], pixel_exact)
+    return rows, np.ascontiguousarray(cols[::-1]) if flipped else cols
 
 
 def _nearest_rows(length: int, target: int, pixel_exact: bool) -> np.ndarray:
@@ -116,11 +135,15 @@ def _nearest_rows(length: int, target: int, pixel_exact: bool) -> np.ndarray:
 
 
 def _bilinear_taps(
-    length: int, target: int, start: int, reverse: bool
+    length: int, target: int, start: int, reverse: bool, reduced_by: int, num_rows: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two source rows for each row and the weight of the second; torch's rule with align_corners=False."""
-    scale = np.float32(length) / np.float32(target)
-    position = (np.arange(target, dtype=np.float32) + np.float32(0.5)) * scale - np.float32(0.5)
+    """Two source rows, of `num_rows`, for each row, and the weight of the second; torch's align_corners=False."""
+    half = np.float32(0.5)
+    position = (np.arange(target, dtype=np.float32) + half) * (np.float32(length) / np.float32(target)) - half
+    if reduced_by > 1:
+        # The same place in the whole reduced image.
+        position = (position + np.float32(start) + half) / np.float32(reduced_by) - half
+        start, length = 0, num_rows
     position = np.maximum(position, np.float32(0.0))
     first = np.minimum(position.astype(np.int64), length - 1)
     second = np.minimum(first + 1, length - 1)

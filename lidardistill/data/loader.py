@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
+
+log = logging.getLogger(__name__)
 
 Batch = TypeVar("Batch")
 StartMethod = Literal["forkserver", "spawn", "fork"]
@@ -85,23 +89,36 @@ def prepare_worker(worker_id: int) -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_TERM_GRACE_S))
 
 
-def warm_up(dataset: Any, key: tuple[int, int, int] = (0, 0, 0)) -> float:
-    """Read one sample in this process, so that every numba kernel on its way is compiled and cached.
-
-    The superpixels of that sample may lie in a store while others have to be made: their kernels are compiled too.
+def warm_up(dataset: Any, key: tuple[int, int, int] = (0, 0, 0), *, say_after_s: float = 1.0) -> float:
+    """Read one sample in this process, so that every numba kernel on its way is compiled, and cached for the workers.
 
     Args:
-        dataset: a `PairDataset` or `ScanDataset`.
+        dataset: a `PairDataset` or `ScanDataset`. Where it, or its `superpixels`, has a method `warm_up`, that is called
+            first: this sample may lie in a cache while others have to be made.
         key: which sample.
+        say_after_s: log why nothing seems to happen once it has taken so long.
 
     Returns:
         Seconds it took.
     """
     start = time.perf_counter()
-    superpixels = getattr(dataset, "superpixels", None)
-    if superpixels is not None:
-        superpixels.warm_up()
-    dataset[key]
+    message = threading.Timer(
+        say_after_s,
+        log.info,
+        (
+            "compiling the loader's kernels; this happens once for each version and processor, then they are cached",
+        ),
+    )
+    message.daemon = True
+    message.start()
+    try:
+        for part in (getattr(dataset, "superpixels", None), dataset):
+            compile_kernels = getattr(part, "warm_up", None)
+            if compile_kernels is not None:
+                compile_kernels()
+        dataset[key]
+    finally:
+        message.cancel()
     return time.perf_counter() - start
 
 

@@ -22,12 +22,13 @@ from lidardistill.data.augment import (
     resized_crop,
     select_points,
 )
-from lidardistill.data.image_augment import resize_image, resize_labels
-from lidardistill.data.images import read_image
+from lidardistill.data.image_augment import label_places, resize_image, resize_labels
 from lidardistill.data.substitute import read_or_substitute
 from lidardistill.data.types import Frame, PairSample
+from lidardistill.data.view_image import WHOLE_IMAGES, ImageReading, ViewImage
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.geometry.projection import pair_points
+from lidardistill.regions.scaling import reduce_by_area
 
 __all__ = ["FrameIndex", "PairDataset", "SuperpixelReader", "VoxelSettings", "image_key"]
 
@@ -46,7 +47,11 @@ class FrameIndex(Protocol):
 
 
 class SuperpixelReader(Protocol):
-    """`regions.source.SuperpixelSource`: every id is below `max_id_bound`; a callable image may stay undecoded."""
+    """Every id is below `max_id_bound`; a callable image may stay undecoded.
+
+    `regions.source.SuperpixelSource` also has a method `at`, which makes no more of a map than its crop; a reader
+    without one gives whole maps.
+    """
 
     max_id_bound: int
 
@@ -81,6 +86,7 @@ class PairDataset(Dataset[PairSample]):
         pair_options: further keyword arguments of `geometry.pair_points`, such as `min_depth_m` or `rounding`.
         seed: of all randomness here.
         train: augment, and replace keyframes that cannot be read.
+        reading: at which resolution images are read, see `ImageReading`.
         decode_images: False leaves the images on disk, where `pooled_features` stands in for them.
         pooled_features: index row -> (V * S, C) float32 pooled teacher features and (V * S,) pixels behind each.
         feature_row: index row -> index row whose teacher features are taken instead; the control "another keyframe".
@@ -105,6 +111,7 @@ class PairDataset(Dataset[PairSample]):
         pair_options: dict[str, Any] | None = None,
         seed: int,
         train: bool,
+        reading: ImageReading = WHOLE_IMAGES,
         decode_images: bool = True,
         pooled_features: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None,
         feature_row: Callable[[int], int] | None = None,
@@ -129,6 +136,7 @@ class PairDataset(Dataset[PairSample]):
         self.pair_options = dict(pair_options or {})
         self.seed = seed
         self.train = train
+        self.reading = reading
         self.decode_images = decode_images
         self.pooled_features = pooled_features
         self.feature_row = feature_row
@@ -151,10 +159,14 @@ class PairDataset(Dataset[PairSample]):
         """
         return read_or_substitute(self.index, self.rows, key, self.seed, self.max_substitutes, self._sample)
 
+    def warm_up(self) -> None:
+        """Compile the kernel that only an image cache needs that is not filled yet."""
+        if self.reading.scale > 1:
+            reduce_by_area(np.zeros((4, 4, 3), np.uint8), 2)
+
     def _sample(self, row: int, generator: np.random.Generator) -> PairSample:
         frame = self.index.frame(row)
-        images = [_Image(path, size) for path, size in zip(frame.image_paths, frame.image_size, strict=True)]
-        labels = [self._labels(image) for image in images]
+        images = self._images(frame)
         teacher_features, teacher_count = self._teacher_features(row)
 
         pairing = pair_points(
@@ -180,8 +192,7 @@ class PairDataset(Dataset[PairSample]):
 
         voxels = voxelize_scan(points, self.voxels, lidar2ego=frame.lidar2ego @ np.linalg.inv(augment_matrix))
         inside &= voxels.point_mask[pairing_points]
-        pixels = self._resample_images(images, windows, flipped, size) if self.decode_images else None
-        superpixels, superpixel_mask = self._resample_superpixels(images, labels, windows, flipped, size)
+        pixels, superpixels, superpixel_mask = self._resample(images, windows, flipped, size)
         return PairSample(
             sample_token=frame.sample_token,
             points=points,
@@ -196,53 +207,65 @@ class PairDataset(Dataset[PairSample]):
             **voxels._asdict(),
         )
 
-    def _labels(self, image: _Image) -> tuple[np.ndarray, np.ndarray]:
-        """(H, W) int32 superpixels of one image at its own size and (H, W) bool mask."""
-        # With the pixels at hand the cache can tell whether it holds this very image; without them it is trusted.
-        return self.superpixels(
-            image() if self.decode_images else image, image_key(image.path, self.index.dataroot)
-        )
+    def _images(self, frame: Frame) -> list[ViewImage]:
+        return [
+            ViewImage(
+                path,
+                image_key(path, self.index.dataroot),
+                (height, width),
+                self.reading,
+                is_shown=self.decode_images,
+            )
+            for path, (height, width) in zip(frame.image_paths, frame.image_size.tolist(), strict=True)
+        ]
 
-    def _resample_images(
-        self, images: list[_Image], windows: list[CropWindow], flipped: np.ndarray, size: tuple[int, int]
-    ) -> np.ndarray:
-        """(V, 3, H, W) float32 in 0..1."""
-        out = np.empty((len(images), 3, *size), np.float32)
-        for view, image in enumerate(images):
-            resize_image(image(), windows[view], size, flipped=bool(flipped[view]), out=out[view])
-        return out
+    def _resample(
+        self, images: list[ViewImage], windows: list[CropWindow], flipped: np.ndarray, size: tuple[int, int]
+    ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+        """(V, 3, H, W) float32 in 0..1 or None, (V, H, W) int32 superpixels, (V, H, W) bool mask; view by view."""
+        pixels = np.empty((len(images), 3, *size), np.float32) if self.decode_images else None
+        superpixels = np.empty((len(images), *size), np.int32)
+        mask = np.ones((len(images), *size), bool)
+        for view, (image, window, flip) in enumerate(zip(images, windows, flipped.tolist(), strict=True)):
+            if pixels is not None:
+                resize_image(image.pixels(), window, size, scale=image.scale, flipped=flip, out=pixels[view])
+            self._resample_superpixels(image, window, flip, superpixels[view], mask[view])
+            image.close()
+        return pixels, superpixels, mask
 
     def _resample_superpixels(
-        self,
-        images: list[_Image],
-        labels: list[tuple[np.ndarray, np.ndarray]],
-        windows: list[CropWindow],
-        flipped: np.ndarray,
-        size: tuple[int, int],
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(V, H, W) int32 ids and (V, H, W) bool mask; the ids that are seen are checked."""
-        superpixels = np.empty((len(images), *size), np.int32)
-        mask = np.empty((len(images), *size), bool)
-        limit = self.superpixels.max_id_bound
-        for view, image in enumerate(images):
-            for source, out in zip(labels[view], (superpixels[view], mask[view]), strict=True):
+        self, image: ViewImage, window: CropWindow, flipped: bool, ids: np.ndarray, mask: np.ndarray
+    ) -> None:
+        """Fill (H, W) int32 ids and (H, W) bool mask, which comes all True, of one view; the ids that are seen are checked."""
+        size, pixel_exact = (ids.shape[0], ids.shape[1]), self.augment.pixel_exact
+        read_at = getattr(self.superpixels, "at", None)
+        if read_at is not None:
+            rows, cols = label_places(window, size, flipped=flipped, pixel_exact=pixel_exact)
+            found = read_at(image, image.key, rows, cols, out=ids)
+            if found is not None:
+                mask[:] = found
+        else:
+            # With the pixels at hand a reader can tell whether it holds this very image; without them it is trusted.
+            whole = self.superpixels(image() if self.decode_images else image, image.key)
+            for source, out in zip(whole, (ids, mask), strict=True):
                 resize_labels(
                     source,
-                    windows[view],
+                    window,
                     size,
                     image_size=image.size,
-                    flipped=bool(flipped[view]),
-                    pixel_exact=self.augment.pixel_exact,
+                    flipped=flipped,
+                    pixel_exact=pixel_exact,
                     out=out,
                 )
-            # An id that is too large would be counted for the next view of the batch.
-            outside = mask[view] & ((superpixels[view] < 0) | (superpixels[view] >= limit))
+        # An id that is too large would be counted for the next view of the batch.
+        limit = self.superpixels.max_id_bound
+        if ids.min() < 0 or ids.max() >= limit:
+            outside = mask & ((ids < 0) | (ids >= limit))
             if outside.any():
                 raise ValueError(
-                    f"superpixels of {image.path}: expected ids in 0..{limit - 1}, got "
-                    f"{superpixels[view][outside].max()}; raise max_id_bound or renumber the masks"
+                    f"superpixels of {image.path}: expected ids in 0..{limit - 1}, got {ids[outside].max()}; raise "
+                    "max_id_bound or renumber the masks"
                 )
-        return superpixels, mask
 
     def _teacher_features(self, row: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         if self.pooled_features is None:
@@ -260,17 +283,3 @@ class PairDataset(Dataset[PairSample]):
                 f"{sorted(sizes)}: give one size to resize them to"
             )
         return sizes.pop()
-
-
-class _Image:
-    """One camera image, decoded at the first call and kept."""
-
-    def __init__(self, path: Path, size: np.ndarray) -> None:
-        self.path = path
-        self.size = (int(size[0]), int(size[1]))
-        self._pixels: np.ndarray | None = None
-
-    def __call__(self) -> np.ndarray:
-        if self._pixels is None:
-            self._pixels = read_image(self.path, self.size)
-        return self._pixels

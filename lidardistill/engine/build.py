@@ -17,9 +17,11 @@ from lidardistill.config.model import MinkUNetConfig, VoxelConfig
 from lidardistill.config.run import OptimizerConfig, PretrainConfig, ScheduleConfig, TrainerConfig
 from lidardistill.data.augment import AugmentSettings
 from lidardistill.data.feature_store import FeatureStore
+from lidardistill.data.image_cache import ImageCache
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.pairs import PairDataset
 from lidardistill.data.splits import scenes_of_split
+from lidardistill.data.view_image import ImageReading
 from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.engine.loop import LoopSettings
 from lidardistill.engine.optim import Schedule, make_optimizer, make_schedule
@@ -101,6 +103,12 @@ def build_augment(config: PairDataConfig) -> AugmentSettings:
     )
 
 
+def build_image_reading(config: PairDataConfig) -> ImageReading:
+    images = config.images
+    cache = None if images.cache is None else ImageCache(images.cache, images.scale)
+    return ImageReading(images.scale, images.reduce, cache)
+
+
 def feature_store(config: PretrainConfig) -> FeatureStore:
     """Where the teacher's pooled features of this config lie; shared by every run with the same teacher and images."""
     assert config.teacher_cache is not None
@@ -108,6 +116,7 @@ def feature_store(config: PretrainConfig) -> FeatureStore:
         {
             "teacher": config.teacher.model_dump(mode="json"),
             "superpixels": config.data.superpixels.model_dump(exclude={"cache"}),
+            "images": config.data.images.model_dump(exclude={"cache"}),
             "image_size": config.data.augment.image_size,
             "data": [config.data.dataroot, config.data.version],
         }
@@ -131,6 +140,7 @@ def build_pair_dataset(
         augment=build_augment(config.data),
         voxels=build_voxels(config.voxels),
         visibility=config.data.visibility,
+        reading=build_image_reading(config.data),
         seed=config.seed,
         train=train,
         decode_images=not from_cache,

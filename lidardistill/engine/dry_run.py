@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lidardistill.config.run import PretrainConfig
+from lidardistill.data.image_cache import ImageCache
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.types import PairBatch
 from lidardistill.engine.distributed import make_fabric
@@ -29,7 +30,8 @@ def dry_run_report(config: PretrainConfig) -> str:
         Shapes, parameters, and estimates of time, memory and disk, a line each.
     """
     superpixels = config.data.superpixels.model_copy(update={"cache": None})
-    data = config.data.model_copy(update={"superpixels": superpixels, "num_workers": 0})
+    images = config.data.images.model_copy(update={"cache": None})
+    data = config.data.model_copy(update={"superpixels": superpixels, "images": images, "num_workers": 0})
     uncached = config.model_copy(update={"data": data, "teacher_cache": None})
     fabric = make_fabric(config.trainer.accelerator, precision=config.trainer.precision)
     with tempfile.TemporaryDirectory() as folder:
@@ -62,7 +64,8 @@ def dry_run_report(config: PretrainConfig) -> str:
             f"workers about {step_seconds * steps / 3600:.1f} h in all",
             f"memory      {_memory()}",
             f"disk        {config.trainer.keep_checkpoints} checkpoints of {checkpoint / 1e6:.0f} MB; superpixel cache, if "
-            f"used, about {keyframes * len(batch.superpixels) / batch.batch_size * _SAMPLE_BYTES_OF_CACHE / 1e9:.2f} GB",
+            f"used, about {keyframes * len(batch.superpixels) / batch.batch_size * _SAMPLE_BYTES_OF_CACHE / 1e9:.2f} GB"
+            + _image_cache(config, parts),
             "nothing was written",
         ]
     )
@@ -92,6 +95,16 @@ def _shapes(batch: PairBatch) -> list[str]:
         f"images      {images}, superpixels {tuple(batch.superpixels.shape)}, {batch.num_superpixels} rows each",
         f"pairs       {len(batch.pairing_points)}",
     ]
+
+
+def _image_cache(config: PretrainConfig, parts: Pretraining) -> str:
+    """Disk of the image cache, from the sizes of the first keyframe's images."""
+    if config.data.images.cache is None:
+        return ""
+    cache = ImageCache(config.data.images.cache, config.data.images.scale)
+    sizes = parts.index.frame(int(parts.rows[0])).image_size.tolist()
+    total = len(parts.rows) * sum(cache.bytes_of((height, width)) for height, width in sizes)
+    return f"; image cache about {total / 1e9:.2f} GB"
 
 
 def _millions(module: nn.Module) -> str:

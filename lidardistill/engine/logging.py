@@ -15,8 +15,10 @@ from lidardistill.atomic import atomic_write
 
 log = logging.getLogger(__name__)
 
-# Above this share of the time spent waiting for data, the progress line gives advice.
-_SLOW_LOADER = 0.2
+# Above this share of the time spent waiting for data the loader is too slow for the device; advice is given once, and
+# not before so many steps, because the first few are not typical.
+_SLOW_LOADER = 0.05
+_ADVISE_AFTER_STEPS = 20
 
 
 def set_up_logging(rank: int = 0, world_size: int = 1, *, level: int = logging.INFO) -> None:
@@ -70,6 +72,7 @@ class RunLogger:
         tensorboard: also write TensorBoard events.
         progress: show progress: a live line on a terminal, else one plain line every `plain_every_s` seconds.
         label: what the line begins with.
+        data_wait_advice: what to do about a loader that is too slow; said once, whether or not progress is shown.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class RunLogger:
         progress: bool = True,
         plain_every_s: float = 30.0,
         label: str = "pretrain",
+        data_wait_advice: str = "raise data.num_workers",
     ) -> None:
         self.run_dir = run_dir
         self._write = write
@@ -88,6 +92,8 @@ class RunLogger:
         self._progress = progress
         self._plain_every_s = plain_every_s
         self._label = label
+        self._advice: str | None = data_wait_advice
+        self._start_step = 0
         self._metrics: MetricsFile | None = None
         self._events: Any = None
         self._line: _ProgressLine | None = None
@@ -96,6 +102,7 @@ class RunLogger:
         """Called by the loop once it knows where the run stands; cuts away what was logged after that."""
         if not self._write:
             return
+        self._start_step = start_step
         self._metrics = MetricsFile(self.run_dir / "metrics.jsonl", start_step)
         if self._tensorboard:
             from torch.utils.tensorboard import SummaryWriter
@@ -118,7 +125,25 @@ class RunLogger:
             self._line.loss = values["loss"]
 
     def advance(self, step: int, data_wait_share: float) -> None:
-        """Move the progress line; cheap, called at every step."""
+        """Move the progress line; cheap, called at every step.
+
+        Args:
+            step: steps done.
+            data_wait_share: share of this part's time, but for its first step, that was spent waiting for batches.
+        """
+        if (
+            self._write
+            and self._advice is not None
+            and data_wait_share > _SLOW_LOADER
+            and step - self._start_step >= _ADVISE_AFTER_STEPS
+        ):
+            log.warning(
+                "data wait is %.0f %%, above %.0f %%: %s",
+                100 * data_wait_share,
+                100 * _SLOW_LOADER,
+                self._advice,
+            )
+            self._advice = None
         if self._line is not None:
             self._line.advance(step, data_wait_share)
 
@@ -164,7 +189,7 @@ class _ProgressLine:
     def _text(self, step: int, now: float, data_wait_share: float) -> str:
         rate = (step - self._start) / max(now - self._begun, 1e-9)
         left = (self._total - step) / rate if rate > 0 else math.inf
-        advice = " (more data.num_workers?)" if data_wait_share > _SLOW_LOADER else ""
+        advice = " (slow loader)" if data_wait_share > _SLOW_LOADER else ""
         return f"loss {self.loss:.3f}  {rate:.2f} it/s  ETA {_clock(left)}  data wait {data_wait_share:.0%}{advice}"
 
     def close(self) -> None:

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from lidardistill.atomic import remove_leftovers, write_json_atomic
 from lidardistill.data.quarantine import Quarantine
-from lidardistill.data.types import PairBatch
 from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from lidardistill.engine.distributed import average_gradients, broadcast_module, gather_objects
 from lidardistill.engine.logging import RunLogger, read_metrics
 from lidardistill.engine.optim import EMA, Schedule
+from lidardistill.engine.prefetch import Prefetcher
 from lidardistill.engine.resume import Stateful, changing_state, put_back, take_state
 from lidardistill.engine.signals import EXIT_INTERRUPTED, StopSignal
 from lidardistill.methods.terms import Terms
@@ -159,7 +159,7 @@ def run_loop(
         model: all that trains, on the device, not wrapped, modes (train, eval) set by the caller.
         optimizer: over the model's parameters.
         schedule: learning rate of each step.
-        batches: number of the first batch (step * accumulate) to an endless iterator of PairBatch from there on.
+        batches: number of the first batch (step * accumulate) to an endless iterator of batches from there on.
         settings: see `LoopSettings`.
         run_dir: checkpoints/ and, where a run diverges, nonfinite.json go there.
         logger: gets metrics of logged steps and the progress of all.
@@ -205,13 +205,16 @@ def run_loop(
     stepper = _Stepper(fabric, step_fn, model, optimizer, scaler, settings, quarantine)
     saved_at = progress.step
     interrupted = False
-    source: Iterator[Any] | None = None
+    source: Prefetcher | None = None
+    first: tuple[float, float] | None = (
+        None  # seconds and wait after this part's first step, whose workers start
+    )
     try:
         with StopSignal() as stop:
             if progress.step < settings.total_steps:
-                source = batches(progress.step * settings.accumulate)
+                source = Prefetcher(batches(progress.step * settings.accumulate), fabric.device)
             while source is not None and progress.step < settings.total_steps and not interrupted:
-                started, waited = time.perf_counter(), stepper.waited
+                started, waited = time.perf_counter(), source.waited_s
                 lr = schedule.apply(optimizer, progress.step)
                 done = stepper.step(source, progress.step, stop)
                 if stepper.judge(done, progress, run_dir) and ema is not None:
@@ -220,8 +223,8 @@ def run_loop(
                 logged = settings.is_logged(progress.step)
                 progress.step += 1
                 progress.seconds += time.perf_counter() - started
-                progress.data_wait_seconds += stepper.waited - waited
-                share = progress.data_wait_seconds / max(progress.seconds, 1e-9)
+                progress.data_wait_seconds += source.waited_s - waited
+                share = _share(progress.data_wait_seconds, progress.seconds)
                 if logged and fabric.is_global_zero:
                     values = _values(done, lr, progress, share)
                     logger.log(progress.step, values)
@@ -229,7 +232,10 @@ def run_loop(
                         callback(progress.step, values)
                 if logged:
                     progress.window_sum, progress.window_count = 0.0, 0
-                logger.advance(progress.step, share)
+                first = first or (progress.seconds, progress.data_wait_seconds)
+                logger.advance(
+                    progress.step, _share(progress.data_wait_seconds - first[1], progress.seconds - first[0])
+                )
                 if progress.step % settings.checkpoint_every == 0 or interrupted:
                     save()
                     saved_at = progress.step
@@ -237,9 +243,8 @@ def run_loop(
                 save()
     finally:
         logger.close()
-        close = getattr(source, "close", None)
-        if close is not None:
-            close()
+        if source is not None:
+            source.close()
     interrupted = interrupted and progress.step < settings.total_steps
     if interrupted:
         log.warning(
@@ -276,14 +281,13 @@ class _Stepper:
     ) -> None:
         self.fabric, self.step_fn, self.optimizer, self.scaler = fabric, step_fn, optimizer, scaler
         self.settings, self.quarantine = settings, quarantine
-        self.waited = 0.0
         self.params = [param for group in optimizer.param_groups for param in group["params"]]
         names = {name for name, _ in model.named_parameters()}
         # A step that is skipped must leave no trace, and BatchNorm has averaged its NaN by then.
         self.buffers = [value for name, value in changing_state(model).items() if name not in names]
         self.backup = [value.clone() for value in self.buffers]
 
-    def step(self, source: Iterator[PairBatch], step: int, stop: StopSignal) -> _Step:
+    def step(self, source: Prefetcher, step: int, stop: StopSignal) -> _Step:
         """Forward and backward of one step, gradients averaged over ranks; the weights are not touched yet."""
         for kept, value in zip(self.backup, self.buffers, strict=True):
             kept.copy_(value)
@@ -291,19 +295,17 @@ class _Stepper:
         losses: list[Tensor] = []
         tokens: list[str] = []
         for _ in range(self.settings.accumulate):
-            started = time.perf_counter()
             batch = next(source)
-            self.waited += time.perf_counter() - started
             tokens += batch.sample_tokens
             if self.quarantine is not None:
                 for token, reason in batch.substitutes:
                     self.quarantine.add(token, None, reason)
-            batch = batch.to(self.fabric.device, non_blocking=True)
             with self.fabric.autocast():
                 terms = self.step_fn(batch, step)
             loss = terms.loss / self.settings.accumulate
             (self.scaler.scale(loss) if self.scaler is not None else loss).backward()
             losses.append(loss.detach())
+            source.look_ahead()
         total = torch.stack(losses).sum().float()
         shared = average_gradients(
             self.params, torch.stack([total, total.new_tensor(float(stop.name is not None))])
@@ -358,6 +360,10 @@ class _Stepper:
                 f"{run_dir / 'nonfinite.json'} lists the samples"
             )
         return False
+
+
+def _share(part: float, whole: float) -> float:
+    return part / max(whole, 1e-9)
 
 
 def _values(done: _Step, lr: float, progress: _Progress, data_wait_share: float) -> dict[str, float]:

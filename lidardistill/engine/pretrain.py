@@ -28,6 +28,7 @@ from lidardistill.engine.build import (
     open_index,
     pretraining_rows,
 )
+from lidardistill.engine.data_wait import data_wait_advice
 from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.export import save_student
 from lidardistill.engine.logging import RunLogger, read_metrics
@@ -196,7 +197,13 @@ def pretrain(
             parts.batches,
             settings,
             run,
-            RunLogger(run, write=main, progress=progress, label=label),
+            RunLogger(
+                run,
+                write=main,
+                progress=progress,
+                label=label,
+                data_wait_advice=_data_wait_advice(config),
+            ),
             quarantine=quarantine,
             config=config.model_dump(mode="json"),
             may_differ=FREE_KEYS,
@@ -213,6 +220,15 @@ def pretrain(
         if manifest is not None:
             manifest.finish(outcome)
     return result
+
+
+def _data_wait_advice(config: PretrainConfig) -> str:
+    superpixels, images = config.data.superpixels, config.data.images
+    return data_wait_advice(
+        config.data.num_workers,
+        superpixels_ready=superpixels.cache is not None or superpixels.masks is not None,
+        images_ready=images.cache is not None or config.teacher_cache is not None,
+    )
 
 
 def _warn_of_collapse(step: int, values: dict[str, float]) -> None:

@@ -27,6 +27,7 @@ FREE_KEYS = (
     "data.num_workers",
     "data.max_corrupt",
     "data.superpixels.cache",
+    "data.images.cache",
     "teacher_cache",
     "trainer.checkpoint_every",
     "trainer.keep_checkpoints",

@@ -10,7 +10,7 @@ import torch
 
 from lidardistill.config.data import ScanDataConfig
 from lidardistill.data.augment import AugmentSettings
-from lidardistill.data.loader import make_loader
+from lidardistill.data.loader import make_loader, warm_up
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.nuscenes_labels import read_lidarseg
 from lidardistill.data.sampler import OnceSampler
@@ -59,6 +59,8 @@ def still_scans(
     read_labels = partial(read_lidarseg, index) if labels else None
     dataset = ScanDataset(index, rows, voxels, seed=0, train=False, read_labels=read_labels)
     sampler = OnceSampler(len(rows), config.batch_size)
+    if config.num_workers:
+        warm_up(dataset)  # compile numba kernels here, not in every worker
     loader: Iterable[ScanBatch] = make_loader(dataset, sampler, collate_scans, config.num_workers)
     for batch in loader:
         yield batch.to(device)

@@ -122,8 +122,12 @@ def train_classifier(recipe: Recipe, model: Classifier, dataset: ScanDataset, ru
         order = EpochOrder(len(dataset), recipe.seed)
         sampler = StepSampler(order, per_batch, fabric.global_rank, fabric.world_size, start)
         if recipe.num_workers:
-            warm_up(dataset)
-        return iter(make_loader(dataset, sampler, collate_scans, recipe.num_workers))
+            warm_up(dataset)  # compile numba kernels here, not in every worker
+        return iter(
+            make_loader(
+                dataset, sampler, collate_scans, recipe.num_workers, pin_memory=fabric.device.type == "cuda"
+            )
+        )
 
     head: dict[str, Any] = {"params": list(model.head.parameters())}
     if recipe.lr_head is not None:

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from lidardistill.config.run import PretrainConfig
 from lidardistill.data.collate import collate_pairs
-from lidardistill.data.loader import make_loader
+from lidardistill.data.loader import make_loader, warm_up
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.pairs import PairDataset, SampleKey
 from lidardistill.data.sampler import OnceSampler
@@ -50,6 +50,8 @@ def fill_feature_store(
         return 0
     dataset = build_pair_dataset(config, index, missing, train=False, from_cache=False)
     readable = _Readable(dataset, [index.sample_token(row) for row in missing.tolist()])
+    if config.data.num_workers:
+        warm_up(readable)
     loader = make_loader(readable, OnceSampler(len(missing), 1), _collate_one, config.data.num_workers)
     computed = 0
     for done, batch in enumerate(loader, start=1):
@@ -78,6 +80,7 @@ class _Readable(Dataset["PairSample | _Unreadable"]):
 
     def __init__(self, dataset: PairDataset, tokens: list[str]) -> None:
         self.dataset = dataset
+        self.superpixels, self.warm_up = dataset.superpixels, dataset.warm_up
         self.tokens = tokens
 
     def __getitem__(self, key: SampleKey) -> PairSample | _Unreadable:

@@ -36,7 +36,19 @@ def decode_rows(
     out: np.ndarray,
 ) -> bool:
     """Fill `out` (h, w) int32 with the window at (top, left) of a map `width` wide; False if the streams are bad."""
-    return bool(_decode(counts, ops, shifts, ids, gaps, width, top, left, out))
+    return bool(_decode((counts, ops, shifts, ids, gaps), width, top, left, out))
+
+
+def decode_rows_at(
+    streams: tuple[np.ndarray, ...],
+    width: int,
+    rows: np.ndarray,
+    cols: np.ndarray,
+    mirrored: bool,
+    out: np.ndarray,
+) -> bool:
+    """Fill `out` (R, C) int32 with the ids at rows (R,) and cols (C,) int64, which ascend; `mirrored` left to right."""
+    return bool(_decode_at(streams, width, rows, cols, mirrored, out))
 
 
 @njit(cache=True, nogil=True)
@@ -111,13 +123,15 @@ def _encode(
 
 
 @njit(cache=True, nogil=True)
-def _get(buffer: np.ndarray, position: int) -> tuple[int, int]:
+def _get(buffer, position):  # type: ignore[no-untyped-def]
     """Value and position after it; position -1 where the stream ends too early or the number is too long."""
-    value = 0
+    if position < buffer.shape[0] and buffer[position] < 128:  # nearly all of them
+        return np.int64(buffer[position]), position + 1
+    value = np.int64(0)
     for byte in range(5):
         if position + byte >= buffer.shape[0]:
             return value, -1
-        part = int(buffer[position + byte])
+        part = np.int64(buffer[position + byte])
         value |= (part & 127) << (7 * byte)
         if part < 128:
             return value, position + byte + 1
@@ -130,65 +144,108 @@ def _unfold(value: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _decode(
-    counts: np.ndarray,
-    ops: np.ndarray,
-    shifts: np.ndarray,
-    ids: np.ndarray,
-    gaps: np.ndarray,
-    width: int,
-    top: int,
-    left: int,
-    out: np.ndarray,
-) -> bool:
+def _next_row(streams, at, width, above_begins, above_values, num_above, begins, values):  # type: ignore[no-untyped-def]
+    """Read the runs of one row from the runs of the row above.
+
+    Args:
+        streams: counts, ops, shifts, ids, gaps, (n,) uint8 each.
+        at: position in each of them.
+        width: of the map.
+        above_begins: (width + 1,) int64 first pixel of each run of the row above.
+        above_values: (width + 1,) int64 their ids.
+        num_above: how many they are.
+        begins: (width + 1,) int64 to write this row's into, `width` behind the last.
+        values: (width + 1,) int64 likewise.
+
+    Returns:
+        Runs of this row, -1 where the streams are bad, and the positions behind it.
+    """
+    counts, ops, shifts, ids, gaps = streams
+    at_count, at_op, at_shift, at_id, at_gap = at
+    num, at_count = _get(counts, at_count)
+    if at_count < 0 or num > width or (num == 0 and width > 0) or at_op + num > ops.shape[0]:
+        return -1, at
+    next_above, begin, before = 0, 0, -1
+    for run in range(num):
+        op = np.int64(ops[at_op + run])
+        if op == 0:
+            value, at_id = _get(ids, at_id)
+            if at_id < 0:
+                return -1, at
+            value = _unfold(value)
+            if value < -2147483648 or value > 2147483647:
+                return -1, at
+            values[run] = value
+            if run > 0:
+                gap, at_gap = _get(gaps, at_gap)
+                if at_gap < 0:
+                    return -1, at
+                begin = before + gap
+        else:
+            partner = next_above + op - 1
+            if partner >= num_above:
+                return -1, at
+            values[run] = above_values[partner]
+            if run > 0:
+                shift, at_shift = _get(shifts, at_shift)
+                if at_shift < 0:
+                    return -1, at
+                begin = above_begins[partner] + _unfold(shift)
+            next_above = partner + 1
+        if begin >= width or begin <= before:
+            return -1, at
+        begins[run] = before = begin
+    begins[num] = width
+    return num, (at_count, at_op + num, at_shift, at_id, at_gap)
+
+
+@njit(cache=True, nogil=True)
+def _decode(streams, width, top, left, out):  # type: ignore[no-untyped-def]
     rows, cols = out.shape
-    begins = np.empty((2, width + 1), np.int64)
-    values = np.empty((2, width + 1), np.int64)
-    num_above = 0
-    at_count, at_op, at_shift, at_id, at_gap = 0, 0, 0, 0, 0
+    above_begins, begins = np.empty(width + 1, np.int64), np.empty(width + 1, np.int64)
+    above_values, values = np.empty(width + 1, np.int64), np.empty(width + 1, np.int64)
+    at = (0, 0, 0, 0, 0)
+    num = 0
     for row in range(top + rows):
-        above, here = (row + 1) & 1, row & 1
-        num, at_count = _get(counts, at_count)
-        if at_count < 0 or num > width or (num == 0 and width > 0) or at_op + num > ops.shape[0]:
+        above_begins, begins = begins, above_begins
+        above_values, values = values, above_values
+        num, at = _next_row(streams, at, width, above_begins, above_values, num, begins, values)
+        if num < 0:
             return False
-        next_above = 0
-        for run in range(num):
-            op = int(ops[at_op])
-            at_op += 1
-            begin = 0
-            if op == 0:
-                value, at_id = _get(ids, at_id)
-                if at_id < 0:
-                    return False
-                value = _unfold(value)
-                if value < -2147483648 or value > 2147483647:
-                    return False
-                values[here, run] = value
-                if run > 0:
-                    gap, at_gap = _get(gaps, at_gap)
-                    if at_gap < 0:
-                        return False
-                    begin = begins[here, run - 1] + gap
-            else:
-                partner = next_above + op - 1
-                if partner >= num_above:
-                    return False
-                values[here, run] = values[above, partner]
-                if run > 0:
-                    shift, at_shift = _get(shifts, at_shift)
-                    if at_shift < 0:
-                        return False
-                    begin = begins[above, partner] + _unfold(shift)
-                next_above = partner + 1
-            if begin >= width or (run > 0 and begin <= begins[here, run - 1]):
-                return False
-            begins[here, run] = begin
-        begins[here, num] = width
-        num_above = num
         if row >= top:
             for run in range(num):
-                first = max(begins[here, run] - left, 0)
-                last = min(begins[here, run + 1] - left, cols)
+                first, last = max(begins[run] - left, 0), min(begins[run + 1] - left, cols)
                 if first < last:
-                    out[row - top, first:last] = values[here, run]
+                    out[row - top, first:last] = values[run]
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _decode_at(streams, width, rows, cols, mirrored, out):  # type: ignore[no-untyped-def]
+    # A run of the map is a run of the result: of the places that stand in it.
+    places_before = np.empty(width + 1, np.int64)
+    place = 0
+    for col in range(width + 1):
+        while place < cols.size and cols[place] < col:
+            place += 1
+        places_before[col] = place
+    above_begins, begins = np.empty(width + 1, np.int64), np.empty(width + 1, np.int64)
+    above_values, values = np.empty(width + 1, np.int64), np.empty(width + 1, np.int64)
+    at = (0, 0, 0, 0, 0)
+    num, wanted = 0, 0
+    for row in range(rows[-1] + 1):
+        above_begins, begins = begins, above_begins
+        above_values, values = values, above_values
+        num, at = _next_row(streams, at, width, above_begins, above_values, num, begins, values)
+        if num < 0:
+            return False
+        while wanted < rows.size and rows[wanted] == row:
+            for run in range(num):
+                first, last = places_before[begins[run]], places_before[begins[run + 1]]
+                if mirrored:
+                    first, last = cols.size - last, cols.size - first
+                value = np.int32(values[run])
+                for c in range(first, last):
+                    out[wanted, c] = value
+            wanted += 1
     return True

@@ -79,6 +79,23 @@ def decode_rows(
     return True
 
 
+def decode_rows_at(
+    streams: tuple[np.ndarray, ...],
+    width: int,
+    rows: np.ndarray,
+    cols: np.ndarray,
+    mirrored: bool,
+    out: np.ndarray,
+) -> bool:
+    """As in `_run_codec_numba`: the whole map down to the last row, then a look at each place."""
+    whole = np.empty((int(rows[-1]) + 1, width), np.int32)
+    counts, ops, shifts, ids, gaps = streams
+    good = decode_rows(counts, ops, shifts, ids, gaps, width, 0, 0, whole)
+    found = whole[rows[:, None], cols[None, :]]
+    out[:] = found[:, ::-1] if mirrored else found
+    return good
+
+
 def _runs(row: np.ndarray) -> list[tuple[int, int]]:
     begins = np.flatnonzero(np.concatenate([np.ones(min(1, len(row)), bool), row[1:] != row[:-1]]))
     return [(int(begin), int(row[begin])) for begin in begins]

@@ -94,6 +94,51 @@ def decode(
     return out
 
 
+def decode_at(
+    data: bytes,
+    rows: np.ndarray,
+    cols: np.ndarray,
+    *,
+    out: np.ndarray | None = None,
+    implementation: str = "numba",
+) -> np.ndarray:
+    """Read the ids at the crossings of some rows and columns, as a resized crop of the map needs them.
+
+    The map is never filled: of each row only its runs are read, and rows below the last are not read.
+
+    Args:
+        data: what `encode` returned.
+        rows: (R,) int64 rows, ascending; a row may come several times.
+        cols: (C,) int64 columns, ascending, or descending for a mirrored crop.
+        out: (R, C) int32 to write into, or None for a new array.
+        implementation: "numba" or "numpy".
+
+    Returns:
+        (R, C) int32, `decode(data)[rows][:, cols]`.
+
+    Raises:
+        ValueError: as in `decode`; or rows or columns are out of order or leave the map.
+    """
+    height, width, streams = _unpack(data)
+    if out is None:
+        out = np.empty((len(rows), len(cols)), np.int32)
+    elif out.shape != (len(rows), len(cols)) or out.dtype != np.int32:
+        raise ValueError(f"out: expected ({len(rows)}, {len(cols)}) int32, got {out.shape} {out.dtype}")
+    if out.size == 0:
+        return out
+    mirrored = bool(cols[0] > cols[-1])
+    cols = cols[::-1] if mirrored else cols
+    for name, places, length in (("rows", rows, height), ("columns", cols, width)):
+        if places[0] < 0 or places[-1] >= length or (places[1:] < places[:-1]).any():
+            raise ValueError(
+                f"decode_at: {name} must be in order within 0..{length - 1}, got {places[0]}..{places[-1]}"
+            )
+    rows, cols = (np.ascontiguousarray(places, np.int64) for places in (rows, cols))
+    if not _twin(implementation).decode_rows_at(tuple(streams), width, rows, cols, mirrored, out):
+        raise ValueError("decode_at: the streams contradict each other; the data are damaged")
+    return out
+
+
 def encoded_size(data: bytes) -> tuple[int, int]:
     """(H, W) of the map in `data`, from its header alone; ValueError as in `decode`."""
     height, width, _ = _read_header(data)

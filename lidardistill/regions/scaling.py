@@ -45,6 +45,23 @@ def enlarge_labels(labels: np.ndarray, factor: int, image_size: tuple[int, int])
     return np.ascontiguousarray(labels.repeat(factor, axis=0)[:height].repeat(factor, axis=1)[:, :width])
 
 
+def scale_places(
+    rows: np.ndarray, cols: np.ndarray, image_size: tuple[int, int], map_size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows and columns of a coarser or finer label map hold the pixels of an image.
+
+    Args:
+        rows: (R,) int64 rows of the image.
+        cols: (C,) int64 columns of the image.
+        image_size: height, width of the image.
+        map_size: height, width of the map.
+
+    Returns:
+        (R,) and (C,) int64 rows and columns of the map.
+    """
+    return rows * map_size[0] // image_size[0], cols * map_size[1] // image_size[1]
+
+
 def check_factor(factor: int) -> None:
     """Raise ValueError unless `factor` is a whole number of at least 1."""
     if isinstance(factor, bool) or not isinstance(factor, (int, np.integer)) or factor < 1:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from lidardistill.regions.masks import find_mask_file, read_mask_file, relabel_sequential
-from lidardistill.regions.run_codec import decode, encode
-from lidardistill.regions.scaling import check_factor, enlarge_labels, reduce_by_area
+from lidardistill.regions.run_codec import decode, decode_at, encode
+from lidardistill.regions.scaling import check_factor, enlarge_labels, reduce_by_area, scale_places
 from lidardistill.regions.slic import check_slic_arguments, slic, warm_up
 from lidardistill.regions.store import SuperpixelStore, fingerprint, recipe_key
 
@@ -41,6 +42,24 @@ def segment(
         return slic(image, num_superpixels, compactness, sigma, preset)
     labels = slic(reduce_by_area(image, scale), num_superpixels, compactness, sigma / scale, preset)
     return enlarge_labels(labels, scale, (image.shape[0], image.shape[1]))
+
+
+class LazyImage(Protocol):
+    """An image that is decoded when it is needed; `size` is its height and width in pixels."""
+
+    size: tuple[int, int]
+
+    def __call__(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB."""
+        ...
+
+    def reduced(self, scale: int) -> np.ndarray | None:
+        """(ceil(H / scale), ceil(W / scale), 3) uint8 if it is to be had for less than the whole image, or None."""
+        ...
+
+    def fingerprint(self) -> int | None:
+        """`store.fingerprint` of the whole image if it is to be had for less, or None."""
+        ...
 
 
 class SuperpixelSource:
@@ -117,31 +136,86 @@ class SuperpixelSource:
         """
         if self.mask_root is not None:
             image_size = (image.shape[0], image.shape[1]) if isinstance(image, np.ndarray) else None
-            path = find_mask_file(self.mask_root, key)
-            stored, mask = read_mask_file(path, ignore=self.mask_ignore, image_size=image_size)
-            labels, count = relabel_sequential(stored, mask)
+            return self._from_mask_file(self.mask_root, key, image_size)
+        labels = self._labels(image, key)
+        self._check_count(int(labels.max()) + 1, key)
+        return labels, np.ones(labels.shape, dtype=bool)
+
+    def warm_up(self) -> None:
+        """Compile what a worker may need: the segmentation, and the codec of the store both ways."""
+        if self.mask_root is not None:
+            return
+        warm_up(self.preset)
+        if self.store is not None:
+            data, places = encode(np.zeros((8, 8), np.int32)), np.arange(8)
+            decode(data)
+            decode_at(data, places, places, out=np.empty((8, 8), np.int32))
+
+    def at(
+        self, image: LazyImage, key: str, rows: np.ndarray, cols: np.ndarray, *, out: np.ndarray
+    ) -> np.ndarray | None:
+        """Superpixels of one image at the crossings of some rows and columns, for the price of these alone.
+
+        The twin is to call the source and to index what it gives. Differs from it in: an image that is at hand
+        reduced by exactly `scale` is segmented as it is, where there is no store whose entries this would spoil.
+
+        Args:
+            image: the image.
+            key: as in a call.
+            rows: (R,) int64 rows of the image, ascending.
+            cols: (C,) int64 columns of the image, ascending or descending.
+            out: (R, C) int32 to write the ids into. Those from a store are not compared with `max_id_bound`.
+
+        Returns:
+            (R, C) bool mask, or None where all belong to a superpixel.
+
+        Raises:
+            ValueError, FileNotFoundError: as in a call.
+        """
+        if self.mask_root is not None:
+            labels, mask = self._from_mask_file(self.mask_root, key, image.size)
+            crossings = _crossings(rows, cols, image.size, labels)
+            out[:] = labels[crossings]
+            return mask[crossings]
+        if self.store is not None:
+            made_from = image.fingerprint()
+            if self.store.get_at(key, image.size, rows, cols, out=out, made_from=made_from) is not None:
+                return None
+        reduced = image.reduced(self.scale) if self.store is None and self.scale > 1 else None
+        if reduced is None:
+            labels = self._compute(image(), key)
+            out[:] = labels[_crossings(rows, cols, image.size, labels)]
         else:
-            labels = self._labels(image, key)
-            mask = np.ones(labels.shape, dtype=bool)
-            count = int(labels.max()) + 1
+            sigma = self.sigma / self.scale
+            labels = slic(reduced, self.num_superpixels, self.compactness, sigma, self.preset)
+            out[:] = labels[(rows // self.scale)[:, None], (cols // self.scale)[None, :]]
+        self._check_count(int(labels.max()) + 1, key)
+        return None
+
+    def _from_mask_file(
+        self, root: Path, key: str, image_size: tuple[int, int] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        stored, mask = read_mask_file(
+            find_mask_file(root, key), ignore=self.mask_ignore, image_size=image_size
+        )
+        labels, count = relabel_sequential(stored, mask)
+        self._check_count(count, key)
+        return labels, mask
+
+    def _check_count(self, count: int, key: str) -> None:
         if count > self.max_id_bound:
             raise ValueError(
                 f"image {key!r} has {count} superpixels, but {self.max_id_bound} rows are reserved for each view; "
                 f"set max_id_bound to {count} or more, or ask for fewer superpixels"
             )
-        return labels, mask
-
-    def warm_up(self) -> None:
-        """Compile the kernels that a call may need, whatever the store holds for the images at hand."""
-        if self.mask_root is None:
-            warm_up(self.preset)
-            decode(encode(np.zeros((1, 1), np.int32)))
 
     def _labels(self, image: np.ndarray | Callable[[], np.ndarray], key: str) -> np.ndarray:
         made_from = fingerprint(image) if isinstance(image, np.ndarray) else None
         if self.store is not None and (labels := self.store.get(key, made_from=made_from)) is not None:
             return labels
-        pixels = image if isinstance(image, np.ndarray) else image()
+        return self._compute(image if isinstance(image, np.ndarray) else image(), key)
+
+    def _compute(self, pixels: np.ndarray, key: str) -> np.ndarray:
         labels = segment(pixels, self.num_superpixels, self.compactness, self.sigma, self.preset, self.scale)
         if self.store is not None and self.write:
             try:
@@ -150,6 +224,13 @@ class SuperpixelSource:
                 # The cache is a convenience: a full or read-only disk costs time, not the run.
                 self.write = False
                 warnings.warn(
-                    f"superpixels are computed but no longer stored: {error}", RuntimeWarning, stacklevel=3
+                    f"superpixels are computed but no longer stored: {error}", RuntimeWarning, stacklevel=4
                 )
         return labels
+
+
+def _crossings(
+    rows: np.ndarray, cols: np.ndarray, image_size: tuple[int, int], labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    rows, cols = scale_places(rows, cols, image_size, (labels.shape[0], labels.shape[1]))
+    return rows[:, None], cols[None, :]

@@ -15,11 +15,13 @@ import struct
 import time
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from lidardistill.regions.run_codec import CODEC_VERSION, decode, encode
+from lidardistill.regions.run_codec import CODEC_VERSION, decode, decode_at, encode, encoded_size
+from lidardistill.regions.scaling import scale_places
 
 _MAGIC = b"LDSP"
 _HEADER = struct.Struct("<4sI")  # magic, CRC-32 of all that follows
@@ -71,8 +73,7 @@ class SuperpixelStore:
 
     def path_of(self, image_key: str | Path) -> Path:
         """The file that holds, or would hold, the map of this image; 256 folders keep each of them small."""
-        digest = hashlib.blake2b(self._identity(image_key), digest_size=16).hexdigest()
-        return self.root / digest[:2] / f"{digest[2:]}{_SUFFIX}"
+        return Path(self._name_of(self._identity(image_key)))
 
     def has(self, image_key: str | Path, *, made_from: int | None = None) -> bool:
         """Whether `get` would find an entry: its check sum is compared, the map is not decoded."""
@@ -89,11 +90,46 @@ class SuperpixelStore:
         Returns:
             (H, W) int32, or None where there is no entry or an unusable one (then with a RuntimeWarning).
         """
+        return self._decoded(image_key, made_from, decode)
+
+    def get_at(
+        self,
+        image_key: str | Path,
+        image_size: tuple[int, int],
+        rows: np.ndarray,
+        cols: np.ndarray,
+        *,
+        out: np.ndarray,
+        made_from: int | None = None,
+    ) -> np.ndarray | None:
+        """The map of an image at the crossings of some rows and columns; the rest of it is not made.
+
+        Args:
+            image_key, made_from: as in `get`.
+            image_size: height and width of the image in pixels; the map may be coarser or finer.
+            rows: (R,) int64 rows of the image, ascending.
+            cols: (C,) int64 columns of the image, ascending or descending.
+            out: (R, C) int32 to write into.
+
+        Returns:
+            `out`, or None as in `get`.
+        """
+
+        def decode_crossings(data: bytes) -> np.ndarray:
+            size = encoded_size(data)
+            places = (rows, cols) if size == image_size else scale_places(rows, cols, image_size, size)
+            return decode_at(data, *places, out=out)
+
+        return self._decoded(image_key, made_from, decode_crossings)
+
+    def _decoded(
+        self, image_key: str | Path, made_from: int | None, decoder: Callable[[bytes], np.ndarray]
+    ) -> np.ndarray | None:
         data = self._read(image_key, made_from)
         if data is None:
             return None
         try:
-            return decode(data)
+            return decoder(data)
         except ValueError as error:  # its check sum is right, so this is the work of another program
             return self._missing(self.path_of(image_key), f"cannot be decoded ({error})")
 
@@ -151,10 +187,17 @@ class SuperpixelStore:
             {"codec": CODEC_VERSION, "image": name, "recipe": self.key}, sort_keys=True
         ).encode()
 
+    def _name_of(self, identity: bytes) -> str:
+        # Text, not Path: paths that are put together for each image cost six per cent of a keyframe.
+        digest = hashlib.blake2b(identity, digest_size=16).hexdigest()
+        return f"{self.root}/{digest[:2]}/{digest[2:]}{_SUFFIX}"
+
     def _read(self, image_key: str | Path, made_from: int | None) -> bytes | None:
-        path = self.path_of(image_key)
+        expected = self._identity(image_key)
+        path = self._name_of(expected)
         try:
-            data = path.read_bytes()
+            with open(path, "rb") as file:
+                data = file.read()
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -167,16 +210,16 @@ class SuperpixelStore:
             return self._missing(path, "is truncated or damaged (its check sum does not match)")
         stored_from, identity_size = _LEAD.unpack_from(body)
         identity = body[_LEAD.size : _LEAD.size + identity_size]
-        if identity != self._identity(image_key):
+        if identity != expected:
             return self._missing(path, f"belongs to another image or recipe: {identity!r}")
         if made_from and stored_from and made_from != stored_from:
             return self._missing(path, f"was made from another image than today's {str(image_key)!r}")
         return body[_LEAD.size + identity_size :]
 
     @staticmethod
-    def _missing(path: Path, what: str) -> None:
+    def _missing(path: Path | str, what: str) -> None:
         warnings.warn(
             f"superpixel entry {path} {what}; it counts as missing and is computed anew",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

@@ -198,6 +198,30 @@ def test_resize_labels_equals_torch(top, left, height, width, rows, cols, flippe
     assert np.array_equal(got, expected[:, ::-1] if flipped else expected)
 
 
+@pytest.mark.parametrize("flipped", [False, True])
+@pytest.mark.parametrize("scale", [2, 3])
+def test_a_reduced_image_shows_the_same_place(rng, scale, flipped):
+    """Block averages of a ramp are the ramp at the blocks' centres, so that any shift of the window would show."""
+    ramp = (
+        np.add.outer(1.0 * np.arange(60), 1.0 * np.arange(90))[..., None].repeat(3, axis=2).astype(np.uint8)
+    )
+    reduced = ramp.reshape(60 // scale, scale, 90 // scale, scale, 3).mean(axis=(1, 3))
+    assert np.array_equal(reduced % 1, reduced * 0), "block averages of this ramp are whole numbers"
+    window, size = CropWindow(7, 12, 41, 67), (13, 22)
+    whole = resize_image(ramp, window, size, flipped=flipped)
+    fast = resize_image(reduced.astype(np.uint8), window, size, scale=scale, flipped=flipped)
+    slow = resize_image(
+        reduced.astype(np.uint8), window, size, scale=scale, flipped=flipped, implementation="numpy"
+    )
+    np.testing.assert_allclose(fast, whole, atol=2e-5)
+    np.testing.assert_allclose(fast, slow, atol=1e-6)
+    edge = resize_image(reduced.astype(np.uint8), CropWindow(0, 0, 60, 90), (60, 90), scale=scale)
+    assert edge[0, 0, 0] * 255 == pytest.approx(reduced[0, 0, 0])
+    assert edge[0, -1, -1] * 255 == pytest.approx(reduced[-1, -1, 0])
+    with pytest.raises(ValueError, match="inside the 60 x 90 image"):
+        resize_image(reduced.astype(np.uint8), CropWindow(0, 0, 61, 90), size, scale=scale)
+
+
 def test_labels_may_be_coarser_than_the_image():
     coarse = np.arange(50 * 80).reshape(50, 80)
     fine = coarse.repeat(2, axis=0).repeat(2, axis=1)
@@ -238,6 +262,19 @@ def test_more_than_1024_pairs_are_enough(rng):
     )
     shares = np.array([kept.mean() for kept in inside])
     assert shares.min() < 0.75, "windows of 30 % are taken where they keep more than 1024 pairs"
+
+
+def test_the_order_of_pairs_does_not_matter(rng):
+    _, pairing_images = random_pairs(rng)
+    pairing_images = pairing_images[np.argsort(pairing_images[:, 0], kind="stable")]
+    shuffled = rng.permutation(len(pairing_images))
+    size = np.tile([[900, 1600]], (6, 1))
+    windows, moved, kept = resized_crop(pairing_images, size, SLIDR, np.random.default_rng(3))
+    again = resized_crop(pairing_images[shuffled], size, SLIDR, np.random.default_rng(3))
+    assert again[0] == windows
+    assert np.array_equal(again[1], moved[shuffled])
+    assert np.array_equal(again[2], kept[shuffled])
+    assert len(np.unique(moved[:, 0])) == 6
 
 
 def test_a_view_without_pairs_takes_its_first_window(rng):

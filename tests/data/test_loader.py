@@ -1,7 +1,10 @@
 """Worker processes: the same batches as without them, quiet on signals, ended when told."""
 
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import time
 from itertools import islice
 
@@ -11,10 +14,12 @@ import torch
 
 from lidardistill.data.augment import AugmentSettings
 from lidardistill.data.collate import collate_pairs
+from lidardistill.data.image_cache import ImageCache
 from lidardistill.data.loader import TimedIterator, make_loader, warm_up
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.pairs import PairDataset
 from lidardistill.data.sampler import EpochOrder, OnceSampler, StepSampler
+from lidardistill.data.view_image import ImageReading
 from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.regions.source import SuperpixelSource
 
@@ -133,6 +138,26 @@ def test_warm_up_compiles_superpixels_that_the_sample_finds_in_the_store():
     assert sorted(done) == ["sample", "superpixels"]
 
 
+def test_a_long_warm_up_says_what_takes_so_long(caplog):
+    caplog.set_level("INFO", logger="lidardistill")
+
+    class Data:
+        compiled = False
+
+        def warm_up(self):
+            self.compiled = True
+
+        def __getitem__(self, key):
+            assert self.compiled
+            time.sleep(0.3)
+
+    warm_up(Data(), say_after_s=30.0)
+    assert caplog.text == ""
+    warm_up(Data(), say_after_s=0.05)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("compiling the loader's kernels")
+
+
 def test_wrong_numbers_are_named():
     with pytest.raises(ValueError, match="num_workers >= 0"):
         batches_of(-1)
@@ -163,3 +188,42 @@ def test_keyframes_come_through_a_fresh_process_unchanged(small_root, tmp_path):
         for name in ("points", "images", "superpixels", "pairing_points", "pairing_images"):
             assert torch.equal(getattr(here, name), getattr(there, name)), name
         assert torch.equal(here.voxels.voxel_coords, there.voxels.voxel_coords)
+
+
+WARMED_UP = """
+import pickle, sys
+from lidardistill.data.loader import warm_up
+from lidardistill.regions import _run_codec_numba as codec, _average_numba as average
+data = pickle.loads(bytes.fromhex(sys.stdin.read()))
+kernels = [codec._encode, codec._decode, codec._decode_at, average.average_blocks]
+counts = lambda: [len(kernel.signatures) for kernel in kernels]
+warm_up(data)
+before = counts()
+for position in range(6):
+    data[0, position, position]
+    data[1, position, position]
+print(before, counts())
+"""
+
+
+def test_a_warmed_up_data_set_compiles_nothing_more(small_root, tmp_path):
+    """A store that is filled is read and not written, an empty one the other way round; a worker may meet both."""
+    index = NuScenesIndex.open(small_root.write(), "v1.0-mini", cache_dir=tmp_path / "index")
+    data = PairDataset(
+        index,
+        np.arange(6),
+        superpixels=SuperpixelSource(20, store=tmp_path / "superpixels"),
+        augment=AugmentSettings(image_size=(12, 20)),
+        voxels=VoxelSettings(),
+        seed=0,
+        train=True,
+        reading=ImageReading(2, cache=ImageCache(tmp_path / "images", 2)),
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", WARMED_UP],
+        input=pickle.dumps(data).hex(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert child.stdout.strip() == "[1, 1, 1, 1] [1, 1, 1, 1]"

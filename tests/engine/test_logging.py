@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from lidardistill.engine.data_wait import data_wait_advice
 from lidardistill.engine.logging import MetricsFile, RunLogger, read_metrics, set_up_logging
 
 
@@ -48,25 +49,40 @@ def test_plain_progress_lines_where_there_is_no_terminal(tmp_path, capsys):
     line = capsys.readouterr().err
     assert "pretrain 11/20 loss 1.500" in line
     assert "ETA" in line
-    assert "data wait 50%" in line
-    assert "num_workers" in line
+    assert "data wait 50% (slow loader)" in line
 
 
-def test_progress_is_quiet_in_between(tmp_path, capsys):
-    logger = RunLogger(tmp_path, tensorboard=False, plain_every_s=3600)
-    logger.start(0, 20)
-    logger.advance(1, 0.0)
+def test_a_slow_loader_gets_advice_once(tmp_path, caplog):
+    logger = RunLogger(tmp_path, tensorboard=False, progress=False, data_wait_advice="buy a faster disk")
+    logger.start(100, 200)
+    for step in range(101, 120):
+        logger.advance(step, 0.5)  # the first steps say little
+    assert caplog.text == ""
+    logger.advance(120, 0.05)
+    assert caplog.text == ""
+    for step in range(121, 200):
+        logger.advance(step, 0.07)
     logger.close()
-    assert capsys.readouterr().err == ""
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.getMessage() == "data wait is 7 %, above 5 %: buy a faster disk"
 
 
-def test_ranks_above_zero_write_nothing(tmp_path):
-    logger = RunLogger(tmp_path / "run", write=False)
-    logger.start(0, 2)
-    logger.log(1, {"loss": 1.0})
-    logger.advance(1, 0.0)
-    logger.close()
-    assert not (tmp_path / "run").exists()
+def test_ranks_above_zero_give_no_advice(tmp_path, caplog):
+    logger = RunLogger(tmp_path, write=False)
+    logger.start(0, 200)
+    logger.advance(100, 0.9)
+    assert caplog.text == ""
+
+
+def test_advice_leaves_out_what_is_done():
+    everything = data_wait_advice(4, superpixels_ready=False, images_ready=False, cores=8)
+    assert everything.index("lidardistill superpixels") < everything.index("data.num_workers, now 4")
+    assert everything.index("data.num_workers") < everything.index("data.images.cache")
+    assert "superpixels" not in data_wait_advice(4, images_ready=False, cores=8)
+    assert "num_workers" not in data_wait_advice(8, images_ready=False, cores=8)
+    assert data_wait_advice(8, cores=8).startswith("all 8 cores are in use")
+    assert data_wait_advice(2, cores=8) == "raise data.num_workers, now 2, towards the 8 cores here"
 
 
 def test_tensorboard_has_the_same_numbers(tmp_path):

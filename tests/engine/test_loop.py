@@ -1,6 +1,8 @@
 import json
 import logging
+import time
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -104,6 +106,37 @@ def test_the_loss_falls_and_a_finished_run_returns_at_once(tmp_path):
     again = train(tmp_path, settings, source=no_batches, lr=0.02)
     assert again.steps == 40
     assert again.metrics == first.metrics
+
+
+def test_the_start_of_the_workers_is_no_slow_loader(tmp_path):
+    """The first wait counts in the record, and not in what the progress line and its advice go by."""
+
+    def slow_start(first):
+        time.sleep(0.5)
+        yield from batches(first)
+
+    class Shares(RunLogger):
+        seen: ClassVar[list[float]] = []
+
+        def advance(self, step, data_wait_share):
+            self.seen.append(data_wait_share)
+
+    net = Net()
+    run_loop(
+        make_fabric("cpu", precision="fp32"),
+        lambda batch, step: Terms(net(batch.x), {}, {}, {}),
+        net,
+        make_optimizer("sgd", net, lr=1e-3),
+        make_schedule("constant", total_steps=4),
+        slow_start,
+        LoopSettings(total_steps=4, log_every=1),
+        tmp_path,
+        Shares(tmp_path, tensorboard=False, progress=False),
+    )
+    recorded = read_metrics(tmp_path / "metrics.jsonl")
+    assert recorded[0]["data_wait_share"] > 0.5
+    assert Shares.seen[0] == 0.0
+    assert max(Shares.seen) < recorded[-1]["data_wait_share"]
 
 
 def test_accumulating_equal_batches_is_one_batch_of_all(tmp_path):

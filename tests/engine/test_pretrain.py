@@ -115,7 +115,8 @@ def test_a_run_that_never_began_makes_room_for_a_corrected_config(configs, tiny_
 def test_dry_run_writes_nothing(own_world, configs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     caches = tmp_path / "teacher", f"data.superpixels.cache={tmp_path / 'superpixels'}"
-    config = configs["pretrain"](own_world, *caches)
+    images = f"data.images={{scale: 2, cache: {tmp_path / 'images'}}}"
+    config = configs["pretrain"](own_world, *caches, images)
     with pytest.raises(ValueError, match=r"schedule\.warmup_steps"):
         dry_run_report(
             configs["pretrain"](own_world, None, "trainer={epochs: 1}", "schedule.warmup_steps=40")
@@ -124,8 +125,37 @@ def test_dry_run_writes_nothing(own_world, configs, tmp_path, monkeypatch):
     report = dry_run_report(config)
     assert tree(tmp_path) == before
     assert "4 keyframes of mini_train, 4 steps of 1" in report
-    for word in ("points", "student", "teacher", "pairs", "time", "memory", "disk", "nothing was written"):
+    for word in (
+        "points",
+        "student",
+        "teacher",
+        "pairs",
+        "time",
+        "memory",
+        "disk",
+        "image cache about 0.00 GB",
+        "nothing was written",
+    ):
         assert word in report
+
+
+def test_an_image_cache_may_come_and_go(tiny_world, configs, tmp_path):
+    """It changes no pixel, so an interrupted run may go on without it; the scale is another run."""
+    cached = ("data.images.scale=2", f"data.images.cache={tmp_path / 'images'}")
+    runs = {"with": cached, "again": cached, "without": cached[:1], "whole": ()}
+    losses = {}
+    for name, overrides in runs.items():
+        pretrain(configs["pretrain"](tiny_world, None, *overrides), tmp_path / name, progress=False)
+        losses[name] = [line["loss"] for line in read_metrics(tmp_path / name / "metrics.jsonl")]
+    assert len(list((tmp_path / "images").rglob("*.ldim"))) > 0
+    assert losses["with"] == losses["again"] == losses["without"]
+    assert losses["with"] != losses["whole"]
+    moved = (cached[0], f"data.images.cache={tmp_path / 'elsewhere'}")
+    assert (
+        pretrain(configs["pretrain"](tiny_world, None, *moved), tmp_path / "with", progress=False).steps == 4
+    )
+    with pytest.raises(ValueError, match=r"data\.images\.scale"):
+        pretrain(configs["pretrain"](tiny_world), tmp_path / "with", progress=False)
 
 
 def test_pretraining_opens_no_label_file(own_world, configs, tmp_path):

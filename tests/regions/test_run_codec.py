@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from lidardistill.data.images import read_image
 from lidardistill.regions import run_codec, slic
-from lidardistill.regions.run_codec import CODEC_VERSION, decode, encode, encoded_size
+from lidardistill.regions.run_codec import CODEC_VERSION, decode, decode_at, encode, encoded_size
 
 IMPLEMENTATIONS = ("numba", "numpy")
 INT32 = np.iinfo(np.int32)
@@ -48,6 +48,32 @@ def test_a_window_is_a_slice(labels, draw):
     for name in IMPLEMENTATIONS:
         out = decode(encode(labels), window=(top, left, rows, cols), implementation=name)
         np.testing.assert_array_equal(out, labels[top : top + rows, left : left + cols])
+
+
+@given(labels=maps, draw=st.data())
+@settings(max_examples=100, deadline=None)
+def test_crossings_of_rows_and_columns(labels, draw):
+    height, width = labels.shape
+    rows, cols = (
+        np.array(sorted(draw.draw(st.lists(st.integers(0, n - 1), max_size=12))) if n else [], dtype=np.int64)
+        for n in (height, width)
+    )
+    cols = cols[:: draw.draw(st.sampled_from([1, -1]))]
+    for name in IMPLEMENTATIONS:
+        out = decode_at(encode(labels), rows, cols, implementation=name)
+        np.testing.assert_array_equal(out, labels[rows][:, cols])
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_crossings_outside_or_out_of_order_are_refused(implementation):
+    data, good = encode(wavy_map()), np.array([0, 3, 3, 9])
+    for bad in (np.array([0, 3, 2, 9]), np.array([-1, 2]), np.array([5, 90])):
+        with pytest.raises(ValueError, match=r"rows must be in order within 0\.\.59"):
+            decode_at(data, bad, good, implementation=implementation)
+        with pytest.raises(ValueError, match=r"columns must be in order within 0\.\.89"):
+            decode_at(data, good, bad, implementation=implementation)
+    with pytest.raises(ValueError, match=r"out: expected \(4, 4\) int32"):
+        decode_at(data, good, good, out=np.empty((4, 4), np.int64), implementation=implementation)
 
 
 def wavy_map(height: int = 60, width: int = 90) -> np.ndarray:

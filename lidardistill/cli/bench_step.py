@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from lidardistill.cli.step_parts import Parts, clock_of, measured, median, one_step
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
     from lidardistill.config.run import PretrainConfig
     from lidardistill.data.types import PairBatch
     from lidardistill.engine.pretrain import Pretraining
@@ -22,6 +18,13 @@ PARTS = ("data", "student_forward", "rest_of_forward", "backward", "optimizer")
 BASELINE = "the same recipe with images decoded and the frozen teacher run at every step, as SLidR does"
 SLIDR_CASES = tuple((batch, precision) for batch in (4, 16) for precision in ("fp32", "bf16"))
 WARM_UP = 2
+_PART_OF = {
+    "data wait": "data",
+    "to device": "data",
+    "student": "student_forward",
+    "backward": "backward",
+    "optimiser": "optimizer",
+}
 
 
 def run(rounds: int = 5, dataroot: Path | None = None) -> dict[str, Any]:
@@ -80,50 +83,23 @@ class _Steps:
         self.run = run
         self.optimizer = run.optimizer()
         self.batches: Iterator[PairBatch] = run.batches(0)
+        self.parts = Parts(clock_of(run.fabric.device))
         self.times: list[dict[str, float]] = []
-        self._student_ms = 0.0
-        run.method.student.register_forward_pre_hook(self._student_starts)
-        run.method.student.register_forward_hook(self._student_ends)
 
     def take(self) -> None:
         """One step."""
-        device = self.run.fabric.device
-        batch, data = self._timed(lambda: next(self.batches).to(device))
-        with self.run.fabric.autocast():
-            terms, forward = self._timed(lambda: self.run.step(batch, len(self.times), diagnose=False))
-        _, backward = self._timed(terms.loss.backward)
-        _, optimizer = self._timed(self._update)
-        rest = forward - self._student_ms
-        self.times.append(dict(zip(PARTS, (data, self._student_ms, rest, backward, optimizer), strict=True)))
+        with measured(self.run.method, self.parts):
+            one_step(self.run, self.batches, self.optimizer, len(self.times), self.parts)
+        found = self.parts.take()
+        self.times.append(dict.fromkeys(PARTS, 0.0))
+        for part, time_ms in found.items():
+            self.times[-1][_PART_OF.get(part.split(":")[0], "rest_of_forward")] += time_ms
 
     def summary(self) -> dict[str, Any]:
         """Median and IQR of the step and of each part, in milliseconds."""
         kept = self.times[WARM_UP:]
-        parts = {part: _median([times[part] for times in kept]) for part in PARTS}
-        return {**_median([sum(times.values()) for times in kept]), "parts": parts}
-
-    def _update(self) -> None:
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-
-    def _timed(self, call: Callable[[], Any]) -> tuple[Any, float]:
-        start = self._now()
-        value = call()
-        return value, 1e3 * (self._now() - start)
-
-    def _now(self) -> float:
-        """A time at which the device has nothing left to do."""
-        import torch
-
-        if self.run.fabric.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    def _student_starts(self, module: nn.Module, arguments: Any) -> None:
-        self._started = self._now()
-
-    def _student_ends(self, module: nn.Module, arguments: Any, result: torch.Tensor) -> None:
-        self._student_ms = 1e3 * (self._now() - self._started)
+        parts = {part: median([times[part] for times in kept]) for part in PARTS}
+        return {**median([sum(times.values()) for times in kept]), "parts": parts}
 
 
 def _demo(source: dict[str, str], cache: Path, *, cached: bool) -> Pretraining:
@@ -184,8 +160,3 @@ def _version_and_split(root: Path) -> tuple[str, str]:
             f"--dataroot {root}: expected scenes of nuScenes, got {', '.join(sorted(present)[:3])}"
         )
     return index.version, splits[0]
-
-
-def _median(times_ms: list[float]) -> dict[str, float]:
-    low, median, high = np.percentile(times_ms, [25, 50, 75])
-    return {"median_ms": round(float(median), 3), "iqr_ms": round(float(high - low), 3)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ PARTS = ("data", "student_forward", "rest_of_forward", "backward", "optimizer")
 BASELINE = "the same recipe with images decoded and the frozen teacher run at every step, as SLidR does"
 SLIDR_CASES = tuple((batch, precision) for batch in (4, 16) for precision in ("fp32", "bf16"))
 WARM_UP = 2
+TINY = (32, 64)
 _PART_OF = {
     "data wait": "data",
     "to device": "data",
@@ -27,7 +28,13 @@ _PART_OF = {
 }
 
 
-def run(rounds: int = 5, dataroot: Path | None = None) -> dict[str, Any]:
+def run(
+    rounds: int = 5,
+    dataroot: Path | None = None,
+    *,
+    cases: Sequence[tuple[int, str]] = SLIDR_CASES,
+    rehearse: bool = False,
+) -> dict[str, Any]:
     """Times steps of the demo's recipe, and on CUDA those of the exact SLidR recipe.
 
     Each round is one step of the product, which reads cached teacher features, and one of the baseline.
@@ -35,6 +42,8 @@ def run(rounds: int = 5, dataroot: Path | None = None) -> dict[str, Any]:
     Args:
         rounds: steps that count, after two that do not.
         dataroot: a nuScenes root, of which up to 16 keyframes are used; None renders two keyframes of a world.
+        cases: batch size and precision of the steps on CUDA.
+        rehearse: take those on the CPU, of a tiny network on tiny images: nothing to compare, but it runs.
 
     Returns:
         `product` and `baseline` (demo's recipe, all threads of torch): median_ms and iqr_ms of the step, and `parts`
@@ -48,20 +57,20 @@ def run(rounds: int = 5, dataroot: Path | None = None) -> dict[str, Any]:
         root = _world(Path(folder)) if dataroot is None else dataroot
         version, split = _version_and_split(root)
         source = {"dataroot": str(root), "version": version, "split": split}
-        product = _demo(source, Path(folder), cached=True)
-        baseline = _demo(source, Path(folder), cached=False)
+        size = TINY if rehearse else None
+        product = _demo(source, Path(folder), cached=True, image_size=size)
+        baseline = _demo(source, Path(folder), cached=False, image_size=size)
         product.compute_teacher_features()
         steps = _Steps(product), _Steps(baseline)
         for _ in range(WARM_UP + rounds):  # alternating: what else the machine does hits both
             for way in steps:
                 way.take()
         figures = [way.summary() for way in steps]
-        with_gpu = torch.cuda.is_available()
         slidr = {
-            f"batch {batch}, {precision}": _slidr(source, batch, precision, rounds)
-            if with_gpu
+            f"batch {batch}, {precision}": _slidr(source, batch, precision, rounds, rehearse)
+            if rehearse or torch.cuda.is_available()
             else "not run: no GPU"
-            for batch, precision in SLIDR_CASES
+            for batch, precision in cases
         }
     return {
         "name": "step",
@@ -102,7 +111,9 @@ class _Steps:
         return {**median([sum(times.values()) for times in kept]), "parts": parts}
 
 
-def _demo(source: dict[str, str], cache: Path, *, cached: bool) -> Pretraining:
+def _demo(
+    source: dict[str, str], cache: Path, *, cached: bool, image_size: Sequence[int] | None
+) -> Pretraining:
     from lidardistill.config.io import validate
     from lidardistill.config.run import PretrainConfig
     from lidardistill.engine.experiment import shipped
@@ -111,11 +122,17 @@ def _demo(source: dict[str, str], cache: Path, *, cached: bool) -> Pretraining:
     values["data"].update(source, keyframes=16)
     values["data"]["superpixels"]["cache"] = str(cache / "superpixels")
     values["teacher_cache"] = str(cache / "teacher") if cached else None
+    if image_size is not None:
+        values["data"]["augment"]["image_size"] = list(image_size)
     return _build(validate(PretrainConfig, values, source="configs/pretrain/demo.yaml"))
 
 
-def _slidr(source: dict[str, str], batch_size: int, precision: str, rounds: int) -> dict[str, Any] | str:
+def _slidr(
+    source: dict[str, str], batch_size: int, precision: str, rounds: int, rehearse: bool
+) -> dict[str, Any]:
     """The exact recipe with a randomly initialised teacher: its speed does not depend on the weights."""
+    import torch
+
     from lidardistill.config.io import validate
     from lidardistill.config.run import PretrainConfig
     from lidardistill.engine.experiment import shipped
@@ -124,14 +141,25 @@ def _slidr(source: dict[str, str], batch_size: int, precision: str, rounds: int)
     values["data"].update(source, batch_size=batch_size, num_workers=8, keyframes=16)
     values["teacher"] = {"kind": "resnet50", "weights": None}
     values["trainer"] = {"max_steps": 100, "accelerator": "cuda", "precision": precision}
+    if rehearse:
+        values["trainer"]["accelerator"] = "cpu"
+        values["student"] = {"preset": "mini"}
+        values["data"]["num_workers"] = 0
+        values["data"]["augment"] = {"image_size": list(TINY)}
+        values["teacher"] = {"kind": "color_histogram"}
     with tempfile.TemporaryDirectory(prefix="lidardistill-bench-") as cache:
         values["data"]["superpixels"] = {"cache": cache}  # SLIC would be all that is measured
         steps = _Steps(
             _build(validate(PretrainConfig, values, source="configs/pretrain/slidr_minkunet34.yaml"))
         )
+        if not rehearse:
+            torch.cuda.reset_peak_memory_stats()
         for _ in range(WARM_UP + rounds):
             steps.take()
-    return steps.summary()
+        peak = None if rehearse else round(torch.cuda.max_memory_allocated() / 2**20)
+    figures = steps.summary()
+    per_second = round(1e3 * batch_size / figures["median_ms"], 2)
+    return {**figures, "keyframes_per_s": per_second, "peak_mib": peak}
 
 
 def _build(config: PretrainConfig) -> Pretraining:

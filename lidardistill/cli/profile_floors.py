@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest import mock
 
 from lidardistill.cli.step_parts import Parts, clock_of, measured
 
@@ -133,8 +134,8 @@ def _sparse_flops(student: nn.Module) -> Iterator[list[int]]:
 def bytes_of_parts(run: Pretraining, batch: PairBatch, optimizer: torch.optim.Optimizer) -> dict[str, float]:
     """Bytes that must be moved, of the parts that do little but move them.
 
-    The optimiser reads weights, gradients and its states, and writes weights and states; the copy to a device reads and
-    writes the batch once.
+    The optimiser reads weights, gradients and its states, and writes weights and states; pooling reads what it is given
+    and writes its means; the copy to a device reads and writes the batch once.
     """
     weights = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     states = [
@@ -143,10 +144,38 @@ def bytes_of_parts(run: Pretraining, batch: PairBatch, optimizer: torch.optim.Op
         for value in state.values()
         if getattr(value, "ndim", 0) > 0
     ]
-    found = {"optimiser": float(3 * _num_bytes(weights) + 2 * _num_bytes(states))}
+    found = {
+        "optimiser": float(3 * _num_bytes(weights) + 2 * _num_bytes(states)),
+        "pooling": float(_pooled_bytes(run, batch)),
+    }
     if run.fabric.device.type == "cuda":
         found["to device"] = 2.0 * _num_bytes(_tensors(batch))
     return found
+
+
+def _pooled_bytes(run: Pretraining, batch: PairBatch) -> int:
+    """Bytes that go into the two poolings of a forward pass and come out of them."""
+    import torch
+
+    from lidardistill.methods import slidr
+
+    total = 0
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            nonlocal total
+            found = function(*args, **options)
+            tensors = (x for x in (*args, *options.values(), *found) if isinstance(x, torch.Tensor))
+            total += _num_bytes(tensors)
+            return found
+
+        return call
+
+    with ExitStack() as stack, torch.no_grad(), run.fabric.autocast():
+        for name in ("segment_mean", "superpixel_pool"):
+            stack.enter_context(mock.patch.object(slidr, name, counted(getattr(slidr, name))))
+        run.step(batch, 0, diagnose=False)
+    return total
 
 
 def _num_bytes(tensors: Iterable[Tensor]) -> int:

@@ -116,11 +116,15 @@ def test_flops_of_sparse_convolutions():
     assert len(flops) == 3
 
 
-def test_bytes_of_the_optimiser(tiny_run):
+def test_bytes_of_optimiser_and_pooling(tiny_run):
     weights = sum(p.numel() for p in tiny_run.method.parameters() if p.requires_grad)
     optimizer = tiny_run.optimizer()
     batch = one_step(tiny_run, tiny_run.batches(0), optimizer, 0, Parts(Clock()))
-    assert bytes_of_parts(tiny_run, batch, optimizer)["optimiser"] == 4 * 7 * weights  # AdamW has two states
+    found = bytes_of_parts(tiny_run, batch, optimizer)
+    assert found["optimiser"] == 4 * 7 * weights  # AdamW has two states
+    pairs, superpixels = len(batch.pairing_points), len(batch.superpixels) * batch.num_superpixels
+    # Of the student: 64 channels, an id and a mask for each pair; means and counts in float32 come out.
+    assert found["pooling"] == pairs * (4 * 64 + 8 + 1) + superpixels * (4 * 64 + 4)
 
 
 def test_the_verb(tiny_world, tmp_path, monkeypatch):

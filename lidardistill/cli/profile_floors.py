@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from lidardistill.data.types import PairBatch
     from lidardistill.engine.pretrain import Pretraining
 
-GEMM_SIZE = {"cpu": 1024, "cuda": 8192}
+GEMM_SIZE = {"cpu": 512, "cuda": 8192}
 COPY_BYTES = {"cpu": 2**26, "cuda": 2**30}
-REPEATS = 5
+REPEATS = 30
 
 
 class Rates(NamedTuple):
@@ -29,7 +29,7 @@ class Rates(NamedTuple):
 
 
 def rates_of(device: torch.device, dtype: torch.dtype) -> Rates:
-    """Measured: the best of a few large products in one precision, and of a few large copies."""
+    """Measured: the best of many products in one precision, and of many copies; a busy machine leaves one of them alone."""
     import torch
 
     from lidardistill.models import onednn

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-NAMES = ("projection", "superpixels", "pooling", "voxelize", "loader", "index", "step")
+NAMES = ("projection", "superpixels", "pooling", "voxelize", "loader", "index", "conv", "step")
 
 
 def run(
@@ -17,12 +17,26 @@ def run(
     dataroot: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Real keyframes; made-up data otherwise.")
     ] = None,
+    batch_size: Annotated[str, typer.Option(metavar="N,N", help="Of the GPU steps of `step`.")] = "4,16",
+    precision: Annotated[
+        str, typer.Option(metavar="P,P", help="Of the GPU steps of `step`: fp32, bf16, fp16.")
+    ] = "fp32,bf16",
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Take the GPU steps of `step` on the CPU, tiny.")
+    ] = False,
 ) -> None:
     """Measure one part against a named baseline: medians, IQR, ratio, machine, commit."""
     if name not in NAMES:
         raise ValueError(f"bench {name!r}: expected one of {', '.join(NAMES)}")
     if rounds < 5:
         raise ValueError(f"--rounds {rounds}: a median needs at least 5")
+    sizes, precisions = batch_size.split(","), precision.split(",")
+    if not all(size.isdigit() and int(size) > 0 for size in sizes):
+        raise ValueError(f"--batch-size {batch_size}: expected positive numbers with commas, such as 4,16")
+    if not {"fp32", "bf16", "fp16"}.issuperset(precisions):
+        raise ValueError(f"--precision {precision}: expected fp32, bf16 or fp16 with commas between")
     from lidardistill.cli.bench_record import measure_and_write
 
-    measure_and_write(name, out, rounds=rounds, dataroot=dataroot)
+    cases = [(int(size), name) for size in sizes for name in precisions]
+    options = {"cases": cases, "rehearse": rehearse} if name == "step" else {}
+    measure_and_write(name, out, rounds=rounds, dataroot=dataroot, **options)

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 
-def measure_and_write(name: str, out: Path, *, rounds: int, dataroot: Path | None) -> dict[str, Any]:
+def measure_and_write(
+    name: str, out: Path, *, rounds: int, dataroot: Path | None, **more: Any
+) -> dict[str, Any]:
     """Call `run` of `lidardistill.cli.bench_<name>`, write its figures as JSON and print them.
 
     Args:
@@ -19,6 +21,7 @@ def measure_and_write(name: str, out: Path, *, rounds: int, dataroot: Path | Non
         out: JSON file, written whole or not at all.
         rounds: handed on.
         dataroot: handed on where the benchmark takes one.
+        more: what this benchmark alone takes.
 
     Returns:
         What was written: `bench`, `date`, `machine`, `versions`, `git`, `threads`, and `figures` as `run` returns them.
@@ -29,7 +32,7 @@ def measure_and_write(name: str, out: Path, *, rounds: int, dataroot: Path | Non
     if dataroot is not None and not dataroot.is_dir():
         raise ValueError(f"--dataroot {dataroot}: expected a nuScenes root, got no folder")
     run = importlib.import_module(f"lidardistill.cli.bench_{name}").run
-    options: dict[str, Any] = {"rounds": rounds}
+    options: dict[str, Any] = {"rounds": rounds, **more}
     if dataroot is not None:
         if "dataroot" in inspect.signature(run).parameters:
             options["dataroot"] = dataroot

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from lidardistill.cli.step_parts import Parts, clock_of, measured, median, one_step
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
     from lidardistill.config.run import PretrainConfig
     from lidardistill.data.types import PairBatch
     from lidardistill.engine.pretrain import Pretraining
@@ -22,9 +18,23 @@ PARTS = ("data", "student_forward", "rest_of_forward", "backward", "optimizer")
 BASELINE = "the same recipe with images decoded and the frozen teacher run at every step, as SLidR does"
 SLIDR_CASES = tuple((batch, precision) for batch in (4, 16) for precision in ("fp32", "bf16"))
 WARM_UP = 2
+TINY = (32, 64)
+_PART_OF = {
+    "data wait": "data",
+    "to device": "data",
+    "student": "student_forward",
+    "backward": "backward",
+    "optimiser": "optimizer",
+}
 
 
-def run(rounds: int = 5, dataroot: Path | None = None) -> dict[str, Any]:
+def run(
+    rounds: int = 5,
+    dataroot: Path | None = None,
+    *,
+    cases: Sequence[tuple[int, str]] = SLIDR_CASES,
+    rehearse: bool = False,
+) -> dict[str, Any]:
     """Times steps of the demo's recipe, and on CUDA those of the exact SLidR recipe.
 
     Each round is one step of the product, which reads cached teacher features, and one of the baseline.
@@ -32,6 +42,8 @@ def run(rounds: int = 5, dataroot: Path | None = None) -> dict[str, Any]:
     Args:
         rounds: steps that count, after two that do not.
         dataroot: a nuScenes root, of which up to 16 keyframes are used; None renders two keyframes of a world.
+        cases: batch size and precision of the steps on CUDA.
+        rehearse: take those on the CPU, of a tiny network on tiny images: nothing to compare, but it runs.
 
     Returns:
         `product` and `baseline` (demo's recipe, all threads of torch): median_ms and iqr_ms of the step, and `parts`
@@ -45,20 +57,20 @@ def run(rounds: int = 5, dataroot: Path | None = None) -> dict[str, Any]:
         root = _world(Path(folder)) if dataroot is None else dataroot
         version, split = _version_and_split(root)
         source = {"dataroot": str(root), "version": version, "split": split}
-        product = _demo(source, Path(folder), cached=True)
-        baseline = _demo(source, Path(folder), cached=False)
+        size = TINY if rehearse else None
+        product = _demo(source, Path(folder), cached=True, image_size=size)
+        baseline = _demo(source, Path(folder), cached=False, image_size=size)
         product.compute_teacher_features()
         steps = _Steps(product), _Steps(baseline)
         for _ in range(WARM_UP + rounds):  # alternating: what else the machine does hits both
             for way in steps:
                 way.take()
         figures = [way.summary() for way in steps]
-        with_gpu = torch.cuda.is_available()
         slidr = {
-            f"batch {batch}, {precision}": _slidr(source, batch, precision, rounds)
-            if with_gpu
+            f"batch {batch}, {precision}": _slidr(source, batch, precision, rounds, rehearse)
+            if rehearse or torch.cuda.is_available()
             else "not run: no GPU"
-            for batch, precision in SLIDR_CASES
+            for batch, precision in cases
         }
     return {
         "name": "step",
@@ -80,53 +92,28 @@ class _Steps:
         self.run = run
         self.optimizer = run.optimizer()
         self.batches: Iterator[PairBatch] = run.batches(0)
+        self.parts = Parts(clock_of(run.fabric.device))
         self.times: list[dict[str, float]] = []
-        self._student_ms = 0.0
-        run.method.student.register_forward_pre_hook(self._student_starts)
-        run.method.student.register_forward_hook(self._student_ends)
 
     def take(self) -> None:
         """One step."""
-        device = self.run.fabric.device
-        batch, data = self._timed(lambda: next(self.batches).to(device))
-        with self.run.fabric.autocast():
-            terms, forward = self._timed(lambda: self.run.step(batch, len(self.times), diagnose=False))
-        _, backward = self._timed(terms.loss.backward)
-        _, optimizer = self._timed(self._update)
-        rest = forward - self._student_ms
-        self.times.append(dict(zip(PARTS, (data, self._student_ms, rest, backward, optimizer), strict=True)))
+        with measured(self.run.method, self.parts):
+            one_step(self.run, self.batches, self.optimizer, len(self.times), self.parts)
+        found = self.parts.take()
+        self.times.append(dict.fromkeys(PARTS, 0.0))
+        for part, time_ms in found.items():
+            self.times[-1][_PART_OF.get(part.split(":")[0], "rest_of_forward")] += time_ms
 
     def summary(self) -> dict[str, Any]:
         """Median and IQR of the step and of each part, in milliseconds."""
         kept = self.times[WARM_UP:]
-        parts = {part: _median([times[part] for times in kept]) for part in PARTS}
-        return {**_median([sum(times.values()) for times in kept]), "parts": parts}
-
-    def _update(self) -> None:
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-
-    def _timed(self, call: Callable[[], Any]) -> tuple[Any, float]:
-        start = self._now()
-        value = call()
-        return value, 1e3 * (self._now() - start)
-
-    def _now(self) -> float:
-        """A time at which the device has nothing left to do."""
-        import torch
-
-        if self.run.fabric.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter()
-
-    def _student_starts(self, module: nn.Module, arguments: Any) -> None:
-        self._started = self._now()
-
-    def _student_ends(self, module: nn.Module, arguments: Any, result: torch.Tensor) -> None:
-        self._student_ms = 1e3 * (self._now() - self._started)
+        parts = {part: median([times[part] for times in kept]) for part in PARTS}
+        return {**median([sum(times.values()) for times in kept]), "parts": parts}
 
 
-def _demo(source: dict[str, str], cache: Path, *, cached: bool) -> Pretraining:
+def _demo(
+    source: dict[str, str], cache: Path, *, cached: bool, image_size: Sequence[int] | None
+) -> Pretraining:
     from lidardistill.config.io import validate
     from lidardistill.config.run import PretrainConfig
     from lidardistill.engine.experiment import shipped
@@ -135,11 +122,17 @@ def _demo(source: dict[str, str], cache: Path, *, cached: bool) -> Pretraining:
     values["data"].update(source, keyframes=16)
     values["data"]["superpixels"]["cache"] = str(cache / "superpixels")
     values["teacher_cache"] = str(cache / "teacher") if cached else None
+    if image_size is not None:
+        values["data"]["augment"]["image_size"] = list(image_size)
     return _build(validate(PretrainConfig, values, source="configs/pretrain/demo.yaml"))
 
 
-def _slidr(source: dict[str, str], batch_size: int, precision: str, rounds: int) -> dict[str, Any] | str:
+def _slidr(
+    source: dict[str, str], batch_size: int, precision: str, rounds: int, rehearse: bool
+) -> dict[str, Any]:
     """The exact recipe with a randomly initialised teacher: its speed does not depend on the weights."""
+    import torch
+
     from lidardistill.config.io import validate
     from lidardistill.config.run import PretrainConfig
     from lidardistill.engine.experiment import shipped
@@ -148,14 +141,25 @@ def _slidr(source: dict[str, str], batch_size: int, precision: str, rounds: int)
     values["data"].update(source, batch_size=batch_size, num_workers=8, keyframes=16)
     values["teacher"] = {"kind": "resnet50", "weights": None}
     values["trainer"] = {"max_steps": 100, "accelerator": "cuda", "precision": precision}
+    if rehearse:
+        values["trainer"]["accelerator"] = "cpu"
+        values["student"] = {"preset": "mini"}
+        values["data"]["num_workers"] = 0
+        values["data"]["augment"] = {"image_size": list(TINY)}
+        values["teacher"] = {"kind": "color_histogram"}
     with tempfile.TemporaryDirectory(prefix="lidardistill-bench-") as cache:
         values["data"]["superpixels"] = {"cache": cache}  # SLIC would be all that is measured
         steps = _Steps(
             _build(validate(PretrainConfig, values, source="configs/pretrain/slidr_minkunet34.yaml"))
         )
+        if not rehearse:
+            torch.cuda.reset_peak_memory_stats()
         for _ in range(WARM_UP + rounds):
             steps.take()
-    return steps.summary()
+        peak = None if rehearse else round(torch.cuda.max_memory_allocated() / 2**20)
+    figures = steps.summary()
+    per_second = round(1e3 * batch_size / figures["median_ms"], 2)
+    return {**figures, "keyframes_per_s": per_second, "peak_mib": peak}
 
 
 def _build(config: PretrainConfig) -> Pretraining:
@@ -184,8 +188,3 @@ def _version_and_split(root: Path) -> tuple[str, str]:
             f"--dataroot {root}: expected scenes of nuScenes, got {', '.join(sorted(present)[:3])}"
         )
     return index.version, splits[0]
-
-
-def _median(times_ms: list[float]) -> dict[str, float]:
-    low, median, high = np.percentile(times_ms, [25, 50, 75])
-    return {"median_ms": round(float(median), 3), "iqr_ms": round(float(high - low), 3)}

@@ -18,6 +18,7 @@ from lidardistill.cli import (
     pairs,
     pretrain,
     probe,
+    profile,
     report,
     superpixels,
     synth,
@@ -43,6 +44,7 @@ for verb in (
     evaluate,
     report,
     bench,
+    profile,
     export,
 ):
     app.command(name=verb.__name__.rpartition(".")[2])(verb.run)

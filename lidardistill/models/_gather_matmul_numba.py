@@ -113,3 +113,33 @@ def multiply_backward(  # type: ignore[no-untyped-def]
                     for c in range(inputs):
                         grad_features[s, c] += y[r, c]
             p += n
+
+
+@numba.njit(cache=True, nogil=True)
+def add_rows(rows, target, total):  # type: ignore[no-untyped-def]
+    """total[target[i]] += rows[i].
+
+    Args:
+        rows: (P, D) float32.
+        target: (P,) int32 rows of total.
+        total: (M, D) float32.
+    """
+    for i in range(rows.shape[0]):
+        t = target[i]
+        for d in range(rows.shape[1]):
+            total[t, d] += rows[i, d]
+
+
+@numba.njit(cache=True, nogil=True)
+def add_bfloat16_rows(rows, target, total):  # type: ignore[no-untyped-def]
+    """`add_rows` for bfloat16, which is the upper half of a float32.
+
+    Args:
+        rows: (P, D) int16, bits of bfloat16.
+        target: (P,) int32 rows of total.
+        total: (M, D) float32.
+    """
+    for i in range(rows.shape[0]):
+        t = target[i]
+        for d in range(rows.shape[1]):
+            total[t, d] += np.int32(rows[i, d] << 16).view(np.float32)

@@ -1,8 +1,12 @@
 """Sparse convolution on the CPU from index pairs: gather, one product a kernel offset, sum by voxel.
 
-spconv's own CPU convolution adds in an OpenMP loop that races, and its backward needs CUDA. Here are two that do not:
-plain torch, and numba kernels that do a tile of pairs at a time inside the cache. Both are right with any number of
-threads and give the same bits with the same number of them (a sum is taken by one thread, in one order).
+spconv's own CPU convolution adds in an OpenMP loop that races, and its backward needs CUDA. Ours are right with any
+number of threads and give the same bits with the same number of them (a sum is taken by one thread, in one order):
+
+- "torch": all pairs at once, every operation on all of torch's threads;
+- "fused": numba kernels that do a tile of pairs at a time inside the cache, for few channels;
+- "grouped" (`grouped_matmul`): a kernel offset at a time, for many channels;
+- "onednn": the same with a float32 product that is faster on some CPUs.
 """
 
 from __future__ import annotations
@@ -14,19 +18,46 @@ import torch
 from torch import Tensor
 
 from lidardistill.models import _gather_matmul_numba as kernels
+from lidardistill.models import onednn
+from lidardistill.models.grouped_matmul import DTYPES, GroupedGatherMatmul
 from lidardistill.models.rulebook import Csr, Rulebook
 
-FUSED_MAX_WEIGHT = 8192
-"""Channels in times channels out up to which the fused kernels win (measured, one thread): larger products are what BLAS
-is best at, and a tile that stays in one BLAS thread becomes too short."""
+IMPLEMENTATIONS = ("fused", "grouped", "onednn", "torch")
 
-FUSED_MAX_THREADS = 2
-"""torch threads up to which the fused kernels, which use one, win."""
+FUSED_MAX_WEIGHT = 2048
+"""Channels in times channels out up to which the fused kernels beat "grouped" (measured, one thread): larger products are
+what BLAS is best at, and a tile that stays in one BLAS thread becomes too short."""
+
+ONEDNN_MIN_WEIGHT = 4096
+"""Channels in times channels out from which "onednn" beats the fused kernels, where it is faster at all: 64 to 64."""
+
+FEW_THREADS = 2
+"""torch threads up to which the implementations that gather or add on one thread win over "torch"."""
 
 TILE_PRODUCT = 200_000
 """Multiplications of one tile. OpenBLAS starts threads at 262,144, and its threads are hundreds of times slower here."""
 
 TILE_PAIRS = 128
+
+
+def choose(dtype: torch.dtype, inputs: int, outputs: int) -> str:
+    """The fastest implementation on a CPU: by dtype, channels, threads and kind of CPU alone, never by a stopwatch.
+
+    Args:
+        dtype: of features and weight.
+        inputs: C.
+        outputs: D.
+
+    Returns:
+        One of `IMPLEMENTATIONS`.
+    """
+    if dtype not in DTYPES or torch.get_num_threads() > FEW_THREADS:
+        return "torch"
+    if dtype == torch.float32 and inputs * outputs >= ONEDNN_MIN_WEIGHT and onednn.faster_here():
+        return "onednn"
+    if dtype != torch.bfloat16 and inputs * outputs <= FUSED_MAX_WEIGHT:
+        return "fused"
+    return "grouped"
 
 
 def convolve(features: Tensor, weight: Tensor, book: Rulebook, implementation: str = "auto") -> Tensor:
@@ -36,18 +67,22 @@ def convolve(features: Tensor, weight: Tensor, book: Rulebook, implementation: s
         features: (M, C) floating rows of the input.
         weight: (D, K^3, C) of the same dtype, the KRSC layout itself.
         book: index pairs.
-        implementation: "fused" (numba; float32 and float64), "torch", or "auto": the faster of the two.
+        implementation: one of `IMPLEMENTATIONS` ("fused": float32 and float64; "grouped": bfloat16 too; "onednn":
+            float32), or "auto" for what `choose` says.
 
     Returns:
         (M', D), differentiable once.
     """
+    features, weight = features.contiguous(), weight.contiguous()
     if implementation == "auto":
-        small = weight.shape[0] * weight.shape[2] <= FUSED_MAX_WEIGHT
-        known = features.dtype in (torch.float32, torch.float64) and not features.is_cuda
-        few = torch.get_num_threads() <= FUSED_MAX_THREADS
-        implementation = "fused" if small and known and few else "torch"
-    function = FusedGatherMatmul if implementation == "fused" else GatherMatmul
-    return function.apply(features.contiguous(), weight.contiguous(), book)
+        implementation = (
+            "torch" if features.is_cuda else choose(features.dtype, weight.shape[2], weight.shape[0])
+        )
+    if implementation == "fused":
+        return FusedGatherMatmul.apply(features, weight, book)
+    if implementation in ("grouped", "onednn"):
+        return GroupedGatherMatmul.apply(features, weight, book, implementation == "onednn")
+    return GatherMatmul.apply(features, weight, book)
 
 
 class FusedGatherMatmul(torch.autograd.Function):
@@ -101,7 +136,7 @@ def _pairs(book: Rulebook) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
 
 
 class GatherMatmul(torch.autograd.Function):
-    """`convolve` in torch: the slow twin of the fused kernels for few channels, the fast one for many.
+    """`convolve` in torch: the twin of the other implementations, and the fast one with many threads.
 
     The gathered rows are not kept for the gradient: gathering again costs a tenth of the step,
     keeping them several times the memory of all other activations.

@@ -14,7 +14,7 @@ from lidardistill.cli.main import app
 
 VERBS = (
     "demo", "synth", "doctor", "pairs", "superpixels", "pretrain", "probe", "finetune", "evaluate", "report", "bench",
-    "export",
+    "profile", "export",
 )  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "configs" / "pretrain" / "demo.yaml"

@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 
 from lidardistill.models import gather_matmul
-from lidardistill.models.gather_matmul import _sum_rows, convolve
-from lidardistill.models.rulebook import Csr, strided_rulebook, submanifold_rulebook
 from lidardistill.models.sparse import SparseConv3d, SparseInverseConv3d, SubMConv3d, import_spconv, sparse
 from tests.models.clouds import from_dense, random_voxels, to_dense
 
@@ -27,9 +25,10 @@ def threads(request, one_thread):
     torch.set_num_threads(before)
 
 
-@pytest.fixture(params=["fused", "torch"])
+@pytest.fixture(params=["fused", "grouped", "torch"])
 def implementation(request, monkeypatch):
-    monkeypatch.setattr(gather_matmul, "FUSED_MAX_THREADS", 99 if request.param == "fused" else 0)
+    """All convolutions of a test run in this way ("onednn" knows no float64: see test_gather_matmul)."""
+    monkeypatch.setattr(gather_matmul, "choose", lambda dtype, inputs, outputs: request.param)
 
 
 def net(dtype=torch.float64, bias=True):
@@ -110,42 +109,6 @@ def test_five_wide_kernel_equals_dense():
     )
 
 
-@pytest.mark.parametrize("channels", [(1, 3), (7, 5), (64, 48), (90, 91)])
-@pytest.mark.parametrize("kind", ["submanifold", "strided", "inverse"])
-def test_fused_kernels_equal_their_torch_twin(channels, kind):
-    """Forward and gradients, over more than one tile of pairs and tiles that are not full."""
-    coords, shape = random_voxels(3, 2000, (16, 16, 16)), (16, 16, 16)
-    if kind == "submanifold":
-        book, kernel = submanifold_rulebook(coords, shape, 3), 27
-    else:
-        book, kernel = strided_rulebook(coords, shape, 2, 2, 0)[0], 8
-        book = book.inverse if kind == "inverse" else book
-    inputs, outputs = channels
-    assert max(book.sizes) > 128
-    assert any(size % 128 for size in book.sizes)
-    features = torch.randn(book.num_source, inputs, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(outputs, kernel, inputs, dtype=torch.float64, requires_grad=True)
-    grad = torch.randn(book.num_target, outputs, dtype=torch.float64)
-    results = []
-    for implementation in ("fused", "torch"):
-        out = convolve(features, weight, book, implementation)
-        results.append([out, *torch.autograd.grad(out, [features, weight], grad)])
-    for fused, twin in zip(*results, strict=True):
-        torch.testing.assert_close(fused, twin, rtol=1e-9, atol=1e-10)
-
-
-def test_the_faster_implementation_is_chosen(monkeypatch):
-    chosen = []
-    for name in ("FusedGatherMatmul", "GatherMatmul"):
-        stand_in = type(name, (), {"apply": staticmethod(lambda *_, name=name: chosen.append(name))})
-        monkeypatch.setattr(gather_matmul, name, stand_in)
-    for dtype, size in ((torch.float32, 90), (torch.float32, 91), (torch.bfloat16, 4)):
-        convolve(torch.zeros(3, size, dtype=dtype), torch.zeros(size, 27, size, dtype=dtype), None)
-    monkeypatch.setattr(gather_matmul, "FUSED_MAX_THREADS", 0)
-    convolve(torch.zeros(3, 4), torch.zeros(4, 27, 4), None)
-    assert chosen == ["FusedGatherMatmul", "GatherMatmul", "GatherMatmul", "GatherMatmul"]
-
-
 def test_float32_equals_float64(implementation, threads):
     coords = random_voxels(2, 900, (16, 16, 16))
     layers, features = net(), torch.randn(900, 3, dtype=torch.float64)
@@ -208,14 +171,6 @@ def test_bfloat16_autocast():
     out.float().square().sum().backward()
     assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in layers.parameters())
     assert features.grad.abs().max() > 0
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_summed_in_float32(dtype):
-    """A thousand ones are a thousand: bfloat16 alone stops counting at 256, float16 at 2048."""
-    rows = torch.ones(5000, 9, dtype=dtype)
-    csr = Csr(torch.arange(5000, dtype=torch.int32), torch.tensor([0, 1000, 5000], dtype=torch.int32))
-    assert _sum_rows(rows, csr)[:, 8].tolist() == [torch.tensor(n, dtype=dtype).item() for n in (1000, 4000)]
 
 
 def test_gradient_of_the_features_can_be_left_out(implementation):

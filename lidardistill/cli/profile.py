@@ -1,0 +1,27 @@
+"""`lidardistill profile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lidardistill.cli.options import ConfigArgument, Overrides
+
+
+def run(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Trace of one step, for Perfetto.")] = Path(
+        "profile_trace.json"
+    ),
+    steps: Annotated[int, typer.Option(min=1, help="Steps that are timed, after two that are not.")] = 5,
+) -> None:
+    """Show where time and memory of a pretraining step go, part by part, beside what this machine could do."""
+    from lidardistill.cli.profile_step import profile_step, table
+    from lidardistill.config.io import load_config
+    from lidardistill.config.run import PretrainConfig
+
+    for line in table(profile_step(load_config(PretrainConfig, config, overrides or ()), out, steps)):
+        print(line)

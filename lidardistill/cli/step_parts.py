@@ -1,0 +1,212 @@
+"""One pretraining step cut into named parts, for `bench step` and `profile`: what is measured is up to the meter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from lidardistill.data.pairs import PairDataset
+    from lidardistill.data.types import PairBatch
+    from lidardistill.engine.pretrain import Pretraining
+    from lidardistill.methods.slidr import SLidR
+
+
+class Meter(Protocol):
+    """Something that grows while a step runs."""
+
+    def mark(self) -> Any: ...
+
+    def between(self, start: Any, end: Any) -> float: ...
+
+
+class Clock:
+    """Milliseconds on the CPU."""
+
+    def mark(self) -> float:
+        return time.perf_counter()
+
+    def between(self, start: float, end: float) -> float:
+        return 1e3 * (end - start)
+
+
+class CudaClock:
+    """Milliseconds between CUDA events: measuring does not make the device wait."""
+
+    def mark(self) -> torch.cuda.Event:
+        import torch
+
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def between(self, start: torch.cuda.Event, end: torch.cuda.Event) -> float:
+        end.synchronize()
+        return start.elapsed_time(end)
+
+
+@dataclass
+class _Span:
+    name: str
+    parent: str | None
+    start: Any
+    end: Any = None
+
+
+class Parts:
+    """What each part of a step takes, without the parts inside of it.
+
+    Args:
+        meter: what is measured.
+
+    Attributes:
+        parents: the part that each one lies in.
+    """
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+        self.parents: dict[str, str | None] = {}
+        self._spans: list[_Span] = []
+        self._open: list[str] = []
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Measure what runs inside; it also stands under this name in a profiler's trace."""
+        from torch.profiler import record_function
+
+        with record_function(name):
+            parent = self._open[-1] if self._open else None
+            self.parents.setdefault(name, parent)
+            span = _Span(name, parent, self.meter.mark())
+            self._spans.append(span)
+            self._open.append(name)
+            try:
+                yield
+            finally:
+                self._open.pop()
+                span.end = self.meter.mark()
+
+    def take(self) -> dict[str, float]:
+        """By part, what was measured since the last call."""
+        found: dict[str, float] = {}
+        for span in self._spans:
+            value = self.meter.between(span.start, span.end)
+            found[span.name] = found.get(span.name, 0.0) + value
+            if span.parent is not None:
+                found[span.parent] = found.get(span.parent, 0.0) - value
+        self._spans.clear()
+        return found
+
+
+def clock_of(device: torch.device) -> Meter:
+    """The clock that fits a device."""
+    return CudaClock() if device.type == "cuda" else Clock()
+
+
+def one_step(
+    run: Pretraining, batches: Iterator[PairBatch], optimizer: torch.optim.Optimizer, step: int, parts: Parts
+) -> PairBatch:
+    """Take one training step and measure its parts; inside of `measured`, those of the forward pass too.
+
+    Args:
+        run: what trains.
+        batches: its batches.
+        optimizer: its optimiser.
+        step: number of the step.
+        parts: measures.
+
+    Returns:
+        The batch, on the device.
+    """
+    with parts("data wait"):
+        batch = next(batches)
+    with parts("to device"):
+        batch = batch.to(run.fabric.device)
+    with parts("forward"), run.fabric.autocast():
+        terms = run.step(batch, step, diagnose=False)
+    with parts("backward"):
+        terms.loss.backward()
+    with parts("optimiser"):
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return batch
+
+
+@contextmanager
+def measured(method: SLidR, parts: Parts) -> Iterator[None]:
+    """Until it ends, the parts of the method's forward pass are measured too."""
+    from lidardistill.methods import slidr
+    from lidardistill.models.sparse import SparseConv3d, SparseInverseConv3d, SubMConv3d
+
+    with ExitStack() as stack:
+        for owner, name, part in (
+            (method.student, "forward", "student"),
+            (method.teacher, "forward", "teacher"),
+            (method.student_head, "forward", "heads"),
+            (method.teacher_head, "forward", "heads"),
+            (method.teacher_head, "rows", "heads"),
+            (slidr, "segment_mean", "pooling"),
+            (slidr, "superpixel_pool", "pooling"),
+            (method, "contrast", "loss"),
+        ):
+            stack.enter_context(_replaced(owner, name, part, parts))
+        kinds = (SubMConv3d, SparseConv3d, SparseInverseConv3d)
+        for layer in (module for module in method.student.modules() if isinstance(module, kinds)):
+            stack.enter_context(_replaced(layer, "forward", "student: convolutions", parts))
+            stack.enter_context(_replaced(layer, "_pairs", "student: index pairs", parts))
+        yield
+
+
+@contextmanager
+def loading_measured(dataset: PairDataset, parts: Parts) -> Iterator[None]:
+    """Until it ends, the parts of reading a keyframe in this process are measured."""
+    from lidardistill.data import pairs
+
+    with ExitStack() as stack:
+        for owner, name, part in (
+            (dataset.index, "frame", "read tables and sweep"),
+            (dataset, "_labels", "superpixels"),
+            (dataset, "_teacher_features", "cached teacher features"),
+            (pairs, "read_image", "decode images"),
+            (pairs, "resize_image", "resize images"),
+            (pairs, "resize_labels", "resize superpixels"),
+            (pairs, "pair_points", "project points"),
+            (pairs, "voxelize_scan", "voxelise"),
+        ):
+            stack.enter_context(_replaced(owner, name, part, parts))
+        yield
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, part: str, parts: Parts) -> Iterator[None]:
+    """A function of an object or of a module, measured."""
+    own = vars(owner).get(name)
+    function: Callable[..., Any] = getattr(owner, name)
+
+    @wraps(function)
+    def timed(*args: Any, **options: Any) -> Any:
+        with parts(part):
+            return function(*args, **options)
+
+    setattr(owner, name, timed)
+    try:
+        yield
+    finally:
+        if own is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, own)
+
+
+def median(values: list[float]) -> dict[str, float]:
+    """Median and interquartile range of times in milliseconds."""
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    return {"median_ms": round(float(middle), 3), "iqr_ms": round(float(high - low), 3)}

@@ -35,7 +35,7 @@ GROUPS: dict[str, dict[str, Any]] = {
         "worlds": slice(1, None),
         "palette": "natural",
         "arms": ("pretrained", "random", "permuted"),
-        "finetuned": (),
+        "finetuned": ("pretrained", "random"),
     },
     "overlapping": {
         "worlds": slice(0, 1),

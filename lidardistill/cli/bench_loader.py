@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SEED = 0
 COMPARED = 8
+ON_THE_FLY = ("exact", "fast", "draft")
 ON_THE_FLY_ROUNDS = 3
 PRODUCT = "cached_superpixels"
 BASELINE = "SLidR's loader: Pillow, / 255 in float64, torch resize by image, PNG superpixels, devkit's chain, np.unique"
@@ -40,7 +41,7 @@ def run(
     """Alternates our ways and SLidR's over the same keyframe and the same crops, all on one thread.
 
     All draw the same numbers and share the code that turns them into windows and masks, which costs the baseline
-    less than its own would. Superpixels on the fly are measured for those fast presets that there are; their baseline
+    less than its own would. Superpixels on the fly are measured for each of `ON_THE_FLY`; their baseline
     takes seconds a sample, so it runs once in each of `ON_THE_FLY_ROUNDS` rounds.
 
     Args:
@@ -117,15 +118,13 @@ def _cached_ways(index: FrameIndex, folder: Path) -> dict[str, PairDataset]:
 
 def _on_the_fly_ways(index: FrameIndex) -> dict[str, PairDataset]:
     from lidardistill.data.view_image import ImageReading
-    from lidardistill.regions.slic import PRESETS
     from lidardistill.regions.source import SuperpixelSource
 
-    there = [preset for preset in ("exact", "fast", "draft") if preset in PRESETS]
     ways = {
         f"on_the_fly_{preset}": _dataset(index, SuperpixelSource(preset=preset), ImageReading())
-        for preset in there
+        for preset in ON_THE_FLY
     }
-    for preset in there:
+    for preset in ON_THE_FLY:
         if preset != "draft":  # which reduces the image itself
             half = SuperpixelSource(preset=preset, scale=2)
             ways[f"on_the_fly_{preset}_jpeg_half"] = _dataset(index, half, ImageReading(2, "jpeg"))

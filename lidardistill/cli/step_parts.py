@@ -168,16 +168,15 @@ def measured(method: SLidR, parts: Parts) -> Iterator[None]:
 @contextmanager
 def loading_measured(dataset: PairDataset, parts: Parts) -> Iterator[None]:
     """Until it ends, the parts of reading a keyframe in this process are measured."""
-    from lidardistill.data import pairs
+    from lidardistill.data import pairs, view_image
 
     with ExitStack() as stack:
         for owner, name, part in (
             (dataset.index, "frame", "read tables and sweep"),
-            (dataset, "_labels", "superpixels"),
+            (dataset, "_resample_superpixels", "superpixels"),
             (dataset, "_teacher_features", "cached teacher features"),
-            (pairs, "read_image", "decode images"),
+            (view_image, "read_image", "decode images"),
             (pairs, "resize_image", "resize images"),
-            (pairs, "resize_labels", "resize superpixels"),
             (pairs, "pair_points", "project points"),
             (pairs, "voxelize_scan", "voxelise"),
         ):

@@ -32,8 +32,7 @@ def check(found):
 def few_calls(monkeypatch):
     monkeypatch.setattr(bench_loader, "COMPARED", 3)
     monkeypatch.setattr(bench_loader, "ON_THE_FLY_ROUNDS", 1)
-    for preset in ("exact", "fast", "draft"):
-        monkeypatch.delitem(PRESETS, preset, raising=False)
+    monkeypatch.setattr(bench_loader, "ON_THE_FLY", ())
     monkeypatch.setattr("lidardistill.cli.bench_timing.CALLS_PER_ROUND", 1)
 
 
@@ -63,6 +62,7 @@ def test_superpixels_on_the_fly_have_their_own_baseline(monkeypatch):
         return np.broadcast_to(np.arange(image.shape[1], dtype=np.int32) // 8, image.shape[:2]).copy()
 
     monkeypatch.setitem(PRESETS, "fast", stripes)
+    monkeypatch.setattr(bench_loader, "ON_THE_FLY", ("fast",))
     found = bench_loader.run(rounds=1, image_size=(126, 224), workers=())
     names = {"on_the_fly_fast", "on_the_fly_fast_jpeg_half"}
     assert found["variants"].keys() == {"image_cache_half", "jpeg_half"} | names

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-NAMES = ("projection", "superpixels", "pooling", "voxelize", "loader", "index", "step")
+NAMES = ("projection", "superpixels", "pooling", "voxelize", "loader", "index", "step", "clusters")
 
 
 def run(

@@ -57,7 +57,7 @@ class CenterHead(nn.Module):
     def __init__(
         self,
         in_channels: int,
-        num_classes: Sequence[int] = tuple(len(task) for task in TASKS),
+        num_classes: Sequence[int] = tuple(map(len, TASKS)),
         width: int = 64,
     ) -> None:
         super().__init__()

@@ -92,6 +92,20 @@ def test_a_fit_that_cannot_be_believed_is_not_taken(rng, kind, implementation):
 
 
 @IMPLEMENTATIONS
+@pytest.mark.parametrize(("step", "is_ground"), [(0.4, True), (-0.4, True), (0.7, False)])
+def test_a_zone_looks_as_far_as_seed_height(rng, step, is_ground, implementation):
+    """A level that is further up or down than a road is thick, and nearer than the search goes."""
+    points = road(rng)
+    far = np.hypot(*points[:, :2].T) >= 12
+    points[far, 2] += step
+    found = find_ground(points, GroundSettings(ring_edges_m=(12.0,)), implementation=implementation)
+    assert found.ground_mask[~far].all()
+    assert (found.ground_mask[far] == is_ground).all()
+    if is_ground:
+        np.testing.assert_allclose(found.planes[:, 1, 2], step - SENSOR_HEIGHT, atol=0.05)
+
+
+@IMPLEMENTATIONS
 def test_echoes_from_below_the_road_do_not_pull_it_down(rng, implementation):
     deep = road(rng, 60)
     deep[:, 2] -= rng.uniform(1, 4, 60)

@@ -2,7 +2,8 @@
 
 Cells are so small that two points of one are always neighbours. A cell with enough points is therefore all core, the
 cores of a cell are always of one cluster, and clusters are unions of cells; two cells need one close pair to join.
-Cells are kept as sorted keys, so that the cells around one are 25 short runs, found by pointers that only move on.
+Cells are kept as sorted keys, so that the cells behind one are 13 short runs, found by pointers that only move on; the
+cells before it see it among theirs.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ _REACH = 2  # cells: a side is just over eps / 2
 _WIDTH = 2 * _REACH + 1
 _STEP_Y = MAX_CELLS + 2 * _REACH  # cells at the border of the grid have empty neighbours
 _STEP_Z = _STEP_Y * _STEP_Y
+_NUM_RUNS = _WIDTH * _WIDTH // 2 + 1  # the rows of cells at dz > 0, those at dz = 0 and dy > 0, and its own
 
 
 @njit(cache=True, nogil=True)
@@ -46,47 +48,51 @@ def dbscan(xyz, keys, order, eps, min_points, cluster, cluster_mask, core_mask):
     num_points = keys.shape[0]
     squared = eps * eps
     start = np.empty(num_points + 1, np.int64)
+    cell_key = np.empty(num_points, np.int64)
     num_cells = 0
     for i in range(num_points):
         if i == 0 or keys[i] != keys[i - 1]:
             start[num_cells] = i
+            cell_key[num_cells] = keys[i]
             num_cells += 1
     start[num_cells] = num_points
-    runs = _neighbor_runs(keys, start, num_cells)
+    begin, end = _neighbor_runs(cell_key[:num_cells])
 
-    core = np.zeros(num_points, np.bool_)
+    # Pairs of cells with a pair of points in reach, or with too many points to look for one yet.
+    near = np.empty((np.int64((end - begin).sum()), 2), np.int32)
+    num_near = 0
+    neighbors = np.empty(num_points, np.int64)
+    for c in range(num_cells):
+        neighbors[start[c] : start[c + 1]] = start[c + 1] - start[c]
+    for c in range(num_cells):
+        full = start[c + 1] - start[c] >= min_points
+        for run in range(_NUM_RUNS):
+            for d in range(begin[run, c], end[run, c]):
+                meet = full and start[d + 1] - start[d] >= min_points
+                if not meet:
+                    for i in range(start[c], start[c + 1]):
+                        for j in range(start[d], start[d + 1]):
+                            if _squared_distance(xyz, i, j) <= squared:
+                                neighbors[i] += 1
+                                neighbors[j] += 1
+                                meet = True
+                if meet:
+                    near[num_near, 0], near[num_near, 1] = c, d
+                    num_near += 1
+    core = neighbors >= min_points
     num_cores = np.zeros(num_cells, np.int64)
     for c in range(num_cells):
-        size = start[c + 1] - start[c]
-        if size >= min_points:
-            core[start[c] : start[c + 1]] = True
-            num_cores[c] = size
-            continue
         for i in range(start[c], start[c + 1]):
-            found = 0
-            for run in range(_WIDTH * _WIDTH):
-                for j in range(start[runs[c, run, 0]], start[runs[c, run, 1]]):
-                    if _squared_distance(xyz, i, j) <= squared:
-                        found += 1
-                        if found == min_points:
-                            break
-                if found == min_points:
-                    break
-            if found == min_points:
-                core[i] = True
-                num_cores[c] += 1
+            num_cores[c] += core[i]
 
     parent = np.arange(num_cells)
-    for c in range(num_cells):
-        if num_cores[c] == 0:
+    for pair in range(num_near):
+        c, d = near[pair]
+        if num_cores[c] == 0 or num_cores[d] == 0:
             continue
-        for run in range(_WIDTH * _WIDTH):
-            for d in range(max(runs[c, run, 0], c + 1), runs[c, run, 1]):
-                if num_cores[d] == 0:
-                    continue
-                a, b = _root(parent, c), _root(parent, d)
-                if a != b and _cores_meet(xyz, core, squared, start[c], start[c + 1], start[d], start[d + 1]):
-                    parent[max(a, b)] = min(a, b)
+        a, b = _root(parent, c), _root(parent, d)
+        if a != b and _cores_meet(xyz, core, squared, start[c], start[c + 1], start[d], start[d + 1]):
+            parent[max(a, b)] = min(a, b)
 
     place = np.empty(num_points, np.int64)
     cell = np.empty(num_points, np.int64)
@@ -106,45 +112,57 @@ def dbscan(xyz, keys, order, eps, min_points, cluster, cluster_mask, core_mask):
             cluster[row] = number[root]
             cluster_mask[row] = core_mask[row] = True
 
+    best = np.full(num_points, num_clusters, np.int64)
+    for c in range(num_cells):
+        if 0 < num_cores[c] < start[c + 1] - start[c]:
+            best[start[c] : start[c + 1]] = number[_root(parent, c)]
+    for pair in range(num_near):
+        c, d = near[pair]
+        if num_cores[d] > 0 and num_cores[c] < start[c + 1] - start[c]:
+            _reach_border(xyz, core, squared, number[_root(parent, d)], start, d, c, best)
+        if num_cores[c] > 0 and num_cores[d] < start[d + 1] - start[d]:
+            _reach_border(xyz, core, squared, number[_root(parent, c)], start, c, d, best)
     for i in range(num_points):
-        if core[i]:
-            continue
-        best = num_clusters
-        for run in range(_WIDTH * _WIDTH):
-            for d in range(runs[cell[i], run, 0], runs[cell[i], run, 1]):
-                if num_cores[d] == 0:
-                    continue
-                candidate = number[_root(parent, d)]
-                if candidate >= best:
-                    continue
-                for j in range(start[d], start[d + 1]):
-                    if core[j] and _squared_distance(xyz, i, j) <= squared:
-                        best = candidate
-                        break
-        if best < num_clusters:
-            cluster[order[i]] = best
+        if not core[i] and best[i] < num_clusters:
+            cluster[order[i]] = best[i]
             cluster_mask[order[i]] = True
     return num_clusters
 
 
 @njit(cache=True, nogil=True)
-def _neighbor_runs(keys, start, num_cells):  # type: ignore[no-untyped-def]
-    """For each cell and each (dz, dy), which cells lie within reach along x: (num_cells, 25, 2) int32, half-open."""
-    runs = np.empty((num_cells, _WIDTH * _WIDTH, 2), np.int32)
-    for dz in range(-_REACH, _REACH + 1):
-        for dy in range(-_REACH, _REACH + 1):
-            run = (dz + _REACH) * _WIDTH + dy + _REACH
-            step = dz * _STEP_Z + dy * _STEP_Y
-            low = high = 0
-            for c in range(num_cells):
-                middle = keys[start[c]] + step
-                while low < num_cells and keys[start[low]] < middle - _REACH:
-                    low += 1
-                while high < num_cells and keys[start[high]] <= middle + _REACH:
-                    high += 1
-                runs[c, run, 0] = low
-                runs[c, run, 1] = high
-    return runs
+def _reach_border(xyz, core, squared, candidate, start, c, d, best):  # type: ignore[no-untyped-def]
+    """Points of cell d that are no cores and near a core of cell c join its cluster, if it is a better one."""
+    for i in range(start[d], start[d + 1]):
+        if core[i] or best[i] <= candidate:
+            continue
+        for j in range(start[c], start[c + 1]):
+            if core[j] and _squared_distance(xyz, i, j) <= squared:
+                best[i] = candidate
+                break
+
+
+@njit(cache=True, nogil=True)
+def _neighbor_runs(cell_key):  # type: ignore[no-untyped-def]
+    """Which cells behind a cell lie within reach, a run for each (dz, dy): two (13, num_cells) int32, half-open."""
+    num_cells = cell_key.shape[0]
+    begin = np.empty((_NUM_RUNS, num_cells), np.int32)
+    end = np.empty((_NUM_RUNS, num_cells), np.int32)
+    for run in range(_NUM_RUNS):
+        dz, dy = divmod(run + _NUM_RUNS - 1, _WIDTH)
+        step = (dz - _REACH) * _STEP_Z + (dy - _REACH) * _STEP_Y
+        low = high = 0
+        for c in range(num_cells):
+            if run == 0:
+                low = c + 1
+            first = cell_key[c] + step - _REACH
+            while low < num_cells and cell_key[low] < first:
+                low += 1
+            high = max(high, low)
+            while high < num_cells and cell_key[high] <= first + 2 * _REACH:
+                high += 1
+            begin[run, c] = low
+            end[run, c] = high
+    return begin, end
 
 
 @njit(cache=True, nogil=True)

@@ -111,7 +111,7 @@ def _sparse_flops(student: nn.Module) -> Iterator[list[int]]:
     def count(layer: Any, inputs: tuple[Any, ...]) -> None:
         (x,) = inputs
         if isinstance(layer, SubMConv3d) and layer.indice_key not in pairs:
-            book = submanifold_rulebook(x.coords.cpu(), x.spatial_shape, layer.kernel_size)
+            book = submanifold_rulebook(x.coords.cpu(), x.spatial_shape, layer.kernel_size[0])
             pairs[layer.indice_key] = sum(book.sizes) + book.num_source
         elif isinstance(layer, SparseConv3d):
             book = strided_rulebook(

@@ -76,11 +76,11 @@ def strided_pairs(coords, size, stride, padding, out_shape, sizes, source, keys)
 
     Args:
         coords: (M, 4) int32 batch, z, y, x.
-        size: K of the K x K x K kernel.
-        stride: S.
-        padding: cells of zeros on each side.
+        size: three ints z, y, x, of the kernel.
+        stride: three ints.
+        padding: three ints, cells of zeros on each side.
         out_shape: three ints, cells of the output.
-        sizes: (K^3,) int64, receives the pairs of each offset.
+        sizes: (K,) int64 zeros, K the cells of the kernel, receives the pairs of each offset.
         source: (P,) int32, receives input rows, ascending inside a group; of length 0 to count only.
         keys: (P,) int64, receives the linear index of the output cell.
     """
@@ -90,23 +90,25 @@ def strided_pairs(coords, size, stride, padding, out_shape, sizes, source, keys)
         for k in range(1, sizes.shape[0]):
             free[k] = free[k - 1] + sizes[k - 1]
     depth, height, width = out_shape
+    size_z, size_y, size_x = size
+    stride_z, stride_y, stride_x = stride
     for i in range(coords.shape[0]):
         b = np.int64(coords[i, 0])
-        z, y, x = coords[i, 1] + padding, coords[i, 2] + padding, coords[i, 3] + padding
+        z, y, x = coords[i, 1] + padding[0], coords[i, 2] + padding[1], coords[i, 3] + padding[2]
         # Kernel position k reaches output (z - k) / stride, so only every stride-th position can.
-        for kz in range(z % stride, min(size, z + 1), stride):
-            out_z = (z - kz) // stride
+        for kz in range(z % stride_z, min(size_z, z + 1), stride_z):
+            out_z = (z - kz) // stride_z
             if out_z >= depth:
                 continue
-            for ky in range(y % stride, min(size, y + 1), stride):
-                out_y = (y - ky) // stride
+            for ky in range(y % stride_y, min(size_y, y + 1), stride_y):
+                out_y = (y - ky) // stride_y
                 if out_y >= height:
                     continue
-                for kx in range(x % stride, min(size, x + 1), stride):
-                    out_x = (x - kx) // stride
+                for kx in range(x % stride_x, min(size_x, x + 1), stride_x):
+                    out_x = (x - kx) // stride_x
                     if out_x >= width:
                         continue
-                    k = (kz * size + ky) * size + kx
+                    k = (kz * size_y + ky) * size_x + kx
                     if fill:
                         source[free[k]] = i
                         keys[free[k]] = ((b * depth + out_z) * height + out_y) * width + out_x

@@ -54,18 +54,19 @@ class ResidualBlock(nn.Module):
         indice_key: str,
         bn_momentum: float,
         projection_bn_momentum: float,
+        bn_eps: float = 1e-5,
     ) -> None:
         super().__init__()
         self.conv1 = SubMConv3d(in_channels, out_channels, 3, bias=False, indice_key=indice_key)
-        self.norm1 = VoxelBatchNorm(out_channels, momentum=bn_momentum)
+        self.norm1 = VoxelBatchNorm(out_channels, bn_eps, bn_momentum)
         self.conv2 = SubMConv3d(out_channels, out_channels, 3, bias=False, indice_key=indice_key)
-        self.norm2 = VoxelBatchNorm(out_channels, momentum=bn_momentum)
+        self.norm2 = VoxelBatchNorm(out_channels, bn_eps, bn_momentum)
         self.projection: nn.Sequential | None = None
         if in_channels != out_channels:
             linear = nn.Linear(in_channels, out_channels, bias=False)
             nn.init.uniform_(linear.weight, -(in_channels**-0.5), in_channels**-0.5)
             self.projection = nn.Sequential(
-                linear, VoxelBatchNorm(out_channels, momentum=projection_bn_momentum)
+                linear, VoxelBatchNorm(out_channels, bn_eps, projection_bn_momentum)
             )
 
     def forward(self, x: SparseTensor) -> SparseTensor:

@@ -7,6 +7,8 @@ side by side. It is an order of magnitude faster than the index pairs of spconv'
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,7 +38,7 @@ class Csr:
 class Rulebook:
     """Index pairs of one sparse convolution, grouped by kernel offset.
 
-    The kernel offset of axis positions (kz, ky, kx) is `(kz * K + ky) * K + kx`, the order of spconv's KRSC weights.
+    The kernel offset of axis positions (kz, ky, kx) is `(kz * Ky + ky) * Kx + kx`, the order of spconv's KRSC weights.
 
     Attributes:
         source: (P,) int32 row among the inputs, grouped by kernel offset.
@@ -114,6 +116,19 @@ def _check_inside(coords: np.ndarray, spatial_shape: Shape) -> None:
         )
 
 
+def triple(value: int | Sequence[int]) -> Shape:
+    """A setting for z, y, x: three numbers as they are, or one for all axes.
+
+    Raises:
+        ValueError: another count.
+    """
+    if isinstance(value, int):
+        return value, value, value
+    if len(value) != 3:
+        raise ValueError(f"expected one number or three for z, y, x, got {tuple(value)}")
+    return int(value[0]), int(value[1]), int(value[2])
+
+
 def submanifold_rulebook(coords: Tensor, spatial_shape: Shape, kernel_size: int) -> Rulebook:
     """Pairs of a submanifold convolution: outputs are the inputs, a voxel meets its active neighbours.
 
@@ -152,16 +167,20 @@ def submanifold_rulebook(coords: Tensor, spatial_shape: Shape, kernel_size: int)
 
 
 def strided_rulebook(
-    coords: Tensor, spatial_shape: Shape, kernel_size: int, stride: int, padding: int
+    coords: Tensor,
+    spatial_shape: Shape,
+    kernel_size: int | Shape,
+    stride: int | Shape,
+    padding: int | Shape,
 ) -> tuple[Rulebook, Tensor, Shape]:
     """Pairs of a strided convolution: an output exists where at least one input lies under its kernel.
 
     Args:
         coords: (M, 4) int32 batch, z, y, x, every voxel once.
         spatial_shape: (3,) cells z, y, x of the input.
-        kernel_size: K.
-        stride: S.
-        padding: cells of zeros on each side.
+        kernel_size: one number, or three z, y, x.
+        stride: the same.
+        padding: the same, cells of zeros on each side.
 
     Returns:
         The pairs; (M', 4) int32 coordinates of the outputs, ascending; their (3,) spatial shape.
@@ -171,18 +190,21 @@ def strided_rulebook(
     """
     cells = np.ascontiguousarray(coords.numpy())
     _check_inside(cells, spatial_shape)
-    depth, height, width = ((size + 2 * padding - kernel_size) // stride + 1 for size in spatial_shape)
+    size, step, pad = triple(kernel_size), triple(stride), triple(padding)
+    depth, height, width = (
+        (n + 2 * p - k) // s + 1 for n, k, s, p in zip(spatial_shape, size, step, pad, strict=True)
+    )
     if min(depth, height, width) < 1:
         raise ValueError(
             f"spatial_shape {tuple(spatial_shape)} is too small for a kernel of {kernel_size} with stride {stride}"
         )
     grid = (depth, height, width)
-    sizes = np.zeros(kernel_size**3, np.int64)
+    sizes = np.zeros(math.prod(size), np.int64)
     nothing = np.empty(0, np.int32), np.empty(0, np.int64)
-    kernels.strided_pairs(cells, kernel_size, stride, padding, grid, sizes, *nothing)
+    kernels.strided_pairs(cells, size, step, pad, grid, sizes, *nothing)
     count = int(sizes.sum())
     source, keys = np.empty(count, np.int32), np.empty(count, np.int64)
-    kernels.strided_pairs(cells, kernel_size, stride, padding, grid, sizes, source, keys)
+    kernels.strided_pairs(cells, size, step, pad, grid, sizes, source, keys)
     target, distinct = np.empty(count, np.int32), np.empty(count, np.int64)
     distinct = distinct[: kernels.number_keys(keys, np.argsort(keys), target, distinct)]
     plane, volume = height * width, depth * height * width

@@ -15,9 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lidardistill.models.gather_matmul import convolve
-from lidardistill.models.rulebook import Rulebook, strided_rulebook, submanifold_rulebook
-
-Shape = tuple[int, int, int]
+from lidardistill.models.rulebook import Rulebook, Shape, strided_rulebook, submanifold_rulebook, triple
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class _Strided:
     """What an inverse convolution must know of the strided convolution that it undoes."""
 
     book: Rulebook
-    kernel_size: int
+    kernel_size: Shape
     in_coords: Tensor
     in_shape: Shape
 
@@ -112,24 +110,24 @@ class _SparseConvolution(nn.Module):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int,
-        stride: int,
-        padding: int,
+        kernel_size: int | Shape,
+        stride: int | Shape,
+        padding: int | Shape,
         bias: bool,
         indice_key: str,
     ) -> None:
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self.kernel_size, self.stride, self.padding = triple(kernel_size), triple(stride), triple(padding)
         self.indice_key = indice_key
-        self.weight = nn.Parameter(torch.empty(out_channels, *(kernel_size,) * 3, in_channels))
+        self.weight = nn.Parameter(torch.empty(out_channels, *self.kernel_size, in_channels))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
         self.reset_parameters()
         self._shadow: list[Any] = []
 
     def reset_parameters(self) -> None:
         """Uniform in +-1 / sqrt(fan_in * K^3), as MinkowskiEngine does (from memory, its code was not at hand)."""
-        bound = 1 / math.sqrt(self.in_channels * self.kernel_size**3)
+        bound = 1 / math.sqrt(self.in_channels * math.prod(self.kernel_size))
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
             nn.init.uniform_(self.bias, -bound, bound)
@@ -221,12 +219,12 @@ class SubMConv3d(_SparseConvolution):
     def _pairs(self, x: SparseTensor) -> tuple[Rulebook, Tensor, Shape]:
         book = x.pairs.get(self.indice_key)
         if book is None:
-            book = submanifold_rulebook(x.coords, x.spatial_shape, self.kernel_size)
+            book = submanifold_rulebook(x.coords, x.spatial_shape, self.kernel_size[0])
             x.pairs[self.indice_key] = book
         if (
             not isinstance(book, Rulebook)
             or book.num_source != x.coords.shape[0]
-            or book.centre != self.kernel_size**3 // 2
+            or book.centre != math.prod(self.kernel_size) // 2
         ):
             raise ValueError(
                 f"indice_key {self.indice_key!r} belongs to another level or to another kind of layer"
@@ -240,9 +238,9 @@ class SparseConv3d(_SparseConvolution):
     Args:
         in_channels: C.
         out_channels: D.
-        kernel_size: K.
-        stride: S.
-        padding: cells of zeros on each side; what lies beyond the last whole step is dropped.
+        kernel_size: one number, or three z, y, x.
+        stride: the same.
+        padding: the same, cells of zeros on each side; what lies beyond the last whole step is dropped.
         bias: add one.
         indice_key: unique name; a `SparseInverseConv3d` with the same key leads back.
     """
@@ -253,9 +251,9 @@ class SparseConv3d(_SparseConvolution):
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int,
-        stride: int = 1,
-        padding: int = 0,
+        kernel_size: int | Shape,
+        stride: int | Shape = 1,
+        padding: int | Shape = 0,
         *,
         bias: bool = True,
         indice_key: str,
@@ -288,7 +286,13 @@ class SparseInverseConv3d(_SparseConvolution):
     spconv_name = "SparseInverseConv3d"
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel_size: int, *, bias: bool = True, indice_key: str
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Shape,
+        *,
+        bias: bool = True,
+        indice_key: str,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, 1, 0, bias, indice_key)
 
@@ -325,9 +329,9 @@ def spconv_rulebook(
     coords: Tensor,
     spatial_shape: Shape,
     batch_size: int,
-    kernel_size: int,
-    stride: int = 1,
-    padding: int = 0,
+    kernel_size: int | Shape,
+    stride: int | Shape = 1,
+    padding: int | Shape = 0,
     *,
     submanifold: bool = False,
 ) -> tuple[Rulebook, Tensor]:
@@ -337,9 +341,9 @@ def spconv_rulebook(
         coords: (M, 4) int32 batch, z, y, x, on the CPU.
         spatial_shape: (3,) cells z, y, x.
         batch_size: scans.
-        kernel_size: K.
-        stride: S.
-        padding: cells of zeros on each side.
+        kernel_size: one number, or three z, y, x.
+        stride: the same.
+        padding: the same, cells of zeros on each side.
         submanifold: outputs are the inputs.
 
     Returns:
@@ -348,7 +352,7 @@ def spconv_rulebook(
     import_spconv()
     ops = importlib.import_module("spconv.pytorch.ops")
     native = importlib.import_module("spconv.core").ConvAlgo.Native
-    k, s, p = [kernel_size] * 3, [stride] * 3, [padding] * 3
+    k, s, p = list(triple(kernel_size)), list(triple(stride)), list(triple(padding))
     out, pairs, counts = ops.get_indice_pairs(
         coords, batch_size, list(spatial_shape), native, k, s, p, [1] * 3, [0] * 3, submanifold, False
     )

@@ -1,4 +1,4 @@
-"""Means over segments of rows: how points become superpoint features."""
+"""Means and maxima over segments of rows: how points become superpoint and pillar features."""
 
 from __future__ import annotations
 
@@ -51,6 +51,35 @@ def segment_mean(
     total = values.new_zeros(num_segments, values.shape[1]).index_add(0, idx, values)
     count = segment_count(idx, num_segments, mask)
     return total / count.clamp(min=1).to(total.dtype)[:, None], count
+
+
+def segment_max(values: Tensor, segment_idx: Tensor, num_segments: int) -> Tensor:
+    """Maximum of the rows of every segment, channel by channel.
+
+    The gradient of a maximum that several rows share is split evenly among them, so that it does not depend on the
+    order of the rows; no sum's order is left open, on any device.
+
+    Args:
+        values: (N, C) floating point.
+        segment_idx: (N,) integer in 0..num_segments-1.
+        num_segments: S, rows of the result.
+
+    Returns:
+        (S, C) of the same dtype, zero for empty segments.
+
+    Raises:
+        ValueError: shapes that do not fit, an index outside 0..S-1 (not looked for on a GPU, see `check_ids`).
+    """
+    if values.ndim != 2 or not values.is_floating_point() or segment_idx.shape != values.shape[:1]:
+        raise ValueError(
+            "segment_max: expected values (N, C) floating point and segment_idx (N,), got "
+            f"{tuple(values.shape)} {values.dtype} and {tuple(segment_idx.shape)}"
+        )
+    check_ids(segment_idx, num_segments, None, what="segment_max: segment_idx")
+    idx = segment_idx.long()[:, None].expand_as(values)
+    return values.new_zeros(num_segments, values.shape[1]).scatter_reduce(
+        0, idx, values, "amax", include_self=False
+    )
 
 
 def segment_count(segment_idx: Tensor, num_segments: int, mask: Tensor | None = None) -> Tensor:

@@ -61,21 +61,27 @@ def test_submanifold_pairs_are_those_of_a_dictionary(seed, num_voxels, size, in_
 @given(
     seed=st.integers(0, 10**6),
     num_voxels=st.integers(0, 200),
-    layer=st.sampled_from([(2, 2, 0), (3, 2, 1), (3, 1, 1), (3, 3, 0), (1, 2, 0)]),
+    layer=st.sampled_from(
+        [
+            *((2, 2, 0), (3, 2, 1), (3, 1, 1), (3, 3, 0), (1, 2, 0)),
+            *((3, 2, (0, 1, 1)), ((3, 1, 1), (2, 1, 1), 0), ((1, 2, 3), (3, 2, 1), (0, 1, 2))),
+        ]
+    ),
 )
 def test_strided_pairs_are_those_of_a_dictionary(seed, num_voxels, layer):
-    size, stride, padding = layer
     coords = random_voxels(seed, num_voxels, SHAPE)
-    book, out, shape = strided_rulebook(coords, SHAPE, size, stride, padding)
-    assert shape == tuple((s + 2 * padding - size) // stride + 1 for s in SHAPE)
+    book, out, shape = strided_rulebook(coords, SHAPE, *layer)
+    size, stride, padding = ((v, v, v) if isinstance(v, int) else v for v in layer)
+    axes = list(zip(SHAPE, size, stride, padding, strict=True))
+    assert shape == tuple((n + 2 * p - k) // s + 1 for n, k, s, p in axes)
     assert out.dtype == torch.int32
     assert out.tolist() == sorted(out.tolist()), "outputs ascend"
     rows = {tuple(c): i for i, c in enumerate(out.tolist())}
     assert len(rows) == len(out)
     expected = set()
     for source, (b, *cell) in enumerate(coords.tolist()):
-        for k, ks in enumerate(itertools.product(range(size), repeat=3)):
-            steps = [divmod(c + padding - j, stride) for c, j in zip(cell, ks, strict=True)]
+        for k, ks in enumerate(itertools.product(*map(range, size))):
+            steps = [divmod(c + p - j, s) for c, j, s, p in zip(cell, ks, stride, padding, strict=True)]
             if all(r == 0 and 0 <= q < s for (q, r), s in zip(steps, shape, strict=True)):
                 expected.add((k, source, rows[(b, *(q for q, _ in steps))]))
     assert triples(book) == expected
@@ -88,7 +94,7 @@ def test_pairs_are_spconvs(seed):
     coords = random_voxels(seed, 150, SHAPE)
     twin, _ = spconv_rulebook(coords, SHAPE, 2, 3, submanifold=True)
     assert triples(submanifold_rulebook(coords, SHAPE, 3)) == triples(twin)
-    for size, stride, padding in ((2, 2, 0), (3, 2, 1)):
+    for size, stride, padding in ((2, 2, 0), (3, 2, 1), (3, 2, (0, 1, 1)), ((3, 1, 1), (2, 1, 1), 0)):
         book, out, _ = strided_rulebook(coords, SHAPE, size, stride, padding)
         twin, twin_out = spconv_rulebook(coords, SHAPE, 2, size, stride, padding)
         # spconv numbers the outputs in another order; by coordinate they are the same.

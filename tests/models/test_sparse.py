@@ -109,6 +109,50 @@ def test_five_wide_kernel_equals_dense():
     )
 
 
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "padding"),
+    [(3, 2, (0, 1, 1)), ((3, 1, 1), (2, 1, 1), 0), ((1, 3, 2), (1, 2, 3), 1)],
+)
+def test_another_size_along_each_axis_equals_dense(implementation, kernel_size, stride, padding):
+    """The last two layers of VoxelNet, and one where no two axes are alike; and the way back."""
+    coords = random_voxels(4)
+    layer = SparseConv3d(3, 4, kernel_size, stride, padding, indice_key="a").double()
+    back = SparseInverseConv3d(4, 2, kernel_size, indice_key="a", bias=False).double()
+    features = torch.randn(len(coords), 3, dtype=torch.float64, requires_grad=True)
+    found = layer(sparse(features, coords, SHAPE, BATCH))
+    dense = F.conv3d(
+        to_dense(features, coords, SHAPE, BATCH),
+        layer.weight.permute(0, 4, 1, 2, 3),
+        layer.bias,
+        stride=stride,
+        padding=padding,
+    )
+    assert tuple(dense.shape[2:]) == found.spatial_shape
+    wanted = from_dense(dense, found.coords)
+    torch.testing.assert_close(found.features, wanted)
+    inputs = [features, layer.weight]
+    for ours, twin in zip(
+        torch.autograd.grad(found.features.square().sum(), inputs),
+        torch.autograd.grad(wanted.square().sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, twin)
+    x = layer(sparse(features.detach(), coords, SHAPE, BATCH))
+    on_grid = to_dense(x.features, x.coords, x.spatial_shape, BATCH).detach().requires_grad_()
+    # A transposed convolution is the gradient of the convolution with the same weights.
+    image = torch.zeros(BATCH, 2, *SHAPE, dtype=torch.float64, requires_grad=True)
+    forward = F.conv3d(
+        image, back.weight.permute(0, 4, 1, 2, 3).transpose(0, 1), stride=stride, padding=padding
+    )
+    (wanted,) = torch.autograd.grad(forward, image, on_grid)
+    torch.testing.assert_close(back(x).features, from_dense(wanted, coords))
+
+
+def test_sizes_come_one_or_three():
+    with pytest.raises(ValueError, match=r"one number or three for z, y, x, got \(3, 1\)"):
+        SparseConv3d(1, 1, (3, 1), indice_key="a")
+
+
 def test_float32_equals_float64(implementation, threads):
     coords = random_voxels(2, 900, (16, 16, 16))
     layers, features = net(), torch.randn(900, 3, dtype=torch.float64)
@@ -294,7 +338,7 @@ def test_bad_layers_are_named():
     low = SparseConv3d(3, 3, 2, 2, indice_key="d")(x)
     with pytest.raises(ValueError, match="taken"):
         SparseConv3d(3, 3, 2, 2, indice_key="d")(x)
-    with pytest.raises(ValueError, match="kernel 2"):
+    with pytest.raises(ValueError, match=r"kernel \(2, 2, 2\)"):
         SparseInverseConv3d(3, 3, 3, indice_key="d")(low)
     SubMConv3d(3, 3, 3, indice_key="a")(x)
     with pytest.raises(ValueError, match="another level"):

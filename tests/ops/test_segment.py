@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lidardistill.ops import segment_mean
+from lidardistill.ops import segment_max, segment_mean
 
 
 def one_hot_mean(values, idx, num_segments):
@@ -82,3 +82,33 @@ def test_shapes_that_do_not_fit():
         segment_mean(torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, dtype=torch.int64), 4)
     with pytest.raises(ValueError, match="N = 2"):
         segment_mean(torch.zeros(2, 3), torch.zeros(3, dtype=torch.int64), 4)
+
+
+def test_maximum_of_every_segment_and_its_gradient():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(50, 3, dtype=torch.float64, generator=generator).sub(9).requires_grad_()
+    idx = torch.randint(0, 7, (50,), generator=generator)
+    found = segment_max(values, idx, 9)
+    wanted = torch.stack(
+        [values[idx == s].amax(0) if (idx == s).any() else torch.zeros(3).double() for s in range(9)]
+    )
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+    assert found[:7].max() < 0, "empty is zero, but zero takes no part in a maximum"
+    weight = torch.randn(9, 3, dtype=torch.float64, generator=generator)
+    torch.testing.assert_close(
+        *(torch.autograd.grad((out * weight).sum(), values)[0] for out in (found, wanted))
+    )
+
+
+def test_rows_that_share_a_maximum_share_its_gradient():
+    values = torch.tensor([[1.0], [1.0], [0.0], [5.0]], requires_grad=True)
+    segment_max(values, torch.tensor([0, 0, 0, 1]), 2).sum().backward()
+    assert values.grad.tolist() == [[0.5], [0.5], [0.0], [1.0]]
+
+
+def test_a_maximum_of_nothing_and_bad_input():
+    assert segment_max(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long), 3).tolist() == [[0.0] * 4] * 3
+    with pytest.raises(ValueError, match=r"must lie in 0\.\.1"):
+        segment_max(torch.zeros(1, 4), torch.tensor([2]), 2)
+    with pytest.raises(ValueError, match=r"segment_idx \(N,\)"):
+        segment_max(torch.zeros(2, 4), torch.tensor([0]), 2)

@@ -55,11 +55,9 @@ def bev_sample(
     there = None if mask is None else mask.flatten()
 
     position = grid.position(xy) - 0.5  # whole numbers are centres
-    # Further out nothing has a weight; and a whole number could not hold what lies very far out.
-    position = position.nan_to_num(-2.0).clamp(-2.0, max(grid.height, grid.width) + 1.0)
     lower = position.floor()
     share = position - lower
-    column, row = lower.long().unbind(1)
+    column, row = lower.unbind(1)
 
     values = rows.new_zeros(len(xy), rows.shape[1])
     total = share.new_zeros(len(xy))
@@ -67,7 +65,8 @@ def bev_sample(
         for right in (0, 1):
             r, c = row + down, column + right
             inside = (r >= 0) & (r < grid.height) & (c >= 0) & (c < grid.width)
-            cell = torch.where(inside, batch_idx * grid.num_cells + r * grid.width + c, 0)
+            # Whole numbers only where they are inside: what NaN or infinity would become depends on the processor.
+            cell = torch.where(inside, r * grid.width + c, 0.0).long() + batch_idx * grid.num_cells
             known = inside if there is None else inside & there.index_select(0, cell)
             across = share[:, 0] if right else 1 - share[:, 0]
             along = share[:, 1] if down else 1 - share[:, 1]

@@ -79,6 +79,11 @@ def test_a_motion_shifts_then_turns_and_is_clipped():
     shifts = (np.swapaxes(motions[:, :2, :2], 1, 2) @ motions[:, :2, 3:])[:, :, 0]
     assert shifts.std() == pytest.approx(4.0, rel=0.05)
     assert np.abs(np.corrcoef(shifts.T)[0, 1]) < 0.1
+    for seed in range(3):  # the turn comes last, so the shift is the first thing that it undoes
+        one, shifted = (
+            draw_motion(ScanAugment(rotate=rotate), np.random.default_rng(seed)) for rotate in (True, False)
+        )
+        np.testing.assert_allclose(one @ [*-shifted[:2, 3], 0, 1], [0, 0, 0, 1], atol=1e-12)
     angles = np.arctan2(motions[:, 1, 0], motions[:, 0, 0])
     assert np.histogram(angles, 4, (-np.pi, np.pi))[0].min() > 800
     np.testing.assert_array_equal(motions[:, 2], np.tile([0, 0, 1, 0], (4000, 1)))

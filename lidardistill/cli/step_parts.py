@@ -13,11 +13,11 @@ import numpy as np
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from lidardistill.data.pairs import PairDataset
     from lidardistill.data.types import PairBatch
     from lidardistill.engine.pretrain import Pretraining
-    from lidardistill.methods.slidr import SLidR
 
 
 class Meter(Protocol):
@@ -141,11 +141,15 @@ def one_step(
 
 
 @contextmanager
-def measured(method: SLidR, parts: Parts) -> Iterator[None]:
-    """Until it ends, the parts of the method's forward pass are measured too."""
+def measured(method: nn.Module, parts: Parts) -> Iterator[None]:
+    """Until it ends, the parts of the method's forward pass are measured too; those of SLidR are known."""
     from lidardistill.methods import slidr
     from lidardistill.models.sparse import SparseConv3d, SparseInverseConv3d, SubMConv3d
 
+    if not isinstance(method, slidr.SLidR):
+        raise ValueError(
+            f"method.kind: only the parts of a slidr step are known, got {type(method).__name__.lower()}"
+        )
     with ExitStack() as stack:
         for owner, name, part in (
             (method.student, "forward", "student"),

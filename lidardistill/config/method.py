@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from lidardistill.config.base import Strict
 
@@ -28,3 +28,43 @@ class SLidRConfig(Strict):
     symmetric: bool = False
     negatives: Literal["local", "global"] = "local"
     pairing: Literal["real", "permuted", "other_keyframe"] = "real"
+
+
+class BEVContrastConfig(Strict):
+    """BEVContrast (3DV 2024). The defaults are the authors' for nuScenes with voxels of 0.1 m, rounded.
+
+    embedding: width of the features of a cell.
+    bev_range: x_min y_min x_max y_max of the maps, metres: 170 x 170 cells of six voxels, the first of which are
+        centred at -51.2 m. Points outside go through the network and into no cell.
+    cell_size: metres.
+    max_cells: pairs of cells of a step and process; drawn at random where there are more.
+    stride: keyframes between the two scans of a pair; 2 is a second.
+    shift_std_m, shift_max_m: each scan is shifted along x and y at random, clipped, metres ...
+    rotate: ... and turned around z.
+    pairing: real; or the control `permuted`, which re-draws the partner of each cell at every step.
+    """
+
+    kind: Literal["bevcontrast"]
+    embedding: PositiveInt = 128
+    temperature: PositiveFloat = 0.07
+    bev_range: tuple[float, float, float, float] = (-51.25, -51.25, 50.75, 50.75)
+    cell_size: PositiveFloat = 0.6
+    max_cells: PositiveInt = 4096
+    stride: PositiveInt = 2
+    shift_std_m: NonNegativeFloat = 4.0
+    shift_max_m: NonNegativeFloat = 15.0
+    rotate: bool = True
+    pairing: Literal["real", "permuted"] = "real"
+
+    @model_validator(mode="after")
+    def _range_holds_whole_cells(self) -> BEVContrastConfig:
+        for axis, a, b in zip("xy", self.bev_range[:2], self.bev_range[2:], strict=True):
+            cells = (b - a) / self.cell_size
+            if b <= a or abs(cells - round(cells)) > 1e-4:
+                raise ValueError(
+                    f".bev_range along {axis}: {a} to {b} m is no whole number of {self.cell_size} m cells"
+                )
+        return self
+
+
+MethodConfig = Annotated[SLidRConfig | BEVContrastConfig, Field(discriminator="kind")]

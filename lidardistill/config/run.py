@@ -7,8 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from lidardistill.config.base import Strict
-from lidardistill.config.data import PairDataConfig, ScanDataConfig
-from lidardistill.config.method import SLidRConfig
+from lidardistill.config.data import (
+    AugmentConfig,
+    ImageConfig,
+    PairDataConfig,
+    ScanDataConfig,
+    SuperpixelConfig,
+)
+from lidardistill.config.method import BEVContrastConfig, MethodConfig, SLidRConfig
 from lidardistill.config.model import MinkUNetConfig, TeacherConfig, VoxelConfig
 
 
@@ -37,6 +43,14 @@ class CosineConfig(Strict):
     warmup_steps: NonNegativeInt = 0
 
 
+class WarmCosineConfig(Strict):
+    """BEVContrast's: from zero up to the rate over a share of the run, then cosine down to a share of the rate."""
+
+    kind: Literal["warm_cosine"]
+    warmup_share: PositiveFloat = 0.05
+    final_share: NonNegativeFloat = 0.01
+
+
 class OneCycleConfig(Strict):
     kind: Literal["one_cycle"]
     warmup_share: PositiveFloat = 0.4
@@ -46,7 +60,9 @@ class ConstantConfig(Strict):
     kind: Literal["constant"]
 
 
-ScheduleConfig = Annotated[CosineConfig | OneCycleConfig | ConstantConfig, Field(discriminator="kind")]
+ScheduleConfig = Annotated[
+    CosineConfig | WarmCosineConfig | OneCycleConfig | ConstantConfig, Field(discriminator="kind")
+]
 
 
 class TrainerConfig(Strict):
@@ -81,14 +97,16 @@ def _check_warmup(schedule: ScheduleConfig, trainer: TrainerConfig) -> None:
 
 
 class PretrainConfig(Strict):
+    """What a method has no use for must keep its default, so that no key of a file is without effect."""
+
     name: str
     seed: NonNegativeInt = 0
     data: PairDataConfig
     voxels: VoxelConfig = VoxelConfig()
     student: MinkUNetConfig = MinkUNetConfig()
-    teacher: TeacherConfig
+    teacher: TeacherConfig | None = None
     teacher_cache: str | None = None
-    method: SLidRConfig = SLidRConfig()
+    method: MethodConfig = SLidRConfig()
     optimizer: OptimizerConfig = SGDConfig()
     schedule: ScheduleConfig = CosineConfig()
     trainer: TrainerConfig
@@ -99,7 +117,37 @@ class PretrainConfig(Strict):
         return self
 
     @model_validator(mode="after")
+    def _parts_are_those_of_the_method(self) -> PretrainConfig:
+        if isinstance(self.method, SLidRConfig):
+            if self.teacher is None:
+                raise ValueError(
+                    "key 'teacher' is missing: slidr distils one, such as {kind: efficientnet_lite0}"
+                )
+            return self
+        unused = {
+            "teacher": self.teacher is not None,
+            "teacher_cache": self.teacher_cache is not None,
+            "data.superpixels": self.data.superpixels != SuperpixelConfig(),
+            "data.augment": self.data.augment != AugmentConfig(),
+            "data.images": self.data.images != ImageConfig(),
+            "data.visibility": self.data.visibility != "none",
+        }
+        given = [key for key, is_given in unused.items() if is_given]
+        if given:
+            raise ValueError(
+                f"{', '.join(given)}: {self.method.kind} sees no camera; remove what belongs to one (scans are moved "
+                "by method.shift_std_m and method.rotate)"
+            )
+        if isinstance(self.method, BEVContrastConfig) and self.voxels.kind != "cartesian":
+            raise ValueError(
+                f"voxels.kind: {self.method.kind} needs cartesian voxels, got {self.voxels.kind}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _cached_features_need_still_images(self) -> PretrainConfig:
+        if not isinstance(self.method, SLidRConfig):
+            return self
         augment = self.data.augment
         if self.teacher_cache and (augment.crop_images or augment.flip_images):
             raise ValueError(

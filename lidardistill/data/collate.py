@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lidardistill.data.types import PairBatch, PairSample, VoxelBatch
+from lidardistill.data.types import PairBatch, PairSample, ScanPairBatch, ScanPairSample, VoxelBatch
 
 
 class VoxelSample(Protocol):
@@ -95,6 +95,29 @@ def collate_pairs(samples: Sequence[PairSample]) -> PairBatch:
         pairing_images=torch.from_numpy(pairing_images),
         teacher_features=_optional([s.teacher_features for s in samples], "teacher_features"),
         teacher_count=_optional([s.teacher_count for s in samples], "teacher_count"),
+        substitutes=tuple(entry for s in samples for entry in s.substitutes),
+    )
+
+
+def collate_scan_pairs(samples: Sequence[ScanPairSample]) -> ScanPairBatch:
+    """Concatenate pairs of scans: first all scans a, then all scans b.
+
+    Args:
+        samples: at least one; scans without points are allowed.
+
+    Returns:
+        The batch.
+
+    Raises:
+        ValueError: no samples, or scans with different numbers of features.
+    """
+    _check_some(samples)
+    scans = [s.a for s in samples] + [s.b for s in samples]
+    return ScanPairBatch(
+        sample_tokens=tuple(s.sample_token for s in samples),
+        voxels=collate_voxels(scans),
+        voxel_xy=_concatenate([scan.voxel_xy for scan in scans], "voxel_xy"),
+        b2a=torch.from_numpy(np.stack([s.b2a for s in samples])),
         substitutes=tuple(entry for s in samples for entry in s.substitutes),
     )
 

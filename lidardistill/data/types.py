@@ -14,7 +14,16 @@ from torch import Tensor
 
 from lidardistill.data.frame import CorruptSample, Frame
 
-__all__ = ["CorruptSample", "Frame", "PairBatch", "PairSample", "VoxelBatch"]
+__all__ = [
+    "CorruptSample",
+    "Frame",
+    "PairBatch",
+    "PairSample",
+    "PlacedScan",
+    "ScanPairBatch",
+    "ScanPairSample",
+    "VoxelBatch",
+]
 
 
 @dataclass
@@ -55,6 +64,50 @@ class PairSample:
     point_mask: np.ndarray
     teacher_features: np.ndarray | None = None
     teacher_count: np.ndarray | None = None
+    substitutes: Sequence[tuple[str, str]] = ()
+
+
+@dataclass
+class PlacedScan:
+    """One scan as augmented voxels that know where they are, in numpy.
+
+    Attributes:
+        points: (N, 4) float32, augmented LiDAR frame, metres; intensity as stored.
+        scan2global: (4, 4) float64, from the augmented LiDAR frame.
+        voxel_xy: (M, 2) float32 centre of each voxel, augmented LiDAR frame, metres.
+        voxel_coords: (M, 3) int32 z, y, x.
+        voxel_features: (M, F) float32.
+        spatial_shape: (3,) cells z, y, x that hold every voxel.
+        point2voxel: (N,) int64 row in `voxel_coords`; meaningless where `point_mask` is False.
+        point_mask: (N,) bool, False for points outside the voxel grid.
+    """
+
+    points: np.ndarray
+    scan2global: np.ndarray
+    voxel_xy: np.ndarray
+    voxel_coords: np.ndarray
+    voxel_features: np.ndarray
+    spatial_shape: tuple[int, int, int]
+    point2voxel: np.ndarray
+    point_mask: np.ndarray
+
+
+@dataclass
+class ScanPairSample:
+    """Two scans of one scene, each augmented for itself, ready to be collated.
+
+    Attributes:
+        sample_token: the keyframe of scan a, which was asked for.
+        a: the earlier scan.
+        b: the later scan.
+        b2a: (3, 3) float64, where a point of b lies in a, seen from above: homogeneous x, y, 1, metres.
+        substitutes: sample tokens of pairs that could not be read and that this one stands in for, with reasons.
+    """
+
+    sample_token: str
+    a: PlacedScan
+    b: PlacedScan
+    b2a: np.ndarray
     substitutes: Sequence[tuple[str, str]] = ()
 
 
@@ -130,6 +183,37 @@ class PairBatch:
         return _to(self, device, non_blocking)
 
     def pin_memory(self) -> PairBatch:
+        """The same batch in page-locked memory; a DataLoader calls it where it is asked to pin."""
+        return _pin(self)
+
+
+@dataclass(frozen=True)
+class ScanPairBatch:
+    """Pairs of scans: scan a of pair i is scan i of the voxels, scan b of it is scan B + i.
+
+    Attributes:
+        sample_tokens: B tokens, of the scans a.
+        voxels: 2 B scans.
+        voxel_xy: (M, 2) float32 centre of each voxel, in the augmented LiDAR frame of its own scan, metres.
+        b2a: (B, 3, 3) float64, where a point of b lies in a, seen from above: homogeneous x, y, 1, metres.
+        substitutes: what could not be read, as (sample token, reason).
+    """
+
+    sample_tokens: tuple[str, ...]
+    voxels: VoxelBatch
+    voxel_xy: Tensor
+    b2a: Tensor
+    substitutes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def batch_size(self) -> int:
+        """Pairs."""
+        return len(self.sample_tokens)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> ScanPairBatch:
+        return _to(self, device, non_blocking)
+
+    def pin_memory(self) -> ScanPairBatch:
         """The same batch in page-locked memory; a DataLoader calls it where it is asked to pin."""
         return _pin(self)
 

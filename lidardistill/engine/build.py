@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
 from typing import Any
@@ -13,22 +14,29 @@ import torch
 from torch import nn
 
 from lidardistill.config.data import PairDataConfig, ScanDataConfig
+from lidardistill.config.method import BEVContrastConfig, SLidRConfig
 from lidardistill.config.model import MinkUNetConfig, VoxelConfig
 from lidardistill.config.run import OptimizerConfig, PretrainConfig, ScheduleConfig, TrainerConfig
 from lidardistill.data.augment import AugmentSettings
+from lidardistill.data.collate import collate_pairs, collate_scan_pairs
 from lidardistill.data.feature_store import FeatureStore
 from lidardistill.data.image_cache import ImageCache
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.pairs import PairDataset
+from lidardistill.data.scan_pairs import ScanAugment, ScanPairDataset, rows_with_partner
 from lidardistill.data.splits import scenes_of_split
 from lidardistill.data.view_image import ImageReading
 from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.engine.loop import LoopSettings
 from lidardistill.engine.optim import Schedule, make_optimizer, make_schedule
+from lidardistill.methods.bevcontrast import BEVContrast
 from lidardistill.methods.slidr import SLidR
 from lidardistill.models.minkunet import PRESETS, MinkUNet
 from lidardistill.models.teachers import build_teacher
+from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.regions.source import SuperpixelSource
+
+Method = SLidR | BEVContrast
 
 
 def build_voxels(config: VoxelConfig) -> VoxelSettings:
@@ -44,8 +52,30 @@ def build_student(config: MinkUNetConfig, voxels: VoxelConfig) -> MinkUNet:
     )
 
 
-def build_slidr(config: PretrainConfig) -> SLidR:
+def build_method(config: PretrainConfig) -> Method:
     """The method with freshly drawn weights: everything torch draws here follows from `config.seed`."""
+    return build_bevcontrast(config) if isinstance(config.method, BEVContrastConfig) else build_slidr(config)
+
+
+def build_bevcontrast(config: PretrainConfig) -> BEVContrast:
+    assert isinstance(config.method, BEVContrastConfig)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        student = build_student(config.student, config.voxels)
+        return BEVContrast(
+            student,
+            BevGrid.of_range(config.method.bev_range, config.method.cell_size),
+            student_channels=student.out_channels,
+            **config.method.model_dump(include={"embedding", "temperature", "max_cells", "pairing"}),
+        )
+
+
+def build_slidr(config: PretrainConfig) -> SLidR:
+    """SLidR; raises ValueError for the config of another method."""
+    if not isinstance(config.method, SLidRConfig) or config.teacher is None:
+        raise ValueError(
+            f"{config.name} is a {config.method.kind} config; expected slidr, which has a teacher"
+        )
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         student = build_student(config.student, config.voxels)
@@ -78,8 +108,15 @@ def open_index(config: PairDataConfig | ScanDataConfig) -> NuScenesIndex:
 
 def pretraining_rows(config: PairDataConfig, index: NuScenesIndex) -> np.ndarray:
     """(n,) int64 index rows of the pretraining split, the first `keyframes` of them spread evenly if given."""
-    rows = index.rows_of_scenes(scenes_of_split(config.split, index.scene_names))
-    return spread(rows, config.keyframes)
+    return spread(_split_rows(config, index), config.keyframes)
+
+
+def method_rows(config: PretrainConfig, index: NuScenesIndex) -> np.ndarray:
+    """(n,) int64 index rows that the method's samples are named after, of the pretraining split."""
+    if not isinstance(config.method, BEVContrastConfig):
+        return pretraining_rows(config.data, index)
+    rows = rows_with_partner(index, _split_rows(config.data, index), config.method.stride)
+    return spread(rows, config.data.keyframes)
 
 
 def spread(rows: np.ndarray, count: int | None) -> np.ndarray:
@@ -112,6 +149,7 @@ def build_image_reading(config: PairDataConfig) -> ImageReading:
 def feature_store(config: PretrainConfig) -> FeatureStore:
     """Where the teacher's pooled features of this config lie; shared by every run with the same teacher and images."""
     assert config.teacher_cache is not None
+    assert config.teacher is not None
     key = _digest(
         {
             "teacher": config.teacher.model_dump(mode="json"),
@@ -122,6 +160,30 @@ def feature_store(config: PretrainConfig) -> FeatureStore:
         }
     )
     return FeatureStore(config.teacher_cache, key)
+
+
+def build_training_data(
+    config: PretrainConfig, index: NuScenesIndex, rows: np.ndarray
+) -> tuple[PairDataset | ScanPairDataset, Callable[[list[Any]], Any]]:
+    """What the method trains on, and how its samples become batches."""
+    if isinstance(config.method, BEVContrastConfig):
+        return build_scan_pair_dataset(config, index, rows), collate_scan_pairs
+    from_cache = config.teacher_cache is not None
+    return build_pair_dataset(config, index, rows, train=True, from_cache=from_cache), collate_pairs
+
+
+def build_scan_pair_dataset(
+    config: PretrainConfig, index: NuScenesIndex, rows: np.ndarray
+) -> ScanPairDataset:
+    assert isinstance(config.method, BEVContrastConfig)
+    return ScanPairDataset(
+        index,
+        rows,
+        stride=config.method.stride,
+        voxels=build_voxels(config.voxels),
+        augment=ScanAugment(**config.method.model_dump(include={"shift_std_m", "shift_max_m", "rotate"})),
+        seed=config.seed,
+    )
 
 
 def build_pair_dataset(
@@ -164,6 +226,10 @@ def build_schedule(config: ScheduleConfig, *, steps: int, steps_per_epoch: float
 def loop_settings(trainer: TrainerConfig, steps: int) -> LoopSettings:
     kept = {f.name for f in fields(LoopSettings)} - {"total_steps"}
     return LoopSettings(total_steps=steps, **trainer.model_dump(include=kept))
+
+
+def _split_rows(config: PairDataConfig, index: NuScenesIndex) -> np.ndarray:
+    return index.rows_of_scenes(scenes_of_split(config.split, index.scene_names))
 
 
 def _cached_features(store: FeatureStore, index: NuScenesIndex, row: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,10 +12,12 @@ from torch import nn
 from lidardistill.config.run import PretrainConfig
 from lidardistill.data.image_cache import ImageCache
 from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.types import PairBatch
+from lidardistill.data.types import PairBatch, ScanPairBatch
 from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.manifest import peak_memory
 from lidardistill.engine.pretrain import Pretraining
+
+Batch = PairBatch | ScanPairBatch
 
 _SAMPLE_BYTES_OF_CACHE = 34_000  # one 1600x900 superpixel map, measured (docs/decisions.md)
 
@@ -48,6 +50,7 @@ def dry_run_report(config: PretrainConfig) -> str:
             seconds.append(time.perf_counter() - start)
     steps, keyframes = parts.total_steps, len(parts.rows)
     trained = [p for p in parts.method.parameters() if p.requires_grad]
+    teacher = getattr(parts.method, "teacher", None)
     checkpoint = 4 * sum(p.numel() for p in trained) * (3 if config.optimizer.kind == "adamw" else 2)
     workers = max(config.data.num_workers, 1)
     step_seconds = max(seconds[-1], data_seconds / workers)
@@ -57,14 +60,18 @@ def dry_run_report(config: PretrainConfig) -> str:
             f"{config.data.batch_size}",
             *_shapes(batch),
             f"student     {_millions(parts.method.student)} M parameters, {config.student.preset}",
-            f"teacher     {_millions(parts.method.teacher)} M parameters, {config.teacher.kind}, frozen",
+            *(
+                [f"teacher     {_millions(teacher)} M parameters, {config.teacher.kind}, frozen"]
+                if isinstance(teacher, nn.Module) and config.teacher is not None
+                else []
+            ),
             f"trains      {sum(p.numel() for p in trained) / 1e6:.2f} M parameters",
             f"loss        {loss:.3f} at the first step",
             f"time        data {data_seconds:.2f} s a batch in one process, step {seconds[-1]:.2f} s; with {workers} "
             f"workers about {step_seconds * steps / 3600:.1f} h in all",
             f"memory      {_memory()}",
-            f"disk        {config.trainer.keep_checkpoints} checkpoints of {checkpoint / 1e6:.0f} MB; superpixel cache, if "
-            f"used, about {keyframes * len(batch.superpixels) / batch.batch_size * _SAMPLE_BYTES_OF_CACHE / 1e9:.2f} GB"
+            f"disk        {config.trainer.keep_checkpoints} checkpoints of {checkpoint / 1e6:.0f} MB"
+            + _cache(batch, keyframes)
             + _image_cache(config, parts),
             "nothing was written",
         ]
@@ -78,7 +85,7 @@ def _open_without_writing(config: PretrainConfig, folder: Path) -> NuScenesIndex
         return NuScenesIndex.open(config.data.dataroot, config.data.version, cache_dir=folder)
 
 
-def _one_step(parts: Pretraining, batch: PairBatch) -> float:
+def _one_step(parts: Pretraining, batch: Batch) -> float:
     optimizer = parts.optimizer()
     with parts.fabric.autocast():
         loss = parts.step(batch, 0, diagnose=True).loss
@@ -87,8 +94,21 @@ def _one_step(parts: Pretraining, batch: PairBatch) -> float:
     return float(loss.detach())
 
 
-def _shapes(batch: PairBatch) -> list[str]:
+def _cache(batch: Batch, keyframes: int) -> str:
+    if isinstance(batch, ScanPairBatch):
+        return ""
+    size = keyframes * len(batch.superpixels) / batch.batch_size * _SAMPLE_BYTES_OF_CACHE
+    return f"; superpixel cache, if used, about {size / 1e9:.2f} GB"
+
+
+def _shapes(batch: Batch) -> list[str]:
     voxels = batch.voxels
+    if isinstance(batch, ScanPairBatch):
+        return [
+            f"points      {len(voxels.point2voxel)} of {voxels.batch_size} scans in {len(voxels.features)} voxels of "
+            f"{voxels.spatial_shape} cells (z, y, x)",
+            f"pairs       {batch.batch_size} of two scans",
+        ]
     images = "none" if batch.images is None else tuple(batch.images.shape)
     return [
         f"points      {tuple(batch.points.shape)} in {len(voxels.features)} voxels of {voxels.spatial_shape} cells (z, y, x)",

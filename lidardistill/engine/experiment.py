@@ -30,8 +30,12 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "other_keyframe": {"method": {"pairing": "other_keyframe"}},
     "color_histogram": {"teacher": {"kind": "color_histogram"}},
     "random_teacher": {"teacher": {"kind": "random_efficientnet_lite0"}},
+    "bevcontrast": {},
 }
-"""Name of an arm: what it changes in the demo's pretraining config; None does not pretrain."""
+"""Name of an arm: what it changes in its pretraining config; None does not pretrain."""
+
+BASES = {"bevcontrast": "pretrain/demo_bevcontrast"}
+"""Arms whose config is another than `pretrain/demo`."""
 
 
 def shipped(name: str) -> dict[str, Any]:
@@ -45,8 +49,9 @@ def shipped(name: str) -> dict[str, Any]:
 
 
 def pretrain_config(world: Path, cache: Path, arm: str, seed: int, **trainer: Any) -> PretrainConfig:
-    """The demo's pretraining config for one arm and seed on a world."""
-    values = shipped("pretrain/demo")
+    """The demo-sized pretraining config for one arm and seed on a world."""
+    base = BASES.get(arm, "pretrain/demo")
+    values = shipped(base)
     changes = ARMS[arm]
     if changes is None:
         raise ValueError(f"arm {arm} does not pretrain")
@@ -55,10 +60,11 @@ def pretrain_config(world: Path, cache: Path, arm: str, seed: int, **trainer: An
         values[key] = change if "kind" in change else {**values.get(key, {}), **change}
     values["seed"] = seed
     values["data"]["dataroot"] = str(world)
-    values["data"]["superpixels"]["cache"] = str(cache / "superpixels")
-    values["teacher_cache"] = str(cache / "teacher")
+    if "teacher" in values:
+        values["data"]["superpixels"]["cache"] = str(cache / "superpixels")
+        values["teacher_cache"] = str(cache / "teacher")
     values["trainer"].update(trainer)
-    return validate(PretrainConfig, values, source="configs/pretrain/demo.yaml")
+    return validate(PretrainConfig, values, source=f"configs/{base}.yaml")
 
 
 def probe_config(world: Path, seed: int) -> ProbeConfig:

@@ -103,21 +103,24 @@ def make_schedule(
     per: str = "epoch",
     warmup_steps: int = 0,
     warmup_share: float = 0.4,
+    final_share: float = 0.0,
 ) -> Schedule:
     """The learning rate over a run.
 
     Args:
-        kind: "constant"; "cosine", from 1 to 0; "one_cycle", from 1/25 up to 1 and down to 4e-6, both by cosine.
+        kind: "constant"; "cosine", from 1 to 0; "warm_cosine", from 0 up to 1 in a line and down by cosine;
+            "one_cycle", from 1/25 up to 1 and down to 4e-6, both by cosine.
         total_steps: optimiser steps of the whole run.
         steps_per_epoch: steps of one epoch, may be fractional; needed by cosine per epoch.
         per: of cosine: "epoch" keeps the rate over an epoch (SLidR), "step" changes it at every step.
         warmup_steps: of cosine per step: linear rise to 1 over so many steps; 0 of them is none.
-        warmup_share: of one_cycle: share of the run spent rising, in 0..1.
+        warmup_share: of one_cycle and warm_cosine: share of the run spent rising, in 0..1.
+        final_share: of warm_cosine: where it ends.
 
     Raises:
         ValueError: another kind, or values that do not fit together.
 
-    Source: cosine by epoch: SLidR's CosineAnnealingLR. One cycle: Smith and Topin, 2018, with torch's
+    Source: cosine by epoch: SLidR's CosineAnnealingLR. Warm cosine: BEVContrast, 0.05 and 0.01. One cycle: Smith and Topin, 2018, with torch's
     div_factor 25, final_div_factor 1e4. Differs from it in: momentum is not cycled.
     """
     if total_steps < 1:
@@ -147,9 +150,20 @@ def make_schedule(
             return _cosine((step - warmup_steps) / (total_steps - warmup_steps))
 
         return Schedule(warm_cosine)
+    if kind in ("warm_cosine", "one_cycle") and not 0 < warmup_share < 1:
+        raise ValueError(f"schedule.warmup_share must lie between 0 and 1, got {warmup_share}")
+    if kind == "warm_cosine":
+        if not 0 <= final_share <= 1:
+            raise ValueError(f"schedule.final_share must lie in 0..1, got {final_share}")
+        rise = warmup_share * total_steps
+
+        def rise_and_fall(step: int) -> float:
+            if step < rise:
+                return step / rise
+            return final_share + (1 - final_share) * _cosine((step - rise) / (total_steps - rise))
+
+        return Schedule(rise_and_fall)
     if kind == "one_cycle":
-        if not 0 < warmup_share < 1:
-            raise ValueError(f"schedule.warmup_share must lie between 0 and 1, got {warmup_share}")
         top, last = warmup_share * total_steps - 1, total_steps - 1
         start, end = 1 / 25, 1 / 25 / 1e4
 
@@ -160,7 +174,7 @@ def make_schedule(
 
         return Schedule(one_cycle)
     raise ValueError(
-        f"schedule must be constant, cosine (per epoch or step) or one_cycle, got {kind!r} per {per!r}"
+        f"schedule must be constant, cosine (per epoch or step), warm_cosine or one_cycle, got {kind!r} per {per!r}"
     )
 
 

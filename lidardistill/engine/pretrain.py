@@ -7,26 +7,25 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from lidardistill.config.run import PretrainConfig
-from lidardistill.data.collate import collate_pairs
 from lidardistill.data.loader import make_loader, warm_up
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.quarantine import Quarantine
 from lidardistill.data.sampler import EpochOrder, StepSampler
-from lidardistill.data.types import PairBatch
 from lidardistill.engine.build import (
+    Method,
+    build_method,
     build_optimizer,
-    build_pair_dataset,
     build_schedule,
-    build_slidr,
+    build_training_data,
     loop_settings,
+    method_rows,
     open_index,
-    pretraining_rows,
 )
 from lidardistill.engine.data_wait import data_wait_advice
 from lidardistill.engine.distributed import make_fabric
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_CONTROL_STREAM = 3  # keeps the permuted control apart from the order of keyframes and the augmentations
+_CONTROL_STREAM = 3  # keeps what a method draws apart from the order of keyframes and the augmentations
 
 
 @dataclass
@@ -58,7 +57,7 @@ class Pretraining:
     fabric: Fabric
     index: NuScenesIndex
     rows: np.ndarray
-    method: SLidR
+    method: Method
 
     @classmethod
     def build(
@@ -69,13 +68,13 @@ class Pretraining:
             fabric = make_fabric(config.trainer.accelerator, precision=config.trainer.precision)
         if index is None:
             index = open_index(config.data)
-        rows = pretraining_rows(config.data, index)
-        method = build_slidr(config).to(fabric.device).train()
+        rows = method_rows(config, index)
+        method = build_method(config).to(fabric.device).train()
         return cls(config, fabric, index, rows, method)
 
     @property
     def local_batch(self) -> int:
-        """Keyframes of one batch on this process; `data.batch_size` counts all processes and accumulated batches."""
+        """Keyframes (or pairs of scans) of one batch on this process; `data.batch_size` counts all processes and accumulated batches."""
         parts = self.fabric.world_size * self.config.trainer.accumulate
         size, rest = divmod(self.config.data.batch_size, parts)
         if rest or size == 0:
@@ -117,6 +116,7 @@ class Pretraining:
         """Fill the feature cache where the config has one, or share i of n of it; see `fill_feature_store`."""
         if self.config.teacher_cache is None:
             return 0
+        assert isinstance(self.method, SLidR)
         computed = 0
         if self.fabric.is_global_zero:
             rows = self.rows[share[0] :: share[1]]
@@ -125,20 +125,18 @@ class Pretraining:
         self.fabric.barrier()
         return computed
 
-    def batches(self, start: int) -> Iterator[PairBatch]:
-        """Batches of this process from one number on, without end."""
-        dataset = build_pair_dataset(
-            self.config, self.index, self.rows, train=True, from_cache=self.config.teacher_cache is not None
-        )
+    def batches(self, start: int) -> Iterator[Any]:
+        """Batches of this process from one number on, without end; of the kind that the method takes."""
+        dataset, collate = build_training_data(self.config, self.index, self.rows)
         order = EpochOrder(len(self.rows), self.config.seed)
         rank, world_size = self.fabric.global_rank, self.fabric.world_size
         sampler = StepSampler(order, self.local_batch, rank, world_size, start)
         if self.config.data.num_workers:
             warm_up(dataset)  # compile numba kernels here, not in every worker
         pin_memory = self.fabric.device.type == "cuda"
-        return iter(make_loader(dataset, sampler, collate_pairs, self.config.data.num_workers, pin_memory))
+        return iter(make_loader(dataset, sampler, collate, self.config.data.num_workers, pin_memory))
 
-    def step(self, batch: PairBatch, step: int, *, diagnose: bool) -> Terms:
+    def step(self, batch: Any, step: int, *, diagnose: bool) -> Terms:
         """Forward pass; what it draws is a pure function of (seed, step)."""
         seed = np.random.SeedSequence([self.config.seed, step, _CONTROL_STREAM]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(seed[0] >> np.uint64(1)))

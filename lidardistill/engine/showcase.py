@@ -83,7 +83,7 @@ def write_showcase(
         `out`.
 
     Raises:
-        ValueError: the run has no finished checkpoint.
+        ValueError: the run has no finished checkpoint, or its method no teacher.
     """
     index = open_index(config.data)
     split, rows = _validation_rows(config, probe_run, index)
@@ -132,7 +132,7 @@ def write_showcase(
         "sample_token": np.array(frame.sample_token),
         "scene": np.array(frame.scene_name),
         "split": np.array(split),
-        "teacher": np.array(config.teacher.kind),
+        "teacher": np.array(config.teacher.kind if config.teacher is not None else "none"),
     }
     if labels is not None:
         arrays["labels"] = labels

@@ -1,5 +1,6 @@
 """Where points, voxels and pixels are. Numpy and numba, no torch; nothing here knows a data set or a network."""
 
+from lidardistill.geometry.bev import planar_motion
 from lidardistill.geometry.camera import intrinsics_to_cam2img, kitti_calibration, project
 from lidardistill.geometry.projection import Pairing, pair_points
 
@@ -22,6 +23,7 @@ __all__ = [
     "invert_rigid",
     "kitti_calibration",
     "pair_points",
+    "planar_motion",
     "project",
     "quaternion_to_rotation",
     "rotation_to_quaternion",

@@ -20,6 +20,7 @@ MEANING = {
     "other_keyframe": "pretrained on the images of another keyframe",
     "color_histogram": "the teacher knows colours only",
     "random_teacher": "the teacher is a random network",
+    "bevcontrast": "saw which cells of two scans are the same place, and no camera",
     "hand_made": "intensity, height and range, no network",
 }
 """What sets an arm apart, in a few words."""

@@ -31,6 +31,22 @@ def tiny_pretrain(root: Path, cache: Path | None = None, *overrides: str) -> Pre
     )
 
 
+def tiny_bevcontrast(root: Path, *overrides: str) -> PretrainConfig:
+    """Four steps of the demo-sized BEVContrast."""
+    return load_config(
+        PretrainConfig,
+        CONFIGS / "pretrain" / "demo_bevcontrast.yaml",
+        (
+            f"data.dataroot={root}",
+            "method.stride=1",
+            "method.cell_size=1.0",
+            "schedule.warmup_steps=1",
+            "trainer={max_steps: 4, accelerator: cpu, checkpoint_every: 2, log_every: 1}",
+            *overrides,
+        ),
+    )
+
+
 def tiny_probe(root: Path, *overrides: str) -> ProbeConfig:
     changes = (f"data.dataroot={root}", "probe.epochs=2", "probe.calibration_keyframes=2")
     return load_config(ProbeConfig, CONFIGS / "probe" / "demo.yaml", (*changes, *overrides))
@@ -48,7 +64,12 @@ def tiny_finetune(root: Path, *overrides: str) -> FinetuneConfig:
 
 @pytest.fixture(scope="session")
 def configs() -> dict[str, Callable]:
-    return {"pretrain": tiny_pretrain, "probe": tiny_probe, "finetune": tiny_finetune}
+    return {
+        "pretrain": tiny_pretrain,
+        "bevcontrast": tiny_bevcontrast,
+        "probe": tiny_probe,
+        "finetune": tiny_finetune,
+    }
 
 
 @pytest.fixture(scope="session")

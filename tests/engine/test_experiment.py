@@ -22,6 +22,16 @@ def test_an_arm_changes_what_it_says(arm: str) -> None:
     assert keys == set(ARMS[arm] or {})
 
 
+def test_bevcontrast_has_the_network_and_the_world_of_the_others() -> None:
+    plain, bev = (
+        pretrain_config(WORLD, CACHE, arm, 3, max_steps=40) for arm in ("pretrained", "bevcontrast")
+    )
+    assert bev.method.kind == "bevcontrast"
+    assert (bev.student, bev.voxels, bev.seed, bev.trainer.max_steps) == (plain.student, plain.voxels, 3, 40)
+    assert bev.data.dataroot == plain.data.dataroot
+    assert bev.teacher_cache is None
+
+
 def test_random_does_not_pretrain() -> None:
     with pytest.raises(ValueError, match="does not pretrain"):
         pretrain_config(WORLD, CACHE, "random", 0)

@@ -77,6 +77,14 @@ def test_cosine_per_step_with_warm_up():
     assert rates(make_schedule("cosine", per="step", total_steps=4), 1, lr=1.0) == [1.0]
 
 
+def test_warm_cosine_rises_from_zero_and_ends_above_it():
+    share = make_schedule("warm_cosine", total_steps=200, warmup_share=0.05, final_share=0.01).share
+    assert [share(step) for step in (0, 5, 10)] == pytest.approx([0.0, 0.5, 1.0])
+    assert share(105) == pytest.approx(0.01 + 0.99 * 0.5)
+    assert share(200) == pytest.approx(0.01)
+    assert share(199) > 0.01
+
+
 @pytest.mark.parametrize("total", [1, 2, 10, 101])
 def test_one_cycle_is_torchs(total):
     found = rates(make_schedule("one_cycle", total_steps=total, warmup_share=0.3), total)
@@ -115,6 +123,8 @@ def test_a_schedule_has_no_memory_and_every_group_keeps_its_share():
         ({"kind": "cosine", "total_steps": 5, "steps_per_epoch": 2, "warmup_steps": 1}, "per: step"),
         ({"kind": "cosine", "total_steps": 5, "per": "step", "warmup_steps": 5}, r"0\.\.4"),
         ({"kind": "one_cycle", "total_steps": 5, "warmup_share": 1.0}, "warmup_share"),
+        ({"kind": "warm_cosine", "total_steps": 5, "warmup_share": 0.0}, "warmup_share"),
+        ({"kind": "warm_cosine", "total_steps": 5, "final_share": 2.0}, "final_share"),
     ],
 )
 def test_errors_of_the_schedule(options, message):

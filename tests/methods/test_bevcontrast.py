@@ -1,0 +1,212 @@
+"""BEVContrast's step against the published formulas with torch's own warp."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lidardistill.data.types import ScanPairBatch, VoxelBatch
+from lidardistill.methods.bevcontrast import BEVContrast
+from lidardistill.ops.bev_grid import BevGrid
+
+PAIRS, SIZE = 2, 12
+GRID = BevGrid.of_range((-6.0, -6.0, 6.0, 6.0), 1.0)
+
+
+class Student(nn.Module):
+    """A linear map of voxel features: enough to carry gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(2, 8)
+
+    def forward(
+        self, features: Tensor, voxel_coords: Tensor, spatial_shape: tuple, batch_size: int
+    ) -> Tensor:
+        assert batch_size == 2 * PAIRS
+        return self.linear(features)
+
+
+def turns() -> Tensor:
+    """(PAIRS, 3, 3) float64 b2a."""
+    found = []
+    for yaw, x, y in ((0.6, 1.3, -0.4), (-2.0, 0.2, 2.1)):
+        c, s = math.cos(yaw), math.sin(yaw)
+        found.append([[c, -s, x], [s, c, y], [0, 0, 1]])
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def make_batch(voxels: int = 400, seed: int = 1) -> ScanPairBatch:
+    draw = torch.Generator().manual_seed(seed)
+    coords = torch.zeros(voxels, 4, dtype=torch.int32)
+    coords[:, 0] = torch.arange(voxels) * 2 * PAIRS // voxels
+    return ScanPairBatch(
+        sample_tokens=("a", "b"),
+        voxels=VoxelBatch(
+            features=torch.randn(voxels, 2, generator=draw),
+            voxel_coords=coords,
+            spatial_shape=(16, 16, 16),
+            point2voxel=torch.arange(voxels),
+            point_mask=torch.ones(voxels, dtype=torch.bool),
+            batch_size=2 * PAIRS,
+        ),
+        voxel_xy=torch.rand(voxels, 2, generator=draw) * 14 - 7,
+        b2a=turns(),
+    )
+
+
+@pytest.fixture
+def batch() -> ScanPairBatch:
+    return make_batch()
+
+
+def build(**options: object) -> BEVContrast:
+    torch.manual_seed(0)
+    return BEVContrast(Student(), GRID, student_channels=8, embedding=4, **options)  # type: ignore[arg-type]
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def published_loss(method: BEVContrast, batch: ScanPairBatch) -> Tensor:
+    """Maps by one-hot products, torch's warp, cells where both features are not zero."""
+    rows = method.student_head.linear(method.student.linear(batch.voxels.features))
+    column, row = ((batch.voxel_xy + 6).floor().long()).unbind(1)
+    kept = (column >= 0) & (column < SIZE) & (row >= 0) & (row < SIZE)
+    cell = batch.voxels.voxel_coords[:, 0].long() * SIZE**2 + row * SIZE + column
+    one_hot = torch.zeros(2 * PAIRS * SIZE**2, len(rows))
+    one_hot[cell[kept], torch.arange(len(rows))[kept]] = 1
+    maps = (one_hot @ rows) / one_hot.sum(1, keepdim=True).clamp(min=1)
+    maps = maps.view(2 * PAIRS, SIZE, SIZE, -1).permute(0, 3, 1, 2)
+    a, b = maps[:PAIRS], maps[PAIRS:]
+    # The authors' matrix: R and t take a to b, and lengths are in half widths of the map.
+    a2b = torch.linalg.inv(batch.b2a)
+    turn, shift = a2b[:, :2, :2].mT, a2b[:, :2, 2:]
+    theta = torch.cat([turn, -turn @ shift / 6.0], dim=2).float()
+    flow = F.affine_grid(theta, list(a.shape), align_corners=False)
+    warped = F.grid_sample(a, flow, mode="bilinear", padding_mode="zeros", align_corners=False)
+    both = (warped != 0).any(1) & (b != 0).any(1)
+    k = F.normalize(warped.permute(0, 2, 3, 1)[both], dim=1)
+    q = F.normalize(b.permute(0, 2, 3, 1)[both], dim=1)
+    return F.cross_entropy(k @ q.T / 0.07, torch.arange(len(k)))
+
+
+def gradients(loss: Tensor, method: BEVContrast) -> list[Tensor]:
+    return list(torch.autograd.grad(loss, list(method.parameters())))
+
+
+def test_loss_and_gradients_are_the_published_ones(batch: ScanPairBatch) -> None:
+    method = build()
+    ours = method(batch, generator=generator())
+    theirs = published_loss(method, batch)
+    assert ours.counts["cells"] > 50
+    torch.testing.assert_close(ours.loss, theirs, rtol=1e-5, atol=1e-5)
+    for a, b in zip(gradients(ours.loss, method), gradients(theirs, method), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_the_warped_map_asks_and_the_other_map_answers(batch: ScanPairBatch) -> None:
+    method = build()
+    bev, occupied = method.bev_maps(batch)
+    a, b = (F.normalize(rows, dim=1) for rows in method.matched_cells(bev, occupied, batch.b2a))
+    target = torch.arange(len(a))
+    loss = method(batch, generator=generator()).loss
+    torch.testing.assert_close(loss, F.cross_entropy(a @ b.T / 0.07, target))
+    assert not torch.isclose(loss, F.cross_entropy(b @ a.T / 0.07, target), rtol=1e-4)
+
+
+def test_of_many_cells_some_are_drawn_with_the_generator(batch: ScanPairBatch) -> None:
+    method = build(max_cells=40)
+    terms = method(batch, generator=generator())
+    assert terms.counts["cells"] == 40
+    assert terms.counts["matched_cells"] == build()(batch, generator=generator()).counts["cells"] > 40
+    losses = [method(batch, generator=generator(seed)).loss.item() for seed in (0, 1, 2, 0)]
+    assert len(set(losses)) == 3
+    assert losses[0] == losses[3]
+
+
+def same_place() -> ScanPairBatch:
+    """Scan b is scan a in another frame, a quarter turn away, which maps cells to cells."""
+    batch = make_batch()
+    half = len(batch.voxel_xy) // 2
+    b2a = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]], dtype=torch.float64).repeat(PAIRS, 1, 1)
+    xy_a = batch.voxel_xy[:half]
+    xy_b = torch.stack([xy_a[:, 1], -xy_a[:, 0]], dim=1)
+    features = batch.voxels.features[:half].repeat(2, 1)
+    return replace(
+        batch,
+        voxels=replace(batch.voxels, features=features),
+        voxel_xy=torch.cat([xy_a, xy_b]),
+        b2a=b2a,
+    )
+
+
+def test_the_same_place_matches_itself() -> None:
+    same = same_place()
+    found = build()(same, generator=generator(), diagnose=True).diagnostics
+    assert found["match_top1"].item() == 1.0
+    assert found["alignment"].item() < 1e-6
+    wrong = build()(replace(same, b2a=same.b2a.mT), generator=generator(), diagnose=True).diagnostics
+    assert wrong["match_top1"].item() < 0.2
+
+
+def test_both_scans_get_a_gradient(batch: ScanPairBatch) -> None:
+    features = batch.voxels.features.clone().requires_grad_()
+    method = build()
+    method(
+        replace(batch, voxels=replace(batch.voxels, features=features)), generator=generator()
+    ).loss.backward()
+    scan = batch.voxels.voxel_coords[:, 0]
+    assert all(features.grad[scan == number].abs().sum() > 0 for number in range(2 * PAIRS))
+
+
+def test_the_permuted_control_draws_partners() -> None:
+    batch = same_place()
+    real, permuted = build()(batch, generator=generator()), build(pairing="permuted")
+    losses = {permuted(batch, generator=generator(seed)).loss.item() for seed in range(3)}
+    assert len(losses) == 3
+    assert min(losses) > real.loss.item()
+
+
+@pytest.mark.parametrize("shift", [1e4, None])
+def test_no_common_cell_is_a_zero_with_gradient(batch: ScanPairBatch, shift: float | None) -> None:
+    method = build()
+    if shift is None:  # no voxel lies on the map at all
+        batch = replace(batch, voxel_xy=batch.voxel_xy + 100)
+    else:
+        far = batch.b2a.clone()
+        far[:, 0, 2] = shift
+        batch = replace(batch, b2a=far)
+    terms = method(batch, generator=generator(), diagnose=True)
+    terms.loss.backward()
+    assert terms.loss.item() == 0.0
+    assert terms.counts["cells"] == 0
+    assert all(p.grad is not None and torch.all(p.grad == 0) for p in method.parameters())
+
+
+def test_a_gradient_repeats_bit_by_bit_on_two_threads() -> None:
+    batch, method = make_batch(40_000), build()
+
+    def step() -> Tensor:
+        return torch.cat([g.flatten() for g in gradients(method(batch, generator=generator()).loss, method)])
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first, *others = (step() for _ in range(4))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(first, other) for other in others)
+
+
+def test_diagnostics_come_when_asked_for(batch: ScanPairBatch) -> None:
+    method = build()
+    terms = method(batch, generator=generator(), diagnose=True)
+    assert method(batch, generator=generator()).diagnostics == {}
+    assert terms.diagnostics["log_candidates"].item() == pytest.approx(math.log(terms.counts["cells"]))

@@ -49,6 +49,7 @@ together now tells road, cars, trees and people apart. One linear layer on its f
   {summary["hand_made"][0]:5.1f} mIoU  intensity, height and range alone, no network
 
 on scenes it never saw, scored by nuScenes' own evaluator ({summary["seconds"]["total"] / 60:.1f} minutes in all).
+More arms, worlds and seeds, computed once: datasets/results/embedded_world.md, which names its command.
 
 Look:   {page}
 Next, with your own nuScenes (datasets/README.md says how to get it):

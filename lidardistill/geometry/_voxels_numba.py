@@ -25,7 +25,8 @@ def unique_voxels(cells):  # type: ignore[no-untyped-def]
     """
     num_points = cells.shape[1]
     bits = 4
-    while (1 << bits) < 2 * num_points:
+    # At most two thirds full: page faults of a larger table cost more than the collisions of a smaller one.
+    while (1 << bits) < num_points + num_points // 2:
         bits += 1
     shift = np.uint64(64 - bits)
     last_slot = (1 << bits) - 1
@@ -34,7 +35,7 @@ def unique_voxels(cells):  # type: ignore[no-untyped-def]
     table = np.full(1 << bits, empty, np.int32)
 
     voxel = np.empty(num_points, np.int64)
-    first_point = np.empty(num_points, np.int64)
+    first_point = np.empty(num_points, np.int32)
     num_voxels = 0
     for i in range(num_points):
         z, y, x = cells[0, i], cells[1, i], cells[2, i]
@@ -53,4 +54,4 @@ def unique_voxels(cells):  # type: ignore[no-untyped-def]
                 voxel[i] = occupant
                 break
             slot = (slot + 1) & last_slot
-    return voxel, first_point[:num_voxels].copy()
+    return voxel, first_point[:num_voxels].astype(np.int64)

@@ -115,15 +115,18 @@ def voxelize(
     cells_zyx = cells[::-1].astype(np.int32, order="C")
 
     unique_voxels = (_voxels_numba if implementation == "numba" else _voxels_numpy).unique_voxels
-    voxel, first_point = unique_voxels(cells_zyx)
-    point2voxel = np.zeros(num_points, dtype=np.int64)
-    point2voxel[point_mask] = voxel
+    point2voxel, first_point = unique_voxels(cells_zyx)
+    voxel_points = first_point
+    if point_cloud_range is not None:
+        voxel_points = np.flatnonzero(point_mask)[first_point]
+        inside, point2voxel = point2voxel, np.zeros(num_points, dtype=np.int64)
+        point2voxel[point_mask] = inside
     return Voxels(
         voxel_coords=np.stack([axis[first_point] for axis in cells_zyx], axis=1),
         spatial_shape=(int(shape[2]), int(shape[1]), int(shape[0])),
         point2voxel=point2voxel,
         point_mask=point_mask,
-        voxel_points=np.flatnonzero(point_mask)[first_point],
+        voxel_points=voxel_points,
     )
 
 

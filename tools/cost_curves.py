@@ -6,6 +6,7 @@ Usage: .venv/bin/python tools/cost_curves.py datasets/results/bench/costs.json d
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,8 +34,12 @@ def main() -> None:
     )
     parser.add_argument("json", type=Path)
     parser.add_argument("png", type=Path)
+    parser.add_argument("--draw", action="store_true", help="draw what JSON holds, measure nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.json.is_file() and options.draw:
+        draw(json.loads(options.json.read_text())["curves"], options.png)
+        return
     curves = {name: measure(cases) for name, cases in all_cases().items()}
     write_json_atomic(
         options.json, {"bench": "costs", **surroundings(), "repeats": REPEATS, "curves": curves}
@@ -131,6 +136,7 @@ def draw(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
     """A panel each, both axes logarithmic, with the line of proportional cost through the last point."""
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, NullLocator
 
     figure, axes = pyplot.subplots(2, 3, figsize=(12, 6.4), layout="constrained")
     for axis, (name, points) in zip(axes.flat, curves.items(), strict=True):
@@ -142,6 +148,11 @@ def draw(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
         axis.loglog(size, cost, "o-", color="#0072B2", label="measured")
         title, unit = name[:-1].split(" [")
         axis.set_title(title, fontsize=11, loc="left")
+        axis.set_xticks(size, [short(n) for n in size])
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.yaxis.set_minor_locator(NullLocator())
         axis.set_xlabel(unit)
         axis.set_ylabel("ms")
         axis.grid(True, which="major", color="#dddddd", linewidth=0.6)
@@ -149,6 +160,14 @@ def draw(curves: dict[str, list[dict[str, float]]], path: Path) -> None:
     axes.flat[0].legend(frameon=False)
     with atomic_write(path) as stream:
         figure.savefig(stream, format="png", dpi=110)
+
+
+def short(number: float) -> str:
+    """Such as 950, 35k or 1.4M."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.2g}{unit}" if number < 10 * size else f"{number / size:.0f}{unit}"
+    return f"{number:.0f}"
 
 
 if __name__ == "__main__":

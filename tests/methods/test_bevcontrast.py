@@ -190,18 +190,13 @@ def test_no_common_cell_is_a_zero_with_gradient(batch: ScanPairBatch, shift: flo
     assert all(p.grad is not None and torch.all(p.grad == 0) for p in method.parameters())
 
 
-def test_a_gradient_repeats_bit_by_bit_on_two_threads() -> None:
+def test_a_gradient_repeats_bit_by_bit_on_two_threads(two_threads: None) -> None:
     batch, method = make_batch(40_000), build()
 
     def step() -> Tensor:
         return torch.cat([g.flatten() for g in gradients(method(batch, generator=generator()).loss, method)])
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        first, *others = (step() for _ in range(4))
-    finally:
-        torch.set_num_threads(threads)
+    first, *others = (step() for _ in range(4))
     assert all(torch.equal(first, other) for other in others)
 
 

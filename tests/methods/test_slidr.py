@@ -152,7 +152,7 @@ def test_no_pairs_is_a_zero_with_gradient(batch: PairBatch) -> None:
     assert all(p.grad is None or torch.all(p.grad == 0) for p in method.parameters())
 
 
-def test_a_gradient_repeats_bit_by_bit_on_two_threads(batch: PairBatch) -> None:
+def test_a_gradient_repeats_bit_by_bit_on_two_threads(batch: PairBatch, two_threads: None) -> None:
     draw = torch.Generator().manual_seed(2)
     pairs = 20_000  # enough for torch to share a gather's gradient out among its threads
     chosen = torch.randint(len(batch.pairing_points), (pairs,), generator=draw)
@@ -166,12 +166,7 @@ def test_a_gradient_repeats_bit_by_bit_on_two_threads(batch: PairBatch) -> None:
     def step() -> Tensor:
         return torch.cat([g.flatten() for g in gradients(method(batch, generator=generator()).loss, method)])
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        first, *others = (step() for _ in range(6))
-    finally:
-        torch.set_num_threads(threads)
+    first, *others = (step() for _ in range(6))
     assert all(torch.equal(first, other) for other in others)
 
 

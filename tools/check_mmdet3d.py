@@ -1,7 +1,7 @@
 """Our backbones against mmdet3d's own, on the same points: exported, loaded there strictly, compared in eval mode.
 
 Usage, in the environment of tools/build_mmdet3d.sh:
-    OMP_NUM_THREADS=1 python tools/check_mmdet3d.py [--out FILE.json] [--cases NAME ...] [--dataroot NUSCENES]
+    OMP_NUM_THREADS=1 python tools/check_mmdet3d.py [--out FILE.json] [--cases NAME ...] [--sweep FILE.pcd.bin]
         [--mmdetection3d CHECKOUT] [--openpcdet CHECKOUT]
 BEVFusion is in no wheel of mmdet3d, and OpenPCDet in none at all: the last two name their checkouts.
 """
@@ -9,12 +9,13 @@ BEVFusion is in no wheel of mmdet3d, and OpenPCDet in none at all: the last two 
 from __future__ import annotations
 
 import argparse
-import json
+import importlib.metadata
 import shlex
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lidardistill.atomic import write_json_atomic
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.engine.export_detector import DetectorFormat, detector_checkpoint
+from lidardistill.engine.manifest import git_state, versions
 from lidardistill.models.center_head import BRANCHES, CenterHead
 from lidardistill.models.lidar_bev import LidarBev, build_lidar_bev
-from lidardistill.models.minkunet import MinkUNet, build_minkunet
+from lidardistill.models.minkunet import build_minkunet
 from lidardistill.models.weights_mmdet3d import HEAD, head_to_mmdet3d
 
 TOLERANCE = 1e-4
 FEATURES = ("x", "y", "z", "intensity", "time_lag")
+PACKAGES = ("mmdet3d", "mmdet", "mmcv", "mmengine")
+MINKUNET_PRESETS = ("minkunet34", "minkunet18", "mini")
 BEV_PRESETS = ("voxelnet01", "voxelnet0075", "second01", "pillars02", "voxelnet_mini", "pillars_mini")
 STOCK = {"voxelnet01": "voxel01", "voxelnet0075": "voxel0075", "pillars02": "pillar02"}
 """Presets whose detector is one of mmdet3d's own configurations as it stands."""
@@ -136,15 +141,17 @@ def centerpoint(preset: str, clouds: list[np.ndarray] | None = None) -> dict[str
     from mmdet3d.registry import MODELS
     from mmengine.config import Config
 
-    net = build_lidar_bev(preset, len(FEATURES), **_filled_pillars(preset))
+    net = build_lidar_bev(preset, len(FEATURES), **filled_pillars(preset))
     scans = two_clouds(net.settings) if clouds is None else clouds
     inputs = bev_inputs(net, scans)
     draw(net, lambda: net(**inputs))
     path, card = exported(net, bev_card(preset, net), "mmdet3d")
-    name = "centerpoint/centerpoint_{}_second_secfpn_8xb4-cyclic-20e_nus-3d.py".format(STOCK.get(preset, "voxel01"))
+    name = "centerpoint/centerpoint_{}_second_secfpn_8xb4-cyclic-20e_nus-3d.py".format(
+        STOCK.get(preset, "voxel01")
+    )
     if preset == "pillars_mini":
         name = card["base"].removeprefix("mmdet3d::")
-    cfg = Config.fromfile(f"{_configs()}/{name}")
+    cfg = Config.fromfile(f"{configs()}/{name}")
     if preset not in STOCK:
         cfg.merge_from_dict({"model": card["model"]})
     theirs = MODELS.build(cfg.model).eval()
@@ -155,6 +162,10 @@ def centerpoint(preset: str, clouds: list[np.ndarray] | None = None) -> dict[str
         batch = theirs.data_preprocessor(data)["inputs"]
         _, maps = theirs.extract_feat(batch, [{}] * len(scans))
         bev = net(**inputs)
+        # mmdet3d takes the first so many points of a voxel; pillars do here too.
+        counts = torch.bincount(inputs["point2voxel"][inputs["point_mask"]])
+        limit = batch["voxels"]["voxels"].shape[1]
+        voxels_cut = 0 if net.reads_points else int((counts > limit).sum())
         # The same voxels for both, in float32 and float64: what is left is the network, then without its rounding.
         same = bev_inputs_of(batch["voxels"], len(scans))
         bev_same = net(**same)
@@ -163,6 +174,7 @@ def centerpoint(preset: str, clouds: list[np.ndarray] | None = None) -> dict[str
         theirs.pts_bbox_head.load_state_dict({k.removeprefix(HEAD): v for k, v in heads.items()}, strict=True)
         found = {
             "bev": difference(bev, maps[0]),
+            "cells_that_differ": int((bev - maps[0]).abs().amax(1).gt(TOLERANCE).sum()),
             "bev_of_the_same_voxels": difference(bev_same, maps[0]),
             "head": difference(*heads_of(head, theirs, bev, maps)),
         }
@@ -175,7 +187,8 @@ def centerpoint(preset: str, clouds: list[np.ndarray] | None = None) -> dict[str
         "config": f"mmdet3d::{name}" + ("" if preset in STOCK else " and the parts in the card"),
         **matched,
         "voxels": len(inputs["voxel_coords"]),
-        "voxels_differ": _voxels_that_differ(inputs["voxel_coords"], batch["voxels"]["coors"]),
+        "voxels_differ": voxels_that_differ(inputs["voxel_coords"], batch["voxels"]["coors"]),
+        "voxels_cut": voxels_cut,
         **found,
     }
 
@@ -222,10 +235,15 @@ def minkunet(preset: str = "minkunet34") -> dict[str, Any]:
     coords_zyx = torch.from_numpy(np.unique(coords, axis=0))
     features = torch.from_numpy(rng.normal(size=(len(coords_zyx), 4)).astype(np.float32))
     draw(net, lambda: net(features, coords_zyx, shape, 2))
-    voxels = {"kind": "cartesian", "voxel_size": (0.1,) * 3, "point_features": list(FEATURES[:4]), "intensity_scale": 1.0}
+    voxels = {
+        "kind": "cartesian",
+        "voxel_size": (0.1,) * 3,
+        "point_features": list(FEATURES[:4]),
+        "intensity_scale": 1.0,
+    }
     card = {"student": {"kind": "minkunet", "preset": preset}, "voxels": voxels, "version": "check"}
     path, card = exported(net, card, "mmdet3d")
-    cfg = Config.fromfile(f"{_configs()}/{card['base'].removeprefix('mmdet3d::')}")
+    cfg = Config.fromfile(f"{configs()}/{card['base'].removeprefix('mmdet3d::')}")
     cfg.merge_from_dict({"model": card["model"]})
     theirs = MODELS.build(cfg.model).eval()
     matched = load_into(theirs, path, "decode_head.")
@@ -244,7 +262,7 @@ def minkunet(preset: str = "minkunet34") -> dict[str, Any]:
     }
 
 
-def _filled_pillars(preset: str) -> dict[str, Any]:
+def filled_pillars(preset: str) -> dict[str, Any]:
     from lidardistill.models.lidar_bev import PRESETS
     from lidardistill.models.mmdet3d_parts import MAX_POINTS
 
@@ -253,13 +271,100 @@ def _filled_pillars(preset: str) -> dict[str, Any]:
     return {"encoder_options": PRESETS[preset].encoder_options | {"max_points": MAX_POINTS["pillars"]}}
 
 
-def _voxels_that_differ(ours: Tensor, theirs: Tensor) -> int:
+def voxels_that_differ(ours: Tensor, theirs: Tensor) -> int:
     return len({tuple(row) for row in ours.tolist()} ^ {tuple(row) for row in theirs.tolist()})
 
 
-def _configs() -> str:
-    import mmdet3d
+def register() -> None:
+    """mmdet3d's modules into its registry."""
     from mmdet3d.utils import register_all_modules
 
     register_all_modules()
-    return str(Path(mmdet3d.__file__).parent / ".mim" / "configs")
+
+
+def configs() -> Path:
+    """mmdet3d's own configurations, which its wheel ships."""
+    import mmdet3d
+
+    register()
+    return Path(mmdet3d.__file__).parent / ".mim" / "configs"
+
+
+def cases(
+    mmdetection3d: Path | None = None, pcdet: Path | None = None, sweep: Path | None = None
+) -> dict[str, Callable[[], dict[str, Any]]]:
+    """What can be compared here, by name."""
+    found: dict[str, Callable[[], dict[str, Any]]] = {
+        f"centerpoint {preset}": partial(centerpoint, preset) for preset in BEV_PRESETS
+    }
+    found |= {f"minkunet {preset}": partial(minkunet, preset) for preset in MINKUNET_PRESETS}
+    if sweep:
+        points = np.fromfile(sweep, np.float32).reshape(-1, 5)
+        points[:, 4] = 0  # the file has the ring there, a pipeline the time lag
+        for preset in ("voxelnet01", "pillars02"):
+            found[f"centerpoint {preset}, real sweep"] = partial(centerpoint, preset, [points])
+    if mmdetection3d or pcdet:
+        import check_detector_checkouts as checkouts
+    if mmdetection3d:
+        found["bevfusion voxelnet0075"] = partial(checkouts.bevfusion, mmdetection3d)
+    if pcdet:
+        found |= {
+            f"openpcdet {preset}": partial(checkouts.openpcdet, pcdet, preset)
+            for preset in ("voxelnet01", "second01", "pillars02")
+        }
+    return found
+
+
+def worst(figures: dict[str, Any]) -> float:
+    """Largest difference in float32 of a case."""
+    parts = [
+        v for k, v in figures.items() if isinstance(v, dict) and "max_abs_difference" in v and "64" not in k
+    ]
+    return max(part["max_abs_difference"] for part in parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--cases", nargs="+", metavar="NAME")
+    parser.add_argument("--sweep", type=Path, help="a LIDAR_TOP file of nuScenes, for two more cases")
+    parser.add_argument("--mmdetection3d", type=Path)
+    parser.add_argument("--openpcdet", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)  # spconv's CPU convolutions are wrong with more
+    available = cases(options.mmdetection3d, options.openpcdet, options.sweep)
+    record: dict[str, Any] = {
+        "command": shlex.join(["python", *sys.argv]),
+        "git": git_state(),
+        "versions": versions() | {name: _version(name) for name in PACKAGES},
+        "tolerance": TOLERANCE,
+        "cases": {},
+    }
+    for name in options.cases or available:
+        torch.manual_seed(0)
+        start = time.perf_counter()
+        figures = available[name]()
+        figures["seconds"] = round(time.perf_counter() - start, 1)
+        record["cases"][name] = figures
+        print(
+            f"{name:<28}{figures['keys']:>5} keys matched, largest difference {worst(figures):.1e}",
+            flush=True,
+        )
+        if options.out:
+            write_json_atomic(options.out, record)
+    if any(worst(figures) > TOLERANCE for figures in record["cases"].values()):
+        sys.exit(f"larger than {TOLERANCE:g}")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    sys.modules["check_mmdet3d"] = sys.modules["__main__"]
+    main()

@@ -4,7 +4,8 @@ mmdet3d that runs on spconv 2 expects mmcv's layout from every file that carries
 dictionary of tensors, and turns it itself; what is written is therefore "mmcv".
 
 BEVFusion has the names of CenterPoint and other axes: its voxels are counted x, y, z and its maps are x by y, so every
-kernel lies the other way round. Weights of the one in the other load without a word and see a mirrored street.
+kernel lies the other way round. Weights of the one in the other load, but for the last sparse convolution, whose shape
+does not fit, and see a mirrored street.
 """
 
 from __future__ import annotations

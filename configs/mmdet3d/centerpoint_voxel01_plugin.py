@@ -2,8 +2,6 @@
 _base_ = "mmdet3d::centerpoint/centerpoint_voxel01_second_secfpn_8xb4-cyclic-20e_nus-3d.py"
 custom_imports = dict(imports=["lidardistill.plugins.mmdet3d"], allow_failed_imports=False)
 
-# The encoder reads its part of the file itself, 2D backbone and neck take theirs by load_from, which then warns of
-# the encoder's names: it knows only those of SparseEncoder.
 load_from = "{{$WEIGHTS:work_dirs/lidardistill.pth}}"
 model = dict(
     pts_middle_encoder=dict(
@@ -11,6 +9,5 @@ model = dict(
         type="LidardistillVoxelNet",
         in_channels=5,
         sparse_shape=(41, 1024, 1024),
-        weights=load_from,
     )
 )

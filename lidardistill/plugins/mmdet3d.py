@@ -32,18 +32,23 @@ from lidardistill.models.weights_foreign import own_names
 
 
 class _Backbone(BaseModule):
-    """A network of ours that reads its own weights when mmengine initialises a model.
+    """A network of ours, whose parameters are called `net.` here; it loads mmdet3d's names as well as its own.
+
+    `load_from`, `resume` and `load_state_dict` take a file of `lidardistill export --format mmdet3d`, or a checkpoint
+    of mmdet3d's own module in this place.
 
     Args:
-        net: the network, whose parameters are called `net.` here.
-        weights: a finished pretraining run, or a file of `lidardistill export` in any of its formats; None leaves it
-            to `load_from` and the like.
-        part: beginning of the names of its tensors there.
+        net: the network.
+        weights: read when mmengine initialises the model, before `load_from`: a finished pretraining run, or a file of
+            `lidardistill export` in any of its formats.
+        part: beginning of the names of its tensors with us.
+        place: beginning of their names in a detector.
     """
 
-    def __init__(self, net: nn.Module, weights: str | None, part: str) -> None:
+    def __init__(self, net: nn.Module, weights: str | None, part: str, place: str) -> None:
         super().__init__()
-        self.net, self.weights, self.part = net, weights, part
+        self.net, self.weights, self.part, self.place = net, weights, part, place
+        self._register_load_state_dict_pre_hook(self._take_their_names)
 
     def init_weights(self) -> None:
         """Called by mmengine's Runner before training; weights that do not fit stop it.
@@ -56,11 +61,22 @@ class _Backbone(BaseModule):
         if self.weights is None:
             return
         path = Path(self.weights)
-        tensors = own_names(load_checkpoint_tensors(path / "backbone.safetensors" if path.is_dir() else path))
-        own = {
-            key.removeprefix(self.part): value for key, value in tensors.items() if key.startswith(self.part)
-        }
-        load_matching(self.net, own, name=str(path))
+        tensors = load_checkpoint_tensors(path / "backbone.safetensors" if path.is_dir() else path)
+        load_matching(self.net, self._own_part(tensors), name=str(path))
+
+    def _take_their_names(self, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+        """Rename what stands in `state` for this module, in place, if it has mmdet3d's names."""
+        here = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if not here or any(key.startswith("net.") for key in here):
+            return
+        for key in here:
+            del state[prefix + key]
+        own = self._own_part({self.place + key: value for key, value in here.items()})
+        state.update({f"{prefix}net.{key}": value for key, value in own.items()})
+
+    def _own_part(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        own = own_names(tensors)
+        return {key.removeprefix(self.part): v for key, v in own.items() if key.startswith(self.part)}
 
 
 @MODELS.register_module()
@@ -86,7 +102,10 @@ class LidardistillVoxelNet(_Backbone):
         weights: str | None = None,
     ) -> None:
         super().__init__(
-            VoxelNet(in_channels, sparse_shape, widths, out_channels, block), weights, "encoder."
+            VoxelNet(in_channels, sparse_shape, widths, out_channels, block),
+            weights,
+            "encoder.",
+            "pts_middle_encoder.",
         )
 
     def forward(self, voxel_features: Tensor, coors: Tensor, batch_size: int | Tensor) -> Tensor:
@@ -119,7 +138,10 @@ class LidardistillPillars(_Backbone):
         weights: str | None = None,
     ) -> None:
         super().__init__(
-            PillarNet(in_channels, voxel_size, point_cloud_range, out_channels), weights, "encoder."
+            PillarNet(in_channels, voxel_size, point_cloud_range, out_channels),
+            weights,
+            "encoder.",
+            "pts_voxel_encoder.",
         )
         self.fill = fill
 
@@ -145,7 +167,7 @@ class LidardistillMinkUNet(_Backbone):
     """
 
     def __init__(self, in_channels: int = 1, preset: str = "minkunet34", weights: str | None = None) -> None:
-        super().__init__(build_minkunet(preset, in_channels), weights, "")
+        super().__init__(build_minkunet(preset, in_channels), weights, "", "backbone.")
 
     def forward(self, voxel_features: Tensor, coors: Tensor) -> Tensor:
         """(M, F) features and (M, 4) batch, z, y, x of the voxels to (M, C), rows as given."""

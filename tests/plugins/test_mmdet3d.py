@@ -172,6 +172,28 @@ def test_without_labels(plugin, rng):
     assert not hasattr(sample.gt_pts_seg, "voxel_semantic_mask")
 
 
+@pytest.mark.parametrize("layout", ["mmcv", "spconv2"])
+def test_load_from_takes_the_names_of_mmdet3d(plugin, layout):
+    """Inside a detector, strictly; its own names as well, and a detector's other parts are left alone."""
+    torch.manual_seed(0)
+    net, other = (
+        VoxelNet(5, SHAPE["sparse_shape"], SHAPE["widths"], SHAPE["out_channels"]) for _ in range(2)
+    )
+    detector = nn.Module()
+    detector.pts_middle_encoder = plugin.LidardistillVoxelNet(5, **SHAPE)
+    detector.pts_neck = nn.Conv2d(2, 2, 1, bias=False)
+    theirs = to_mmdet3d(bev_state(net), layout)
+    encoder = {key: value for key, value in theirs.items() if key.startswith("pts_middle_encoder.")}
+    detector.load_state_dict({**encoder, "pts_neck.weight": torch.ones(2, 2, 1, 1)}, strict=True)
+    found = detector.pts_middle_encoder.net.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in net.state_dict().items())
+    assert detector.pts_neck.weight.eq(1).all()
+    own = {f"pts_middle_encoder.net.{key}": value for key, value in other.state_dict().items()}
+    detector.load_state_dict({**own, "pts_neck.weight": torch.zeros(2, 2, 1, 1)}, strict=True)
+    found = detector.pts_middle_encoder.net.state_dict()
+    assert all(torch.equal(found[key], value) for key, value in other.state_dict().items())
+
+
 def test_weights_of_another_network(plugin, tmp_path):
     net = VoxelNet(4, SHAPE["sparse_shape"], SHAPE["widths"], SHAPE["out_channels"])
     weights = write("run", tmp_path, bev_state(net))

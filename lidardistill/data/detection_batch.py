@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,7 +101,7 @@ class DetectionBatch:
         return self._map(lambda value: value.pin_memory())
 
     def _map(self, move: Callable) -> DetectionBatch:
-        cameras = {
+        cameras: dict[str, Any] = {
             name: None if (value := getattr(self, name)) is None else move(value)
             for name in ("images", "lidar2cam", "cam2img", "view_offsets")
         }

@@ -1,0 +1,73 @@
+"""A detector from its config, with the weights that a pretraining run left, and its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+
+from lidardistill.atomic import atomic_write
+from lidardistill.config.detect import DetectConfig
+from lidardistill.data.detection_batch import DetectionBatch
+from lidardistill.engine.build import build_student
+from lidardistill.engine.classifier import MODEL_FILE
+from lidardistill.engine.student_weights import load_student
+from lidardistill.models.center_head import TASKS, CenterHead
+from lidardistill.models.detector import Detector
+
+NUM_CLASSES = tuple(map(len, TASKS))
+"""Of each group of nuScenes' classes."""
+
+
+def build_detector(config: DetectConfig) -> Detector:
+    """A detector whose first weights follow from the seed; the backbone's are those that pretraining starts from."""
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        backbone = build_student(config.student, config.voxels)
+        return Detector(backbone, CenterHead(backbone.out_channels, NUM_CLASSES, config.head.width))
+
+
+def load_pretrained(detector: Detector, weights: str) -> None:
+    """Fill the LiDAR backbone from a pretraining run, an exported file, or leave it where `random` is asked for."""
+    load_student(detector.backbone, weights)
+
+
+def parameter_groups(detector: Detector, config: DetectConfig) -> list[dict[str, Any]]:
+    """What came from pretraining with its own learning rate, and what did not."""
+    pretrained = list(detector.backbone.parameters())
+    known = set(map(id, pretrained))
+    new = [parameter for parameter in detector.parameters() if id(parameter) not in known]
+    return [
+        {"params": new, "lr": config.optimizer.lr},
+        {"params": pretrained, "lr": config.optimizer.lr * config.lr_backbone},
+    ]
+
+
+def detector_inputs(batch: DetectionBatch) -> dict[str, Any]:
+    """Arguments of `Detector.forward`."""
+    return {"lidar": batch.voxels.bev_inputs()}
+
+
+def save_detector(detector: Detector, run: Path) -> None:
+    """Write `model.safetensors` into a run folder, whole or not at all."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in detector.state_dict().items()}
+    with atomic_write(run / MODEL_FILE) as stream:
+        stream.write(save(state))
+
+
+def load_detector(config: DetectConfig, run: Path) -> Detector:
+    """The detector that a run left behind, in eval mode.
+
+    Raises:
+        FileNotFoundError: the run did not finish.
+    """
+    path = run / MODEL_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{run} holds no {MODEL_FILE}: the run has not finished; the same `lidardistill detect` command continues it"
+        )
+    detector = build_detector(config)
+    detector.load_state_dict(load_file(path))
+    return detector.eval()

@@ -35,6 +35,7 @@ class DetectionSample:
         images: (V, 3, H, W) float32 in 0..1, RGB; None without cameras, and so the two below.
         lidar2cam: (V, 4, 4) float64, LiDAR frame before augmentation to camera frame.
         cam2img: (V, 4, 4) float64, camera frame to homogeneous pixels of `images`.
+        point_features: (N, F) float32 of each point, or None where the student does not read them.
         substitutes: (sample token, reason) of keyframes that could not be read and that this one stands in for.
     """
 
@@ -53,6 +54,7 @@ class DetectionSample:
     images: np.ndarray | None = None
     lidar2cam: np.ndarray | None = None
     cam2img: np.ndarray | None = None
+    point_features: np.ndarray | None = None
     substitutes: Sequence[tuple[str, str]] = ()
 
 

@@ -14,7 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lidardistill.data.frame import Frame
-from lidardistill.data.nuscenes_cache import candidate_places, load_columns, save_columns, source_digest
+from lidardistill.data.nuscenes_cache import (
+    candidate_places,
+    load_columns,
+    save_in_first_place,
+    source_digest,
+)
 from lidardistill.data.nuscenes_tables import CAMERAS, LIDAR, find_tables
 from lidardistill.data.points import read_points
 
@@ -25,7 +30,7 @@ POINT_COLUMNS = 5
 
 
 class Sweep(NamedTuple):
-    """A LiDAR scan between keyframes.
+    """A LiDAR scan, mostly one between keyframes.
 
     Attributes:
         path: scan file, as `data.points.read_points` reads it.
@@ -205,6 +210,17 @@ class NuScenesIndex:
             for number in range(first, last)
         )
 
+    def keyframe_scan(self, row: int) -> Sweep:
+        """The LiDAR scan of the keyframe itself; nothing is read."""
+        row = self._row(row)
+        columns = self._columns
+        sensor2ego = columns["sensor2ego"][columns["calibration"][row, 0]]
+        return Sweep(
+            self.lidar_path(row),
+            int(columns["timestamps_us"][row, 0]),
+            np.array(columns["ego2global"][row] @ sensor2ego),
+        )
+
     def frame(self, row: int) -> Frame:
         """Read a keyframe's scan and put its calibration beside it; pictures stay on disk, labels unopened.
 
@@ -279,22 +295,8 @@ def _build(tables: Path, places: list[Path], digest: str) -> Path:
     start = time.perf_counter()
     with _collector_paused():
         columns, meta = build_columns(tables)
-    for number, place in enumerate(places, start=1):
-        try:
-            save_columns(place / digest, columns, meta)
-        except OSError as error:
-            if number == len(places):
-                raise OSError(
-                    f"the index of {tables} could not be written to {' or '.join(map(str, places))}: {error}. Expected "
-                    f"a folder with about 3 kB free for each keyframe; set LIDARDISTILL_CACHE to one."
-                ) from error
-            log.info("the index cannot be kept in %s (%s)", place, error)
-            continue
-        log.info(
-            "indexed %d keyframes in %.1f s: %s",
-            len(columns["scene"]),
-            time.perf_counter() - start,
-            place / digest,
-        )
-        return place / digest
-    raise AssertionError("there is always a place")
+    folder = save_in_first_place(
+        places, digest, columns, meta, what=f"the index of {tables}", bytes_a_keyframe="3 kB"
+    )
+    log.info("indexed %d keyframes in %.1f s: %s", len(columns["scene"]), time.perf_counter() - start, folder)
+    return folder

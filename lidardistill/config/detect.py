@@ -103,7 +103,12 @@ class CenterConfig(Strict):
 
 
 class DetectConfig(Strict):
-    """A detector. `lr_backbone` is the learning rate of the pretrained networks as a share of the optimiser's."""
+    """A detector.
+
+    lr_backbone: learning rate of the pretrained networks as a share of the optimiser's.
+    calibration_keyframes: of the training split, boxes unread, that BatchNorm's statistics are measured anew on at the
+        end; 0 leaves the running ones. A short run ends before they have caught up with the weights.
+    """
 
     name: str
     seed: NonNegativeInt = 0
@@ -114,6 +119,7 @@ class DetectConfig(Strict):
     optimizer: OptimizerConfig = AdamWConfig(kind="adamw")
     lr_backbone: PositiveFloat = 1.0
     schedule: ScheduleConfig = OneCycleConfig(kind="one_cycle")
+    calibration_keyframes: NonNegativeInt = 0
     trainer: TrainerConfig
 
     @model_validator(mode="after")

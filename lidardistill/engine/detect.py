@@ -10,6 +10,7 @@ import torch
 
 from lidardistill.config.detect import DetectConfig
 from lidardistill.data.nuscenes import NuScenesIndex
+from lidardistill.engine.build import spread
 from lidardistill.engine.detection_batches import still_keyframes, training_keyframes
 from lidardistill.engine.detector import (
     NUM_CLASSES,
@@ -26,6 +27,7 @@ from lidardistill.engine.run_folder import CONFIG_FILE, METRICS_FILE, claim_run,
 from lidardistill.engine.scan_batches import split_rows
 from lidardistill.evaluation.detection import FrameDetections, score_detections, write_detections
 from lidardistill.evaluation.lidarseg import write_metrics
+from lidardistill.evaluation.probe import calibrate_batchnorm
 from lidardistill.models.detector import Detector
 from lidardistill.objectives.center_groups import decode_groups
 
@@ -57,6 +59,7 @@ def detect(config: DetectConfig, weights: str, run: Path, *, progress: bool = Tr
     dataset = training_keyframes(config, index)
     manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
     to_the_end(train_detector(config, detector, dataset, run, progress=progress), manifest, run)
+    calibrate_detector(detector, config, index, device)
     save_detector(detector, run)
     metrics = _judge(detector, config, index, config.data.eval_split, run, device)
     manifest.finish(nds=metrics["nds"])
@@ -99,6 +102,20 @@ def evaluate_submission(
     metrics = score_detections(dataroot, version, split, submission)
     write_metrics(out / METRICS_FILE, metrics)
     return metrics
+
+
+def calibrate_detector(
+    detector: Detector, config: DetectConfig, index: NuScenesIndex, device: torch.device
+) -> None:
+    """BatchNorm statistics of training keyframes as they are: not augmented, boxes unread."""
+    if config.calibration_keyframes == 0:
+        return
+    rows = spread(split_rows(index, config.data.train_split), config.calibration_keyframes)
+    calibrate_batchnorm(
+        detector.to(device),
+        still_keyframes(config, index, rows, device),
+        lambda network, batch: network(**detector_inputs(batch)),
+    )
 
 
 def submission_path(out: Path, split: str) -> Path:

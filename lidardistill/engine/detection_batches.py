@@ -13,6 +13,7 @@ from lidardistill.config.detect import DetectConfig, DetectionDataConfig
 from lidardistill.data.class_balance import class_balanced_rows
 from lidardistill.data.detection import DetectionAugment, DetectionDataset, collate_detection
 from lidardistill.data.detection_batch import DetectionBatch
+from lidardistill.data.detection_classes import CLASSES
 from lidardistill.data.gt_database import GTDatabase
 from lidardistill.data.gt_sampling import GTSampler, GTSampling
 from lidardistill.data.loader import make_loader, warm_up
@@ -107,6 +108,6 @@ def build_gt_sampler(
         return None
     folder = None if sampling.cache is None else Path(sampling.cache)
     database = GTDatabase.build(
-        index, table, rows, num_sweeps=config.sweeps, min_points=sampling.min_points, folder=folder
+        index, table, rows, num_sweeps=config.sweeps, min_points=(sampling.min_points,) * len(CLASSES), folder=folder
     )
     return GTSampler(database, GTSampling(counts=sampling.counts))

@@ -1,0 +1,24 @@
+"""`lidardistill detect`."""
+
+from __future__ import annotations
+
+import typer
+
+from lidardistill.cli.options import ConfigArgument, OutOption, Overrides, WeightsOption
+
+
+def run(config: ConfigArgument, weights: WeightsOption, out: OutOption, overrides: Overrides = None) -> None:
+    """Fine-tune a CenterPoint detector on a share of the boxes, scored by nuscenes-devkit."""
+    from lidardistill.config.detect import DetectConfig
+    from lidardistill.config.io import load_config
+
+    resolved = load_config(DetectConfig, config, overrides or ())
+    from lidardistill.cli.scores import print_detection_scores
+    from lidardistill.engine.detect import detect
+    from lidardistill.engine.signals import Interrupted
+
+    try:
+        print_detection_scores(detect(resolved, weights, out), out)
+    except Interrupted as stopped:
+        print(stopped)
+        raise typer.Exit(stopped.exit_code) from None

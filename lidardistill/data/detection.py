@@ -112,6 +112,11 @@ class DetectionDataset(Dataset[DetectionSample]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def warm_up(self) -> None:
+        """Compile the kernels that only some samples need: not every scan has room for a pasted object."""
+        if self.gt_sampler is not None:
+            self.gt_sampler.warm_up()
+
     def __getitem__(self, key: SampleKey) -> DetectionSample:
         """Read one keyframe.
 

@@ -87,6 +87,12 @@ class GTSampler:
             np.concatenate([labels, self.database.labels[chosen]]),
         )
 
+    def warm_up(self) -> None:
+        """Compile the kernels."""
+        box = np.ones((1, 9), np.float32)
+        boxes_overlap(box, box)
+        points_in_boxes(box, box)
+
     def _choose(self, boxes: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> list[int]:
         """Entries of the database that find room."""
         present = np.bincount(labels, minlength=len(CLASSES))

@@ -20,7 +20,7 @@ from lidardistill.data.detection import (
 from lidardistill.data.frame import CorruptSample
 from lidardistill.data.gt_database import GTDatabase
 from lidardistill.data.gt_sampling import GTSampler
-from lidardistill.data.loader import make_loader
+from lidardistill.data.loader import make_loader, warm_up
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.nuscenes_boxes import BoxTable
 from lidardistill.data.sampler import OnceSampler
@@ -239,6 +239,22 @@ def test_workers_give_the_same_batches(index, table, sampler) -> None:
         for a, b in zip(ours.boxes, theirs.boxes, strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=0, equal_nan=True)
         torch.testing.assert_close(ours.voxels.features, theirs.voxels.features, rtol=0, atol=0)
+
+
+def test_warming_up_compiles_what_pasting_needs(index, table, sampler) -> None:
+    from lidardistill.geometry import _boxes_numba
+
+    for data in (dataset(index, table), dataset(index, table, gt_sampler=sampler)):
+        warm_up(data)
+    assert _boxes_numba.boxes_overlap.signatures
+    assert _boxes_numba.points_in_boxes.signatures
+    known = len(_boxes_numba.boxes_overlap.signatures), len(_boxes_numba.points_in_boxes.signatures)
+    for place in range(5):
+        dataset(index, table, gt_sampler=sampler)[0, place, place]
+    assert known == (
+        len(_boxes_numba.boxes_overlap.signatures),
+        len(_boxes_numba.points_in_boxes.signatures),
+    )
 
 
 def test_a_broken_keyframe_is_replaced_in_training_only(index, tmp_path) -> None:

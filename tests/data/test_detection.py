@@ -122,6 +122,14 @@ def test_voxels_are_those_of_the_moved_points_with_their_time_lags(index, table)
     np.testing.assert_array_equal(per_point.point_features, sample.points)
 
 
+def test_heights_are_those_above_the_road_before_the_scan_was_moved(index, table) -> None:
+    heights = VoxelSettings(**{**vars(VOXELS), "point_features": ("height",), "per_point": True})
+    sample, frame = dataset(index, table, voxels=heights)[0, 0, 7], index.frame(7)
+    still = read_sweeps(index, 7, 2)[:, :3].astype(np.float64)
+    expected = still @ frame.lidar2ego[2, :3] + frame.lidar2ego[2, 3]
+    np.testing.assert_allclose(sample.point_features[:, 0], expected, atol=1e-4)
+
+
 def test_a_sample_is_a_function_of_its_key(index, table, sampler) -> None:
     options = {"gt_sampler": sampler}
     data, again = (

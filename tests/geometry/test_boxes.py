@@ -23,12 +23,12 @@ def random_boxes(rng: np.random.Generator, count: int, spread: float = 8.0) -> n
     )
 
 
-@given(st.integers(0, 10_000), st.integers(0, 6), st.integers(0, 300))
-@settings(max_examples=40, deadline=None)
-def test_points_in_boxes_is_its_twin(seed: int, num_boxes: int, num_points: int) -> None:
+@given(st.integers(0, 10_000), st.integers(0, 6), st.integers(0, 300), st.sampled_from([0.1, 1.0, 8.0, 1e4]))
+@settings(max_examples=80, deadline=None)
+def test_points_in_boxes_is_its_twin(seed: int, num_boxes: int, num_points: int, spread: float) -> None:
     rng = np.random.default_rng(seed)
     xyz = rng.uniform(-8, 8, (num_points, 5)).astype(np.float32)
-    boxes = random_boxes(rng, num_boxes)
+    boxes = random_boxes(rng, num_boxes, spread)  # 1e4: what lies far apart, and mostly empty boxes
     fast = points_in_boxes(xyz, boxes)
     slow = points_in_boxes(xyz, boxes, implementation="numpy")
     for ours, theirs in zip(fast, slow, strict=True):
@@ -87,6 +87,23 @@ def test_overlap_of_crosses_corners_and_what_lies_inside(implementation) -> None
     square = np.array([[0.0, 0, 0, 1, 1, 1, 0]])
     touching = boxes_overlap(square, square + np.eye(7)[0], implementation=implementation)
     assert not touching.any()
+
+
+def test_points_on_corners_and_far_away_are_told_apart() -> None:
+    boxes = random_boxes(np.random.default_rng(0), 40, 30.0)
+    corners = box_corners_xy(boxes)
+    middle = boxes[:, None, :2]
+    for factor, inside in ((1 - 1e-9, True), (1 + 1e-9, False)):
+        xy = (middle + factor * (corners - middle)).reshape(-1, 2)
+        xyz = np.c_[xy, np.repeat(boxes[:, 2], 4)]
+        point_idx, offsets = points_in_boxes(xyz, boxes)
+        own = [
+            set(range(4 * b, 4 * b + 4)) & set(point_idx[offsets[b] : offsets[b + 1]].tolist())
+            for b in range(40)
+        ]
+        assert [len(found) for found in own] == [4 if inside else 0] * 40
+    lost = np.array([[np.nan, 0, 0], [np.inf, 0, 0], [1e30, -1e30, 0]])
+    assert len(points_in_boxes(lost, boxes)[0]) == 0
 
 
 def test_nothing_and_nonsense() -> None:

@@ -26,7 +26,7 @@ class RegionViewSample:
         xy_b: (P, 2) float32 where the same points are in view b.
         region: (P,) int64 region 0..num_regions-1 of each; meaningless where `region_mask` is False.
         region_mask: (P,) bool, False for semantic-less points.
-        num_regions: of the sweep, whether any of their points was sampled or not.
+        num_regions: regions that gave a point.
         substitutes: sample tokens that could not be read and that this sample stands in for, with reasons.
     """
 

@@ -14,10 +14,11 @@ from torch.utils.data import Dataset
 
 from lidardistill.data.pairs import SampleKey
 from lidardistill.data.region_batch import RegionViewSample
+from lidardistill.data.region_sampling import sample_region_points
 from lidardistill.data.substitute import read_or_substitute
 from lidardistill.data.types import Frame
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
-from lidardistill.regions.clusters import Proposals, ProposalSettings, propose_regions
+from lidardistill.regions.clusters import ProposalSettings, propose_regions
 
 
 class SweepIndex(Protocol):
@@ -53,28 +54,6 @@ class ViewAugment:
             )
 
 
-@dataclass(frozen=True)
-class PointSampling:
-    """Which points of a sweep are compared.
-
-    Attributes:
-        num_rich: at most so many points of regions (CALICO's N: 1024).
-        num_poor: at most so many semantic-less points (CALICO's M: 1024).
-        max_per_region: of one region at most so many, so that one lorry does not fill N. CALICO is silent.
-    """
-
-    num_rich: int = 1024
-    num_poor: int = 1024
-    max_per_region: int = 32
-
-    def __post_init__(self) -> None:
-        if self.num_rich < 1 or self.num_poor < 0 or self.max_per_region < 1:
-            raise ValueError(
-                "sampling: expected num_rich and max_per_region of at least 1 and num_poor of at least 0, got "
-                f"{self.num_rich}, {self.max_per_region}, {self.num_poor}"
-            )
-
-
 class RegionViewDataset(Dataset[RegionViewSample]):
     """Sweeps as CALICO's first stage sees them.
 
@@ -84,7 +63,9 @@ class RegionViewDataset(Dataset[RegionViewSample]):
         voxels: see `VoxelSettings`; cartesian, with a range, which is what the student's map covers.
         proposals: how the regions are found, in the sweep as it was measured.
         augment: how a view is made.
-        sampling: which points are compared.
+        num_rich: points of regions that are compared, at most (CALICO's N: 1024).
+        num_plain: semantic-less points at most (CALICO's M: 1024).
+        max_per_region: points of one region at most. CALICO is silent.
         seed: of all randomness here.
         max_substitutes: give up after so many keyframes in a row that cannot be read.
 
@@ -102,7 +83,9 @@ class RegionViewDataset(Dataset[RegionViewSample]):
         voxels: VoxelSettings,
         proposals: ProposalSettings,
         augment: ViewAugment,
-        sampling: PointSampling,
+        num_rich: int = 1024,
+        num_plain: int = 1024,
+        max_per_region: int = 32,
         seed: int,
         max_substitutes: int = 8,
     ) -> None:
@@ -120,7 +103,9 @@ class RegionViewDataset(Dataset[RegionViewSample]):
         self.voxels = voxels
         self.proposals = proposals
         self.augment = augment
-        self.sampling = sampling
+        self.num_rich = num_rich
+        self.num_plain = num_plain
+        self.max_per_region = max_per_region
         self.seed = seed
         self.max_substitutes = max_substitutes
 
@@ -151,17 +136,24 @@ class RegionViewDataset(Dataset[RegionViewSample]):
             new2ego = frame.lidar2ego @ np.linalg.inv(old2new)
             views.append(voxelize_scan(cloud, self.voxels, lidar2ego=new2ego))
             clouds.append(cloud)
-        seen_in_both = views[0].point_mask & views[1].point_mask
-        chosen = sample_points(proposals, seen_in_both, self.sampling, generator)
+        chosen = sample_region_points(
+            proposals.region,
+            proposals.region_mask,
+            generator,
+            num_rich=self.num_rich,
+            num_plain=self.num_plain,
+            max_per_region=self.max_per_region,
+            eligible=views[0].point_mask & views[1].point_mask,
+        )
         return RegionViewSample(
             sample_token=frame.sample_token,
             a=views[0],
             b=views[1],
-            xy_a=clouds[0][chosen, :2],
-            xy_b=clouds[1][chosen, :2],
-            region=proposals.region[chosen].astype(np.int64),
-            region_mask=proposals.region_mask[chosen],
-            num_regions=proposals.num_regions,
+            xy_a=clouds[0][chosen.idx, :2],
+            xy_b=clouds[1][chosen.idx, :2],
+            region=chosen.region_of,
+            region_mask=chosen.rich_mask,
+            num_regions=chosen.num_regions,
         )
 
 
@@ -184,27 +176,3 @@ def move_cloud(points: np.ndarray, old2new: np.ndarray) -> np.ndarray:
     moved = points.copy()
     moved[:, :3] = points[:, :3].astype(np.float64) @ old2new[:3, :3].T + old2new[:3, 3]
     return moved
-
-
-def sample_points(
-    proposals: Proposals, allowed: np.ndarray, settings: PointSampling, generator: np.random.Generator
-) -> np.ndarray:
-    """Draw points of regions, and as many of the others, without replacement.
-
-    Args:
-        proposals: regions of the sweep.
-        allowed: (N,) bool, points that may be drawn.
-        settings: see `PointSampling`.
-        generator: where they are drawn from.
-
-    Returns:
-        (P,) int64 rows of the sweep, semantic-rich ones first. Fewer than asked for where there are no more.
-    """
-    rich = generator.permutation(np.flatnonzero(allowed & proposals.region_mask))
-    region = proposals.region[rich]
-    order = np.argsort(region, kind="stable")
-    by_region = region[order]
-    place_in_region = np.arange(len(rich)) - np.searchsorted(by_region, by_region, side="left")
-    kept = np.sort(order[place_in_region < settings.max_per_region])
-    poor = generator.permutation(np.flatnonzero(allowed & ~proposals.region_mask))
-    return np.concatenate([rich[kept][: settings.num_rich], poor[: settings.num_poor]])

@@ -12,7 +12,7 @@ from torch import Tensor
 Average = Literal["outside", "inside"]
 
 
-class RegionPoints(NamedTuple):
+class ViewPoints(NamedTuple):
     """Sampled points of one view.
 
     Attributes:
@@ -28,7 +28,7 @@ class RegionPoints(NamedTuple):
 
 
 def point_region_contrast(
-    anchor: RegionPoints, other: RegionPoints, temperature: float, *, average: Average = "outside"
+    anchor: ViewPoints, other: ViewPoints, temperature: float, *, average: Average = "outside"
 ) -> Tensor:
     """PLRC: every point of a region finds the points of that region in the other view among all points of that view.
 
@@ -71,7 +71,7 @@ def point_region_contrast(
 
 
 def region_aware_point_contrast(
-    anchor: RegionPoints, other: RegionPoints, temperature: float, *, equal_regions: bool = True
+    anchor: ViewPoints, other: ViewPoints, temperature: float, *, equal_regions: bool = True
 ) -> Tensor:
     """RAPC: every point of a region finds itself in the other view among all points of that view.
 
@@ -125,7 +125,7 @@ def _nothing(*features: Tensor) -> Tensor:
     return sum((rows.to(dtype).sum() * 0 for rows in features), zero)
 
 
-def _check(anchor: RegionPoints, other: RegionPoints, temperature: float) -> None:
+def _check(anchor: ViewPoints, other: ViewPoints, temperature: float) -> None:
     if not (temperature > 0 and math.isfinite(temperature)):
         raise ValueError(f"temperature must be a finite number above 0, got {temperature}")
     for name, view in (("anchor", anchor), ("other", other)):

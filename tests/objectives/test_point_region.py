@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from lidardistill.objectives.point_region import (
-    RegionPoints,
+    ViewPoints,
     point_region_contrast,
     region_aware_point_contrast,
 )
@@ -21,7 +21,7 @@ MASK = [1, 1, 1, 1, 1, 1, 0, 0]
 def points(region=REGION, mask=MASK, dim=6, seed=0, dtype=torch.float64):
     draw = torch.Generator().manual_seed(seed)
     features = F.normalize(torch.randn(len(region), dim, generator=draw, dtype=dtype), dim=1)
-    return RegionPoints(features, torch.tensor(region, dtype=torch.int64), torch.tensor(mask, dtype=torch.bool))
+    return ViewPoints(features, torch.tensor(region, dtype=torch.int64), torch.tensor(mask, dtype=torch.bool))
 
 
 def slow_plrc(anchor, other, temperature, average):
@@ -115,7 +115,7 @@ def test_semantic_less_points_are_negatives_only():
     anchor, other = points(), points(seed=1)
     rich = slice(0, 6)
     for loss_of in LOSSES.values():
-        fewer = loss_of(RegionPoints(*(x[rich] for x in anchor)), RegionPoints(*(x[rich] for x in other)))
+        fewer = loss_of(ViewPoints(*(x[rich] for x in anchor)), ViewPoints(*(x[rich] for x in other)))
         assert loss_of(anchor, other) > fewer
         renamed = anchor.region.clone()
         renamed[6:] = 5
@@ -130,7 +130,7 @@ def test_a_large_region_counts_as_one():
     region = [0] * 30 + [1]
     draw = torch.Generator().manual_seed(0)
     features = F.normalize(torch.randn(31, 64, generator=draw), dim=1)
-    anchor = RegionPoints(features, torch.tensor(region), torch.ones(31, dtype=torch.bool))
+    anchor = ViewPoints(features, torch.tensor(region), torch.ones(31, dtype=torch.bool))
     wrong = anchor._replace(features=torch.cat([features[:-1], -features[-1:]]))
     by_region = region_aware_point_contrast(anchor, wrong, 0.1)
     by_point = region_aware_point_contrast(anchor, wrong, 0.1, equal_regions=False)

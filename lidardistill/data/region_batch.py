@@ -54,6 +54,7 @@ class RegionViewBatch:
         num_points: B numbers, sampled points of each sweep.
         region: (P,) int64 region of each point, unique over the batch; meaningless where `region_mask` is False.
         region_mask: (P,) bool, False for semantic-less points.
+        num_regions: regions of all sweeps that gave a point.
         substitutes: what could not be read, as (sample token, reason).
     """
 
@@ -65,6 +66,7 @@ class RegionViewBatch:
     num_points: tuple[int, ...]
     region: Tensor
     region_mask: Tensor
+    num_regions: int
     substitutes: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -105,5 +107,6 @@ def collate_region_views(samples: Sequence[RegionViewSample]) -> RegionViewBatch
         num_points=tuple(num_points),
         region=torch.from_numpy(region),
         region_mask=torch.from_numpy(np.concatenate([s.region_mask for s in samples])),
+        num_regions=int(first_region[-1]),
         substitutes=tuple(entry for s in samples for entry in s.substitutes),
     )

@@ -223,7 +223,7 @@ def test_batches_hold_all_views_a_then_all_views_b():
         if rich
     }
     assert {region for region, _ in scene_of_region} == {0, 1, 2, 3}
-    assert len(scene_of_region) == 4
+    assert len(scene_of_region) == batch.num_regions == 4
     on_meta = batch.to("meta")
     assert on_meta.region.device.type == on_meta.voxels.features.device.type == "meta"
     assert on_meta.num_points == batch.num_points

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import gc
 import logging
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +18,7 @@ from lidardistill.data.nuscenes_cache import (
     save_in_first_place,
     source_digest,
 )
-from lidardistill.data.nuscenes_tables import CAMERAS, LIDAR, find_tables
+from lidardistill.data.nuscenes_tables import CAMERAS, LIDAR, collector_paused, find_tables
 from lidardistill.data.points import read_points
 
 log = logging.getLogger(__name__)
@@ -271,18 +269,6 @@ class NuScenesIndex:
         return self._columns[column][first:last].tobytes().decode()
 
 
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Millions of short-lived rows, none in a cycle: looking for cycles among them costs a fifth of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
 def _build(tables: Path, places: list[Path], digest: str) -> Path:
     """Build the index in the first place that can be written; return its folder."""
     # imported here because the builder needs the geometry layer, and with it numba, which opening must not pay for
@@ -293,7 +279,7 @@ def _build(tables: Path, places: list[Path], digest: str) -> Path:
     else:
         log.info("indexing %s; this happens once", tables)
     start = time.perf_counter()
-    with _collector_paused():
+    with collector_paused():
         columns, meta = build_columns(tables)
     folder = save_in_first_place(
         places, digest, columns, meta, what=f"the index of {tables}", bytes_a_keyframe="3 kB"

@@ -11,7 +11,7 @@ import numpy as np
 
 from lidardistill.data.detection_classes import ATTRIBUTES, CATEGORY_TO_CLASS
 from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.nuscenes_tables import Row, field_of, read_table, stream_table
+from lidardistill.data.nuscenes_tables import Row, collector_paused, field_of, read_table, stream_table
 from lidardistill.geometry.rigid import invert_rigid, quaternion_to_rotation
 
 MAX_TIME_DIFFERENCE_S = 1.5
@@ -62,7 +62,8 @@ def build_box_columns(tables: Path, index: NuScenesIndex) -> dict[str, np.ndarra
         ValueError: a dangling reference, a box without extent or with something other than numbers, more than one
             attribute. The message names the token.
     """
-    found = _read_annotations(tables, index)
+    with collector_paused():
+        found = _read_annotations(tables, index)
     lidar2global = np.stack([index.keyframe_scan(row).lidar2global for row in range(index.num_keyframes)])
     velocity = _velocities(found, _sample_times_s(tables, index))
     boxes = np.empty((len(found.row), 9), np.float32)
@@ -187,20 +188,28 @@ def _attribute(row: Row, attribute_of: dict[str, str]) -> int:
 
 def _numbers(rows: list[Row], key: str, count: int, *, positive: bool = False) -> np.ndarray:
     """(n, count) float64 of a field."""
-    values = np.empty((len(rows), count))
-    for number, row in enumerate(rows):
-        given = field_of(row, key, "sample_annotation")
+    given = [field_of(row, key, "sample_annotation") for row in rows]
+    try:
+        values = np.array(given, dtype=np.float64).reshape(len(rows), count)
+        if _usable(values, positive):
+            return values
+    except (TypeError, ValueError):
+        pass
+    for row, value in zip(rows, given, strict=True):  # which one was it?
         try:
-            values[number] = np.asarray(given, dtype=np.float64).reshape(count)
-            usable = bool(np.isfinite(values[number]).all()) and (not positive or values[number].min() > 0)
+            if _usable(np.array(value, dtype=np.float64).reshape(count), positive):
+                continue
         except (TypeError, ValueError):
-            usable = False
-        if not usable:
-            raise ValueError(
-                f"table sample_annotation.json, row {row['token']}: expected {count} finite "
-                f"{'positive ' if positive else ''}numbers as {key}, got {given!r}. Correct the table."
-            )
-    return values
+            pass
+        raise ValueError(
+            f"table sample_annotation.json, row {row['token']}: expected {count} finite "
+            f"{'positive ' if positive else ''}numbers as {key}, got {value!r}. Correct the table."
+        )
+    raise AssertionError("each row is usable and all together are not")
+
+
+def _usable(values: np.ndarray, positive: bool) -> bool:
+    return bool(np.isfinite(values).all()) and (not positive or bool((values > 0).all()))
 
 
 def _sample_times_s(tables: Path, index: NuScenesIndex) -> np.ndarray:

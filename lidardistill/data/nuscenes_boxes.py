@@ -1,4 +1,5 @@
-"""Annotated boxes of keyframes: the only module that opens nuScenes' annotations. Pretraining never imports it."""
+"""Annotated boxes of keyframes: the only module that opens nuScenes' annotations (building lies in
+nuscenes_box_columns.py). Pretraining never imports it."""
 
 from __future__ import annotations
 

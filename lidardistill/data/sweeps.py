@@ -26,7 +26,14 @@ class SweepIndex(Protocol):
     def scene_name(self, row: int) -> str: ...
 
 
-def read_sweeps(index: SweepIndex, row: int, num_sweeps: int, *, close_m: float = CLOSE_M) -> np.ndarray:
+def read_sweeps(
+    index: SweepIndex,
+    row: int,
+    num_sweeps: int,
+    *,
+    close_m: float = CLOSE_M,
+    keyframe_points: np.ndarray | None = None,
+) -> np.ndarray:
     """Read the scan of a keyframe and those before it, and move them to where the sensor then stands.
 
     Each scan is moved by one 4x4 matrix, its own LiDAR frame through the global frame into the keyframe's, composed in
@@ -43,6 +50,7 @@ def read_sweeps(index: SweepIndex, row: int, num_sweeps: int, *, close_m: float 
             What papers call ten sweeps is 9 here.
         close_m: points of each scan with |x| and |y| below this, metres, in that scan's own frame, are left out: they
             are of the ego car. 0 keeps them.
+        keyframe_points: (N, 4) float32 points of the keyframe's own scan, where they have been read already.
 
     Returns:
         (N, 5) float32 x, y, z in metres, LiDAR frame of the keyframe at its time; intensity as stored; seconds before
@@ -61,7 +69,9 @@ def read_sweeps(index: SweepIndex, row: int, num_sweeps: int, *, close_m: float 
     global2lidar = invert_rigid(own.lidar2global)
     parts = []
     for number, scan in enumerate((own, *islice(scans_before(index, row), num_sweeps))):
-        points = without_ego_car(read_points(scan.path, POINT_COLUMNS), close_m)
+        at_hand = keyframe_points if number == 0 else None
+        points = read_points(scan.path, POINT_COLUMNS) if at_hand is None else at_hand
+        points = without_ego_car(points, close_m)
         part = np.empty((len(points), 5), np.float32)
         part[:, :4] = points
         if number:  # the keyframe's own points stay bit-equal to what the sensor measured

@@ -116,3 +116,4 @@ def test_pretraining_never_imports_the_label_reader() -> None:
         }:  # fmt: skip
             for name, line, _ in imports(path):
                 assert "nuscenes_labels" not in name, f"{relative}:{line}"
+                assert "nuscenes_box" not in name, f"{relative}:{line}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
@@ -19,6 +19,10 @@ class SLidRConfig(Strict):
     pairing: real; or a control: `permuted` re-draws the superpixel of each superpoint at every step,
         `other_keyframe` takes the teacher's features from another keyframe.
     """
+
+    needs_teacher: ClassVar[bool] = True
+    sees_cameras: ClassVar[bool] = True
+    students: ClassVar[tuple[str, ...]] = ("minkunet",)
 
     kind: Literal["slidr"] = "slidr"
     embedding: PositiveInt = 64
@@ -43,6 +47,10 @@ class BEVContrastConfig(Strict):
     rotate: ... and turned around z.
     pairing: real; or the control `permuted`, which re-draws the partner of each cell at every step.
     """
+
+    needs_teacher: ClassVar[bool] = False
+    sees_cameras: ClassVar[bool] = False
+    students: ClassVar[tuple[str, ...]] = ("minkunet",)
 
     kind: Literal["bevcontrast"]
     embedding: PositiveInt = 128

@@ -16,7 +16,9 @@ class VoxelConfig(Strict):
     voxel_size: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.1, 1.0, 0.1)
     rounding: Literal["floor", "round"] = "floor"
     point_cloud_range: tuple[float, float, float, float, float, float] | None = None
-    point_features: tuple[Literal["intensity", "x", "y", "z", "range", "height"], ...] = ("intensity",)
+    point_features: tuple[Literal["intensity", "x", "y", "z", "range", "height", "time_lag"], ...] = (
+        "intensity",
+    )
     intensity_scale: PositiveFloat = 1.0
     reduce: Literal["first", "mean"] = "first"
 
@@ -44,6 +46,49 @@ class MinkUNetConfig(Strict):
     preset: Literal["minkunet34", "minkunet18", "minkunet14", "mini"] = "minkunet34"
     bn_momentum: PositiveFloat = 0.05
     block_bn_momentum: PositiveFloat = 0.1
+
+
+class LidarBevConfig(Strict):
+    """A backbone whose output is a bird's-eye-view map. `voxels` says what its cells are, and must suit the preset."""
+
+    kind: Literal["lidar_bev"]
+    preset: Literal["voxelnet01", "voxelnet0075", "second01", "pillars02", "voxelnet_mini", "pillars_mini"]
+
+    @property
+    def is_pillars(self) -> bool:
+        return self.preset.startswith("pillars")
+
+
+StudentConfig = Annotated[MinkUNetConfig | LidarBevConfig, Field(discriminator="kind")]
+
+
+def check_student(student: MinkUNetConfig | LidarBevConfig, voxels: VoxelConfig) -> None:
+    """Refuse voxels that a bird's-eye-view backbone cannot read.
+
+    Raises:
+        ValueError: voxels that are not cartesian, have no range, are rounded, or do not stand as the preset needs them.
+    """
+    if isinstance(student, MinkUNetConfig):
+        return
+    wanted: dict[str, tuple[str, str]] = {
+        "kind": (voxels.kind, "cartesian"),
+        "rounding": (voxels.rounding, "floor"),
+    }
+    if not student.is_pillars:
+        wanted["reduce"] = (voxels.reduce, "mean")
+    for key, (got, expected) in wanted.items():
+        if got != expected:
+            raise ValueError(f"voxels.{key}: student.preset {student.preset} needs {expected}, got {got}")
+    if voxels.point_cloud_range is None:
+        raise ValueError(
+            f"voxels.point_cloud_range is missing: student.preset {student.preset} makes a map of a fixed range, such as "
+            "[-51.2, -51.2, -5.0, 51.2, 51.2, 3.0]"
+        )
+    if student.is_pillars and voxels.point_features[:3] != ("x", "y", "z"):
+        raise ValueError(
+            f"voxels.point_features: student.preset {student.preset} needs x, y, z first, got "
+            f"{', '.join(voxels.point_features)}"
+        )
 
 
 class ResNet50TeacherConfig(Strict):

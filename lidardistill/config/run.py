@@ -15,7 +15,13 @@ from lidardistill.config.data import (
     SuperpixelConfig,
 )
 from lidardistill.config.method import BEVContrastConfig, MethodConfig, SLidRConfig
-from lidardistill.config.model import MinkUNetConfig, TeacherConfig, VoxelConfig
+from lidardistill.config.model import (
+    MinkUNetConfig,
+    StudentConfig,
+    TeacherConfig,
+    VoxelConfig,
+    check_student,
+)
 
 
 class SGDConfig(Strict):
@@ -103,7 +109,7 @@ class PretrainConfig(Strict):
     seed: NonNegativeInt = 0
     data: PairDataConfig
     voxels: VoxelConfig = VoxelConfig()
-    student: MinkUNetConfig = MinkUNetConfig()
+    student: StudentConfig = MinkUNetConfig()
     teacher: TeacherConfig | None = None
     teacher_cache: str | None = None
     method: MethodConfig = SLidRConfig()
@@ -118,11 +124,16 @@ class PretrainConfig(Strict):
 
     @model_validator(mode="after")
     def _parts_are_those_of_the_method(self) -> PretrainConfig:
-        if isinstance(self.method, SLidRConfig):
-            if self.teacher is None:
-                raise ValueError(
-                    "key 'teacher' is missing: slidr distils one, such as {kind: efficientnet_lite0}"
-                )
+        check_student(self.student, self.voxels)
+        if self.student.kind not in self.method.students:
+            raise ValueError(
+                f"student.kind: {self.method.kind} trains {' or '.join(self.method.students)}, got {self.student.kind}"
+            )
+        if self.method.needs_teacher and self.teacher is None:
+            raise ValueError(
+                f"key 'teacher' is missing: {self.method.kind} distils one, such as {{kind: efficientnet_lite0}}"
+            )
+        if self.method.sees_cameras:
             return self
         unused = {
             "teacher": self.teacher is not None,

@@ -20,6 +20,7 @@ class VoxelSample(Protocol):
     spatial_shape: tuple[int, int, int]
     point2voxel: np.ndarray
     point_mask: np.ndarray
+    point_features: np.ndarray | None
 
 
 def collate_voxels(samples: Sequence[VoxelSample]) -> VoxelBatch:
@@ -55,6 +56,7 @@ def collate_voxels(samples: Sequence[VoxelSample]) -> VoxelBatch:
         point2voxel=torch.from_numpy(point2voxel.astype(np.int64, copy=False)),
         point_mask=torch.from_numpy(point_mask),
         batch_size=len(samples),
+        point_features=_optional([s.point_features for s in samples], "point_features"),
     )
 
 

@@ -32,6 +32,7 @@ class ScanSample:
         spatial_shape: (3,) cells z, y, x that hold every voxel.
         point2voxel: (N,) int64 row in `voxel_coords`; meaningless where `point_mask` is False.
         point_mask: (N,) bool, False for points outside the voxel grid.
+        point_features: (N, F) float32 of each point, or None where the student does not read them.
         target: (N,) int64 0..15 or 255 (ignore) for every raw point, or None where no labels were asked for.
         substitutes: (sample token, reason) of keyframes that could not be read and that this one stands in for.
     """
@@ -44,6 +45,7 @@ class ScanSample:
     spatial_shape: tuple[int, int, int]
     point2voxel: np.ndarray
     point_mask: np.ndarray
+    point_features: np.ndarray | None = None
     target: np.ndarray | None = None
     substitutes: Sequence[tuple[str, str]] = ()
 
@@ -168,7 +170,7 @@ class ScanDataset(Dataset[ScanSample]):
             target = CLASS_TO_TARGET[RAW_TO_CLASS[raw]].astype(np.int64)
         points, augment_matrix = augment_cloud(frame.points, self.augment, generator)
         voxels = voxelize_scan(points, self.voxels, lidar2ego=frame.lidar2ego @ np.linalg.inv(augment_matrix))
-        return ScanSample(frame.sample_token, row, points, *voxels, target=target)
+        return ScanSample(frame.sample_token, row, points, **voxels._asdict(), target=target)
 
 
 def collate_scans(samples: Sequence[ScanSample]) -> ScanBatch:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,6 +47,7 @@ class PairSample:
         point_mask: (N,) bool, False for points outside the voxel grid.
         teacher_features: (V * num_superpixels, C) float32 precomputed pooled teacher features, or None.
         teacher_count: (V * num_superpixels,) float32 pixels behind each row of them, or None.
+        point_features: (N, F) float32 of each point, or None where the student does not read them.
         substitutes: sample tokens that could not be read and that this sample stands in for, with reasons.
     """
 
@@ -64,6 +66,7 @@ class PairSample:
     point_mask: np.ndarray
     teacher_features: np.ndarray | None = None
     teacher_count: np.ndarray | None = None
+    point_features: np.ndarray | None = None
     substitutes: Sequence[tuple[str, str]] = ()
 
 
@@ -80,6 +83,7 @@ class PlacedScan:
         spatial_shape: (3,) cells z, y, x that hold every voxel.
         point2voxel: (N,) int64 row in `voxel_coords`; meaningless where `point_mask` is False.
         point_mask: (N,) bool, False for points outside the voxel grid.
+        point_features: (N, F) float32 of each point, or None where the student does not read them.
     """
 
     points: np.ndarray
@@ -90,6 +94,7 @@ class PlacedScan:
     spatial_shape: tuple[int, int, int]
     point2voxel: np.ndarray
     point_mask: np.ndarray
+    point_features: np.ndarray | None = None
 
 
 @dataclass
@@ -122,6 +127,7 @@ class VoxelBatch:
         point2voxel: (N,) int64 row in `features` for each point of the batch.
         point_mask: (N,) bool, False where `point2voxel` is meaningless.
         batch_size: number of scans, counting those without voxels.
+        point_features: (N, F) float32 of each point, or None where the student does not read them.
     """
 
     features: Tensor
@@ -130,6 +136,18 @@ class VoxelBatch:
     point2voxel: Tensor
     point_mask: Tensor
     batch_size: int
+    point_features: Tensor | None = None
+
+    def bev_inputs(self) -> dict[str, Any]:
+        """What `models.lidar_bev.LidarBev` reads, by the names of its arguments."""
+        return {
+            "features": self.features,
+            "voxel_coords": self.voxel_coords,
+            "batch_size": self.batch_size,
+            "point_features": self.point_features,
+            "point2voxel": self.point2voxel,
+            "point_mask": self.point_mask,
+        }
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> VoxelBatch:
         return _to(self, device, non_blocking)

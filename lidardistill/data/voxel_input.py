@@ -9,10 +9,11 @@ import numpy as np
 
 from lidardistill.geometry.voxels import voxelize
 
-PointFeature = Literal["intensity", "x", "y", "z", "range", "height"]
+PointFeature = Literal["intensity", "x", "y", "z", "range", "height", "time_lag"]
 POINT_FEATURES: tuple[str, ...] = get_args(PointFeature)
 """What a voxel may carry: intensity as stored times `intensity_scale`; x, y, z of the augmented cloud, metres; `range`,
-distance from the sensor, metres; `height`, z in the ego frame (about metres above the road)."""
+distance from the sensor, metres; `height`, z in the ego frame (about metres above the road); `time_lag`, seconds before
+the keyframe, 0 where points have four columns."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class VoxelSettings:
         reduce: "first" takes the features of the first point of a voxel (SLidR keeps whichever its hash table met),
             "mean" averages them.
         align: coordinates are shifted, and the grid is padded, by multiples of this many cells.
+        per_point: hand on the features of each point as well, for networks that learn what a voxel holds (pillars).
     """
 
     kind: Literal["cylindrical", "cartesian"] = "cylindrical"
@@ -39,6 +41,7 @@ class VoxelSettings:
     intensity_scale: float = 1.0
     reduce: Literal["first", "mean"] = "first"
     align: int = 16
+    per_point: bool = False
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.point_features if name not in POINT_FEATURES]
@@ -60,6 +63,7 @@ class VoxelInput(NamedTuple):
         spatial_shape: (3,) cells z, y, x.
         point2voxel: (N,) int64 row in `voxel_coords`; meaningless where `point_mask` is False.
         point_mask: (N,) bool, False for points outside the grid.
+        point_features: (N, F) float32 of each point, None where they are not asked for.
     """
 
     voxel_coords: np.ndarray
@@ -67,6 +71,7 @@ class VoxelInput(NamedTuple):
     spatial_shape: tuple[int, int, int]
     point2voxel: np.ndarray
     point_mask: np.ndarray
+    point_features: np.ndarray | None = None
 
 
 def voxelize_scan(
@@ -75,7 +80,7 @@ def voxelize_scan(
     """Put the points of one scan into voxels and give each voxel its features.
 
     Args:
-        points: (N, 4) float32, LiDAR frame (augmented or not), metres; intensity as stored.
+        points: (N, 4 or 5) float32, LiDAR frame (augmented or not), metres; intensity as stored; time lag, seconds.
         settings: see `VoxelSettings`.
         lidar2ego: (4, 4) float64, of the cloud as it lies in `points`; needed for the feature "height" alone.
 
@@ -104,15 +109,20 @@ def voxelize_scan(
         features = (np.stack(sums, axis=1) / np.maximum(count, 1)[:, None]).astype(np.float32)
     shape = tuple(int(cells) for cells in voxels.spatial_shape)
     assert len(shape) == 3
-    return VoxelInput(voxels.voxel_coords, features, shape, voxels.point2voxel, voxels.point_mask)
+    every_point = _point_features(points, settings, lidar2ego) if settings.per_point else None
+    return VoxelInput(
+        voxels.voxel_coords, features, shape, voxels.point2voxel, voxels.point_mask, every_point
+    )
 
 
 def _point_features(points: np.ndarray, settings: VoxelSettings, lidar2ego: np.ndarray | None) -> np.ndarray:
-    """(N, F) float32 features of points (N, 4)."""
+    """(N, F) float32 features of points (N, 4 or 5)."""
     features = np.empty((len(points), len(settings.point_features)), np.float32)
     for column, name in enumerate(settings.point_features):
         if name == "intensity":
             features[:, column] = points[:, 3] * np.float32(settings.intensity_scale)
+        elif name == "time_lag":
+            features[:, column] = points[:, 4] if points.shape[1] > 4 else 0.0
         elif name == "range":
             features[:, column] = np.sqrt((points[:, :3].astype(np.float64) ** 2).sum(axis=1))
         elif name == "height":

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import nn
 
 from lidardistill.config.data import PairDataConfig, ScanDataConfig
 from lidardistill.config.method import BEVContrastConfig, SLidRConfig
-from lidardistill.config.model import MinkUNetConfig, VoxelConfig
+from lidardistill.config.model import LidarBevConfig, MinkUNetConfig, VoxelConfig
 from lidardistill.config.run import OptimizerConfig, PretrainConfig, ScheduleConfig, TrainerConfig
 from lidardistill.data.augment import AugmentSettings
 from lidardistill.data.collate import collate_pairs, collate_scan_pairs
@@ -31,6 +31,7 @@ from lidardistill.engine.loop import LoopSettings
 from lidardistill.engine.optim import Schedule, make_optimizer, make_schedule
 from lidardistill.methods.bevcontrast import BEVContrast
 from lidardistill.methods.slidr import SLidR
+from lidardistill.models.lidar_bev import LidarBev, build_lidar_bev
 from lidardistill.models.minkunet import PRESETS, MinkUNet
 from lidardistill.models.teachers import build_teacher
 from lidardistill.ops.bev_grid import BevGrid
@@ -39,11 +40,28 @@ from lidardistill.regions.source import SuperpixelSource
 Method = SLidR | BEVContrast
 
 
-def build_voxels(config: VoxelConfig) -> VoxelSettings:
-    return VoxelSettings(**config.model_dump())
+def build_voxels(
+    config: VoxelConfig, student: MinkUNetConfig | LidarBevConfig | None = None
+) -> VoxelSettings:
+    """How the points become what a student reads, a MinkUNet where none is named."""
+    if not isinstance(student, LidarBevConfig):
+        return VoxelSettings(**config.model_dump())
+    return VoxelSettings(**config.model_dump(), align=1, per_point=student.is_pillars)
 
 
-def build_student(config: MinkUNetConfig, voxels: VoxelConfig) -> MinkUNet:
+@overload
+def build_student(config: MinkUNetConfig, voxels: VoxelConfig) -> MinkUNet: ...
+@overload
+def build_student(config: LidarBevConfig, voxels: VoxelConfig) -> LidarBev: ...
+def build_student(config: MinkUNetConfig | LidarBevConfig, voxels: VoxelConfig) -> MinkUNet | LidarBev:
+    """A freshly drawn backbone; raises ValueError where the voxels do not suit it."""
+    if isinstance(config, LidarBevConfig):
+        return build_lidar_bev(
+            config.preset,
+            len(voxels.point_features),
+            voxel_size=voxels.voxel_size,
+            point_cloud_range=voxels.point_cloud_range,
+        )
     return MinkUNet(
         in_channels=len(voxels.point_features),
         bn_momentum=config.bn_momentum,
@@ -180,7 +198,7 @@ def build_scan_pair_dataset(
         index,
         rows,
         stride=config.method.stride,
-        voxels=build_voxels(config.voxels),
+        voxels=build_voxels(config.voxels, config.student),
         augment=ScanAugment(**config.method.model_dump(include={"shift_std_m", "shift_max_m", "rotate"})),
         seed=config.seed,
     )
@@ -200,7 +218,7 @@ def build_pair_dataset(
         rows,
         superpixels=build_superpixels(config.data),
         augment=build_augment(config.data),
-        voxels=build_voxels(config.voxels),
+        voxels=build_voxels(config.voxels, config.student),
         visibility=config.data.visibility,
         reading=build_image_reading(config.data),
         seed=config.seed,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
 from torch import nn
 
 from lidardistill.config.data import ScanDataConfig
-from lidardistill.config.model import MinkUNetConfig, VoxelConfig
+from lidardistill.config.model import LidarBevConfig, MinkUNetConfig, VoxelConfig
 from lidardistill.config.run import CachedProbeConfig, FinetuneConfig, ProbeConfig
 from lidardistill.data.lidarseg_classes import NUM_CLASSES
 from lidardistill.data.nuscenes import NuScenesIndex
@@ -28,6 +28,7 @@ from lidardistill.engine.student_weights import load_student
 from lidardistill.engine.supervised import Recipe, train_classifier
 from lidardistill.evaluation.lidarseg import score, write_metrics, write_predictions
 from lidardistill.evaluation.probe import calibrate_batchnorm, extract_features, fit_linear, predict_points
+from lidardistill.models.lidar_bev import LidarBev
 from lidardistill.models.minkunet import MinkUNet
 
 
@@ -58,7 +59,7 @@ def probe(config: ProbeConfig, weights: str, run: Path) -> dict[str, Any]:
             config.data,
             index,
             labelled_rows(config.data, index),
-            build_voxels(config.voxels),
+            build_voxels(config.voxels, config.student),
             device,
             labels=True,
         )
@@ -68,7 +69,11 @@ def probe(config: ProbeConfig, weights: str, run: Path) -> dict[str, Any]:
     else:
         head = seeded_head(backbone.out_channels, NUM_CLASSES, generator)
         dataset = training_scans(
-            config.data, index, labelled_rows(config.data, index), build_voxels(config.voxels), config.seed
+            config.data,
+            index,
+            labelled_rows(config.data, index),
+            build_voxels(config.voxels, config.student),
+            config.seed,
         )
         recipe = Recipe.online_probe(config, config.probe)
         to_the_end(train_classifier(recipe, Classifier(backbone, head), dataset, run), manifest, run)
@@ -96,7 +101,11 @@ def finetune(config: FinetuneConfig, weights: str, run: Path) -> dict[str, Any]:
     manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
     head = seeded_head(backbone.out_channels, NUM_CLASSES, torch.Generator().manual_seed(config.seed))
     dataset = training_scans(
-        config.data, index, labelled_rows(config.data, index), build_voxels(config.voxels), config.seed
+        config.data,
+        index,
+        labelled_rows(config.data, index),
+        build_voxels(config.voxels, config.student),
+        config.seed,
     )
     model = Classifier(backbone, head).to(device)
     to_the_end(train_classifier(Recipe.finetune(config), model, dataset, run), manifest, run)
@@ -189,7 +198,13 @@ def voxel_batches(
         yield scan.voxels
 
 
-def seeded_student(student: MinkUNetConfig, voxels: VoxelConfig, seed: int) -> MinkUNet:
+@overload
+def seeded_student(student: MinkUNetConfig, voxels: VoxelConfig, seed: int) -> MinkUNet: ...
+@overload
+def seeded_student(student: LidarBevConfig, voxels: VoxelConfig, seed: int) -> LidarBev: ...
+def seeded_student(
+    student: MinkUNetConfig | LidarBevConfig, voxels: VoxelConfig, seed: int
+) -> MinkUNet | LidarBev:
     """A backbone whose first weights follow from the seed, the same ones that pretraining starts from."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)

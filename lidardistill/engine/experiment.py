@@ -139,7 +139,7 @@ def run_hand_made(world: Path, out: Path, seed: int) -> dict[str, Any]:
     config = probe_config(world, seed)
     assert isinstance(config.probe, CachedProbeConfig)
     index, cpu = open_index(config.data), torch.device("cpu")
-    voxels = build_voxels(config.voxels)
+    voxels = build_voxels(config.voxels, config.student)
     scans = still_scans(config.data, index, labelled_rows(config.data, index), voxels, cpu, labels=True)
     parts = [hand_made_probe_features(scan.points, scan.labels()) for scan in scans]
     train = ProbeFeatures(torch.cat([p.features for p in parts]), torch.cat([p.targets for p in parts]))

@@ -222,7 +222,7 @@ def _pixels(maps: Tensor, size: tuple[int, int]) -> np.ndarray:
 def _calibrate(method: SLidR, config: PretrainConfig, index: NuScenesIndex) -> None:
     """BatchNorm statistics of scans that are not augmented, as the probe has them."""
     rows = spread(pretraining_rows(config.data, index), CALIBRATION_SCANS)
-    scans = ScanDataset(index, rows, build_voxels(config.voxels), seed=0, train=False)
+    scans = ScanDataset(index, rows, build_voxels(config.voxels, config.student), seed=0, train=False)
     calibrate_batchnorm(method.student, (collate_voxels([scans[(0, i, i)]]) for i in range(len(rows))))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lidardistill.models.bev_neck import BevBackbone, BevNeck
 from lidardistill.models.pillars import PillarNet
 from lidardistill.models.voxelnet import VoxelNet
+from lidardistill.ops.bev_grid import BevGrid
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,9 @@ class LidarBev(nn.Module):
 
     Attributes:
         out_channels: channels of the map.
+        in_channels: F.
         bev_shape: cells H = y and W = x of the map.
-        cell_size_m: (2,) x, y metres of a cell; cell i covers [min + i s, min + (i + 1) s) of `point_cloud_range`.
+        grid: where they are; they are square, and fill the range.
 
     Raises:
         ValueError: settings that do not fit each other.
@@ -130,18 +132,55 @@ class LidarBev(nn.Module):
             self.encoder.out_channels, settings.widths, settings.layers, settings.strides
         )
         self.neck = BevNeck(settings.widths, settings.neck_widths, settings.up_strides)
-        self.out_channels = self.neck.out_channels
+        self.in_channels, self.out_channels = in_channels, self.neck.out_channels
         stride = settings.strides[0] / settings.up_strides[0]
         height, width = self.encoder.bev_shape
         self.bev_shape = (int(height / stride), int(width / stride))
-        self.cell_size_m = (
-            (high[0] - low[0]) / self.bev_shape[1],
-            (high[1] - low[1]) / self.bev_shape[0],
-        )
+        cell_size = (high[0] - low[0]) / self.bev_shape[1], (high[1] - low[1]) / self.bev_shape[0]
+        if abs(cell_size[0] - cell_size[1]) > 1e-4:
+            raise ValueError(
+                f"cells of the map must be square, got {cell_size[0]:g} x {cell_size[1]:g} m: give voxel_size the same "
+                "x and y"
+            )
+        self.grid = BevGrid(low[0], low[1], cell_size[0], *self.bev_shape)
 
-    def forward(self, *inputs: Any) -> Tensor:
-        """The encoder's inputs (`VoxelNet.forward`, `PillarNet.forward`) to (B, out_channels, H = y, W = x)."""
-        return self.neck(self.backbone(self.encoder(*inputs)))
+    @property
+    def reads_points(self) -> bool:
+        """Whether `point_features` is what it reads, and `features` of the voxels is not."""
+        return isinstance(self.encoder, PillarNet)
+
+    def forward(
+        self,
+        features: Tensor,
+        voxel_coords: Tensor,
+        batch_size: int,
+        point_features: Tensor | None = None,
+        point2voxel: Tensor | None = None,
+        point_mask: Tensor | None = None,
+    ) -> Tensor:
+        """A batch of scans to maps; a loader's `VoxelBatch.bev_inputs()` has the arguments.
+
+        Args:
+            features: (M, F) floating, of the voxels; pillars do not look at them.
+            voxel_coords: (M, 4) int32 batch, z, y, x.
+            batch_size: scans, counting those without points.
+            point_features: (N, F) floating, x, y, z first; pillars need them, VoxelNet does not look at them ...
+            point2voxel: (N,) int64 row in `voxel_coords`; nor at these,
+            point_mask: (N,) bool, False for points outside the grid; or these.
+
+        Returns:
+            bev: (B, out_channels, H = y, W = x).
+
+        Raises:
+            ValueError: pillars without the points.
+        """
+        if isinstance(self.encoder, VoxelNet):
+            bev = self.encoder(features, voxel_coords, batch_size)
+        elif point_features is None or point2voxel is None or point_mask is None:
+            raise ValueError("point_features: pillars are made of points, and there are none in this batch")
+        else:
+            bev = self.encoder(point_features, point2voxel, point_mask, voxel_coords, batch_size)
+        return self.neck(self.backbone(bev))
 
 
 def build_lidar_bev(preset: str, in_channels: int, **overrides: Any) -> LidarBev:

@@ -54,6 +54,10 @@ def test_a_resolved_config_reads_back(tmp_path: Path) -> None:
     ("override", "message"),
     [
         ("teacher={kind: efficientnet_lite0}", r"teacher: bevcontrast sees no camera"),
+        (
+            "student={kind: lidar_bev, preset: voxelnet01}",
+            r"voxels\.rounding: student\.preset voxelnet01 needs floor",
+        ),
         ("teacher_cache=somewhere", r"teacher_cache: bevcontrast"),
         ("data.superpixels.cache=somewhere", r"data\.superpixels: bevcontrast"),
         ("data.augment.rotate=false", r"data\.augment: bevcontrast .*method\.rotate"),

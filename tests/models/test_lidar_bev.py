@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lidardistill.data.collate import collate_voxels
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.models.lidar_bev import PRESETS, build_lidar_bev
 
@@ -25,7 +26,9 @@ def test_sizes(preset, parameters, channels, shape, cell):
     net = build_lidar_bev(preset, 5)
     assert sum(p.numel() for p in net.parameters()) == parameters
     assert (net.out_channels, net.bev_shape) == (channels, shape)
-    assert net.cell_size_m == pytest.approx((cell, cell))
+    assert net.grid.cell_size == pytest.approx(cell)
+    assert (net.grid.x_min, net.grid.y_min) == PRESETS[preset].point_cloud_range[:2]
+    assert (net.grid.height, net.grid.width) == shape
 
 
 def sweep(rng, num=6000):
@@ -46,24 +49,9 @@ def inputs(preset, clouds):
         point_features=("x", "y", "z", "intensity"),
         reduce="mean",
         align=1,
+        per_point=chosen.encoder == "pillars",
     )
-    scans = [voxelize_scan(cloud, settings) for cloud in clouds]
-    first = np.cumsum([0, *(len(scan.voxel_coords) for scan in scans)])
-    coords = [np.pad(scan.voxel_coords, ((0, 0), (1, 0)), constant_values=b) for b, scan in enumerate(scans)]
-    tensors = [
-        torch.from_numpy(np.concatenate(parts))
-        for parts in (
-            [scan.voxel_features for scan in scans],
-            coords,
-            clouds,
-            [scan.point2voxel + n for scan, n in zip(scans, first, strict=False)],
-            [scan.point_mask for scan in scans],
-        )
-    ]
-    features, voxel_coords, points, point2voxel, mask = tensors
-    if chosen.encoder == "voxelnet":
-        return features, voxel_coords.int(), len(scans)
-    return points, point2voxel, mask, voxel_coords.int(), len(scans)
+    return collate_voxels([voxelize_scan(cloud, settings) for cloud in clouds]).bev_inputs()
 
 
 @pytest.mark.parametrize("preset", ["voxelnet_mini", "pillars_mini"])
@@ -72,16 +60,16 @@ def test_a_batch_of_sweeps_forward_and_back(rng, preset):
     torch.manual_seed(0)
     net = build_lidar_bev(preset, 4)
     clouds = [sweep(rng), sweep(rng, 0), sweep(rng, 2000)]
-    bev = net(*inputs(preset, clouds))
+    bev = net(**inputs(preset, clouds))
     assert bev.shape == (3, net.out_channels, *net.bev_shape)
     assert bev.isfinite().all()
     bev.square().mean().backward()
     assert not [name for name, p in net.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
     net.eval()
     with torch.no_grad():
-        bev = net(*inputs(preset, clouds))
+        bev = net(**inputs(preset, clouds))
         for scan, cloud in enumerate(clouds):
-            torch.testing.assert_close(bev[scan], net(*inputs(preset, [cloud]))[0], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(bev[scan], net(**inputs(preset, [cloud]))[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("preset", ["voxelnet_mini", "pillars_mini"])
@@ -91,12 +79,12 @@ def test_a_cell_of_the_map_lies_where_cell_size_says(preset):
     net = build_lidar_bev(preset, 4).eval()
     grid = np.stack(np.meshgrid(np.arange(-40, 41, 4.0), np.arange(-40, 41, 4.0)), -1).reshape(-1, 2)
     cloud = np.column_stack([grid, np.full((len(grid), 2), -1.0)]).astype(np.float32)
-    first, *rest = inputs(preset, [cloud])
-    first.requires_grad_()
+    batch = inputs(preset, [cloud])
+    first = batch["point_features" if net.reads_points else "features"].requires_grad_()
     row, col = 10, 50
-    net(first, *rest)[0, :, row, col].sum().backward()
+    net(**batch)[0, :, row, col].sum().backward()
     low = net.settings.point_cloud_range
-    centre = np.array([low[0] + (col + 0.5) * net.cell_size_m[0], low[1] + (row + 0.5) * net.cell_size_m[1]])
+    centre = np.array([low[0] + (col + 0.5) * net.grid.cell_size, low[1] + (row + 0.5) * net.grid.cell_size])
     reached = grid[first.grad.abs().sum(1).numpy() > 0] - centre
     assert len(reached) > 0
     assert np.abs(reached.mean(0)).max() < 6
@@ -109,5 +97,9 @@ def test_unknown_names():
         build_lidar_bev("voxelnet", 4)
     with pytest.raises(ValueError, match="expected voxelnet or pillars"):
         build_lidar_bev("voxelnet01", 4, encoder="points")
+    with pytest.raises(ValueError, match="cells of the map must be square"):
+        build_lidar_bev("voxelnet01", 4, voxel_size=(0.2, 0.1, 0.2))
+    with pytest.raises(ValueError, match="point_features: pillars"):
+        build_lidar_bev("pillars_mini", 4)(torch.zeros(0, 4), torch.zeros(0, 4, dtype=torch.int32), 1)
     with pytest.raises(ValueError, match="no whole number of voxels"):
         build_lidar_bev("voxelnet01", 4, voxel_size=(0.3, 0.1, 0.2))

@@ -1,4 +1,4 @@
-"""Where on the ground the pixels of a feature map may be, at each of some depths."""
+"""Where on the ground the pixels of a feature map may be, and which part of the ground cameras see at all."""
 
 from __future__ import annotations
 
@@ -90,3 +90,53 @@ def frustum_cells(
         empty = torch.zeros(shape, dtype=torch.int32, device=device)
         return FrustumCells(empty, empty.bool())
     return FrustumCells(torch.cat(cells), torch.cat(masks))
+
+
+def cells_in_view(
+    lidar2img: Tensor,
+    view_sample: Tensor,
+    image_size: tuple[int, int],
+    depth_range: tuple[float, float],
+    grid: BevGrid,
+    heights_m: Tensor,
+    batch_size: int,
+    *,
+    view_mask: Tensor | None = None,
+) -> Tensor:
+    """Cells that a camera looks into: their centre, at one height at least, lies in the image and the depth range.
+
+    Far away neighbouring pixels are more than a cell apart, so cells without a sample of `frustum_cells` may be seen.
+
+    Args:
+        lidar2img: (V, 4, 4) float64, as in `frustum_cells`.
+        view_sample: (V,) int64 map of each view.
+        image_size: height, width in pixels of the image that the network saw.
+        depth_range: nearest and farthest camera z, metres.
+        grid: the cells of a map, LiDAR frame.
+        heights_m: (K,) floating, heights z at which a cell is looked for, metres, LiDAR frame.
+        batch_size: B, maps.
+        view_mask: (V,) bool, False for views that are missing or broken; their matrices are not looked at.
+
+    Returns:
+        (B, H = y, W = x) bool.
+    """
+    device, exact = lidar2img.device, torch.float64
+    xy = grid.centres(torch.arange(grid.num_cells, device=device))
+    z = heights_m.to(device, exact)
+    points = torch.stack(
+        [
+            *(c.repeat_interleave(len(z)) for c in xy.unbind(1)),
+            z.repeat(len(xy)),
+            torch.ones(len(xy) * len(z), dtype=exact, device=device),
+        ]
+    )
+    projected = lidar2img[:, :3].to(exact) @ points  # (V, 3, cells * K)
+    depth = projected[:, 2]
+    u, v = projected[:, 0] / depth, projected[:, 1] / depth
+    inside = (depth >= depth_range[0]) & (depth <= depth_range[1])
+    inside &= (u >= -0.5) & (u < image_size[1] - 0.5) & (v >= -0.5) & (v < image_size[0] - 0.5)
+    if view_mask is not None:
+        inside &= view_mask[:, None]
+    seen = inside.view(len(lidar2img), -1, len(z)).any(2).int()
+    views = torch.zeros(batch_size, grid.num_cells, dtype=torch.int32, device=device)
+    return (views.index_add_(0, view_sample, seen) > 0).view(batch_size, grid.height, grid.width)

@@ -231,7 +231,9 @@ def test_with_a_backbone_every_parameter_learns_and_steps_repeat(
             terms = method(batch, generator=generator())
             optimizer.zero_grad()
             terms.loss.backward()
-            assert not [n for n, p in method.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+            assert not [
+                n for n, p in method.named_parameters() if p.grad is None or not p.grad.abs().max() > 0
+            ]
             optimizer.step()
             losses.append(terms.loss.item())
         return losses

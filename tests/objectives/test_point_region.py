@@ -119,7 +119,9 @@ def test_semantic_less_points_are_negatives_only():
         assert loss_of(anchor, other) > fewer
         renamed = anchor.region.clone()
         renamed[6:] = 5
-        assert loss_of(anchor._replace(region=renamed), other._replace(region=renamed)) == loss_of(anchor, other)
+        assert loss_of(anchor._replace(region=renamed), other._replace(region=renamed)) == loss_of(
+            anchor, other
+        )
         moved = anchor.features.clone()
         moved[6:] = -moved[6:]
         assert loss_of(anchor._replace(features=moved), other) == loss_of(anchor, other)

@@ -217,7 +217,7 @@ def streets() -> dict[str, RegionViewBatch]:
 
 @pytest.mark.parametrize("preset", ["voxelnet_mini", "pillars_mini"])
 def test_with_a_backbone_every_parameter_learns_and_steps_repeat(
-    streets: dict[str, RegionViewBatch], preset: str, two_threads: None
+    streets: dict[str, RegionViewBatch], preset: str
 ) -> None:
     batch = streets[preset]
 
@@ -241,6 +241,27 @@ def test_with_a_backbone_every_parameter_learns_and_steps_repeat(
     losses = train()
     assert losses[-1] < losses[0] - 0.1
     assert train() == losses
+
+
+def test_a_gradient_repeats_bit_by_bit_on_two_threads(two_threads: None) -> None:
+    draw = torch.Generator().manual_seed(2)
+    count = 3000
+    batch = replace(
+        make_batch(),
+        xy_a=torch.rand(2 * count, 2, generator=draw) * 7 - 3.5,
+        xy_b=torch.rand(2 * count, 2, generator=draw) * 7 - 3.5,
+        batch_idx=torch.arange(2 * count) // count,
+        region=torch.randint(0, 40, (2 * count,), generator=draw),
+        region_mask=torch.rand(2 * count, generator=draw) < 0.5,
+        num_points=(count, count),
+    )
+    method = build()
+
+    def step() -> Tensor:
+        return torch.cat([g.flatten() for g in gradients(method(batch, generator=generator()).loss, method)])
+
+    first, *others = (step() for _ in range(3))
+    assert all(torch.equal(first, other) for other in others)
 
 
 def test_errors() -> None:

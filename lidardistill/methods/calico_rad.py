@@ -105,7 +105,9 @@ class RAD(nn.Module):
                 "regions": len(batch.centre_xy),
                 "views": len(batch.images),
             },
-            diagnostics=self.diagnostics(cameras, lidar, batch.region_mask) if diagnose else {},
+            diagnostics=self.diagnostics(cameras, lidar, batch.region_mask, num_candidates)
+            if diagnose
+            else {},
         )
 
     def point_features(self, batch: RegionImageBatch) -> tuple[Tensor, Tensor]:
@@ -133,10 +135,20 @@ class RAD(nn.Module):
             self.student.grid.cell_size,
         )
 
-    def diagnostics(self, cameras: Tensor, lidar: Tensor, mask: Tensor) -> dict[str, Tensor]:
-        """`contrast_diagnostics` of at most `_DIAGNOSED_ROWS` points of regions, among which matches are sought."""
+    def diagnostics(
+        self, cameras: Tensor, lidar: Tensor, mask: Tensor, num_candidates: tuple[int, ...]
+    ) -> dict[str, Tensor]:
+        """`contrast_diagnostics` of at most `_DIAGNOSED_ROWS` points of regions, among which matches are sought.
+
+        `log_candidates` is that of the loss: the most that an anchor of it has to choose from.
+        """
         rich = mask.nonzero()[:, 0]
         rich = rich[:: max(1, math.ceil(len(rich) / _DIAGNOSED_ROWS))]
-        return contrast_diagnostics(
+        found = contrast_diagnostics(
             cameras.index_select(0, rich), lidar.index_select(0, rich), self.temperature
         )
+        if found:
+            chosen = torch.ones_like(mask) if self.denominator == "all" else mask
+            most = torch.stack([part.sum() for part in chosen.split(num_candidates)]).max()
+            found["log_candidates"] = most.float().log()
+        return found

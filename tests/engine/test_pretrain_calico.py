@@ -85,7 +85,13 @@ def test_pillars_train_with_the_same_method(tiny_world, configs, tmp_path):
 def test_dry_run_says_what_there_is_and_no_more(tiny_world, configs):
     report = dry_run_report(configs["calico"](tiny_world))
     assert "4 keyframes of mini_train, 4 steps of 1" in report
-    for word in ("of 2 scans", "1 sweeps in two, compared at", "regions", "voxelnet_mini", "nothing was written"):
+    for word in (
+        "of 2 scans",
+        "1 sweeps in two, compared at",
+        "regions",
+        "voxelnet_mini",
+        "nothing was written",
+    ):
         assert word in report
     assert "teacher" not in report
     assert "superpixel" not in report
@@ -122,7 +128,12 @@ def test_every_key_reaches_what_it_is_about(tiny_world, configs):
         "method.regions.ground.thickness_m=0.4",
     )
     method = build_method(config)
-    assert (method.alpha, method.temperature, method.average, method.equal_regions) == (0.25, 0.2, "inside", False)
+    assert (method.alpha, method.temperature, method.average, method.equal_regions) == (
+        0.25,
+        0.2,
+        "inside",
+        False,
+    )
     assert (method.negatives, method.pairing) == ("batch", "permuted")
     assert method.projector.linear.weight.shape == (12, method.student.out_channels)
     assert method.projector.head.linear.weight.shape == (6, 12)
@@ -131,9 +142,7 @@ def test_every_key_reaches_what_it_is_about(tiny_world, configs):
     assert (data.num_rich, data.num_plain, data.max_per_region) == (5, 4, 3)
     moved = data.augment
     assert (moved.max_rotation_deg, moved.scale, moved.flip_x, moved.flip_y) == (10, (1.0, 1.2), False, True)
-    assert data.proposals == ProposalSettings(
-        eps_m=3.0, min_points=2, ground=GroundSettings(thickness_m=0.4)
-    )
+    assert data.proposals == ProposalSettings(eps_m=3.0, min_points=2, ground=GroundSettings(thickness_m=0.4))
     assert data.voxels.align == 1
 
 

@@ -19,6 +19,7 @@ from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.region_image_batch import collate_region_images
 from lidardistill.data.region_images import RegionImageDataset
 from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.ops import BevGrid, frustum_cells
 from lidardistill.regions.clusters import ProposalSettings, propose_regions
 from tests.regions.test_clusters import street
 
@@ -120,6 +121,28 @@ def test_points_fall_on_the_pixels_that_they_fell_on(index: Street, epoch: int) 
         whole = read(index.one.image_paths[view])
         expected = resize_image(whole, CropWindow(0, 0, *PICTURE), SIZE, flipped=bool(mirrored < same))
         np.testing.assert_array_equal(sample.images[view], expected)
+
+
+@pytest.mark.parametrize("epoch", range(3))
+def test_a_point_is_lifted_back_into_its_own_cell(index: Street, epoch: int) -> None:
+    """Each point of the augmented sweep, as a pixel at its depth, comes to lie where the sweep has it."""
+    sample = data(index)[(epoch, 0, 0)]
+    grid = BevGrid.of_range((-25.6, -25.6, 25.6, 25.6), 0.4)
+    matrices, moved = torch.from_numpy(sample.lidar2img), sample.voxels.point_features
+    checked = 0
+    for view in range(2):
+        uvd = positions(moved, sample.lidar2img[view])
+        in_view = (uvd[:, 2] > 1) & (np.abs(uvd[:, 0] - 20) < 20) & (np.abs(uvd[:, 1] - 12) < 12)
+        for row in np.flatnonzero(in_view & sample.voxels.point_mask)[::20]:
+            u, v, depth = (torch.tensor([value]) for value in uvd[row])
+            one = matrices[view : view + 1], torch.zeros(1, dtype=torch.int64)
+            cell, mask = frustum_cells(*one, v, u, depth, grid, (-5.0, 3.0))
+            position = grid.position(torch.from_numpy(moved[row : row + 1, :2]).double())
+            if (position - position.round()).abs().min() > 1e-3:  # else rounding decides
+                assert mask.all()
+                assert cell.item() == position.floor()[0, 1] * grid.width + position.floor()[0, 0]
+                checked += 1
+    assert checked > 20
 
 
 def read(path: Path) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from lidardistill.config.base import Strict
+from lidardistill.config.calico_rad import RADConfig
 from lidardistill.config.data import (
     AugmentConfig,
     ImageConfig,
@@ -134,6 +135,9 @@ class PretrainConfig(Strict):
             raise ValueError(
                 f"key 'teacher' is missing: {self.method.kind} distils one, such as {{kind: efficientnet_lite0}}"
             )
+        if isinstance(self.method, RADConfig):
+            keys = ("teacher", "teacher_cache", "bev_term")
+            self.method.check_parts(self.data, **{key: getattr(self, key) for key in keys})
         if self.method.sees_cameras:
             return self
         unused = {

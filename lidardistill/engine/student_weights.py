@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from lidardistill.models.weights import load_checkpoint_tensors, load_matching
+from lidardistill.models.weights_foreign import own_names
 
 BACKBONE_FILE = "backbone.safetensors"
 
@@ -39,7 +40,7 @@ def load_student(student: nn.Module, weights: str) -> str:
         raise FileNotFoundError(
             f"--weights {weights}: expected a run folder, a weights file, or the word random"
         )
-    tensors = load_checkpoint_tensors(path)
+    tensors = own_names(load_checkpoint_tensors(path))
     try:
         load_matching(student, tensors)
     except ValueError as error:

@@ -24,7 +24,9 @@ def run(
     task: TaskOption = "lidarseg",
     submission: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Detections in devkit format instead of a run.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Detections in devkit format instead of a run.", show_default=False
+        ),
     ] = None,
     dataroot: Annotated[
         Path | None, typer.Option(metavar="DIR", help="nuScenes root, with --submission.", show_default=False)

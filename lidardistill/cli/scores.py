@@ -19,8 +19,7 @@ def print_scores(metrics: dict[str, Any], out: Path) -> None:
 def print_detection_scores(metrics: dict[str, Any], out: Path) -> None:
     """AP and number of boxes of each class, then the errors, mAP and NDS."""
     for name, value in metrics["ap"].items():
-        boxes = metrics.get("gt", {}).get(name)
-        print(f"  {name:22s} {_percent(value)}   {'' if boxes is None else f'{boxes} boxes'}")
+        print(f"  {name:22s} {_percent(value)}   {metrics['num_annotations'][name]} boxes")
     errors = ", ".join(
         f"{name} {'-' if value is None else f'{value:.2f}'}" for name, value in metrics["tp_errors"].items()
     )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from lidardistill.config.base import Strict
+from lidardistill.config.camera import CameraBevConfig
 from lidardistill.config.data import ImageConfig
 from lidardistill.config.model import LidarBevConfig, VoxelConfig, check_student
 from lidardistill.config.run import (
@@ -105,6 +106,7 @@ class CenterConfig(Strict):
 class DetectConfig(Strict):
     """A detector.
 
+    camera: network whose map is fused with that of the LiDAR; null for LiDAR alone.
     lr_backbone: learning rate of the pretrained networks as a share of the optimiser's.
     calibration_keyframes: of the training split, boxes unread, that BatchNorm's statistics are measured anew on at the
         end; 0 leaves the running ones. A short run ends before they have caught up with the weights.
@@ -115,6 +117,7 @@ class DetectConfig(Strict):
     data: DetectionDataConfig
     voxels: VoxelConfig
     student: LidarBevConfig
+    camera: CameraBevConfig | None = None
     head: CenterConfig = CenterConfig()
     optimizer: OptimizerConfig = AdamWConfig(kind="adamw")
     lr_backbone: PositiveFloat = 1.0
@@ -126,6 +129,10 @@ class DetectConfig(Strict):
     def _parts_fit(self) -> DetectConfig:
         check_student(self.student, self.voxels)
         check_warmup(self.schedule, self.trainer)
-        if self.data.image_size is not None or self.data.images != ImageConfig():
-            raise ValueError("data.image_size, data.images: there is no camera; remove them")
+        if self.camera is not None and self.data.gt_sampling is not None:
+            raise ValueError(
+                "data.gt_sampling: a pasted object stands in no image, so with `camera` it must be null"
+            )
+        if self.camera is None and (self.data.image_size is not None or self.data.images != ImageConfig()):
+            raise ValueError("data.image_size, data.images: there is no `camera` to see them; remove them")
         return self

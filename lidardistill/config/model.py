@@ -52,15 +52,7 @@ class LidarBevConfig(Strict):
     """A backbone whose output is a bird's-eye-view map. `voxels` says what its cells are, and must suit the preset."""
 
     kind: Literal["lidar_bev"]
-    preset: Literal[
-        "voxelnet01",
-        "voxelnet0075",
-        "second01",
-        "pillars02",
-        "voxelnet_mini",
-        "voxelnet_small",
-        "pillars_mini",
-    ]
+    preset: Literal["voxelnet01", "voxelnet0075", "second01", "pillars02", "voxelnet_mini", "pillars_mini"]
 
     @property
     def is_pillars(self) -> bool:

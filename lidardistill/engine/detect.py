@@ -32,7 +32,14 @@ from lidardistill.models.detector import Detector
 from lidardistill.objectives.center_groups import decode_groups
 
 
-def detect(config: DetectConfig, weights: str, run: Path, *, progress: bool = True) -> dict[str, Any]:
+def detect(
+    config: DetectConfig,
+    weights: str,
+    run: Path,
+    *,
+    camera_weights: str = "random",
+    progress: bool = True,
+) -> dict[str, Any]:
     """Train a detector on a share of the boxes and score it on `data.eval_split`.
 
     The same command continues an interrupted run.
@@ -41,6 +48,7 @@ def detect(config: DetectConfig, weights: str, run: Path, *, progress: bool = Tr
         config: resolved config.
         weights: a pretraining run, an exported file, or `random`.
         run: run folder; a finished one is read, not repeated.
+        camera_weights: the same of the camera network, where the config has one; `random` leaves what its config says.
         progress: show progress.
 
     Returns:
@@ -49,15 +57,16 @@ def detect(config: DetectConfig, weights: str, run: Path, *, progress: bool = Tr
     Raises:
         Interrupted: a signal stopped it; what was done is kept.
     """
-    claim_run(run, "detect", config, weights=weights)
+    inputs = {"weights": weights} | ({} if config.camera is None else {"camera_weights": camera_weights})
+    claim_run(run, "detect", config, **inputs)
     if (metrics := finished_metrics(run)) is not None:
         return metrics
     device = pick_device(config.trainer.accelerator)
     index = NuScenesIndex.open(config.data.dataroot, config.data.version)
     detector = build_detector(config)
-    load_pretrained(detector, weights)
+    load_pretrained(detector, weights, camera_weights)
     dataset = training_keyframes(config, index)
-    manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
+    manifest = Manifest(run / "manifest.json", seed=config.seed, extra=inputs)
     to_the_end(train_detector(config, detector, dataset, run, progress=progress), manifest, run)
     calibrate_detector(detector, config, index, device)
     save_detector(detector, run)
@@ -152,8 +161,9 @@ def _judge(
 ) -> dict[str, Any]:
     data = config.data
     found = predictions(detector, config, index, split, device)
+    meta = {"use_camera": config.camera is not None}
     path = write_detections(
-        submission_path(out, split), data.version, split, found, dataroot=data.dataroot
+        submission_path(out, split), data.version, split, found, dataroot=data.dataroot, meta=meta
     )
     metrics = score_detections(data.dataroot, data.version, split, path)
     write_metrics(out / METRICS_FILE, metrics)

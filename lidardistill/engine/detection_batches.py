@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from lidardistill.config.detect import DetectConfig, DetectionDataConfig
+from lidardistill.data.camera_input import CameraInput
 from lidardistill.data.class_balance import class_balanced_rows
 from lidardistill.data.detection import DetectionAugment, DetectionDataset, collate_detection
 from lidardistill.data.detection_batch import DetectionBatch
@@ -21,7 +22,8 @@ from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.nuscenes_boxes import BoxTable
 from lidardistill.data.sampler import OnceSampler
 from lidardistill.data.splits import label_fraction, scenes_of_split
-from lidardistill.engine.build import build_voxels
+from lidardistill.engine.build import build_image_reading
+from lidardistill.engine.build_student import build_voxels
 
 _BALANCE_STREAM = 5  # keeps the repeats of keyframes apart from their order and augmentation
 
@@ -61,6 +63,7 @@ def training_keyframes(config: DetectConfig, index: NuScenesIndex) -> DetectionD
         num_sweeps=data.sweeps,
         augment=build_detection_augment(data),
         gt_sampler=build_gt_sampler(data, index, table, labelled),
+        cameras=build_camera_input(config),
         min_points=data.min_points,
     )
 
@@ -77,6 +80,7 @@ def still_keyframes(
         train=False,
         read_boxes=None,
         num_sweeps=config.data.sweeps,
+        cameras=build_camera_input(config),
     )
     sampler = OnceSampler(len(rows), min(config.data.batch_size, 4))
     if config.data.num_workers:
@@ -86,6 +90,13 @@ def still_keyframes(
     )
     for batch in loader:
         yield batch.to(device)
+
+
+def build_camera_input(config: DetectConfig) -> CameraInput | None:
+    """How images are read; None for a detector without cameras."""
+    if config.camera is None:
+        return None
+    return CameraInput(config.data.image_size, reading=build_image_reading(config.data.images))
 
 
 def build_detection_augment(config: DetectionDataConfig) -> DetectionAugment:
@@ -108,6 +119,11 @@ def build_gt_sampler(
         return None
     folder = None if sampling.cache is None else Path(sampling.cache)
     database = GTDatabase.build(
-        index, table, rows, num_sweeps=config.sweeps, min_points=(sampling.min_points,) * len(CLASSES), folder=folder
+        index,
+        table,
+        rows,
+        num_sweeps=config.sweeps,
+        min_points=(sampling.min_points,) * len(CLASSES),
+        folder=folder,
     )
     return GTSampler(database, GTSampling(counts=sampling.counts))

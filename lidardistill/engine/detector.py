@@ -11,9 +11,11 @@ from safetensors.torch import load_file, save
 from lidardistill.atomic import atomic_write
 from lidardistill.config.detect import DetectConfig
 from lidardistill.data.detection_batch import DetectionBatch
-from lidardistill.engine.build import build_student
+from lidardistill.engine.build_rad import build_camera
+from lidardistill.engine.build_student import build_student
 from lidardistill.engine.classifier import MODEL_FILE
 from lidardistill.engine.student_weights import load_student
+from lidardistill.models.bev_fusion import ConvFuser
 from lidardistill.models.center_head import TASKS, CenterHead
 from lidardistill.models.detector import Detector
 
@@ -26,17 +28,36 @@ def build_detector(config: DetectConfig) -> Detector:
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         backbone = build_student(config.student, config.voxels)
-        return Detector(backbone, CenterHead(backbone.out_channels, NUM_CLASSES, config.head.width))
+        camera = None if config.camera is None else build_camera(config.camera)
+        fuser = (
+            None
+            if camera is None
+            else ConvFuser(backbone.out_channels, camera.out_channels, backbone.out_channels)
+        )
+        head = CenterHead(backbone.out_channels, NUM_CLASSES, config.head.width)
+        return Detector(backbone, head, camera, fuser)
 
 
-def load_pretrained(detector: Detector, weights: str) -> None:
-    """Fill the LiDAR backbone from a pretraining run, an exported file, or leave it where `random` is asked for."""
+def load_pretrained(detector: Detector, weights: str, camera_weights: str = "random") -> None:
+    """Fill the backbones from pretraining runs or exported files; `random` leaves one as it was built.
+
+    Raises:
+        FileNotFoundError, ValueError: of `load_student`.
+        ValueError: weights for a camera network where there is none.
+    """
     load_student(detector.backbone, weights)
+    if camera_weights == "random":
+        return
+    if detector.camera is None:
+        raise ValueError(f"--camera-weights {camera_weights}: this config has no `camera`")
+    load_student(detector.camera, camera_weights, option="--camera-weights")
 
 
 def parameter_groups(detector: Detector, config: DetectConfig) -> list[dict[str, Any]]:
-    """What came from pretraining with its own learning rate, and what did not."""
+    """The networks that pretraining may have filled with their own learning rate, and the rest."""
     pretrained = list(detector.backbone.parameters())
+    if detector.camera is not None:
+        pretrained += detector.camera.parameters()
     known = set(map(id, pretrained))
     new = [parameter for parameter in detector.parameters() if id(parameter) not in known]
     return [
@@ -47,7 +68,7 @@ def parameter_groups(detector: Detector, config: DetectConfig) -> list[dict[str,
 
 def detector_inputs(batch: DetectionBatch) -> dict[str, Any]:
     """Arguments of `Detector.forward`."""
-    return {"lidar": batch.voxels.bev_inputs()}
+    return {"lidar": batch.voxels.bev_inputs(), "cameras": batch.camera_inputs()}
 
 
 def save_detector(detector: Detector, run: Path) -> None:

@@ -84,7 +84,8 @@ def read_run(run: Path, model: type[Config]) -> Config:
     """
     values = run_values(run)
     verb = values.pop("verb", None)
-    values.pop("weights", None)
+    for inputs in ("weights", "camera_weights"):
+        values.pop(inputs, None)
     if VERBS.get(str(verb)) is not model:
         expected = next(name for name, known in VERBS.items() if known is model)
         raise ValueError(f"{run} is a {verb} run; expected a {expected} run")

@@ -56,26 +56,23 @@ _PILLARS02 = LidarBevSettings(
     (0.5, 1, 2),
 )
 
-_VOXELNET_MINI = LidarBevSettings(
-    "voxelnet",
-    (0.2, 0.2, 0.2),
-    _RANGE,
-    {"widths": (8, 16, 32, 32), "out_channels": 32},
-    (32, 64),
-    (2, 2),
-    (1, 2),
-    (32, 32),
-    (1, 2),
-)
-
 PRESETS: dict[str, LidarBevSettings] = {
     "voxelnet01": _VOXELNET01,
     "voxelnet0075": replace(
         _VOXELNET01, voxel_size=(0.075, 0.075, 0.2), point_cloud_range=(-54.0, -54.0, -5.0, 54.0, 54.0, 3.0)
     ),
     "second01": replace(_VOXELNET01, encoder_options={"widths": (16, 32, 64, 64), "block": "plain"}),
-    "voxelnet_mini": _VOXELNET_MINI,
-    "voxelnet_small": replace(_VOXELNET_MINI, up_strides=(2, 4)),
+    "voxelnet_mini": LidarBevSettings(
+        "voxelnet",
+        (0.2, 0.2, 0.2),
+        _RANGE,
+        {"widths": (8, 16, 32, 32), "out_channels": 32},
+        (32, 64),
+        (2, 2),
+        (1, 2),
+        (32, 32),
+        (1, 2),
+    ),
     "pillars02": _PILLARS02,
     "pillars_mini": LidarBevSettings(
         "pillars",
@@ -90,8 +87,7 @@ PRESETS: dict[str, LidarBevSettings] = {
     ),
 }
 """Settings by name. "voxelnet01", "voxelnet0075" and "pillars02" are CenterPoint's on nuScenes in mmdet3d 1.4;
-"second01" has VoxelBackBone8x for its encoder; the two "mini" are for a CPU, with maps of 64 x 64 cells of 1.6 m;
-"voxelnet_small" has cells of 0.8 m, as the large ones have them."""
+"second01" has VoxelBackBone8x for its encoder; the two "mini" are those of the CPU demo, with maps of 64 x 64 cells."""
 
 
 class LidarBev(nn.Module):

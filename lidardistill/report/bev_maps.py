@@ -34,9 +34,7 @@ def map_rgb(
         ValueError: no cell is occupied, or the maps differ in shape.
     """
     if len(bevs) not in (1, 2) or len({bev.shape for bev in bevs}) != 1:
-        raise ValueError(
-            f"map_rgb: expected one or two maps of one shape, got {[bev.shape for bev in bevs]}"
-        )
+        raise ValueError(f"map_rgb: expected one or two maps of one shape, got {[bev.shape for bev in bevs]}")
     cells = [np.moveaxis(bev, 0, -1).astype(np.float64) for bev in bevs]
     cells = [cell / np.maximum(np.linalg.norm(cell, axis=-1, keepdims=True), 1e-12) for cell in cells]
     pca = fit_joint_pca(cells[0][occupied], cells[-1][occupied])
@@ -74,7 +72,7 @@ def painted_heights(xyz: np.ndarray) -> Painter:
     colors = scalar_rgb(xyz[order, 2], 0.0, 3.5) / 255.0
 
     def paint(axes: Axes) -> None:
-        axes.scatter(*xyz[order, :2].T, s=2.6, c=colors, marker="o", linewidths=0, zorder=3)
+        axes.scatter(xyz[order, 0], xyz[order, 1], s=2.6, c=colors, marker="o", linewidths=0, zorder=3)
 
     return paint
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -57,7 +58,9 @@ def painted_regions(
     def paint(axes: Axes) -> None:
         axes.plot(*xyz[ground_mask, :2].T, ".", color=GROUND, ms=2.0, mew=0, zorder=2)
         axes.plot(*xyz[rest, :2].T, ".", color=REST, ms=2.6, mew=0, zorder=3)
-        axes.scatter(*xyz[region_mask, :2].T, s=7, c=colors, marker="o", linewidths=0, zorder=4)
+        axes.scatter(
+            xyz[region_mask, 0], xyz[region_mask, 1], s=7, c=colors, marker="o", linewidths=0, zorder=4
+        )
 
     return paint
 
@@ -76,12 +79,11 @@ def clusters_picture(
 def _legend() -> np.ndarray:
     figure = Figure(figsize=(WIDTH_IN, 0.33), facecolor="white")
     some = region_rgb(np.arange(3)) / 255.0
-    dots = [
-        Line2D([], [], ls="none", marker="o", ms=8, mew=0, color=color)
-        for color in (*map(tuple, some), REST, GROUND)
-    ]
+    colors: list[Any] = [*map(tuple, some), REST, GROUND]
+    dots: list[Any] = [Line2D([], [], ls="none", marker="o", ms=8, mew=0, color=color) for color in colors]
+    handles: list[Any] = [tuple(dots[:3]), *dots[3:]]
     names = ["regions, each in a colour of its own", "no region: too small, long or high, or noise", "ground"]
-    figure.legend([tuple(dots[:3]), *dots[3:]], names, ncols=3, loc="center left", frameon=False, fontsize=10.5,
+    figure.legend(handles, names, ncols=3, loc="center left", frameon=False, fontsize=10.5,
                   labelcolor=INK, handler_map={tuple: HandlerTuple(ndivide=None)}, columnspacing=2.0, borderpad=0,
                   bbox_to_anchor=(0.0, 0.5))  # fmt: skip
     return figure_picture(figure)

@@ -63,17 +63,21 @@ def painted_boxes(
     def paint(axes: Axes) -> None:
         axes.plot(*xyz[:, :2].T, ".", color=POINT, ms=1.5, mew=0, zorder=3)
         if true_boxes is not None and len(true_boxes):
-            axes.add_collection(PolyCollection(flat(true_boxes), facecolors=TRUE_FILL, edgecolors=TRUE_EDGE,
+            axes.add_collection(PolyCollection(list(flat(true_boxes)), facecolors=TRUE_FILL, edgecolors=TRUE_EDGE,
                                                linewidths=0.9, zorder=2))  # fmt: skip
         if len(boxes) == 0:
             return
         corners = flat(boxes)
         colors = [CLASS_STYLES[classes[label]].color for label in labels.tolist()]
-        axes.add_collection(PolyCollection(corners, facecolors="none", edgecolors=colors, linewidths=1.6, zorder=5))
+        axes.add_collection(
+            PolyCollection(list(corners), facecolors="none", edgecolors=colors, linewidths=1.6, zorder=5)
+        )
         middle, nose = corners.mean(axis=1), corners[:, [0, 3]].mean(axis=1)
-        axes.add_collection(LineCollection(np.stack([middle, nose], axis=1), colors=colors, linewidths=1.6, zorder=5))
+        axes.add_collection(
+            LineCollection(np.stack([middle, nose], axis=1), colors=colors, linewidths=1.6, zorder=5)
+        )
 
-    return paint  # fmt: skip
+    return paint
 
 
 def draw_boxes(

@@ -80,7 +80,9 @@ def test_a_split_without_scenes_here_says_which_have_some() -> None:
         scenes_of_split("slidr_val", ["scene-0061"])
 
 
-@pytest.mark.parametrize(("percent", "count"), [(1, 7), (5, 35), (10, 70), (20, 140), (25, 175), (50, 350), (100, 700)])
+@pytest.mark.parametrize(
+    ("percent", "count"), [(1, 7), (5, 35), (10, 70), (20, 140), (25, 175), (50, 350), (100, 700)]
+)
 def test_label_fractions_of_the_official_train(percent: int, count: int) -> None:
     scenes = official_scenes("train")
     kept = label_fraction(scenes, percent)

@@ -108,6 +108,7 @@ def test_config_objects_stay_in_build_and_cli() -> None:
         "engine/superpixels.py",
         "engine/showcase.py",
         "engine/export.py",
+        "engine/bev_showcase.py",
         "engine/detect.py",
         "engine/detection_batches.py",
         "engine/detector.py",

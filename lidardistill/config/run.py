@@ -94,7 +94,7 @@ class TrainerConfig(Strict):
         return self
 
 
-def _check_warmup(schedule: ScheduleConfig, trainer: TrainerConfig) -> None:
+def check_warmup(schedule: ScheduleConfig, trainer: TrainerConfig) -> None:
     """A run shorter than its warm-up is refused before anything is built; a length in epochs is known only later."""
     warmup = schedule.warmup_steps if isinstance(schedule, CosineConfig) else 0
     if trainer.max_steps is not None and warmup >= trainer.max_steps:
@@ -121,7 +121,7 @@ class PretrainConfig(Strict):
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> PretrainConfig:
-        _check_warmup(self.schedule, self.trainer)
+        check_warmup(self.schedule, self.trainer)
         return self
 
     @model_validator(mode="after")
@@ -245,5 +245,5 @@ class FinetuneConfig(Strict):
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> FinetuneConfig:
-        _check_warmup(self.schedule, self.trainer)
+        check_warmup(self.schedule, self.trainer)
         return self

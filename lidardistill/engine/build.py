@@ -15,7 +15,7 @@ from torch import nn
 
 from lidardistill.config.calico import PRCConfig
 from lidardistill.config.calico_rad import RADConfig
-from lidardistill.config.data import PairDataConfig, ScanDataConfig
+from lidardistill.config.data import ImageConfig, PairDataConfig, ScanDataConfig
 from lidardistill.config.method import BEVContrastConfig, SLidRConfig
 from lidardistill.config.run import OptimizerConfig, PretrainConfig, ScheduleConfig, TrainerConfig
 from lidardistill.data.augment import AugmentSettings
@@ -137,8 +137,7 @@ def build_augment(config: PairDataConfig) -> AugmentSettings:
     )
 
 
-def build_image_reading(config: PairDataConfig) -> ImageReading:
-    images = config.images
+def build_image_reading(images: ImageConfig) -> ImageReading:
     cache = None if images.cache is None else ImageCache(images.cache, images.scale)
     return ImageReading(images.scale, images.reduce, cache)
 
@@ -171,7 +170,7 @@ def build_training_data(
     if isinstance(config.method, PRCConfig):
         return build_region_view_dataset(config, index, rows), collate_region_views
     if isinstance(config.method, RADConfig):
-        augment, reading = build_augment(config.data), build_image_reading(config.data)
+        augment, reading = build_augment(config.data), build_image_reading(config.data.images)
         return build_region_image_dataset(config, index, rows, augment, reading), collate_region_images
     from_cache = config.teacher_cache is not None
     images = build_pair_dataset(config, index, rows, train=True, from_cache=from_cache)
@@ -196,7 +195,7 @@ def build_pair_dataset(
         augment=build_augment(config.data),
         voxels=build_voxels(config.voxels, config.student),
         visibility=config.data.visibility,
-        reading=build_image_reading(config.data),
+        reading=build_image_reading(config.data.images),
         seed=config.seed,
         train=train,
         decode_images=not from_cache,

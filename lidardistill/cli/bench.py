@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-NAMES = ("projection", "superpixels", "pooling", "voxelize", "clusters", "loader", "index", "conv", "step")
+NAMES = (
+    "projection",
+    "superpixels",
+    "pooling",
+    "splat",
+    "voxelize",
+    "visibility",
+    "clusters",
+    "loader",
+    "index",
+    "conv",
+    "step",
+)
 
 
 def run(

@@ -11,6 +11,7 @@ import typer
 from lidardistill.cli import (
     bench,
     demo,
+    detect,
     doctor,
     evaluate,
     export,
@@ -41,6 +42,7 @@ for verb in (
     pretrain,
     probe,
     finetune,
+    detect,
     evaluate,
     report,
     bench,

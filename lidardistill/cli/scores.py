@@ -14,3 +14,20 @@ def print_scores(metrics: dict[str, Any], out: Path) -> None:
         f"  {'mIoU':22s} {100 * metrics['miou']:5.1f}   {metrics['evaluator']}, {metrics['num_points']} points"
     )
     print(f"metrics: {out / 'metrics.json'}")
+
+
+def print_detection_scores(metrics: dict[str, Any], out: Path) -> None:
+    """AP and number of boxes of each class, then the errors, mAP and NDS."""
+    for name, value in metrics["ap"].items():
+        print(f"  {name:22s} {_percent(value)}   {metrics['num_annotations'][name]} boxes")
+    errors = ", ".join(
+        f"{name} {'-' if value is None else f'{value:.2f}'}" for name, value in metrics["tp_errors"].items()
+    )
+    print(f"  errors                 {errors}")
+    print(f"  {'mAP':22s} {_percent(metrics['map'])}")
+    print(f"  {'NDS':22s} {_percent(metrics['nds'])}   {metrics['evaluator']}")
+    print(f"metrics: {out / 'metrics.json'}")
+
+
+def _percent(value: float | None) -> str:
+    return "   -" if value is None else f"{100 * value:5.1f}"

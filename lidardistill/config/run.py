@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from lidardistill.config.base import Strict
+from lidardistill.config.calico_rad import RADConfig
 from lidardistill.config.data import (
     AugmentConfig,
     ImageConfig,
@@ -14,7 +15,7 @@ from lidardistill.config.data import (
     ScanDataConfig,
     SuperpixelConfig,
 )
-from lidardistill.config.method import BEVContrastConfig, MethodConfig, SLidRConfig
+from lidardistill.config.method import BEVContrastConfig, BEVTermConfig, MethodConfig, SLidRConfig
 from lidardistill.config.model import (
     MinkUNetConfig,
     StudentConfig,
@@ -93,7 +94,7 @@ class TrainerConfig(Strict):
         return self
 
 
-def _check_warmup(schedule: ScheduleConfig, trainer: TrainerConfig) -> None:
+def check_warmup(schedule: ScheduleConfig, trainer: TrainerConfig) -> None:
     """A run shorter than its warm-up is refused before anything is built; a length in epochs is known only later."""
     warmup = schedule.warmup_steps if isinstance(schedule, CosineConfig) else 0
     if trainer.max_steps is not None and warmup >= trainer.max_steps:
@@ -113,13 +114,14 @@ class PretrainConfig(Strict):
     teacher: TeacherConfig | None = None
     teacher_cache: str | None = None
     method: MethodConfig = SLidRConfig()
+    bev_term: BEVTermConfig | None = None
     optimizer: OptimizerConfig = SGDConfig()
     schedule: ScheduleConfig = CosineConfig()
     trainer: TrainerConfig
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> PretrainConfig:
-        _check_warmup(self.schedule, self.trainer)
+        check_warmup(self.schedule, self.trainer)
         return self
 
     @model_validator(mode="after")
@@ -133,6 +135,9 @@ class PretrainConfig(Strict):
             raise ValueError(
                 f"key 'teacher' is missing: {self.method.kind} distils one, such as {{kind: efficientnet_lite0}}"
             )
+        if isinstance(self.method, RADConfig):
+            keys = ("teacher", "teacher_cache", "bev_term")
+            self.method.check_parts(self.data, **{key: getattr(self, key) for key in keys})
         if self.method.sees_cameras:
             return self
         unused = {
@@ -147,12 +152,30 @@ class PretrainConfig(Strict):
         if given:
             raise ValueError(
                 f"{', '.join(given)}: {self.method.kind} sees no camera; remove what belongs to one (scans are moved "
-                "by method.shift_std_m and method.rotate)"
+                "by keys of method)"
             )
-        if isinstance(self.method, BEVContrastConfig) and self.voxels.kind != "cartesian":
-            raise ValueError(
-                f"voxels.kind: {self.method.kind} needs cartesian voxels, got {self.voxels.kind}"
-            )
+        return self
+
+    @model_validator(mode="after")
+    def _scans_make_maps(self) -> PretrainConfig:
+        scans, key = self.method, "method"
+        if self.bev_term is not None:
+            if not self.method.sees_cameras:
+                raise ValueError(
+                    f"bev_term: it is added to a method that sees cameras, and {self.method.kind} sees none; remove it"
+                )
+            scans, key = self.bev_term, "bev_term"
+        if not isinstance(scans, BEVContrastConfig):
+            return self
+        if self.voxels.kind != "cartesian":
+            raise ValueError(f"voxels.kind: {scans.kind} needs cartesian voxels, got {self.voxels.kind}")
+        default = BEVContrastConfig(kind="bevcontrast")
+        if self.student.kind == "lidar_bev":
+            for name in ("bev_range", "cell_size"):
+                if getattr(scans, name) != getattr(default, name):
+                    raise ValueError(
+                        f"{key}.{name}: the maps of student.preset {self.student.preset} have cells of their own; remove it"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -222,5 +245,5 @@ class FinetuneConfig(Strict):
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> FinetuneConfig:
-        _check_warmup(self.schedule, self.trainer)
+        check_warmup(self.schedule, self.trainer)
         return self

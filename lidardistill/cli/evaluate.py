@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +15,40 @@ def run(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Predictions and metrics.json.", show_default=False)
     ],
+    corruption: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Score corrupted scans too: all, or some of fog,snow,beam-missing,crosstalk,motion-blur,"
+            "incomplete-echo,cross-sensor,spoofing.",
+            show_default=False,
+        ),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="What mCE is against: a run, or the --out of its evaluation with the same --corruption.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the corruptions.", min=0)] = 0,
 ) -> None:
     """Write predictions in devkit format and have nuscenes-devkit score them."""
-    from lidardistill.cli.scores import print_scores
-    from lidardistill.engine.downstream import evaluate
+    if corruption is None:
+        if baseline is not None:
+            raise ValueError("--baseline is what corrupted scans are compared with: give --corruption too")
+        from lidardistill.cli.scores import print_scores
+        from lidardistill.engine.downstream import evaluate
 
-    print_scores(evaluate(run, split, out), out)
+        print_scores(evaluate(run, split, out), out)
+        return
+    from lidardistill.cli.scores import print_robustness
+    from lidardistill.engine.robustness import evaluate_corrupted
+
+    def progress(name: str, severity: int, miou: float) -> None:
+        print(f"  {name:16s} severity {severity}: {100 * miou:5.1f}", file=sys.stderr)
+
+    names = [name.strip() for name in corruption.split(",")]
+    result = evaluate_corrupted(run, split, out, names, seed=seed, baseline=baseline, on_score=progress)
+    print_robustness(result, out)

@@ -14,3 +14,22 @@ def print_scores(metrics: dict[str, Any], out: Path) -> None:
         f"  {'mIoU':22s} {100 * metrics['miou']:5.1f}   {metrics['evaluator']}, {metrics['num_points']} points"
     )
     print(f"metrics: {out / 'metrics.json'}")
+
+
+def print_robustness(result: dict[str, Any], out: Path) -> None:
+    """A line for each corruption with mIoU by severity, CE and RR, and their means; all in percent."""
+    errors = result.get("ce", {})
+    print(f"  {'mIoU':16s} {'light':>6s} {'moder.':>6s} {'heavy':>6s} {'CE':>7s} {'RR':>6s}")
+    for name, values in result["miou"].items():
+        cells = " ".join(f"{100 * value:6.1f}" for value in values)
+        error = f"{100 * errors[name]:7.1f}" if name in errors else f"{'-':>7s}"
+        rate = f"{100 * result['rr'][name]:6.1f}" if name in result["rr"] else f"{'-':>6s}"
+        print(f"  {name:16s} {cells} {error} {rate}")
+    for name, rates in result["attack_success"].items():
+        cells = " ".join(f"{100 * rate:6.1f}" for rate in rates)
+        print(f"  {name + ' success':16s} {cells}   % of the keyframes")
+    means = [f"clean {100 * result['clean']:.1f}"]
+    means += [f"mCE {100 * result['mce']:.1f}"] if result.get("mce") is not None else []
+    means += [f"mRR {100 * result['mrr']:.1f}"] if result["mrr"] is not None else []
+    print(f"  {', '.join(means)}   {result['evaluator']}")
+    print(f"robustness: {out / 'robustness.json'}")

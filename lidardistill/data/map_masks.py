@@ -27,6 +27,7 @@ CLASS_LAYERS: dict[str, tuple[str, ...]] = {
 """BEVFusion's classes, in its order, and the layers of the map that each is made of."""
 
 CLASSES: tuple[str, ...] = tuple(CLASS_LAYERS)
+ON, OFF = (1,), (0,)
 LINE_WIDTH = 2
 """Thickness of lines that the devkit asks OpenCV for, cells."""
 
@@ -168,8 +169,8 @@ def _draw_polygons(shapely: Any, pieces: np.ndarray, shape: tuple[int, int]) -> 
     for piece in pieces:
         parts = [p for p in shapely.get_parts(piece) if p.geom_type == "Polygon" and not p.is_empty]
         if parts:
-            cv2.fillPoly(mask, [_corners(part.exterior) for part in parts], 1)
-            cv2.fillPoly(mask, [_corners(ring) for part in parts for ring in part.interiors], 0)
+            cv2.fillPoly(mask, [_corners(part.exterior) for part in parts], ON)
+            cv2.fillPoly(mask, [_corners(ring) for part in parts for ring in part.interiors], OFF)
     return mask.astype(bool)
 
 
@@ -179,5 +180,5 @@ def _draw_lines(shapely: Any, pieces: np.ndarray, shape: tuple[int, int]) -> np.
     mask = np.zeros(shape, dtype=np.uint8)
     for part in shapely.get_parts(pieces):
         if part.geom_type == "LineString" and not part.is_empty:
-            cv2.polylines(mask, [_corners(part)], False, 1, LINE_WIDTH)
+            cv2.polylines(mask, [_corners(part)], False, ON, LINE_WIDTH)
     return mask.astype(bool)

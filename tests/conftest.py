@@ -71,6 +71,25 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
+@pytest.fixture(scope="session")
+def detection_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two training and two validation scenes of five keyframes with boxes of every detection class and sweeps.
+
+    Session-wide: a test that spoils files copies it first. See `tests.data.detection_world`.
+    """
+    from lidardistill.synthetic.dataset import write_world
+    from tests.data.detection_world import KEYFRAMES, record_detection
+
+    return write_world(
+        tmp_path_factory.mktemp("detection") / "world",
+        train_scenes=2,
+        keyframes=KEYFRAMES,
+        image_size=(45, 80),
+        workers=1,
+        record=record_detection,
+    )
+
+
 def record_tiny(name: str, seed: int, *, keyframes: int, image_size: tuple[int, int], palette: str):  # type: ignore[no-untyped-def]
     """A street of points without objects, for whatever does not need the ray-caster (`synthetic.Recorder`)."""
     from lidardistill.data.lidarseg_classes import RAW_CLASSES

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-NAMES = ("projection", "superpixels", "pooling", "voxelize", "clusters", "loader", "index", "conv", "step")
+NAMES = (
+    "projection",
+    "superpixels",
+    "pooling",
+    "voxelize",
+    "visibility",
+    "clusters",
+    "loader",
+    "index",
+    "conv",
+    "step",
+)
 
 
 def run(

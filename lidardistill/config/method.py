@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from lidardistill.config.base import Strict
+from lidardistill.config.calico import PRCConfig
 
 
 class SLidRConfig(Strict):
@@ -39,7 +40,8 @@ class BEVContrastConfig(Strict):
 
     embedding: width of the features of a cell.
     bev_range: x_min y_min x_max y_max of the maps, metres: 170 x 170 cells of six voxels, the first of which are
-        centred at -51.2 m. Points outside go through the network and into no cell.
+        centred at -51.2 m. Points outside go through the network and into no cell. A student that makes maps
+        (lidar_bev) has cells of its own, and neither this nor `cell_size` may be given.
     cell_size: metres.
     max_cells: pairs of cells of a step and process; drawn at random where there are more.
     stride: keyframes between the two scans of a pair; 2 is a second.
@@ -50,7 +52,7 @@ class BEVContrastConfig(Strict):
 
     needs_teacher: ClassVar[bool] = False
     sees_cameras: ClassVar[bool] = False
-    students: ClassVar[tuple[str, ...]] = ("minkunet",)
+    students: ClassVar[tuple[str, ...]] = ("minkunet", "lidar_bev")
 
     kind: Literal["bevcontrast"]
     embedding: PositiveInt = 128
@@ -75,4 +77,16 @@ class BEVContrastConfig(Strict):
         return self
 
 
-MethodConfig = Annotated[SLidRConfig | BEVContrastConfig, Field(discriminator="kind")]
+class BEVTermConfig(BEVContrastConfig):
+    """BEVContrast as a further term of a method that sees cameras, on the same student.
+
+    Keyframes without a partner `stride` later in their scene are left out, for the method too.
+
+    weight: of the term's loss; the method's has 1. With 0 the term is not computed.
+    """
+
+    kind: Literal["bevcontrast"] = "bevcontrast"
+    weight: NonNegativeFloat = 0.5
+
+
+MethodConfig = Annotated[SLidRConfig | BEVContrastConfig | PRCConfig, Field(discriminator="kind")]

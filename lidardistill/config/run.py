@@ -14,7 +14,7 @@ from lidardistill.config.data import (
     ScanDataConfig,
     SuperpixelConfig,
 )
-from lidardistill.config.method import BEVContrastConfig, MethodConfig, SLidRConfig
+from lidardistill.config.method import BEVContrastConfig, BEVTermConfig, MethodConfig, SLidRConfig
 from lidardistill.config.model import (
     MinkUNetConfig,
     StudentConfig,
@@ -113,6 +113,7 @@ class PretrainConfig(Strict):
     teacher: TeacherConfig | None = None
     teacher_cache: str | None = None
     method: MethodConfig = SLidRConfig()
+    bev_term: BEVTermConfig | None = None
     optimizer: OptimizerConfig = SGDConfig()
     schedule: ScheduleConfig = CosineConfig()
     trainer: TrainerConfig
@@ -147,12 +148,30 @@ class PretrainConfig(Strict):
         if given:
             raise ValueError(
                 f"{', '.join(given)}: {self.method.kind} sees no camera; remove what belongs to one (scans are moved "
-                "by method.shift_std_m and method.rotate)"
+                "by keys of method)"
             )
-        if isinstance(self.method, BEVContrastConfig) and self.voxels.kind != "cartesian":
-            raise ValueError(
-                f"voxels.kind: {self.method.kind} needs cartesian voxels, got {self.voxels.kind}"
-            )
+        return self
+
+    @model_validator(mode="after")
+    def _scans_make_maps(self) -> PretrainConfig:
+        scans, key = self.method, "method"
+        if self.bev_term is not None:
+            if not self.method.sees_cameras:
+                raise ValueError(
+                    f"bev_term: it is added to a method that sees cameras, and {self.method.kind} sees none; remove it"
+                )
+            scans, key = self.bev_term, "bev_term"
+        if not isinstance(scans, BEVContrastConfig):
+            return self
+        if self.voxels.kind != "cartesian":
+            raise ValueError(f"voxels.kind: {scans.kind} needs cartesian voxels, got {self.voxels.kind}")
+        default = BEVContrastConfig(kind="bevcontrast")
+        if self.student.kind == "lidar_bev":
+            for name in ("bev_range", "cell_size"):
+                if getattr(scans, name) != getattr(default, name):
+                    raise ValueError(
+                        f"{key}.{name}: the maps of student.preset {self.student.preset} have cells of their own; remove it"
+                    )
         return self
 
     @model_validator(mode="after")

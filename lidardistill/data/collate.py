@@ -15,12 +15,18 @@ from lidardistill.data.types import PairBatch, PairSample, ScanPairBatch, ScanPa
 class VoxelSample(Protocol):
     """What `collate_voxels` needs of a sample; see `PairSample` for shapes and dtypes."""
 
-    voxel_coords: np.ndarray
-    voxel_features: np.ndarray
-    spatial_shape: tuple[int, int, int]
-    point2voxel: np.ndarray
-    point_mask: np.ndarray
-    point_features: np.ndarray | None
+    @property
+    def voxel_coords(self) -> np.ndarray: ...
+    @property
+    def voxel_features(self) -> np.ndarray: ...
+    @property
+    def spatial_shape(self) -> tuple[int, int, int]: ...
+    @property
+    def point2voxel(self) -> np.ndarray: ...
+    @property
+    def point_mask(self) -> np.ndarray: ...
+    @property
+    def point_features(self) -> np.ndarray | None: ...
 
 
 def collate_voxels(samples: Sequence[VoxelSample]) -> VoxelBatch:

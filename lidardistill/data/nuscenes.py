@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import gc
 import logging
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from lidardistill.data.frame import Frame
-from lidardistill.data.nuscenes_cache import candidate_places, load_columns, save_columns, source_digest
-from lidardistill.data.nuscenes_tables import CAMERAS, LIDAR, find_tables
+from lidardistill.data.nuscenes_cache import (
+    candidate_places,
+    load_columns,
+    save_in_first_place,
+    source_digest,
+)
+from lidardistill.data.nuscenes_tables import CAMERAS, LIDAR, collector_paused, find_tables
 from lidardistill.data.points import read_points
 
 log = logging.getLogger(__name__)
@@ -25,7 +28,7 @@ POINT_COLUMNS = 5
 
 
 class Sweep(NamedTuple):
-    """A LiDAR scan between keyframes.
+    """A LiDAR scan, mostly one between keyframes.
 
     Attributes:
         path: scan file, as `data.points.read_points` reads it.
@@ -205,6 +208,17 @@ class NuScenesIndex:
             for number in range(first, last)
         )
 
+    def keyframe_scan(self, row: int) -> Sweep:
+        """The LiDAR scan of the keyframe itself; nothing is read."""
+        row = self._row(row)
+        columns = self._columns
+        sensor2ego = columns["sensor2ego"][columns["calibration"][row, 0]]
+        return Sweep(
+            self.lidar_path(row),
+            int(columns["timestamps_us"][row, 0]),
+            np.array(columns["ego2global"][row] @ sensor2ego),
+        )
+
     def frame(self, row: int) -> Frame:
         """Read a keyframe's scan and put its calibration beside it; pictures stay on disk, labels unopened.
 
@@ -255,18 +269,6 @@ class NuScenesIndex:
         return self._columns[column][first:last].tobytes().decode()
 
 
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Millions of short-lived rows, none in a cycle: looking for cycles among them costs a fifth of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
 def _build(tables: Path, places: list[Path], digest: str) -> Path:
     """Build the index in the first place that can be written; return its folder."""
     # imported here because the builder needs the geometry layer, and with it numba, which opening must not pay for
@@ -277,24 +279,10 @@ def _build(tables: Path, places: list[Path], digest: str) -> Path:
     else:
         log.info("indexing %s; this happens once", tables)
     start = time.perf_counter()
-    with _collector_paused():
+    with collector_paused():
         columns, meta = build_columns(tables)
-    for number, place in enumerate(places, start=1):
-        try:
-            save_columns(place / digest, columns, meta)
-        except OSError as error:
-            if number == len(places):
-                raise OSError(
-                    f"the index of {tables} could not be written to {' or '.join(map(str, places))}: {error}. Expected "
-                    f"a folder with about 3 kB free for each keyframe; set LIDARDISTILL_CACHE to one."
-                ) from error
-            log.info("the index cannot be kept in %s (%s)", place, error)
-            continue
-        log.info(
-            "indexed %d keyframes in %.1f s: %s",
-            len(columns["scene"]),
-            time.perf_counter() - start,
-            place / digest,
-        )
-        return place / digest
-    raise AssertionError("there is always a place")
+    folder = save_in_first_place(
+        places, digest, columns, meta, what=f"the index of {tables}", bytes_a_keyframe="3 kB"
+    )
+    log.info("indexed %d keyframes in %.1f s: %s", len(columns["scene"]), time.perf_counter() - start, folder)
+    return folder

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,18 @@ FORMAT = 1
 _META = "meta.json"
 
 
-def source_digest(tables: Path) -> str:
+def source_digest(tables: Path, names: Sequence[str] = REQUIRED + OPTIONAL) -> str:
     """A name for the state of the tables: format, and each file's name, size and time of change.
 
     Args:
         tables: folder of the version's JSON tables.
+        names: tables that are read.
 
     Returns:
         A short name, fit for a folder. It changes when a table is replaced, appears or goes.
     """
     state: list[tuple[str, int, int]] = []
-    for name in REQUIRED + OPTIONAL:
+    for name in names:
         try:
             stat = (tables / f"{name}.json").stat()
         except FileNotFoundError:
@@ -43,13 +44,16 @@ def source_digest(tables: Path) -> str:
     return f"v{FORMAT}-{hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]}"
 
 
-def candidate_places(dataroot: Path, version: str, cache_dir: Path | None) -> list[Path]:
+def candidate_places(
+    dataroot: Path, version: str, cache_dir: Path | None, *, kind: str = "index"
+) -> list[Path]:
     """Folders that may hold the indexes of a version, best first.
 
     The dataroot itself comes first, so that all users of a disk share one index; the user's cache
     (LIDARDISTILL_CACHE, XDG_CACHE_HOME or ~/.cache) is for roots that cannot be written. A `cache_dir` replaces both.
+    `kind` keeps apart what is made of the same tables.
     """
-    name = f"index-{version}"
+    name = f"{kind}-{version}"
     root_key = hashlib.sha256(str(dataroot.resolve()).encode()).hexdigest()[:12]
     if cache_dir is not None:
         return [cache_dir / f"{name}-{root_key}"]
@@ -112,6 +116,45 @@ def save_columns(folder: Path, columns: Mapping[str, np.ndarray], meta: Mapping[
     for other in folder.parent.glob(f"v{FORMAT}-*"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)
+
+
+def save_in_first_place(
+    places: Sequence[Path],
+    digest: str,
+    columns: Mapping[str, np.ndarray],
+    meta: Mapping[str, Any],
+    *,
+    what: str,
+    bytes_a_keyframe: str,
+) -> Path:
+    """Write an index where it can be written.
+
+    Args:
+        places: of `candidate_places`.
+        digest: of `source_digest`.
+        columns, meta: as in `save_columns`.
+        what: is saved, for a message.
+        bytes_a_keyframe: about how much room it needs, for a message.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        OSError: none of the places can be written.
+    """
+    for number, place in enumerate(places, start=1):
+        try:
+            save_columns(place / digest, columns, meta)
+        except OSError as error:
+            if number == len(places):
+                raise OSError(
+                    f"{what} could not be written to {' or '.join(map(str, places))}: {error}. Expected a folder with "
+                    f"about {bytes_a_keyframe} free for each keyframe; set LIDARDISTILL_CACHE to one."
+                ) from error
+            log.info("%s cannot be kept in %s (%s)", what, place, error)
+            continue
+        return place / digest
+    raise AssertionError("there is always a place")
 
 
 def _move_into_place(temporary: Path, folder: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import compress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -150,6 +152,18 @@ def stream_table(folder: Path, name: str, keep: Keep, *, chunk_bytes: int = _CHU
     last = rest.strip()
     if last != b"]" and not (first and last[:1] == b"[" and last[1:].strip() == b"]"):
         raise _malformed(path, "it ends in the middle of a row")
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Millions of short-lived rows, none in a cycle: looking for cycles among them costs a fifth of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def field_values(pattern: re.Pattern[bytes], body: bytes, rows: list[bytes]) -> list[bytes] | None:

@@ -237,14 +237,15 @@ class ScanPairBatch:
 
 
 def _to(batch, device, non_blocking):  # type: ignore[no-untyped-def]
-    return _map_tensors(batch, lambda value: value.to(device, non_blocking=non_blocking))
+    return map_tensors(batch, lambda value: value.to(device, non_blocking=non_blocking))
 
 
 def _pin(batch):  # type: ignore[no-untyped-def]
-    return _map_tensors(batch, lambda value: value.pin_memory())
+    return map_tensors(batch, lambda value: value.pin_memory())
 
 
-def _map_tensors(batch, move):  # type: ignore[no-untyped-def]
+def map_tensors(batch, move):  # type: ignore[no-untyped-def]
+    """The same batch with every tensor of it, and the voxels in it, moved."""
     moved = {
         f.name: move(value)
         for f in fields(batch)

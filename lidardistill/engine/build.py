@@ -7,85 +7,56 @@ import json
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from lidardistill.config.calico import PRCConfig
 from lidardistill.config.data import PairDataConfig, ScanDataConfig
 from lidardistill.config.method import BEVContrastConfig, SLidRConfig
-from lidardistill.config.model import LidarBevConfig, MinkUNetConfig, VoxelConfig
 from lidardistill.config.run import OptimizerConfig, PretrainConfig, ScheduleConfig, TrainerConfig
 from lidardistill.data.augment import AugmentSettings
 from lidardistill.data.collate import collate_pairs, collate_scan_pairs
 from lidardistill.data.feature_store import FeatureStore
 from lidardistill.data.image_cache import ImageCache
+from lidardistill.data.joint_batch import JointDataset, collate_joint
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.pairs import PairDataset
-from lidardistill.data.scan_pairs import ScanAugment, ScanPairDataset, rows_with_partner
+from lidardistill.data.region_batch import collate_region_views
+from lidardistill.data.region_views import RegionViewDataset
+from lidardistill.data.scan_pairs import ScanPairDataset, rows_with_partner
 from lidardistill.data.splits import scenes_of_split
 from lidardistill.data.view_image import ImageReading
-from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.engine.build_bev import (
+    add_bev_term,
+    build_bevcontrast,
+    build_prc,
+    build_region_view_dataset,
+    build_scan_pair_dataset,
+)
+from lidardistill.engine.build_student import build_student, build_voxels
 from lidardistill.engine.loop import LoopSettings
 from lidardistill.engine.optim import Schedule, make_optimizer, make_schedule
+from lidardistill.methods.bev_term import WithBEVTerm
 from lidardistill.methods.bevcontrast import BEVContrast
+from lidardistill.methods.calico import PRC
 from lidardistill.methods.slidr import SLidR
-from lidardistill.models.lidar_bev import LidarBev, build_lidar_bev
-from lidardistill.models.minkunet import PRESETS, MinkUNet
 from lidardistill.models.teachers import build_teacher
-from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.regions.source import SuperpixelSource
 
-Method = SLidR | BEVContrast
-
-
-def build_voxels(
-    config: VoxelConfig, student: MinkUNetConfig | LidarBevConfig | None = None
-) -> VoxelSettings:
-    """How the points become what a student reads, a MinkUNet where none is named."""
-    if not isinstance(student, LidarBevConfig):
-        return VoxelSettings(**config.model_dump())
-    return VoxelSettings(**config.model_dump(), align=1, per_point=student.is_pillars)
-
-
-@overload
-def build_student(config: MinkUNetConfig, voxels: VoxelConfig) -> MinkUNet: ...
-@overload
-def build_student(config: LidarBevConfig, voxels: VoxelConfig) -> LidarBev: ...
-def build_student(config: MinkUNetConfig | LidarBevConfig, voxels: VoxelConfig) -> MinkUNet | LidarBev:
-    """A freshly drawn backbone; raises ValueError where the voxels do not suit it."""
-    if isinstance(config, LidarBevConfig):
-        return build_lidar_bev(
-            config.preset,
-            len(voxels.point_features),
-            voxel_size=voxels.voxel_size,
-            point_cloud_range=voxels.point_cloud_range,
-        )
-    return MinkUNet(
-        in_channels=len(voxels.point_features),
-        bn_momentum=config.bn_momentum,
-        block_bn_momentum=config.block_bn_momentum,
-        **PRESETS[config.preset],
-    )
+Method = SLidR | BEVContrast | PRC | WithBEVTerm
 
 
 def build_method(config: PretrainConfig) -> Method:
     """The method with freshly drawn weights: everything torch draws here follows from `config.seed`."""
-    return build_bevcontrast(config) if isinstance(config.method, BEVContrastConfig) else build_slidr(config)
-
-
-def build_bevcontrast(config: PretrainConfig) -> BEVContrast:
-    assert isinstance(config.method, BEVContrastConfig)
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        student = build_student(config.student, config.voxels)
-        return BEVContrast(
-            student,
-            BevGrid.of_range(config.method.bev_range, config.method.cell_size),
-            student_channels=student.out_channels,
-            **config.method.model_dump(include={"embedding", "temperature", "max_cells", "pairing"}),
-        )
+    if isinstance(config.method, BEVContrastConfig):
+        return build_bevcontrast(config)
+    if isinstance(config.method, PRCConfig):
+        return build_prc(config)
+    method = build_slidr(config)
+    return method if config.bev_term is None else add_bev_term(config, method)
 
 
 def build_slidr(config: PretrainConfig) -> SLidR:
@@ -131,9 +102,10 @@ def pretraining_rows(config: PairDataConfig, index: NuScenesIndex) -> np.ndarray
 
 def method_rows(config: PretrainConfig, index: NuScenesIndex) -> np.ndarray:
     """(n,) int64 index rows that the method's samples are named after, of the pretraining split."""
-    if not isinstance(config.method, BEVContrastConfig):
+    scans = config.method if isinstance(config.method, BEVContrastConfig) else config.bev_term
+    if scans is None:
         return pretraining_rows(config.data, index)
-    rows = rows_with_partner(index, _split_rows(config.data, index), config.method.stride)
+    rows = rows_with_partner(index, _split_rows(config.data, index), scans.stride)
     return spread(rows, config.data.keyframes)
 
 
@@ -182,26 +154,17 @@ def feature_store(config: PretrainConfig) -> FeatureStore:
 
 def build_training_data(
     config: PretrainConfig, index: NuScenesIndex, rows: np.ndarray
-) -> tuple[PairDataset | ScanPairDataset, Callable[[list[Any]], Any]]:
+) -> tuple[PairDataset | ScanPairDataset | RegionViewDataset | JointDataset, Callable[[list[Any]], Any]]:
     """What the method trains on, and how its samples become batches."""
     if isinstance(config.method, BEVContrastConfig):
-        return build_scan_pair_dataset(config, index, rows), collate_scan_pairs
+        return build_scan_pair_dataset(config, config.method, index, rows), collate_scan_pairs
+    if isinstance(config.method, PRCConfig):
+        return build_region_view_dataset(config, index, rows), collate_region_views
     from_cache = config.teacher_cache is not None
-    return build_pair_dataset(config, index, rows, train=True, from_cache=from_cache), collate_pairs
-
-
-def build_scan_pair_dataset(
-    config: PretrainConfig, index: NuScenesIndex, rows: np.ndarray
-) -> ScanPairDataset:
-    assert isinstance(config.method, BEVContrastConfig)
-    return ScanPairDataset(
-        index,
-        rows,
-        stride=config.method.stride,
-        voxels=build_voxels(config.voxels, config.student),
-        augment=ScanAugment(**config.method.model_dump(include={"shift_std_m", "shift_max_m", "rotate"})),
-        seed=config.seed,
-    )
+    images = build_pair_dataset(config, index, rows, train=True, from_cache=from_cache)
+    if config.bev_term is None:
+        return images, collate_pairs
+    return JointDataset(images, build_scan_pair_dataset(config, config.bev_term, index, rows)), collate_joint
 
 
 def build_pair_dataset(

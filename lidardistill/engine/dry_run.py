@@ -11,13 +11,15 @@ from torch import nn
 
 from lidardistill.config.run import PretrainConfig
 from lidardistill.data.image_cache import ImageCache
+from lidardistill.data.joint_batch import JointBatch
 from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.types import PairBatch, ScanPairBatch
+from lidardistill.data.region_batch import RegionViewBatch
+from lidardistill.data.types import PairBatch, ScanPairBatch, VoxelBatch
 from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.manifest import peak_memory
 from lidardistill.engine.pretrain import Pretraining
 
-Batch = PairBatch | ScanPairBatch
+Batch = PairBatch | ScanPairBatch | RegionViewBatch | JointBatch
 
 _SAMPLE_BYTES_OF_CACHE = 34_000  # one 1600x900 superpixel map, measured (docs/decisions.md)
 
@@ -95,26 +97,39 @@ def _one_step(parts: Pretraining, batch: Batch) -> float:
 
 
 def _cache(batch: Batch, keyframes: int) -> str:
-    if isinstance(batch, ScanPairBatch):
+    if isinstance(batch, JointBatch):
+        batch = batch.images
+    if not isinstance(batch, PairBatch):
         return ""
     size = keyframes * len(batch.superpixels) / batch.batch_size * _SAMPLE_BYTES_OF_CACHE
     return f"; superpixel cache, if used, about {size / 1e9:.2f} GB"
 
 
 def _shapes(batch: Batch) -> list[str]:
-    voxels = batch.voxels
+    if isinstance(batch, JointBatch):
+        return [*_shapes(batch.images), "and", *_shapes(batch.scans)]
     if isinstance(batch, ScanPairBatch):
+        return [_scans(batch.voxels), f"pairs       {batch.batch_size} of two scans"]
+    if isinstance(batch, RegionViewBatch):
         return [
-            f"points      {len(voxels.point2voxel)} of {voxels.batch_size} scans in {len(voxels.features)} voxels of "
-            f"{voxels.spatial_shape} cells (z, y, x)",
-            f"pairs       {batch.batch_size} of two scans",
+            _scans(batch.voxels),
+            f"views       {batch.batch_size} sweeps in two, compared at {len(batch.region)} points, "
+            f"{int(batch.region_mask.sum())} of them in {batch.num_regions} regions",
         ]
+    voxels = batch.voxels
     images = "none" if batch.images is None else tuple(batch.images.shape)
     return [
         f"points      {tuple(batch.points.shape)} in {len(voxels.features)} voxels of {voxels.spatial_shape} cells (z, y, x)",
         f"images      {images}, superpixels {tuple(batch.superpixels.shape)}, {batch.num_superpixels} rows each",
         f"pairs       {len(batch.pairing_points)}",
     ]
+
+
+def _scans(voxels: VoxelBatch) -> str:
+    return (
+        f"points      {len(voxels.point2voxel)} of {voxels.batch_size} scans in {len(voxels.features)} voxels of "
+        f"{voxels.spatial_shape} cells (z, y, x)"
+    )
 
 
 def _image_cache(config: PretrainConfig, parts: Pretraining) -> str:

@@ -35,6 +35,7 @@ def save_student(student: nn.Module, config: dict[str, Any], path: Path, *, step
         "voxels": config["voxels"],
         "teacher": config["teacher"],
         "method": config["method"],
+        "bev_term": config["bev_term"],
         "data": {key: config["data"][key] for key in ("version", "split")},
         "seed": config["seed"],
     }

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from lidardistill.atomic import remove_leftovers, write_json_atomic
 from lidardistill.data.quarantine import Quarantine
 from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
-from lidardistill.engine.distributed import average_gradients, broadcast_module, gather_objects
+from lidardistill.engine.distributed import broadcast_module, gather_objects
 from lidardistill.engine.logging import RunLogger, read_metrics
 from lidardistill.engine.optim import EMA, Schedule
 from lidardistill.engine.prefetch import Prefetcher
-from lidardistill.engine.resume import Stateful, changing_state, put_back, take_state
+from lidardistill.engine.resume import Stateful, put_back, take_state
 from lidardistill.engine.signals import EXIT_INTERRUPTED, StopSignal
+from lidardistill.engine.stepper import StepFunction, StepOutcome, Stepper, StepRecord
 from lidardistill.methods.terms import Terms
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-StepFunction = Callable[[Any, int], Terms]
 BatchFactory = Callable[[int], Iterator[Any]]
 LogCallback = Callable[[int, dict[str, float]], None]
 
@@ -123,17 +123,6 @@ class _Progress:
     overflows: int = 0
 
 
-@dataclass
-class _Step:
-    """What one optimiser step left to be read."""
-
-    loss: float
-    grad_norm: float
-    stop: bool
-    terms: Terms
-    tokens: list[str] = field(default_factory=list)
-
-
 def run_loop(
     fabric: Fabric,
     step_fn: StepFunction,
@@ -202,9 +191,19 @@ def run_loop(
             save_checkpoint(folder, progress.step, state, config or {}, keep=settings.keep_checkpoints)
 
     logger.start(progress.step, settings.total_steps)
-    stepper = _Stepper(fabric, step_fn, model, optimizer, scaler, settings, quarantine)
+    stepper = Stepper(
+        fabric,
+        step_fn,
+        model,
+        optimizer,
+        scaler,
+        accumulate=settings.accumulate,
+        clip_norm=settings.clip_norm,
+        ema=ema,
+        quarantine=quarantine,
+    )
+    judge = _Judge(stepper, progress, fabric, settings.max_nonfinite, run_dir)
     saved_at = progress.step
-    interrupted = False
     source: Prefetcher | None = None
     first: tuple[float, float] | None = (
         None  # seconds and wait after this part's first step, whose workers start
@@ -213,20 +212,21 @@ def run_loop(
         with StopSignal() as stop:
             if progress.step < settings.total_steps:
                 source = Prefetcher(batches(progress.step * settings.accumulate), fabric.device)
-            while source is not None and progress.step < settings.total_steps and not interrupted:
+            while source is not None and progress.step < settings.total_steps and not judge.stop:
                 started, waited = time.perf_counter(), source.waited_s
                 lr = schedule.apply(optimizer, progress.step)
-                done = stepper.step(source, progress.step, stop)
-                if stepper.judge(done, progress, run_dir) and ema is not None:
-                    ema.update(model)
-                interrupted = done.stop
+                record = stepper.step(source, progress.step, stop)
+                judge.add(record)
                 logged = settings.is_logged(progress.step)
                 progress.step += 1
+                saving = progress.step % settings.checkpoint_every == 0
+                outcome = judge.settle() if logged or saving or record.is_first else None
                 progress.seconds += time.perf_counter() - started
                 progress.data_wait_seconds += source.waited_s - waited
                 share = _share(progress.data_wait_seconds, progress.seconds)
                 if logged and fabric.is_global_zero:
-                    values = _values(done, lr, progress, share)
+                    assert outcome is not None
+                    values = _values(record.terms, outcome, lr, progress, share)
                     logger.log(progress.step, values)
                     for callback in on_log:
                         callback(progress.step, values)
@@ -236,16 +236,17 @@ def run_loop(
                 logger.advance(
                     progress.step, _share(progress.data_wait_seconds - first[1], progress.seconds - first[0])
                 )
-                if progress.step % settings.checkpoint_every == 0 or interrupted:
+                if saving:
                     save()
                     saved_at = progress.step
+            judge.settle()
             if saved_at != progress.step:
                 save()
     finally:
         logger.close()
         if source is not None:
             source.close()
-    interrupted = interrupted and progress.step < settings.total_steps
+    interrupted = judge.stop and progress.step < settings.total_steps
     if interrupted:
         log.warning(
             "stopped at step %d of %d by %s and saved; the same command continues it (exit code %d)",
@@ -266,109 +267,68 @@ def run_loop(
     )
 
 
-class _Stepper:
-    """One optimiser step: batches, forward, backward, one collective, one look at the result."""
+class _Judge:
+    """Counts what became of the steps, each when the next one is on its way: the device never waits for the host."""
 
     def __init__(
-        self,
-        fabric: Fabric,
-        step_fn: StepFunction,
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        scaler: torch.amp.GradScaler | None,
-        settings: LoopSettings,
-        quarantine: Quarantine | None,
+        self, stepper: Stepper, progress: _Progress, fabric: Fabric, max_nonfinite: int, run_dir: Path
     ) -> None:
-        self.fabric, self.step_fn, self.optimizer, self.scaler = fabric, step_fn, optimizer, scaler
-        self.settings, self.quarantine = settings, quarantine
-        self.params = [param for group in optimizer.param_groups for param in group["params"]]
-        names = {name for name, _ in model.named_parameters()}
-        # A step that is skipped must leave no trace, and BatchNorm has averaged its NaN by then.
-        self.buffers = [value for name, value in changing_state(model).items() if name not in names]
-        self.backup = [value.clone() for value in self.buffers]
+        self.stepper, self.progress, self.fabric = stepper, progress, fabric
+        self.max_nonfinite, self.run_dir = max_nonfinite, run_dir
+        self.waiting: StepRecord | None = None
+        self.stop = False
 
-    def step(self, source: Prefetcher, step: int, stop: StopSignal) -> _Step:
-        """Forward and backward of one step, gradients averaged over ranks; the weights are not touched yet."""
-        for kept, value in zip(self.backup, self.buffers, strict=True):
-            kept.copy_(value)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses: list[Tensor] = []
-        tokens: list[str] = []
-        for _ in range(self.settings.accumulate):
-            batch = next(source)
-            tokens += batch.sample_tokens
-            if self.quarantine is not None:
-                for token, reason in batch.substitutes:
-                    self.quarantine.add(token, None, reason)
-            with self.fabric.autocast():
-                terms = self.step_fn(batch, step)
-            loss = terms.loss / self.settings.accumulate
-            (self.scaler.scale(loss) if self.scaler is not None else loss).backward()
-            losses.append(loss.detach())
-            source.look_ahead()
-        total = torch.stack(losses).sum().float()
-        shared = average_gradients(
-            self.params, torch.stack([total, total.new_tensor(float(stop.name is not None))])
-        )
-        if self.scaler is not None:
-            self.scaler.unscale_(self.optimizer)
-        limit = math.inf if self.settings.clip_norm is None else self.settings.clip_norm
-        norm = nn.utils.clip_grad_norm_(self.params, limit)
-        # The one place of a step that waits for the device: whether to take it must be known.
-        mean_loss, stopped, grad_norm = torch.cat([shared, norm.detach().float().view(1)]).tolist()
-        return _Step(mean_loss, grad_norm, stopped > 0, terms, tokens)
+    def add(self, record: StepRecord) -> None:
+        """Look at the step before this one."""
+        self.settle()
+        self.waiting = record
 
-    def judge(self, done: _Step, progress: _Progress, run_dir: Path) -> bool:
-        """Take the step where loss and gradient are finite, on all ranks alike; else skip and count it.
+    def settle(self) -> StepOutcome | None:
+        """Look at the last step, if nobody has yet; the same on all ranks.
 
-        Returns:
-            Whether the weights moved.
+        Raises:
+            RuntimeError: too many in a row were not finite.
         """
-        if math.isfinite(done.loss) and math.isfinite(done.grad_norm):
-            if self.scaler is not None:
-                self.scaler.step(self.optimizer)
-                self.scaler.update()
-            else:
-                self.optimizer.step()
-            progress.window_sum += done.loss
+        if self.waiting is None:
+            return None
+        record, progress = self.waiting, self.progress
+        self.waiting = None
+        outcome = record.read()
+        self.stop |= outcome.stop
+        if outcome.taken:
+            progress.window_sum += outcome.loss
             progress.window_count += 1
             progress.nonfinite_in_a_row = 0
-            return True
-        for kept, value in zip(self.backup, self.buffers, strict=True):
-            value.copy_(kept)
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.scaler is not None:
-            # Too large a scale overflows float16 with nothing wrong; update() lowers it. Below 1 it is no excuse.
-            searching = math.isfinite(done.loss) and self.scaler.get_scale() > 1
-            self.scaler.update()
-            if searching:
-                progress.overflows += 1
-                return False
+            return outcome
+        self.stepper.forget(record)
+        if outcome.overflowed:
+            progress.overflows += 1
+            return outcome
         progress.nonfinite += 1
         progress.nonfinite_in_a_row += 1
-        tokens = [token for rank_tokens in gather_objects(done.tokens) for token in rank_tokens]
-        found = f"loss {done.loss}, gradient norm {done.grad_norm}"
-        log.warning("step %d skipped: %s; samples %s", progress.step, found, ", ".join(tokens))
-        if progress.nonfinite_in_a_row >= self.settings.max_nonfinite:
-            record = {"step": progress.step, "found": found, "sample_tokens": tokens}
+        tokens = [token for rank_tokens in gather_objects(record.tokens) for token in rank_tokens]
+        found = f"loss {outcome.loss}, gradient norm {outcome.grad_norm}"
+        log.warning("step %d skipped: %s; samples %s", record.step, found, ", ".join(tokens))
+        if progress.nonfinite_in_a_row >= self.max_nonfinite:
+            path = self.run_dir / "nonfinite.json"
             if self.fabric.is_global_zero:
-                write_json_atomic(run_dir / "nonfinite.json", record)
+                write_json_atomic(path, {"step": record.step, "found": found, "sample_tokens": tokens})
             raise RuntimeError(
-                f"{progress.nonfinite_in_a_row} steps in a row were not finite, the last is step {progress.step} "
-                f"({found}) with the samples {', '.join(tokens)}. The weights are those before the first of them. "
-                "Lower optimizer.lr, set trainer.clip_norm, or use bf16 or fp32; "
-                f"{run_dir / 'nonfinite.json'} lists the samples"
+                f"{progress.nonfinite_in_a_row} steps in a row were not finite, the last is step {record.step} "
+                f"({found}) with the samples {', '.join(tokens)}. None of them has moved the weights. Lower "
+                f"optimizer.lr, set trainer.clip_norm, or use bf16 or fp32; {path} lists the samples"
             )
-        return False
+        return outcome
 
 
 def _share(part: float, whole: float) -> float:
     return part / max(whole, 1e-9)
 
 
-def _values(done: _Step, lr: float, progress: _Progress, data_wait_share: float) -> dict[str, float]:
+def _values(
+    terms: Terms, outcome: StepOutcome, lr: float, progress: _Progress, data_wait_share: float
+) -> dict[str, float]:
     """One line of metrics: the loss is the mean over ranks, parts and diagnostics are of this rank."""
-    terms = done.terms
     named = {
         **{f"loss/{name}": value for name, value in terms.losses.items()},
         **{f"count/{name}": value for name, value in terms.counts.items()},
@@ -377,12 +337,12 @@ def _values(done: _Step, lr: float, progress: _Progress, data_wait_share: float)
     tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
     read = torch.stack([value.detach().double() for value in tensors.values()]).tolist() if tensors else []
     return {
-        "loss": done.loss,
+        "loss": outcome.loss,
         "loss_window": progress.window_sum / progress.window_count if progress.window_count else math.nan,
         **{name: float(value) for name, value in named.items() if not isinstance(value, Tensor)},
         **dict(zip(tensors, read, strict=True)),
         "lr": lr,
-        "grad_norm": done.grad_norm,
+        "grad_norm": outcome.grad_norm,
         "nonfinite": progress.nonfinite,
         "seconds": round(progress.seconds, 3),
         "data_wait_share": round(data_wait_share, 4),

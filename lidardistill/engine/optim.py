@@ -24,7 +24,7 @@ def make_optimizer(
     betas: tuple[float, float] = (0.9, 0.999),
     decay_vectors: bool = True,
 ) -> torch.optim.Optimizer:
-    """SGD or AdamW over everything that trains.
+    """SGD or AdamW over everything that trains, fused: the device can skip a step without asking the host.
 
     Args:
         kind: "sgd" or "adamw".
@@ -48,10 +48,10 @@ def make_optimizer(
         raise ValueError("make_optimizer: no parameter requires a gradient, there is nothing to train")
     if kind == "sgd":
         return torch.optim.SGD(
-            groups, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay
+            groups, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, fused=True
         )
     if kind == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=weight_decay)
+        return torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
     raise ValueError(f"optimizer.kind must be sgd or adamw, got {kind!r}")
 
 
@@ -202,12 +202,15 @@ class EMA:
         self.average = {name: value.detach().clone() for name, value in _averaged(model).items()}
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Take in the weights after one optimiser step."""
+    def update(self, model: nn.Module, taken: Tensor) -> None:
+        """Take in the weights after one optimiser step; `taken`, () bool on the device, False for one that was none."""
         self.num_updates += 1
         weight = 1 - min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         current = _averaged(model)
-        torch._foreach_lerp_(list(self.average.values()), [current[name] for name in self.average], weight)
+        average = list(self.average.values())
+        change = torch._foreach_sub([current[name] for name in self.average], average)
+        torch._foreach_mul_(change, taken.float() * weight)
+        torch._foreach_add_(average, change)
 
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:

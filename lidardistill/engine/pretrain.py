@@ -37,6 +37,7 @@ from lidardistill.engine.optim import Schedule
 from lidardistill.engine.run_folder import FREE_KEYS, claim_run
 from lidardistill.engine.student_weights import BACKBONE_FILE
 from lidardistill.engine.teacher_features import fill_feature_store
+from lidardistill.methods.bev_term import WithBEVTerm
 from lidardistill.methods.slidr import SLidR
 from lidardistill.methods.terms import Terms
 from lidardistill.objectives.diagnostics import is_collapsed
@@ -116,11 +117,12 @@ class Pretraining:
         """Fill the feature cache where the config has one, or share i of n of it; see `fill_feature_store`."""
         if self.config.teacher_cache is None:
             return 0
-        assert isinstance(self.method, SLidR)
+        method = self.method.method if isinstance(self.method, WithBEVTerm) else self.method
+        assert isinstance(method, SLidR)
         computed = 0
         if self.fabric.is_global_zero:
             rows = self.rows[share[0] :: share[1]]
-            arguments = (self.config, self.method, self.index, rows, self.fabric.device)
+            arguments = (self.config, method, self.index, rows, self.fabric.device)
             computed = fill_feature_store(*arguments, on_progress, on_unreadable)
         self.fabric.barrier()
         return computed

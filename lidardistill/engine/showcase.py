@@ -35,6 +35,7 @@ from lidardistill.engine.run_folder import CHECKPOINTS, read_run
 from lidardistill.engine.scan_batches import split_rows
 from lidardistill.evaluation.joint_pca import fit_joint_pca, position_r2
 from lidardistill.evaluation.probe import calibrate_batchnorm
+from lidardistill.methods.bev_term import without_term
 from lidardistill.methods.slidr import SLidR
 
 SHOWCASE_FILE = "showcase.npz"
@@ -157,7 +158,7 @@ def load_method(config: PretrainConfig, run: Path) -> SLidR:
         )
     method = build_slidr(config)
     state = load_checkpoint(path)["state"]
-    weights = {**state["model"], **state["ema"].get("average", {})}
+    weights = without_term({**state["model"], **state["ema"].get("average", {})})
     # The frozen teacher is not in a checkpoint; everything else must be.
     missing, unexpected = method.load_state_dict(weights, strict=False)
     wrong = [*(name for name in missing if not name.startswith("teacher.")), *unexpected]

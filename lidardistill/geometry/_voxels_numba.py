@@ -12,46 +12,66 @@ _SPREAD_Y = np.uint64(0xABC98388FB8FAC03)
 _SPREAD_X = np.uint64(0x8CB92BA72F3D8DD7)
 
 
+MAX_SIDE = 1 << 21
+"""Cells along each axis that fit a third of 64 bits."""
+
+
+def table_size(num_points: int) -> int:
+    """Slots for so many points: a power of two, 16 or more, that is at most two thirds full.
+
+    Page faults of a larger table cost more than the collisions of a smaller one.
+    """
+    return 1 << max(4, (num_points + num_points // 2 - 1).bit_length())
+
+
 @njit(cache=True, nogil=True)
-def unique_voxels(cells):  # type: ignore[no-untyped-def]
+def unique_voxels(cells, origin, table, keys, coords, first_point):  # type: ignore[no-untyped-def]
     """Numbers the distinct cells in the order in which they first appear.
 
     Args:
-        cells: (3, N) int32 z, y, x.
+        cells: (3, N) float64 whole numbers x, y, z.
+        origin: (3,) float64 cell that becomes zero; no cell lies below it, or `MAX_SIDE` and more above.
+        table: (table_size(N),) int32, overwritten.
+        keys: (N,) int64, overwritten.
+        coords: (N, 3) int32 whose first M rows become z, y, x of the voxels.
+        first_point: (N,) int64 whose first M become the first point of each voxel.
 
     Returns:
         voxel: (N,) int64 number of each point's voxel, from 0.
-        first_point: (M,) int64 first point of each voxel.
+        num_voxels: M.
     """
     num_points = cells.shape[1]
-    bits = 4
-    # At most two thirds full: page faults of a larger table cost more than the collisions of a smaller one.
-    while (1 << bits) < num_points + num_points // 2:
+    last_slot = len(table) - 1
+    bits = 0
+    while (1 << bits) <= last_slot:
         bits += 1
     shift = np.uint64(64 - bits)
-    last_slot = (1 << bits) - 1
-    empty = num_points
-    # A slot holds the number of a voxel, and that voxel's first point tells its cell: a small table stays in cache.
-    table = np.full(1 << bits, empty, np.int32)
+    # A slot holds the number of a voxel, and its key lies with those of its neighbours: what is looked at stays in cache.
+    table[:] = -1
 
     voxel = np.empty(num_points, np.int64)
-    first_point = np.empty(num_points, np.int32)
     num_voxels = 0
     for i in range(num_points):
-        z, y, x = cells[0, i], cells[1, i], cells[2, i]
+        x = np.int64(cells[0, i] - origin[0])
+        y = np.int64(cells[1, i] - origin[1])
+        z = np.int64(cells[2, i] - origin[2])
+        key = (z << 42) | (y << 21) | x
         mixed = np.uint64(z) * _SPREAD_Z + np.uint64(y) * _SPREAD_Y + np.uint64(x) * _SPREAD_X
         slot = np.int64(mixed >> shift)
         while True:
             occupant = table[slot]
-            if occupant == empty:
+            if occupant < 0:
                 table[slot] = num_voxels
+                keys[num_voxels] = key
+                coords[num_voxels, 0] = z
+                coords[num_voxels, 1] = y
+                coords[num_voxels, 2] = x
                 first_point[num_voxels] = i
                 voxel[i] = num_voxels
                 num_voxels += 1
                 break
-            j = first_point[occupant]
-            if cells[0, j] == z and cells[1, j] == y and cells[2, j] == x:
+            if keys[occupant] == key:
                 voxel[i] = occupant
                 break
             slot = (slot + 1) & last_slot
-    return voxel, first_point[:num_voxels].astype(np.int64)
+    return voxel, num_voxels

@@ -5,18 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 
-def unique_voxels(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def unique_voxels(cells: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Numbers the distinct cells in the order in which they first appear.
 
     Args:
-        cells: (3, N) int32 z, y, x.
+        cells: (3, N) float64 whole numbers x, y, z.
+        origin: (3,) float64 cell that becomes zero; no cell lies below it.
 
     Returns:
+        coords: (M, 3) int32 z, y, x of the voxels.
         voxel: (N,) int64 number of each point's voxel, from 0.
         first_point: (M,) int64 first point of each voxel.
     """
-    _, first_point, sorted_voxel = np.unique(cells, axis=1, return_index=True, return_inverse=True)
+    zyx = (cells - origin[:, None])[::-1].astype(np.int32)
+    _, first_point, sorted_voxel = np.unique(zyx, axis=1, return_index=True, return_inverse=True)
     by_appearance = np.argsort(first_point)
     number = np.empty(len(first_point), np.int64)
     number[by_appearance] = np.arange(len(first_point))
-    return number[sorted_voxel.reshape(-1)], first_point[by_appearance]
+    first_point = first_point[by_appearance]
+    return np.ascontiguousarray(zyx[:, first_point].T), number[sorted_voxel.reshape(-1)], first_point

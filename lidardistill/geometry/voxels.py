@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -85,6 +87,7 @@ def voxelize(
             raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
 
     # From here `xyz`, a copy, turns in place into positions and cells: fresh memory would cost more than the sums.
+    # Nothing that lies in `_SCRATCH` may be returned.
     num_points = xyz.shape[1]
     point_mask = np.ones(num_points, dtype=bool)
     extent = None
@@ -111,18 +114,17 @@ def voxelize(
             f"points: they span {tuple(int(n) for n in shape)} voxels of {size.tolist()}, more than 32 bits "
             "number. Give point_cloud_range, or drop the stray points."
         )
-    cells -= origin[:, None]
-    cells_zyx = cells[::-1].astype(np.int32, order="C")
-
-    unique_voxels = (_voxels_numba if implementation == "numba" else _voxels_numpy).unique_voxels
-    point2voxel, first_point = unique_voxels(cells_zyx)
+    if implementation == "numba" and (shape <= _voxels_numba.MAX_SIDE).all():
+        voxel_coords, point2voxel, first_point = _hash(cells, origin)
+    else:
+        voxel_coords, point2voxel, first_point = _voxels_numpy.unique_voxels(cells, origin)
     voxel_points = first_point
     if point_cloud_range is not None:
         voxel_points = np.flatnonzero(point_mask)[first_point]
         inside, point2voxel = point2voxel, np.zeros(num_points, dtype=np.int64)
         point2voxel[point_mask] = inside
     return Voxels(
-        voxel_coords=np.stack([axis[first_point] for axis in cells_zyx], axis=1),
+        voxel_coords=voxel_coords,
         spatial_shape=(int(shape[2]), int(shape[1]), int(shape[0])),
         point2voxel=point2voxel,
         point_mask=point_mask,
@@ -130,10 +132,38 @@ def voxelize(
     )
 
 
+class _Scratch(threading.local):
+    """Arrays that each thread keeps from call to call: the page faults of fresh ones take a third of a call's time."""
+
+    def __init__(self) -> None:
+        self.bytes: dict[str, np.ndarray] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+        """An array whose content is that of the last call, or none."""
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if name not in self.bytes or self.bytes[name].nbytes < size:
+            self.bytes[name] = np.empty(size, np.uint8)
+        return self.bytes[name][:size].view(dtype).reshape(shape)
+
+
+_SCRATCH = _Scratch()
+
+
+def _hash(cells: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `_voxels_numpy.unique_voxels` returns, by `_voxels_numba`."""
+    num_points = cells.shape[1]
+    table = _SCRATCH.array("table", (_voxels_numba.table_size(num_points),), np.int32)
+    keys = _SCRATCH.array("keys", (num_points,), np.int64)
+    coords = _SCRATCH.array("coords", (num_points, 3), np.int32)
+    first_point = _SCRATCH.array("first_point", (num_points,), np.int64)
+    voxel, num_voxels = _voxels_numba.unique_voxels(cells, origin, table, keys, coords, first_point)
+    return coords[:num_voxels].copy(), voxel, first_point[:num_voxels].copy()
+
+
 def _make_cylindrical(xyz: np.ndarray) -> None:
     """Turns (3, N) x, y, z in place into rho in metres, phi in degrees, z."""
     x, y, _ = xyz
-    phi = np.arctan2(y, x)
+    phi = np.arctan2(y, x, out=_SCRATCH.array("phi", x.shape, np.float64))
     x *= x
     y *= y
     x += y
@@ -160,7 +190,8 @@ def _check_points(points: np.ndarray) -> np.ndarray:
     points = np.asarray(points)
     if points.ndim != 2 or points.shape[1] < 3:
         raise ValueError(f"points: expected (N, >=3) as x, y, z, ..., got shape {points.shape}")
-    xyz = np.array(points[:, :3].T, dtype=np.float64, order="C")
+    xyz = _SCRATCH.array("xyz", (3, len(points)), np.float64)
+    xyz[:] = points[:, :3].T
     if xyz.size and not np.isfinite([xyz.min(), xyz.max()]).all():
         bad = np.flatnonzero(~np.isfinite(xyz).all(axis=0))
         raise ValueError(

@@ -5,18 +5,21 @@ Source: Sautier et al., 3DV 2024 (section 3, and the authors' configuration `pre
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lidardistill.data.types import ScanPairBatch
 from lidardistill.methods.terms import Terms
-from lidardistill.models.heads import PointHead
+from lidardistill.models.heads import ImageHead, PointHead
 from lidardistill.objectives.contrast import info_nce
 from lidardistill.objectives.diagnostics import contrast_diagnostics
 from lidardistill.ops.bev_grid import BevGrid, move_xy
 from lidardistill.ops.bev_sample import bev_sample
-from lidardistill.ops.bev_scatter import bev_scatter
+from lidardistill.ops.bev_scatter import bev_occupied, bev_scatter
+from lidardistill.ops.segment import accumulation_dtype
 
 
 class BEVContrast(nn.Module):
@@ -30,16 +33,20 @@ class BEVContrast(nn.Module):
     same, and only that counts); map a is read where map b has a cell, which is the warp without the cells that
     nobody looks at; of the motion between the scans the nearest turn of the plane is taken, not the upper left block
     of its rotation. The paper does not say whether BatchNorm sees both scans of a pair at once: here it does.
-    `pairing="permuted"` is a control.
+    `pairing="permuted"` is a control. A student that makes maps is compared by its own; a cell of them is occupied
+    where a voxel lies in it, while the authors ask where the sparse encoder's output is not zero, which reaches a cell
+    or so further.
 
     Args:
-        student: LiDAR backbone: (features, voxel_coords, spatial_shape, batch_size) to (M, student_channels).
-        grid: the cells of a map.
+        student: LiDAR backbone: (features, voxel_coords, spatial_shape, batch_size) to (M, student_channels), or one
+            that makes maps, `models.lidar_bev.LidarBev`.
+        grid: the cells of a map; those of the student where it makes maps.
         student_channels: width of the student's features.
         embedding: D, width of the features of a cell.
         temperature: of InfoNCE, > 0.
         max_cells: pairs of cells of one step, drawn at random over the whole batch where there are more.
         pairing: `real`, or the control `permuted`: partners are re-drawn at random at every step.
+        student_makes: "voxels", which are scattered into maps, or "maps".
     """
 
     def __init__(
@@ -52,10 +59,15 @@ class BEVContrast(nn.Module):
         temperature: float = 0.07,
         max_cells: int = 4096,
         pairing: str = "real",
+        student_makes: Literal["voxels", "maps"] = "voxels",
     ) -> None:
         super().__init__()
         self.student = student
-        self.student_head = PointHead(student_channels, embedding, normalize=False)
+        self.student_head: PointHead | ImageHead
+        if student_makes == "maps":
+            self.student_head = ImageHead(student_channels, embedding)
+        else:
+            self.student_head = PointHead(student_channels, embedding, normalize=False)
         self.grid = grid
         self.temperature = temperature
         self.max_cells = max_cells
@@ -89,14 +101,18 @@ class BEVContrast(nn.Module):
         )
 
     def bev_maps(self, batch: ScanPairBatch) -> tuple[Tensor, Tensor]:
-        """Average the student's projected features over the height and the voxels of each cell.
+        """The student's projected maps, or the average of its projected features over the voxels of each cell.
 
         Returns:
             (2 B, D, H, W) maps, those of scans a first, and (2 B, H, W) bool, cells that hold a voxel.
         """
         voxels = batch.voxels
-        backbone = self.student(voxels.features, voxels.voxel_coords, voxels.spatial_shape, voxels.batch_size)
         scan = voxels.voxel_coords[:, 0].long()
+        if isinstance(self.student_head, ImageHead):
+            bev = self.student_head(self.student(**voxels.bev_inputs()))
+            occupied = bev_occupied(batch.voxel_xy, scan, self.grid, voxels.batch_size)
+            return bev.to(accumulation_dtype(bev.dtype)), occupied
+        backbone = self.student(voxels.features, voxels.voxel_coords, voxels.spatial_shape, voxels.batch_size)
         return bev_scatter(self.student_head(backbone), batch.voxel_xy, scan, self.grid, voxels.batch_size)
 
     def matched_cells(self, bev: Tensor, occupied: Tensor, b2a: Tensor) -> tuple[Tensor, Tensor]:

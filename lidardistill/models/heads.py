@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lidardistill.models.minkunet import VoxelBatchNorm
+
 EPS = 1e-6
 
 
@@ -36,6 +38,30 @@ class PointHead(nn.Module):
         # Without the mask the gradient of a zero row would be 1 / eps times what comes in.
         alive = embedding.detach().norm(dim=1, keepdim=True) > EPS
         return torch.where(alive, F.normalize(embedding, dim=1), 0.0)
+
+
+class ProjectionHead(nn.Module):
+    """Linear layer, BatchNorm over rows, ReLU, and a `PointHead`: the projector of contrastive learning.
+
+    Fewer than two rows are normalised with the running statistics.
+
+    Args:
+        in_channels: width of the backbone's features.
+        hidden: width between the two layers.
+        out_channels: width of the embedding.
+
+    Source: SimCLR (Chen et al., ICML 2020), section 4.2; BatchNorm in the projector as in its second version.
+    """
+
+    def __init__(self, in_channels: int, hidden: int, out_channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_channels, hidden, bias=False)
+        self.norm = VoxelBatchNorm(hidden)
+        self.head = PointHead(hidden, out_channels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(M, in_channels) to (M, out_channels) of unit length, float32 whatever autocast says (float64 stays)."""
+        return self.head(F.relu(self.norm(self.linear(features))))
 
 
 class ImageHead(nn.Module):

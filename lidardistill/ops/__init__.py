@@ -2,7 +2,7 @@
 
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.ops.bev_sample import bev_sample, bev_warp
-from lidardistill.ops.bev_scatter import bev_scatter
+from lidardistill.ops.bev_scatter import bev_occupied, bev_scatter
 from lidardistill.ops.gather import all_gather_ragged, all_gather_with_grad, rank_weight
 from lidardistill.ops.segment import segment_count, segment_max, segment_mean
 from lidardistill.ops.superpixel_pool import superpixel_pool
@@ -11,6 +11,7 @@ __all__ = [
     "BevGrid",
     "all_gather_ragged",
     "all_gather_with_grad",
+    "bev_occupied",
     "bev_sample",
     "bev_scatter",
     "bev_warp",

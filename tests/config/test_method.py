@@ -60,7 +60,7 @@ def test_a_resolved_config_reads_back(tmp_path: Path) -> None:
         ),
         ("teacher_cache=somewhere", r"teacher_cache: bevcontrast"),
         ("data.superpixels.cache=somewhere", r"data\.superpixels: bevcontrast"),
-        ("data.augment.rotate=false", r"data\.augment: bevcontrast .*method\.rotate"),
+        ("data.augment.rotate=false", r"data\.augment: bevcontrast .*by keys of method"),
         ("data.images={scale: 2}", r"data\.images: bevcontrast .*sees no camera"),
         ("data.visibility=zbuffer", r"data\.visibility: bevcontrast"),
         ("voxels={kind: cylindrical}", r"voxels\.kind: bevcontrast needs cartesian voxels, got cylindrical"),

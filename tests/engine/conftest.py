@@ -47,6 +47,22 @@ def tiny_bevcontrast(root: Path, *overrides: str) -> PretrainConfig:
     )
 
 
+def tiny_calico(root: Path, *overrides: str) -> PretrainConfig:
+    """Four steps of CALICO's first stage; points of the tiny world are far apart."""
+    return load_config(
+        PretrainConfig,
+        CONFIGS / "pretrain" / "demo_calico_prc.yaml",
+        (
+            f"data.dataroot={root}",
+            "method.regions.eps_m=3.0",
+            "method.regions.min_points=2",
+            "schedule.warmup_steps=1",
+            "trainer={max_steps: 4, accelerator: cpu, checkpoint_every: 2, log_every: 1}",
+            *overrides,
+        ),
+    )
+
+
 def tiny_probe(root: Path, *overrides: str) -> ProbeConfig:
     changes = (f"data.dataroot={root}", "probe.epochs=2", "probe.calibration_keyframes=2")
     return load_config(ProbeConfig, CONFIGS / "probe" / "demo.yaml", (*changes, *overrides))
@@ -67,6 +83,7 @@ def configs() -> dict[str, Callable]:
     return {
         "pretrain": tiny_pretrain,
         "bevcontrast": tiny_bevcontrast,
+        "calico": tiny_calico,
         "probe": tiny_probe,
         "finetune": tiny_finetune,
     }

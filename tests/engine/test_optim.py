@@ -140,7 +140,7 @@ def test_ema_follows_what_trains_and_comes_back():
     with torch.no_grad():
         net[2].weight += 1.0
         net[1].running_mean += 2.0
-    ema.update(net)  # min(0.5, 2 / 11) of the past
+    ema.update(net, torch.tensor(True))  # min(0.5, 2 / 11) of the past
     assert torch.allclose(ema.average["2.weight"], start + 9 / 11)
     assert torch.allclose(ema.average["1.running_mean"], torch.full((4,), 18 / 11))
     assert "0.weight" not in ema.average

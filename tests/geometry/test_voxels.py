@@ -1,4 +1,5 @@
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lidardistill.geometry import _voxels_numba, voxelize
+from lidardistill.geometry.voxels import _hash
 
 SLIDR = (0.1, 1.0, 0.1)
 IMPLEMENTATIONS = pytest.mark.parametrize("implementation", ["numba", "numpy"])
@@ -215,12 +217,25 @@ def test_no_points(implementation, kind):
 
 def test_keys_that_collide_are_told_apart():
     # Sixteen slots and cells that are far apart: some share a slot and must be probed past each other.
-    cells = np.ascontiguousarray(np.random.default_rng(0).integers(0, 30_000, size=(3, 8)).astype(np.int32))
+    cells = np.random.default_rng(0).integers(0, 30_000, size=(3, 8)).astype(np.float64)
     for _ in range(50):
-        voxel, first = _voxels_numba.unique_voxels(np.repeat(cells, 3, axis=1))
+        coords, voxel, first = _hash(np.repeat(cells, 3, axis=1), np.zeros(3))
+        np.testing.assert_array_equal(coords, cells[::-1].T)
         np.testing.assert_array_equal(voxel, np.repeat(np.arange(8), 3))
         np.testing.assert_array_equal(first, 3 * np.arange(8))
         cells = (cells * 7 + 1) % 30_000
+
+
+@pytest.mark.parametrize("side", [_voxels_numba.MAX_SIDE - 16, _voxels_numba.MAX_SIDE + 16])
+def test_a_grid_too_wide_for_the_keys(side):
+    """The largest one that fits, and a larger one, which is sorted instead."""
+    rng = np.random.default_rng(0)
+    points = rng.integers(0, 3, size=(200, 3)) * (side / 2.0 - 1)
+    ours, twin = (
+        voxelize(points, (1.0, 1.0, 1.0), kind="cartesian", implementation=i) for i in ("numba", "numpy")
+    )
+    assert len(ours.voxel_coords) == 27
+    assert_same(ours, twin)
 
 
 def test_the_real_sweep(real_keyframe):
@@ -259,3 +274,24 @@ def test_bad_arguments(change, words):
     arguments = {"points": np.zeros((5, 3)), "voxel_size": SLIDR, "kind": "cartesian"}
     with pytest.raises(ValueError, match=words):
         voxelize(**(arguments | change))
+
+
+def test_a_call_leaves_the_results_of_the_last_one_alone_and_threads_do_not_meet():
+    """Scratch memory is kept between calls; none of it may be in a result, or be shared by two threads."""
+    rng = np.random.default_rng(0)
+    clouds = [rng.normal(scale=20, size=(n, 4)).astype(np.float32) for n in (4000, 9000, 0, 500, 7000) * 4]
+    options = [
+        {"kind": "cylindrical"},
+        {"kind": "cartesian", "point_cloud_range": (-30, -30, -3, 30, 30, 3)},
+    ]
+    for option in options:
+
+        def voxels(cloud, option=option):
+            return voxelize(cloud, (0.5, 0.5, 0.5), **option)
+
+        alone = [[np.copy(part) for part in voxels(cloud)] for cloud in clouds]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(voxels, clouds))
+        for one, other in zip(alone, together, strict=True):
+            for a, b in zip(one, other, strict=True):
+                np.testing.assert_array_equal(a, np.asarray(b))

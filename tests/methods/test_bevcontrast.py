@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lidardistill.data.collate import collate_scan_pairs
+from lidardistill.data.nuscenes import NuScenesIndex
+from lidardistill.data.scan_pairs import ScanAugment, ScanPairDataset
 from lidardistill.data.types import ScanPairBatch, VoxelBatch
+from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.methods.bevcontrast import BEVContrast
+from lidardistill.models.lidar_bev import PRESETS, build_lidar_bev
 from lidardistill.ops.bev_grid import BevGrid
+from lidardistill.ops.bev_scatter import bev_scatter
 
 PAIRS, SIZE = 2, 12
 GRID = BevGrid.of_range((-6.0, -6.0, 6.0, 6.0), 1.0)
@@ -205,3 +212,86 @@ def test_diagnostics_come_when_asked_for(batch: ScanPairBatch) -> None:
     terms = method(batch, generator=generator(), diagnose=True)
     assert method(batch, generator=generator()).diagnostics == {}
     assert terms.diagnostics["log_candidates"].item() == pytest.approx(math.log(terms.counts["cells"]))
+
+
+class MapStudent(nn.Module):
+    """Makes maps of the mean of `Student`'s features in each cell; empty cells hold what no one may look at."""
+
+    def __init__(self, batch: ScanPairBatch) -> None:
+        super().__init__()
+        self.linear = Student().linear
+        self.xy = batch.voxel_xy
+
+    def forward(self, features: Tensor, voxel_coords: Tensor, batch_size: int, **points: object) -> Tensor:
+        scan = voxel_coords[:, 0].long()
+        bev, occupied = bev_scatter(self.linear(features), self.xy, scan, GRID, batch_size)
+        return torch.where(occupied[:, None], bev, 1e3)
+
+
+def test_a_student_of_maps_is_one_of_voxels_where_they_coincide(batch: ScanPairBatch) -> None:
+    """Projected and averaged, or averaged and projected: the same cells, loss and gradients."""
+    voxels = build()
+    torch.manual_seed(0)
+    maps = BEVContrast(MapStudent(batch), GRID, student_channels=8, embedding=4, student_makes="maps")
+    with torch.no_grad():
+        maps.student.linear.load_state_dict(voxels.student.linear.state_dict())
+        maps.student_head.conv.weight.copy_(voxels.student_head.linear.weight[:, :, None, None])
+        maps.student_head.conv.bias.copy_(voxels.student_head.linear.bias)
+    (bev, occupied), (bev_v, occupied_v) = maps.bev_maps(batch), voxels.bev_maps(batch)
+    assert torch.equal(occupied, occupied_v)
+    torch.testing.assert_close(torch.where(occupied[:, None], bev, 0.0), bev_v, rtol=1e-4, atol=1e-5)
+    ours, theirs = maps(batch, generator=generator()), voxels(batch, generator=generator())
+    assert ours.counts == theirs.counts
+    torch.testing.assert_close(ours.loss, theirs.loss, rtol=1e-4, atol=1e-5)
+    for a, b in zip(gradients(ours.loss, maps), gradients(theirs.loss, voxels), strict=True):
+        torch.testing.assert_close(a.reshape(b.shape), b, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("preset", ["voxelnet_mini", "pillars_mini"])
+def test_a_backbone_of_maps_learns_from_scans(tiny_world: Path, preset: str) -> None:
+    chosen = PRESETS[preset]
+    data = ScanPairDataset(
+        NuScenesIndex.open(tiny_world, "v1.0-mini"),
+        [0, 2],
+        stride=1,
+        voxels=VoxelSettings(
+            kind="cartesian",
+            voxel_size=chosen.voxel_size,
+            point_cloud_range=chosen.point_cloud_range,
+            point_features=("x", "y", "z", "intensity"),
+            reduce="mean",
+            align=1,
+            per_point=chosen.encoder == "pillars",
+        ),
+        augment=ScanAugment(),
+        seed=0,
+    )
+    batch = collate_scan_pairs([data[0, 0, 0], data[0, 1, 1]])
+    torch.manual_seed(0)
+    student = build_lidar_bev(preset, 4)
+    method = BEVContrast(
+        student, student.grid, student_channels=student.out_channels, embedding=16, student_makes="maps"
+    )
+    # A voxel lies in the cell that its coordinates have at the map's stride.
+    stride = round(student.grid.cell_size / chosen.voxel_size[0])
+    coords = batch.voxels.voxel_coords.long()
+    expected = torch.zeros(4, *student.bev_shape, dtype=torch.bool)
+    expected[coords[:, 0], coords[:, 2] // stride, coords[:, 3] // stride] = True
+    assert torch.equal(method.bev_maps(batch)[1], expected)
+    optimizer = torch.optim.AdamW(method.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        terms = method(batch, generator=generator(), diagnose=True)
+        terms.loss.backward()
+        assert not [n for n, p in method.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+        optimizer.step()
+        losses.append(terms.loss.item())
+    assert losses[2] < losses[0]
+    assert terms.counts["cells"] > 50
+
+
+def test_half_precision_maps_are_compared_in_float32(batch: ScanPairBatch) -> None:
+    maps = BEVContrast(MapStudent(batch), GRID, student_channels=8, embedding=4, student_makes="maps")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert maps.bev_maps(batch)[0].dtype == torch.float32

@@ -37,8 +37,7 @@ class Teacher(nn.Module):
         return torch.cat([small, small[:, :2].square()], dim=1)
 
 
-@pytest.fixture
-def batch() -> PairBatch:
+def make_batch() -> PairBatch:
     draw = torch.Generator().manual_seed(1)
     points, voxels, pairs = 60, 40, 150
     view = torch.randint(VIEWS, (pairs,), generator=draw)
@@ -67,6 +66,11 @@ def batch() -> PairBatch:
         teacher_features=None,
         teacher_count=None,
     )
+
+
+@pytest.fixture
+def batch() -> PairBatch:
+    return make_batch()
 
 
 def build(**options: object) -> SLidR:

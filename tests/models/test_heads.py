@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lidardistill.models.heads import ImageHead, PointHead
+from lidardistill.models.heads import ImageHead, PointHead, ProjectionHead
 
 
 def test_point_head_gives_unit_rows():
@@ -38,6 +38,26 @@ def test_point_head_is_float32_under_autocast():
 
 def test_no_rows():
     assert PointHead(5, 3)(torch.zeros(0, 5)).shape == (0, 3)
+
+
+def test_projection_head_is_two_layers_with_batchnorm_between():
+    head, x = ProjectionHead(5, 7, 3), 4 * torch.randn(9, 5) + 1
+    hidden = x @ head.linear.weight.T
+    hidden = (hidden - hidden.mean(0)) / (hidden.var(0, unbiased=False) + 1e-5).sqrt()
+    expected = torch.nn.functional.normalize(head.head.linear(hidden.clamp(min=0)), dim=1)
+    torch.testing.assert_close(head(x), expected)
+    head.eval()
+    assert not torch.allclose(head(x), expected, atol=1e-3)
+
+
+def test_projection_head_takes_one_row_and_none_and_stays_float32():
+    head = ProjectionHead(5, 7, 3)
+    for rows in (0, 1, 2):
+        out = head(torch.randn(rows, 5, requires_grad=True))
+        assert out.shape == (rows, 3)
+        out.sum().backward()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert head(torch.randn(4, 5)).dtype == torch.float32
 
 
 def test_image_head_is_the_same_on_maps_and_rows():

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lidardistill.ops import BevGrid, bev_sample, bev_scatter, bev_warp
+from lidardistill.ops import BevGrid, bev_occupied, bev_sample, bev_scatter, bev_warp
 from lidardistill.ops.bev_grid import move_xy
 
 GRID = BevGrid.of_range((-2.0, -3.0, 4.0, 1.0), 0.5)  # 8 rows, 12 columns, not centred
@@ -284,6 +284,19 @@ def test_nothing_to_scatter_or_sample():
     assert not occupied.any()
     assert sampled.shape == (0, 3)
     assert valid.shape == (0,)
+
+
+def test_occupied_cells_are_those_that_scattering_fills():
+    xy = torch.rand(60, 2, generator=draw()) * 10 - 5
+    xy[:3] = torch.tensor([[math.nan, 0.0], [math.inf, 0.0], [3.99, 0.99]])
+    batch_idx = torch.arange(60) % 3
+    occupied = bev_occupied(xy, batch_idx, GRID, 3)
+    assert torch.equal(occupied, bev_scatter(torch.ones(60, 1), xy, batch_idx, GRID, 3)[1])
+    assert occupied[2, 7, 11]
+    assert 0 < occupied.sum() < occupied.numel()
+    assert not bev_occupied(torch.zeros(0, 2), zeros(0), GRID, 2).any()
+    with pytest.raises(ValueError, match=r"bev_occupied: expected xy \(N, 2\) .* got \(60, 2\) and \(3,\)"):
+        bev_occupied(xy, zeros(3), GRID, 3)
 
 
 def test_half_precision_is_summed_in_float32_and_rows_can_be_masked():

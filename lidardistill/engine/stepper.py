@@ -1,0 +1,187 @@
+"""One optimiser step that never waits for the device: whether it is taken is decided there, and read a step later."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from lidardistill.data.quarantine import Quarantine
+from lidardistill.engine.distributed import average_gradients
+from lidardistill.engine.optim import EMA
+from lidardistill.engine.prefetch import Prefetcher
+from lidardistill.engine.resume import changing_state
+from lidardistill.engine.signals import StopSignal
+from lidardistill.methods.terms import Terms
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+StepFunction = Callable[[Any, int], Terms]
+
+
+@dataclass
+class StepRecord:
+    """What one step has left to be read.
+
+    Attributes:
+        step: its number, from 0.
+        is_first: no step has been taken before; it is to be read before the next (see `Stepper.forget`).
+        terms: of its last batch.
+        tokens: sample tokens of its batches on this rank.
+        numbers: (4,) float32 on the host, being copied: loss, 1 where a rank was asked to stop, gradient norm, scale of
+            float16's losses.
+        copied: the end of that copy; None where there is nothing to wait for.
+    """
+
+    step: int
+    is_first: bool
+    terms: Terms
+    tokens: list[str]
+    numbers: Tensor
+    copied: torch.cuda.Event | None = None
+
+    def read(self) -> StepOutcome:
+        """The numbers; waits for the device where it has not come so far."""
+        if self.copied is not None:
+            self.copied.synchronize()
+        loss, stop, grad_norm, scale = self.numbers.tolist()
+        return StepOutcome(loss, grad_norm, stop > 0, scale)
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What became of a step, the same on all ranks.
+
+    Attributes:
+        loss: mean over the ranks.
+        grad_norm: before clipping.
+        stop: a rank was asked to stop.
+        scale: of float16's losses, 1 without.
+    """
+
+    loss: float
+    grad_norm: float
+    stop: bool
+    scale: float
+
+    @property
+    def taken(self) -> bool:
+        """Whether the weights moved; `Stepper.step` decides by the same rule on the device."""
+        return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
+
+    @property
+    def overflowed(self) -> bool:
+        """Skipped for too large a scale of float16's losses, with nothing wrong; below 1 that is no excuse."""
+        return not self.taken and math.isfinite(self.loss) and self.scale > 1
+
+
+class Stepper:
+    """Batches, forward, backward, one collective, and a step of the optimiser that a NaN turns into none at all.
+
+    Args:
+        fabric: gives autocast and the device.
+        step_fn: (batch on the device, step) to Terms.
+        model: all that trains.
+        optimizer: of `make_optimizer`: fused, so that the device can skip its step.
+        scaler: of float16, else None.
+        accumulate: batches a step.
+        clip_norm: largest norm of all gradients together, None for no limit.
+        ema: moving average of the weights, or None.
+        quarantine: told of the samples that a batch had to replace.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        step_fn: StepFunction,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler | None,
+        *,
+        accumulate: int,
+        clip_norm: float | None,
+        ema: EMA | None,
+        quarantine: Quarantine | None,
+    ) -> None:
+        assert all(group.get("fused") for group in optimizer.param_groups), (
+            "only a fused optimiser skips a step"
+        )
+        self.fabric, self.step_fn, self.model, self.optimizer = fabric, step_fn, model, optimizer
+        self.scaler, self.accumulate, self.ema, self.quarantine = scaler, accumulate, ema, quarantine
+        self.limit = math.inf if clip_norm is None else clip_norm
+        self.params = [param for group in optimizer.param_groups for param in group["params"]]
+        names = {name for name, _ in model.named_parameters()}
+        # A step that is skipped must leave no trace, and BatchNorm has averaged its NaN by then.
+        self.buffers = [value for name, value in changing_state(model).items() if name not in names]
+        self.backup = [value.clone() for value in self.buffers]
+
+    def step(self, source: Prefetcher, step: int, stop: StopSignal) -> StepRecord:
+        """One step, on its way to the device when this returns."""
+        is_first = not self.optimizer.state
+        for kept, value in zip(self.backup, self.buffers, strict=True):
+            kept.copy_(value)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses: list[Tensor] = []
+        tokens: list[str] = []
+        for _ in range(self.accumulate):
+            batch = next(source)
+            tokens += batch.sample_tokens
+            if self.quarantine is not None:
+                for token, reason in batch.substitutes:
+                    self.quarantine.add(token, None, reason)
+            with self.fabric.autocast():
+                terms = self.step_fn(batch, step)
+            loss = terms.loss / self.accumulate
+            (self.scaler.scale(loss) if self.scaler is not None else loss).backward()
+            losses.append(loss.detach())
+            source.look_ahead()
+        total = torch.stack(losses).sum().float()
+        scale = torch.ones_like(total) if self.scaler is None else self.scaler.scale(torch.ones_like(total))
+        shared = average_gradients(
+            self.params, torch.stack([total, total.new_tensor(float(stop.name is not None))])
+        )
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.params, self.limit).detach().float()
+        numbers = torch.cat([shared, norm.view(1), scale.view(1)])
+        self._take((numbers[0] + numbers[2]).isfinite())
+        return _record(step, is_first, terms, tokens, numbers)
+
+    @torch.no_grad()
+    def _take(self, finite: Tensor) -> None:
+        """Move the weights where `finite`, () bool on the device; else put back what the forward pass has changed."""
+        skipped = (~finite).float()
+        self.optimizer.grad_scale, self.optimizer.found_inf = None, skipped  # type: ignore[attr-defined]
+        self.optimizer.step()
+        del self.optimizer.grad_scale, self.optimizer.found_inf  # type: ignore[attr-defined]
+        if self.scaler is not None:
+            self.scaler.update()
+        for kept, value in zip(self.backup, self.buffers, strict=True):
+            value.copy_(torch.where(finite, value, kept))
+        if self.ema is not None:
+            self.ema.update(self.model, finite)
+
+    def forget(self, skipped: StepRecord) -> None:
+        """Take back what the host holds of a step that was skipped.
+
+        Fused SGD leaves the momentum of a first step undefined where it is skipped, and the next would take it.
+        """
+        if self.ema is not None:
+            self.ema.num_updates -= 1
+        if skipped.is_first:
+            self.optimizer.state.clear()
+
+
+def _record(step: int, is_first: bool, terms: Terms, tokens: list[str], numbers: Tensor) -> StepRecord:
+    if not numbers.is_cuda:
+        return StepRecord(step, is_first, terms, tokens, numbers)
+    host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+    host.copy_(numbers, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+    return StepRecord(step, is_first, terms, tokens, host, copied)

@@ -1,0 +1,141 @@
+"""CALICO's two contrasts of points that know their region: with the region in the other view, and with themselves."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Average = Literal["outside", "inside"]
+
+
+class ViewPoints(NamedTuple):
+    """Sampled points of one view.
+
+    Attributes:
+        features: (P, D) floating point, unit length.
+        region: (P,) int64 region of each point, of one numbering for both views; meaningless where `region_mask` is
+            False.
+        region_mask: (P,) bool, False for semantic-less points, which are negatives and nothing else.
+    """
+
+    features: Tensor
+    region: Tensor
+    region_mask: Tensor
+
+
+def point_region_contrast(
+    anchor: ViewPoints, other: ViewPoints, temperature: float, *, average: Average = "outside"
+) -> Tensor:
+    """PLRC: every point of a region finds the points of that region in the other view among all points of that view.
+
+    Anchors are the points of `anchor` whose region the other view has too; points of one view need not be those of
+    the other. The denominator runs over all of `other`, semantic-less points included (N + M of them).
+
+    Args:
+        anchor: one view.
+        other: the other view.
+        temperature: divisor of the dot products, > 0.
+        average: over the positives of an anchor: "outside" takes the mean of the logarithms (SupCon's L_out, and the
+            code of PLRC), "inside" the logarithm of the mean (SupCon's L_in).
+
+    Returns:
+        Scalar float32 (float64 for float64 inputs), the mean over anchors. Without an anchor a zero through which
+        gradients (zeros) reach both views.
+
+    Raises:
+        ValueError: temperature not above 0, shapes that do not fit, another `average`.
+
+    Source: CALICO (Sun et al., ICLR 2024), section 3, after point-level region contrast (Bai et al., CVPR 2022);
+    L_out and L_in: Khosla et al., NeurIPS 2020. CALICO does not say on which side of the logarithm its mean stands.
+    """
+    _check(anchor, other, temperature)
+    if average not in ("outside", "inside"):
+        raise ValueError(f"point_region_contrast: average must be outside or inside, got {average!r}")
+    same = anchor.region[:, None] == other.region[None, :]
+    same = same & anchor.region_mask[:, None] & other.region_mask[None, :]
+    rows = same.any(1).nonzero()[:, 0]
+    if len(rows) == 0:
+        return _nothing(anchor.features, other.features)
+    same = same.index_select(0, rows)
+    log_share = _log_shares(anchor.features.index_select(0, rows), other.features, temperature)
+    num_positives = same.sum(1).to(log_share.dtype)
+    if average == "outside":
+        found = torch.where(same, log_share, 0.0).sum(1) / num_positives
+    else:
+        found = torch.where(same, log_share, -torch.inf).logsumexp(1) - num_positives.log()
+    return -found.mean()
+
+
+def region_aware_point_contrast(
+    anchor: ViewPoints, other: ViewPoints, temperature: float, *, equal_regions: bool = True
+) -> Tensor:
+    """RAPC: every point of a region finds itself in the other view among all points of that view.
+
+    Args:
+        anchor: one view.
+        other: the other view: row k is the point of row k of `anchor`.
+        temperature: divisor of the dot products, > 0.
+        equal_regions: each region counts as much as every other, whatever its number of points, so that a large object
+            does not outweigh a small one; else each point.
+
+    Returns:
+        Scalar float32 (float64 for float64 inputs), the mean over regions (or points). Without a point in a region a
+        zero through which gradients (zeros) reach both views.
+
+    Raises:
+        ValueError: temperature not above 0, shapes that do not fit.
+
+    Source: CALICO (Sun et al., ICLR 2024), section 3; PointInfoNCE: Xie et al., PointContrast, ECCV 2020. What CALICO's
+    region awareness is exactly could not be read: the weight 1 / size is that of its distillation stage.
+    """
+    _check(anchor, other, temperature)
+    if anchor.features.shape != other.features.shape:
+        raise ValueError(
+            "region_aware_point_contrast: the rows of both views must match, got "
+            f"{tuple(anchor.features.shape)} and {tuple(other.features.shape)}"
+        )
+    rows = anchor.region_mask.nonzero()[:, 0]
+    if len(rows) == 0:
+        return _nothing(anchor.features, other.features)
+    log_share = _log_shares(anchor.features.index_select(0, rows), other.features, temperature)
+    loss = -log_share.gather(1, rows[:, None])[:, 0]
+    if not equal_regions:
+        return loss.mean()
+    _, place, size = torch.unique(
+        anchor.region.index_select(0, rows), return_inverse=True, return_counts=True
+    )
+    weight = size.to(loss.dtype).reciprocal().index_select(0, place)
+    return (loss * weight).sum() / len(size)
+
+
+def _log_shares(anchor: Tensor, other: Tensor, temperature: float) -> Tensor:
+    """(K, P) logarithm of the share that each of P candidates has of exp(similarity / temperature), float32 or wider."""
+    dtype = torch.float64 if anchor.dtype == torch.float64 else torch.float32
+    with torch.autocast(anchor.device.type, enabled=False):
+        return F.log_softmax(anchor.to(dtype) @ other.to(dtype).T / temperature, dim=1)
+
+
+def _nothing(*features: Tensor) -> Tensor:
+    dtype = torch.float64 if features[0].dtype == torch.float64 else torch.float32
+    zero = features[0].new_zeros((), dtype=dtype)
+    return sum((rows.to(dtype).sum() * 0 for rows in features), zero)
+
+
+def _check(anchor: ViewPoints, other: ViewPoints, temperature: float) -> None:
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise ValueError(f"temperature must be a finite number above 0, got {temperature}")
+    for name, view in (("anchor", anchor), ("other", other)):
+        shapes = (view.region.shape, view.region_mask.shape)
+        if view.features.ndim != 2 or any(shape != view.features.shape[:1] for shape in shapes):
+            raise ValueError(
+                f"{name}: expected features (P, D), region (P,) and region_mask (P,), got "
+                f"{tuple(view.features.shape)}, {tuple(shapes[0])} and {tuple(shapes[1])}"
+            )
+    if anchor.features.shape[1] != other.features.shape[1]:
+        raise ValueError(
+            f"anchor and other must have one width, got {anchor.features.shape[1]} and {other.features.shape[1]}"
+        )

@@ -10,7 +10,9 @@ import typer
 
 
 def run(
-    run: Annotated[Path, typer.Option(metavar="RUN", help="A probe or fine-tuning run.", show_default=False)],
+    run: Annotated[
+        Path, typer.Option(metavar="RUN", help="A probe, fine-tuning or mapseg run.", show_default=False)
+    ],
     split: Annotated[str, typer.Option(help="Such as val or mini_val.", show_default=False)],
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Predictions and metrics.json.", show_default=False)
@@ -34,7 +36,19 @@ def run(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the corruptions.", min=0)] = 0,
 ) -> None:
-    """Write predictions in devkit format and have nuscenes-devkit score them."""
+    """Score a run on a split: points by nuscenes-devkit, maps as BEVFusion does."""
+    from lidardistill.engine.run_folder import run_values
+
+    if run_values(run).get("verb") == "mapseg":
+        from lidardistill.cli.scores import print_maps
+        from lidardistill.engine.mapseg import evaluate_maps
+
+        if corruption is not None or baseline is not None:
+            raise ValueError(
+                f"{run} is a mapseg run: --corruption and --baseline are for probe and fine-tuning runs"
+            )
+        print_maps(evaluate_maps(run, split, out), out)
+        return
     if corruption is None:
         if baseline is not None:
             raise ValueError("--baseline is what corrupted scans are compared with: give --corruption too")

@@ -33,3 +33,14 @@ def print_robustness(result: dict[str, Any], out: Path) -> None:
     means += [f"mRR {100 * result['mrr']:.1f}"] if result["mrr"] is not None else []
     print(f"  {', '.join(means)}   {result['evaluator']}")
     print(f"robustness: {out / 'robustness.json'}")
+
+
+def print_maps(metrics: dict[str, Any], out: Path) -> None:
+    """A line for each class with its best IoU and threshold, and one for the mean, in percent."""
+    for name, value in metrics["iou"].items():
+        cell = "   -" if value is None else f"{100 * value:5.1f}   at {metrics['threshold'][name]:.2f}"
+        print(f"  {name:16s} {cell}")
+    print(
+        f"  {'mIoU':16s} {100 * metrics['miou']:5.1f}   {metrics['evaluator']}, {metrics['num_keyframes']} keyframes"
+    )
+    print(f"metrics: {out / 'metrics.json'}")

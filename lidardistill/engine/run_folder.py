@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from lidardistill.atomic import atomic_write
 from lidardistill.config.io import differing_keys, dump_yaml, validate
+from lidardistill.config.mapseg import MapSegConfig
 from lidardistill.config.run import FinetuneConfig, PretrainConfig, ProbeConfig
 
 CONFIG_FILE = "config.yaml"
@@ -20,6 +21,7 @@ VERBS: dict[str, type[BaseModel]] = {
     "pretrain": PretrainConfig,
     "probe": ProbeConfig,
     "finetune": FinetuneConfig,
+    "mapseg": MapSegConfig,
 }
 
 # What may change between the parts of one run, because no result depends on it.

@@ -8,8 +8,8 @@ none, and would look worse than it is).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,10 +30,19 @@ def run_backbone(backbone: nn.Module, voxels: VoxelBatch) -> Tensor:
 
 
 @torch.no_grad()
-def calibrate_batchnorm(backbone: nn.Module, batches: Iterable[VoxelBatch]) -> int:
+def calibrate_batchnorm(
+    backbone: nn.Module,
+    batches: Iterable[VoxelBatch],
+    forward: Callable[[Any, VoxelBatch], Tensor] = run_backbone,
+) -> int:
     """Replace the running statistics of every BatchNorm by the plain mean over some batches.
 
     The backbone is left in eval mode.
+
+    Args:
+        backbone: network.
+        batches: scans.
+        forward: how the network reads one.
 
     Returns:
         The number of batches seen; with none, the statistics stay as they are.
@@ -47,7 +56,7 @@ def calibrate_batchnorm(backbone: nn.Module, batches: Iterable[VoxelBatch]) -> i
                 norm.reset_running_stats()
                 norm.momentum = None  # cumulative average
         backbone.train()
-        run_backbone(backbone, voxels)
+        forward(backbone, voxels)
         seen += 1
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -11,6 +11,7 @@ NAMES = (
     "projection",
     "superpixels",
     "pooling",
+    "splat",
     "voxelize",
     "visibility",
     "clusters",

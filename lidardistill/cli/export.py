@@ -9,11 +9,28 @@ import typer
 
 
 def run(
-    weights: Annotated[Path, typer.Option(metavar="RUN", help="A pretraining run.", show_default=False)],
-    out: Annotated[Path, typer.Option(metavar="FILE.safetensors", help="The backbone.", show_default=False)],
+    weights: Annotated[
+        Path,
+        typer.Option(
+            metavar="RUN|FILE", help="A pretraining run, or an exported .safetensors.", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The backbone.", show_default=False)],
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="safetensors; or .pth for mmdet3d (CenterPoint, MinkUNet), mmdet3d-bevfusion, openpcdet.",
+        ),
+    ] = "safetensors",
 ) -> None:
     """Export the student backbone alone, with a JSON card beside it."""
+    import json
+
     from lidardistill.engine.export import export_backbone
 
-    card = export_backbone(weights, out)
+    card = export_backbone(weights, out, kind)
     print(f"{out} ({out.stat().st_size / 1e6:.1f} MB) and {card}")
+    for note in json.loads(card.read_text()).get("notes", ()):
+        print(f"note: {note}")

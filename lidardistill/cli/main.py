@@ -11,6 +11,7 @@ import typer
 from lidardistill.cli import (
     bench,
     demo,
+    detect,
     doctor,
     evaluate,
     export,
@@ -42,6 +43,7 @@ for verb in (
     pretrain,
     probe,
     finetune,
+    detect,
     mapseg,
     evaluate,
     report,

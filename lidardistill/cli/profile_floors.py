@@ -7,12 +7,13 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
-from lidardistill.cli.step_parts import Parts, clock_of, measured
+from lidardistill.cli.step_parts import Parts, clock_of, measured, pooling_functions
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from lidardistill.data.region_batch import RegionViewBatch
     from lidardistill.data.types import PairBatch
     from lidardistill.engine.pretrain import Pretraining
 
@@ -71,7 +72,7 @@ class _FlopMeter:
         return float(end - start)
 
 
-def flops_of_parts(run: Pretraining, batch: PairBatch) -> dict[str, float]:
+def flops_of_parts(run: Pretraining, batch: PairBatch | RegionViewBatch) -> dict[str, float]:
     """Floating-point operations of a step by part, from one forward pass that is not timed.
 
     Args:
@@ -131,7 +132,9 @@ def _sparse_flops(student: nn.Module) -> Iterator[list[int]]:
             hook.remove()
 
 
-def bytes_of_parts(run: Pretraining, batch: PairBatch, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+def bytes_of_parts(
+    run: Pretraining, batch: PairBatch | RegionViewBatch, optimizer: torch.optim.Optimizer
+) -> dict[str, float]:
     """Bytes that must be moved, of the parts that do little but move them.
 
     The optimiser reads weights, gradients and its states, and writes weights and states; pooling reads what it is given
@@ -153,12 +156,11 @@ def bytes_of_parts(run: Pretraining, batch: PairBatch, optimizer: torch.optim.Op
     return found
 
 
-def _pooled_bytes(run: Pretraining, batch: PairBatch) -> int:
-    """Bytes that go into the two poolings of a forward pass and come out of them."""
+def _pooled_bytes(run: Pretraining, batch: PairBatch | RegionViewBatch) -> int:
+    """Bytes that go into the poolings of a forward pass and come out of them."""
     import torch
 
-    from lidardistill.methods import slidr
-
+    module, names = pooling_functions(run.method)
     total = 0
 
     def counted(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -172,8 +174,8 @@ def _pooled_bytes(run: Pretraining, batch: PairBatch) -> int:
         return call
 
     with ExitStack() as stack, torch.no_grad(), run.fabric.autocast():
-        for name in ("segment_mean", "superpixel_pool"):
-            stack.enter_context(mock.patch.object(slidr, name, counted(getattr(slidr, name))))
+        for name in names:
+            stack.enter_context(mock.patch.object(module, name, counted(getattr(module, name))))
         run.step(batch, 0, diagnose=False)
     return total
 

@@ -12,14 +12,14 @@ from lidardistill.cli.step_parts import Clock, Parts, clock_of, loading_measured
 
 if TYPE_CHECKING:
     from lidardistill.config.run import PretrainConfig
-    from lidardistill.data.types import PairBatch
     from lidardistill.engine.pretrain import Pretraining
 
 WARM_UP = 2
 KEYFRAMES = 8
 NAMES = {"forward": "rest of the forward pass", "student": "student: norms, activations"}
 ORDER = (
-    "data wait", "to device", "teacher", "student: index pairs", "student: convolutions", "student", "heads", "pooling",
+    "data wait", "to device", "teacher", "student: index pairs", "student: convolutions",
+    "student: map convolutions", "student", "heads", "pooling",
     "loss", "forward", "backward", "optimiser",
 )  # fmt: skip
 
@@ -85,7 +85,7 @@ def profile_step(config: PretrainConfig, trace: Path, steps: int) -> dict[str, A
 
 
 def _trace(
-    run: Pretraining, batches: Iterator[PairBatch], optimizer: Any, step: int, parts: Parts, trace: Path
+    run: Pretraining, batches: Iterator[Any], optimizer: Any, step: int, parts: Parts, trace: Path
 ) -> dict[str, float]:
     """Write a trace of one step; bytes that each part leaves allocated, without the parts inside of it."""
     from torch.profiler import ProfilerActivity, profile
@@ -112,18 +112,19 @@ def _trace(
 
 def _loading(run: Pretraining, count: int) -> dict[str, dict[str, float]]:
     """One keyframe at a time in this process, whatever the number of workers: median and IQR by part."""
-    from lidardistill.data.collate import collate_pairs
-    from lidardistill.engine.build import build_pair_dataset
+    from lidardistill.data.pairs import PairDataset
+    from lidardistill.data.region_views import RegionViewDataset
+    from lidardistill.engine.build import build_training_data
 
-    cached = run.config.teacher_cache is not None
-    dataset = build_pair_dataset(run.config, run.index, run.rows, train=True, from_cache=cached)
+    dataset, collate = build_training_data(run.config, run.index, run.rows)
+    assert isinstance(dataset, (PairDataset, RegionViewDataset))
     parts, found = Parts(Clock()), []
     with loading_measured(dataset, parts):
         for position in range(1 + count):
             with parts("augmentation and rest"):
                 sample = dataset[(0, position, position % len(run.rows))]
             with parts("collate"):
-                collate_pairs([sample])
+                collate([sample])
             found.append(parts.take())
     return {part: median([times.get(part, 0.0) for times in found[1:]]) for part in parts.parents}
 

@@ -14,6 +14,11 @@ def run(
 ) -> None:
     """One self-contained page with curves, scores and pictures of some runs."""
     from lidardistill.report.page import write_page
+    from lidardistill.report.runs import map_runs
 
+    if makers := map_runs(runs):
+        from lidardistill.engine.bev_showcase import bev_showcases
+
+        bev_showcases(makers)
     write_page(runs, out)
     print(f"report: {out}")

@@ -17,10 +17,10 @@ def print_scores(metrics: dict[str, Any], out: Path) -> None:
 
 
 def print_robustness(result: dict[str, Any], out: Path) -> None:
-    """A line for each corruption with mIoU by severity, CE and RR, and their means; all in percent."""
+    """A line for each corruption with mIoU or NDS by severity, CE and RR, and their means; all in percent."""
     errors = result.get("ce", {})
-    print(f"  {'mIoU':16s} {'light':>6s} {'moder.':>6s} {'heavy':>6s} {'CE':>7s} {'RR':>6s}")
-    for name, values in result["miou"].items():
+    print(f"  {result['metric']:16s} {'light':>6s} {'moder.':>6s} {'heavy':>6s} {'CE':>7s} {'RR':>6s}")
+    for name, values in result["accuracy"].items():
         cells = " ".join(f"{100 * value:6.1f}" for value in values)
         error = f"{100 * errors[name]:7.1f}" if name in errors else f"{'-':>7s}"
         rate = f"{100 * result['rr'][name]:6.1f}" if name in result["rr"] else f"{'-':>6s}"
@@ -44,3 +44,20 @@ def print_maps(metrics: dict[str, Any], out: Path) -> None:
         f"  {'mIoU':16s} {100 * metrics['miou']:5.1f}   {metrics['evaluator']}, {metrics['num_keyframes']} keyframes"
     )
     print(f"metrics: {out / 'metrics.json'}")
+
+
+def print_detection_scores(metrics: dict[str, Any], out: Path) -> None:
+    """AP and number of boxes of each class, then the errors, mAP and NDS."""
+    for name, value in metrics["ap"].items():
+        print(f"  {name:22s} {_percent(value)}   {metrics['num_annotations'][name]} boxes")
+    errors = ", ".join(
+        f"{name} {'-' if value is None else f'{value:.2f}'}" for name, value in metrics["tp_errors"].items()
+    )
+    print(f"  errors                 {errors}")
+    print(f"  {'mAP':22s} {_percent(metrics['map'])}")
+    print(f"  {'NDS':22s} {_percent(metrics['nds'])}   {metrics['evaluator']}")
+    print(f"metrics: {out / 'metrics.json'}")
+
+
+def _percent(value: float | None) -> str:
+    return "   -" if value is None else f"{100 * value:5.1f}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lidardistill.data.pairs import PairDataset
-    from lidardistill.data.types import PairBatch
+    from lidardistill.data.region_views import RegionViewDataset
     from lidardistill.engine.pretrain import Pretraining
 
 
@@ -112,8 +112,8 @@ def clock_of(device: torch.device) -> Meter:
 
 
 def one_step(
-    run: Pretraining, batches: Iterator[PairBatch], optimizer: torch.optim.Optimizer, step: int, parts: Parts
-) -> PairBatch:
+    run: Pretraining, batches: Iterator[Any], optimizer: torch.optim.Optimizer, step: int, parts: Parts
+) -> Any:
     """Take one training step and measure its parts; inside of `measured`, those of the forward pass too.
 
     Args:
@@ -142,48 +142,88 @@ def one_step(
 
 @contextmanager
 def measured(method: nn.Module, parts: Parts) -> Iterator[None]:
-    """Until it ends, the parts of the method's forward pass are measured too; those of SLidR are known."""
-    from lidardistill.methods import slidr
+    """Until it ends, the parts of the method's forward pass are measured too, where they are known."""
+    from torch import nn
+
     from lidardistill.models.sparse import SparseConv3d, SparseInverseConv3d, SubMConv3d
 
-    if not isinstance(method, slidr.SLidR):
-        raise ValueError(
-            f"method.kind: only the parts of a slidr step are known, got {type(method).__name__.lower()}"
-        )
+    known = _parts_of(method)
     with ExitStack() as stack:
-        for owner, name, part in (
+        for owner, name, part in known:
+            stack.enter_context(_replaced(owner, name, part, parts))
+        sparse = (SubMConv3d, SparseConv3d, SparseInverseConv3d)
+        for layer in _layers(method.student, sparse):
+            stack.enter_context(_replaced(layer, "forward", "student: convolutions", parts))
+            stack.enter_context(_replaced(layer, "_pairs", "student: index pairs", parts))
+        for layer in _layers(method.student, (nn.Conv2d, nn.ConvTranspose2d)):
+            stack.enter_context(_replaced(layer, "forward", "student: map convolutions", parts))
+        yield
+
+
+def _layers(module: Any, kinds: tuple[type, ...]) -> list[Any]:
+    return [layer for layer in module.modules() if isinstance(layer, kinds)]
+
+
+def _parts_of(method: nn.Module) -> list[tuple[Any, str, str]]:
+    """(object or module, name of a function of it, part) of what a method's forward pass calls."""
+    from lidardistill.methods import calico, slidr
+
+    if isinstance(method, slidr.SLidR):
+        return [
             (method.student, "forward", "student"),
             (method.teacher, "forward", "teacher"),
             (method.student_head, "forward", "heads"),
             (method.teacher_head, "forward", "heads"),
             (method.teacher_head, "rows", "heads"),
-            (slidr, "segment_mean", "pooling"),
-            (slidr, "superpixel_pool", "pooling"),
+            *((slidr, name, "pooling") for name in pooling_functions(method)[1]),
             (method, "contrast", "loss"),
-        ):
-            stack.enter_context(_replaced(owner, name, part, parts))
-        kinds = (SubMConv3d, SparseConv3d, SparseInverseConv3d)
-        for layer in (module for module in method.student.modules() if isinstance(module, kinds)):
-            stack.enter_context(_replaced(layer, "forward", "student: convolutions", parts))
-            stack.enter_context(_replaced(layer, "_pairs", "student: index pairs", parts))
-        yield
+        ]
+    if isinstance(method, calico.PRC):
+        return [
+            (method.student, "forward", "student"),
+            (method.projector, "forward", "heads"),
+            *((calico, name, "pooling") for name in pooling_functions(method)[1]),
+            (calico, "point_region_contrast", "loss"),
+            (calico, "region_aware_point_contrast", "loss"),
+        ]
+    raise ValueError(
+        "method.kind: only the parts of a slidr and of a calico_prc step are known, got "
+        f"{type(method).__name__.lower()}"
+    )
+
+
+def pooling_functions(method: nn.Module) -> tuple[Any, tuple[str, ...]]:
+    """The module of a method, and the functions in it that gather what is contrasted out of rows and maps."""
+    from lidardistill.methods import calico, slidr
+
+    if isinstance(method, calico.PRC):
+        return calico, ("bev_sample",)
+    return slidr, ("segment_mean", "superpixel_pool")
 
 
 @contextmanager
-def loading_measured(dataset: PairDataset, parts: Parts) -> Iterator[None]:
+def loading_measured(dataset: PairDataset | RegionViewDataset, parts: Parts) -> Iterator[None]:
     """Until it ends, the parts of reading a keyframe in this process are measured."""
-    from lidardistill.data import pairs, view_image
+    from lidardistill.data import pairs, region_views, view_image
 
-    with ExitStack() as stack:
-        for owner, name, part in (
-            (dataset.index, "frame", "read tables and sweep"),
+    known: list[tuple[Any, str, str]]
+    if isinstance(dataset, region_views.RegionViewDataset):
+        known = [
+            (region_views, "propose_regions", "regions"),
+            (region_views, "voxelize_scan", "voxelise"),
+            (region_views, "sample_region_points", "draw points"),
+        ]
+    else:
+        known = [
             (dataset, "_resample_superpixels", "superpixels"),
             (dataset, "_teacher_features", "cached teacher features"),
             (view_image, "read_image", "decode images"),
             (pairs, "resize_image", "resize images"),
             (pairs, "pair_points", "project points"),
             (pairs, "voxelize_scan", "voxelise"),
-        ):
+        ]
+    with ExitStack() as stack:
+        for owner, name, part in [(dataset.index, "frame", "read tables and sweep"), *known]:
             stack.enter_context(_replaced(owner, name, part, parts))
         yield
 

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from lidardistill.config.base import Strict
 from lidardistill.config.calico import PRCConfig
+from lidardistill.config.calico_rad import RADConfig
 
 
 class SLidRConfig(Strict):
@@ -89,4 +90,4 @@ class BEVTermConfig(BEVContrastConfig):
     weight: NonNegativeFloat = 0.5
 
 
-MethodConfig = Annotated[SLidRConfig | BEVContrastConfig | PRCConfig, Field(discriminator="kind")]
+MethodConfig = Annotated[SLidRConfig | BEVContrastConfig | PRCConfig | RADConfig, Field(discriminator="kind")]

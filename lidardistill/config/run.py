@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from lidardistill.config.base import Strict
+from lidardistill.config.calico_rad import RADConfig
 from lidardistill.config.data import (
     AugmentConfig,
     ImageConfig,
@@ -93,7 +94,7 @@ class TrainerConfig(Strict):
         return self
 
 
-def _check_warmup(schedule: ScheduleConfig, trainer: TrainerConfig) -> None:
+def check_warmup(schedule: ScheduleConfig, trainer: TrainerConfig) -> None:
     """A run shorter than its warm-up is refused before anything is built; a length in epochs is known only later."""
     warmup = schedule.warmup_steps if isinstance(schedule, CosineConfig) else 0
     if trainer.max_steps is not None and warmup >= trainer.max_steps:
@@ -120,7 +121,7 @@ class PretrainConfig(Strict):
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> PretrainConfig:
-        _check_warmup(self.schedule, self.trainer)
+        check_warmup(self.schedule, self.trainer)
         return self
 
     @model_validator(mode="after")
@@ -134,6 +135,9 @@ class PretrainConfig(Strict):
             raise ValueError(
                 f"key 'teacher' is missing: {self.method.kind} distils one, such as {{kind: efficientnet_lite0}}"
             )
+        if isinstance(self.method, RADConfig):
+            keys = ("teacher", "teacher_cache", "bev_term")
+            self.method.check_parts(self.data, **{key: getattr(self, key) for key in keys})
         if self.method.sees_cameras:
             return self
         unused = {
@@ -241,5 +245,5 @@ class FinetuneConfig(Strict):
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> FinetuneConfig:
-        _check_warmup(self.schedule, self.trainer)
+        check_warmup(self.schedule, self.trainer)
         return self

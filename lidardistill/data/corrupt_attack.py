@@ -14,6 +14,8 @@ DISTANCE_M = (7.0, 10.0)
 BEARING_DEG = 30.0
 NUM_PLACES = 16
 ABOVE_GROUND_M = 0.4
+GROUND_M = (-3.0, -0.5)
+"""Where the ground may be, against the sensor: points that lie elsewhere are noise, or on no ground that a car stands on."""
 _AZIMUTH_STEP_DEG = 0.1
 _RANGE_NOISE_M = 0.02
 
@@ -60,6 +62,7 @@ def spoofing(
         centre = distance * np.array([np.cos(bearing), np.sin(bearing)])
         near = np.hypot(points[:, 0] - centre[0], points[:, 1] - centre[1]) < 0.5 * CAR_SIZE_M[0]
         ground_z = float(np.percentile(points[near if near.any() else slice(None), 2], 5))
+        ground_z = min(max(ground_z, GROUND_M[0]), GROUND_M[1])
         centres.append((*centre, ground_z + 0.5 * CAR_SIZE_M[2]))
         crowds.append(int((points[near, 2] > ground_z + ABOVE_GROUND_M).sum()))
     box = np.array([*centres[int(np.argmin(crowds))], *CAR_SIZE_M, heading])

@@ -10,20 +10,10 @@ import numpy as np
 
 from lidardistill.data.corrupted_scan import CorruptedScan
 from lidardistill.data.corruptions import NEEDS_VEHICLES, Corruption
-from lidardistill.data.lidarseg_classes import RAW_CLASSES
 from lidardistill.data.nuscenes import POINT_COLUMNS, NuScenesIndex
 from lidardistill.data.nuscenes_labels import read_lidarseg
 from lidardistill.data.points import read_points
-
-VEHICLE_LABELS = np.array(
-    [name.startswith("vehicle.") and name != "vehicle.ego" for name in RAW_CLASSES], dtype=bool
-)
-"""(32,) bool, which raw lidarseg classes are vehicles of others."""
-
-
-def labelled_vehicles(index: NuScenesIndex, points: np.ndarray, row: int) -> np.ndarray:
-    """(N,) bool, the points of a keyframe's scan that its lidarseg labels put on vehicles."""
-    return VEHICLE_LABELS[read_lidarseg(index, row)]
+from lidardistill.data.vehicle_points import labelled_vehicles
 
 
 def labelled_corruption(index: NuScenesIndex, name: str, severity: int, seed: int) -> Corruption:

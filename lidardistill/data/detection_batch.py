@@ -95,6 +95,25 @@ class DetectionBatch:
     def batch_size(self) -> int:
         return len(self.sample_tokens)
 
+    def camera_inputs(self) -> dict[str, Any] | None:
+        """What `models.camera_bev.CameraBev` reads, by the names of its arguments; None without cameras.
+
+        `lidar2img` goes from the augmented LiDAR frame.
+        """
+        if self.images is None:
+            return None
+        assert self.lidar2cam is not None
+        assert self.cam2img is not None
+        assert self.view_offsets is not None
+        view_sample = torch.repeat_interleave(self.view_offsets.diff())
+        new2old = torch.linalg.inv(self.old2new).index_select(0, view_sample)
+        return {
+            "images": self.images,
+            "lidar2img": self.cam2img @ self.lidar2cam @ new2old,
+            "view_sample": view_sample,
+            "batch_size": self.batch_size,
+        }
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> DetectionBatch:
         return self._map(lambda value: value.to(device, non_blocking=non_blocking))
 

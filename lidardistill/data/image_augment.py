@@ -126,6 +126,32 @@ def label_places(
     return rows, np.ascontiguousarray(cols[::-1]) if flipped else cols
 
 
+def image_matrix(window: CropWindow, size: tuple[int, int], *, flipped: bool = False) -> np.ndarray:
+    """Where the pixels of an image lie in what `resize_image` makes of it.
+
+    Half-pixel centres: (u + 0.5 - left) * columns / width - 0.5, and the same along v.
+
+    Args:
+        window: what is cut out, in pixels of the whole image.
+        size: rows, columns of the result.
+        flipped: it is mirrored left to right: u becomes columns - 1 - u.
+
+    Returns:
+        (4, 4) float64 img2aug, from homogeneous pixels (u d, v d, d, 1) to homogeneous pixels: `img2aug @ cam2img`
+        is the camera matrix of the result.
+    """
+    img2aug = np.eye(4)
+    places = ((window.left, window.width, size[1]), (window.top, window.height, size[0]))
+    for axis, (start, length, target) in enumerate(places):
+        scale = target / length
+        img2aug[axis, axis] = scale
+        img2aug[axis, 2] = (0.5 - start) * scale - 0.5
+    if flipped:
+        img2aug[0] *= -1.0
+        img2aug[0, 2] += size[1] - 1
+    return img2aug
+
+
 def _nearest_rows(length: int, target: int, pixel_exact: bool) -> np.ndarray:
     """(target,) int64 source row of each row; in float32, as torch computes it, so that ties fall alike."""
     scale = np.float32(length) / np.float32(target)

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from lidardistill.config.calico import PRCConfig
-from lidardistill.config.data import PairDataConfig, ScanDataConfig
+from lidardistill.config.calico_rad import RADConfig
+from lidardistill.config.data import ImageConfig, PairDataConfig, ScanDataConfig
 from lidardistill.config.method import BEVContrastConfig, SLidRConfig
 from lidardistill.config.run import OptimizerConfig, PretrainConfig, ScheduleConfig, TrainerConfig
 from lidardistill.data.augment import AugmentSettings
@@ -25,6 +26,8 @@ from lidardistill.data.joint_batch import JointDataset, collate_joint
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.pairs import PairDataset
 from lidardistill.data.region_batch import collate_region_views
+from lidardistill.data.region_image_batch import collate_region_images
+from lidardistill.data.region_images import RegionImageDataset
 from lidardistill.data.region_views import RegionViewDataset
 from lidardistill.data.scan_pairs import ScanPairDataset, rows_with_partner
 from lidardistill.data.splits import scenes_of_split
@@ -36,17 +39,19 @@ from lidardistill.engine.build_bev import (
     build_region_view_dataset,
     build_scan_pair_dataset,
 )
+from lidardistill.engine.build_rad import build_rad, build_region_image_dataset
 from lidardistill.engine.build_student import build_student, build_voxels
 from lidardistill.engine.loop import LoopSettings
 from lidardistill.engine.optim import Schedule, make_optimizer, make_schedule
 from lidardistill.methods.bev_term import WithBEVTerm
 from lidardistill.methods.bevcontrast import BEVContrast
 from lidardistill.methods.calico import PRC
+from lidardistill.methods.calico_rad import RAD
 from lidardistill.methods.slidr import SLidR
 from lidardistill.models.teachers import build_teacher
 from lidardistill.regions.source import SuperpixelSource
 
-Method = SLidR | BEVContrast | PRC | WithBEVTerm
+Method = SLidR | BEVContrast | PRC | RAD | WithBEVTerm
 
 
 def build_method(config: PretrainConfig) -> Method:
@@ -55,6 +60,8 @@ def build_method(config: PretrainConfig) -> Method:
         return build_bevcontrast(config)
     if isinstance(config.method, PRCConfig):
         return build_prc(config)
+    if isinstance(config.method, RADConfig):
+        return build_rad(config)
     method = build_slidr(config)
     return method if config.bev_term is None else add_bev_term(config, method)
 
@@ -130,8 +137,7 @@ def build_augment(config: PairDataConfig) -> AugmentSettings:
     )
 
 
-def build_image_reading(config: PairDataConfig) -> ImageReading:
-    images = config.images
+def build_image_reading(images: ImageConfig) -> ImageReading:
     cache = None if images.cache is None else ImageCache(images.cache, images.scale)
     return ImageReading(images.scale, images.reduce, cache)
 
@@ -154,12 +160,18 @@ def feature_store(config: PretrainConfig) -> FeatureStore:
 
 def build_training_data(
     config: PretrainConfig, index: NuScenesIndex, rows: np.ndarray
-) -> tuple[PairDataset | ScanPairDataset | RegionViewDataset | JointDataset, Callable[[list[Any]], Any]]:
+) -> tuple[
+    PairDataset | ScanPairDataset | RegionViewDataset | RegionImageDataset | JointDataset,
+    Callable[[list[Any]], Any],
+]:
     """What the method trains on, and how its samples become batches."""
     if isinstance(config.method, BEVContrastConfig):
         return build_scan_pair_dataset(config, config.method, index, rows), collate_scan_pairs
     if isinstance(config.method, PRCConfig):
         return build_region_view_dataset(config, index, rows), collate_region_views
+    if isinstance(config.method, RADConfig):
+        augment, reading = build_augment(config.data), build_image_reading(config.data.images)
+        return build_region_image_dataset(config, index, rows, augment, reading), collate_region_images
     from_cache = config.teacher_cache is not None
     images = build_pair_dataset(config, index, rows, train=True, from_cache=from_cache)
     if config.bev_term is None:
@@ -183,7 +195,7 @@ def build_pair_dataset(
         augment=build_augment(config.data),
         voxels=build_voxels(config.voxels, config.student),
         visibility=config.data.visibility,
-        reading=build_image_reading(config.data),
+        reading=build_image_reading(config.data.images),
         seed=config.seed,
         train=train,
         decode_images=not from_cache,

@@ -9,17 +9,19 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lidardistill.config.calico_rad import RADConfig
 from lidardistill.config.run import PretrainConfig
 from lidardistill.data.image_cache import ImageCache
 from lidardistill.data.joint_batch import JointBatch
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.region_batch import RegionViewBatch
+from lidardistill.data.region_image_batch import RegionImageBatch
 from lidardistill.data.types import PairBatch, ScanPairBatch, VoxelBatch
 from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.manifest import peak_memory
 from lidardistill.engine.pretrain import Pretraining
 
-Batch = PairBatch | ScanPairBatch | RegionViewBatch | JointBatch
+Batch = PairBatch | ScanPairBatch | RegionViewBatch | RegionImageBatch | JointBatch
 
 _SAMPLE_BYTES_OF_CACHE = 34_000  # one 1600x900 superpixel map, measured (docs/decisions.md)
 
@@ -53,6 +55,7 @@ def dry_run_report(config: PretrainConfig) -> str:
     steps, keyframes = parts.total_steps, len(parts.rows)
     trained = [p for p in parts.method.parameters() if p.requires_grad]
     teacher = getattr(parts.method, "teacher", None)
+    student_name, teacher_name = _names(config)
     checkpoint = 4 * sum(p.numel() for p in trained) * (3 if config.optimizer.kind == "adamw" else 2)
     workers = max(config.data.num_workers, 1)
     step_seconds = max(seconds[-1], data_seconds / workers)
@@ -61,10 +64,10 @@ def dry_run_report(config: PretrainConfig) -> str:
             f"config      {config.name}: {keyframes} keyframes of {config.data.split}, {steps} steps of "
             f"{config.data.batch_size}",
             *_shapes(batch),
-            f"student     {_millions(parts.method.student)} M parameters, {config.student.preset}",
+            f"student     {_millions(parts.method.student)} M parameters, {student_name}",
             *(
-                [f"teacher     {_millions(teacher)} M parameters, {config.teacher.kind}, frozen"]
-                if isinstance(teacher, nn.Module) and config.teacher is not None
+                [f"teacher     {_millions(teacher)} M parameters, {teacher_name}, frozen"]
+                if isinstance(teacher, nn.Module)
                 else []
             ),
             f"trains      {sum(p.numel() for p in trained) / 1e6:.2f} M parameters",
@@ -78,6 +81,13 @@ def dry_run_report(config: PretrainConfig) -> str:
             "nothing was written",
         ]
     )
+
+
+def _names(config: PretrainConfig) -> tuple[str, str]:
+    """What student and teacher are called; the teacher's name means nothing where there is none."""
+    if isinstance(config.method, RADConfig):
+        return config.method.camera.preset, config.student.preset
+    return config.student.preset, "" if config.teacher is None else config.teacher.kind
 
 
 def _open_without_writing(config: PretrainConfig, folder: Path) -> NuScenesIndex:
@@ -115,6 +125,12 @@ def _shapes(batch: Batch) -> list[str]:
             _scans(batch.voxels),
             f"views       {batch.batch_size} sweeps in two, compared at {len(batch.region)} points, "
             f"{int(batch.region_mask.sum())} of them in {batch.num_regions} regions",
+        ]
+    if isinstance(batch, RegionImageBatch):
+        return [
+            _scans(batch.voxels),
+            f"images      {tuple(batch.images.shape)}, compared at {len(batch.region)} points, "
+            f"{int(batch.region_mask.sum())} of them in {len(batch.centre_xy)} regions",
         ]
     voxels = batch.voxels
     images = "none" if batch.images is None else tuple(batch.images.shape)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import torch
 from torch import nn
 
 from lidardistill import __version__
+from lidardistill.atomic import atomic_write, write_json_atomic
+from lidardistill.engine.export_detector import DetectorFormat, detector_checkpoint
 from lidardistill.engine.manifest import git_state
 from lidardistill.engine.run_folder import run_values
 from lidardistill.engine.student_weights import BACKBONE_FILE
 from lidardistill.models.weights import load_checkpoint_tensors, save_backbone
+
+ENDINGS = {"safetensors": ".safetensors"} | dict.fromkeys(get_args(DetectorFormat), ".pth")
+"""Formats that a backbone can be exported in, and how their files are called."""
 
 
 def save_student(student: nn.Module, config: dict[str, Any], path: Path, *, steps: int) -> Path:
@@ -42,25 +49,49 @@ def save_student(student: nn.Module, config: dict[str, Any], path: Path, *, step
     return save_backbone(path, student.state_dict(), card)
 
 
-def export_backbone(run: Path, path: Path) -> Path:
-    """Copy the backbone of a finished pretraining run to a file of its own.
+def export_backbone(source: Path, path: Path, kind: str = "safetensors") -> Path:
+    """Write the backbone of a finished pretraining run to a file of its own.
+
+    Args:
+        source: the run, or a `.safetensors` file that was exported before, with its card beside it.
+        path: the file; the card lies beside it as `.json`. Both are whole or absent.
+        kind: key of `ENDINGS`.
 
     Returns:
         The card's path.
 
     Raises:
-        FileNotFoundError: the run has not finished.
-        ValueError: the file name does not end in .safetensors.
+        FileNotFoundError: the run has not finished; the file or its card is not there.
+        ValueError: an unknown format, a file name that does not end as the format does, a backbone that it cannot hold.
     """
-    if path.suffix != ".safetensors":
-        raise ValueError(f"--out {path}: expected a file name that ends in .safetensors")
-    values = run_values(run)
-    source = run / BACKBONE_FILE
-    if values.get("verb") != "pretrain" or not source.is_file():
-        raise FileNotFoundError(
-            f"{run} holds no {BACKBONE_FILE}: expected a finished `lidardistill pretrain` run"
-        )
-    import json
+    if kind not in ENDINGS:
+        raise ValueError(f"--format {kind}: expected {', '.join(ENDINGS)}")
+    if path.suffix != ENDINGS[kind]:
+        raise ValueError(f"--out {path}: expected a file name that ends in {ENDINGS[kind]}")
+    weights = _backbone_file(source)
+    card = json.loads(weights.with_suffix(".json").read_text())
+    tensors = load_checkpoint_tensors(weights)
+    if kind == "safetensors":
+        return save_backbone(path, tensors, card)
+    checkpoint, card = detector_checkpoint(tensors, card, kind)  # type: ignore[arg-type]
+    with atomic_write(path) as stream:
+        torch.save(checkpoint, stream)
+    write_json_atomic(path.with_suffix(".json"), card)
+    return path.with_suffix(".json")
 
-    card = json.loads(source.with_suffix(".json").read_text())
-    return save_backbone(path, load_checkpoint_tensors(source), card)
+
+def _backbone_file(source: Path) -> Path:
+    if source.suffix == ".safetensors":
+        for file in (source, source.with_suffix(".json")):
+            if not file.is_file():
+                raise FileNotFoundError(
+                    f"--weights {source}: expected it with its card beside it, and {file} is not there"
+                )
+        return source
+    values = run_values(source)
+    weights = source / BACKBONE_FILE
+    if values.get("verb") != "pretrain" or not weights.is_file():
+        raise FileNotFoundError(
+            f"{source} holds no {BACKBONE_FILE}: expected a finished `lidardistill pretrain` run"
+        )
+    return weights

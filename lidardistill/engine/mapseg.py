@@ -77,7 +77,7 @@ def mapseg(config: MapSegConfig, weights: str, run: Path) -> dict[str, Any]:
     if config.calibration_keyframes:
         some = spread(split_rows(index, config.data.train_split), config.calibration_keyframes)
         scans = still_maps(config, index, some, device)
-        calibrate_batchnorm(model, (batch.voxels for batch in scans), forward=MapSegmenter.forward)
+        calibrate_batchnorm(model, (batch.voxels for batch in scans), lambda network, voxels: network(voxels))
     save_classifier(model, run)
     metrics = score_maps(config, model.eval(), index, config.data.val_split, device, run)
     manifest.finish(miou=metrics["miou"])

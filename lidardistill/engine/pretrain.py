@@ -27,6 +27,7 @@ from lidardistill.engine.build import (
     method_rows,
     open_index,
 )
+from lidardistill.engine.build_rad import exported_values
 from lidardistill.engine.data_wait import data_wait_advice
 from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.export import save_student
@@ -213,7 +214,7 @@ def pretrain(
             if result.ema is not None:
                 result.ema.copy_to(parts.method)
             save_student(
-                parts.method.student, config.model_dump(mode="json"), run / BACKBONE_FILE, steps=result.steps
+                parts.method.student, exported_values(config), run / BACKBONE_FILE, steps=result.steps
             )
         outcome = "interrupted" if result.interrupted else "finished"
     finally:

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel
 
 from lidardistill.atomic import atomic_write
+from lidardistill.config.detect import DetectConfig
 from lidardistill.config.io import differing_keys, dump_yaml, validate
 from lidardistill.config.mapseg import MapSegConfig
 from lidardistill.config.run import FinetuneConfig, PretrainConfig, ProbeConfig
@@ -21,6 +22,7 @@ VERBS: dict[str, type[BaseModel]] = {
     "pretrain": PretrainConfig,
     "probe": ProbeConfig,
     "finetune": FinetuneConfig,
+    "detect": DetectConfig,
     "mapseg": MapSegConfig,
 }
 
@@ -30,6 +32,7 @@ FREE_KEYS = (
     "data.max_corrupt",
     "data.superpixels.cache",
     "data.images.cache",
+    "data.gt_sampling.cache",
     "teacher_cache",
     "trainer.checkpoint_every",
     "trainer.keep_checkpoints",
@@ -83,7 +86,8 @@ def read_run(run: Path, model: type[Config]) -> Config:
     """
     values = run_values(run)
     verb = values.pop("verb", None)
-    values.pop("weights", None)
+    for inputs in ("weights", "camera_weights"):
+        values.pop(inputs, None)
     if VERBS.get(str(verb)) is not model:
         expected = next(name for name, known in VERBS.items() if known is model)
         raise ValueError(f"{run} is a {verb} run; expected a {expected} run")

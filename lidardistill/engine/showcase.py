@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lidardistill.atomic import atomic_write
 from lidardistill.config.run import PretrainConfig, ProbeConfig
@@ -87,7 +87,7 @@ def write_showcase(
         ValueError: the run has no finished checkpoint, or its method no teacher.
     """
     index = open_index(config.data)
-    split, rows = _validation_rows(config, probe_run, index)
+    split, rows = validation_rows(config, probe_run, index)
     if row is None:
         row = _richest(index, rows)
     method = load_method(config, run)
@@ -149,6 +149,17 @@ def load_method(config: PretrainConfig, run: Path) -> SLidR:
     """Student, teacher and heads of a run as its newest checkpoint left them, in eval mode on the CPU.
 
     Raises:
+        ValueError: as `load_trained`, or the run is of another method than slidr.
+    """
+    method = build_slidr(config)
+    load_trained(method, run)
+    return method
+
+
+def load_trained(method: nn.Module, run: Path) -> None:
+    """Fill a method from the newest checkpoint of its run, and set it to eval mode.
+
+    Raises:
         ValueError: the run has no finished checkpoint, or one of another model.
     """
     path = latest_checkpoint(run / CHECKPOINTS)
@@ -156,7 +167,6 @@ def load_method(config: PretrainConfig, run: Path) -> SLidR:
         raise ValueError(
             f"{run} has no finished checkpoint: run `lidardistill pretrain` again to continue it"
         )
-    method = build_slidr(config)
     state = load_checkpoint(path)["state"]
     weights = without_term({**state["model"], **state["ema"].get("average", {})})
     # The frozen teacher is not in a checkpoint; everything else must be.
@@ -164,7 +174,7 @@ def load_method(config: PretrainConfig, run: Path) -> SLidR:
     wrong = [*(name for name in missing if not name.startswith("teacher.")), *unexpected]
     if wrong:
         raise ValueError(f"checkpoint {path} is of another model; it differs in {', '.join(wrong[:5])}")
-    return method.eval()
+    method.eval()
 
 
 @torch.no_grad()
@@ -227,7 +237,7 @@ def _calibrate(method: SLidR, config: PretrainConfig, index: NuScenesIndex) -> N
     calibrate_batchnorm(method.student, (collate_voxels([scans[(0, i, i)]]) for i in range(len(rows))))
 
 
-def _validation_rows(
+def validation_rows(
     config: PretrainConfig, probe_run: Path | None, index: NuScenesIndex
 ) -> tuple[str, np.ndarray]:
     """The split that the probe was scored on, else one that pretraining did not see, else its own; and its rows."""

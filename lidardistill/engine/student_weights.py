@@ -7,16 +7,18 @@ from pathlib import Path
 from torch import nn
 
 from lidardistill.models.weights import load_checkpoint_tensors, load_matching
+from lidardistill.models.weights_foreign import own_names
 
 BACKBONE_FILE = "backbone.safetensors"
 
 
-def load_student(student: nn.Module, weights: str) -> str:
+def load_student(student: nn.Module, weights: str, *, option: str = "--weights") -> str:
     """Load weights into a freshly built backbone, strictly.
 
     Args:
         student: the backbone.
         weights: `random`, a finished pretraining run, or an exported file.
+        option: what messages call it.
 
     Returns:
         What was loaded, for the record.
@@ -37,13 +39,13 @@ def load_student(student: nn.Module, weights: str) -> str:
             )
     elif not path.is_file():
         raise FileNotFoundError(
-            f"--weights {weights}: expected a run folder, a weights file, or the word random"
+            f"{option} {weights}: expected a run folder, a weights file, or the word random"
         )
-    tensors = load_checkpoint_tensors(path)
+    tensors = own_names(load_checkpoint_tensors(path))
     try:
         load_matching(student, tensors)
     except ValueError as error:
         raise ValueError(
-            f"--weights {path}: {error} Set student.preset and voxels as in the card beside it"
+            f"{option} {path}: {error} Set student.preset and voxels as in the card beside it"
         ) from error
     return str(path)

@@ -6,6 +6,7 @@ pixels alike, so that what matches looks alike.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -93,3 +94,32 @@ def position_r2(projected: np.ndarray, xyz: np.ndarray) -> np.ndarray:
     total = (centred**2).sum(axis=0)
     alive = total > 1e-12
     return np.where(alive, 1 - (residual**2).sum(axis=0) / np.where(alive, total, 1.0), 0.0).clip(0, 1)
+
+
+def map_colors(
+    bevs: Sequence[np.ndarray], occupied: np.ndarray, xy: np.ndarray
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Colours of one feature map, or of two that share their channels, in the same three directions.
+
+    Args:
+        bevs: one or two maps (C, H, W), any scale: cells are brought to unit length.
+        occupied: (H, W) bool, cells that the directions are taken from.
+        xy: (H, W, 2) centres of the cells, metres.
+
+    Returns:
+        (H, W, 3) uint8 of each map, and (3,) R2 of the first map's colours on the position, as
+        `position_r2` has it.
+
+    Raises:
+        ValueError: no cell is occupied, or the maps differ in shape.
+    """
+    if len(bevs) not in (1, 2) or len({bev.shape for bev in bevs}) != 1:
+        raise ValueError(
+            f"map_colors: expected one or two maps of one shape, got {[bev.shape for bev in bevs]}"
+        )
+    cells = [np.moveaxis(bev, 0, -1).astype(np.float64) for bev in bevs]
+    cells = [cell / np.maximum(np.linalg.norm(cell, axis=-1, keepdims=True), 1e-12) for cell in cells]
+    pca = fit_joint_pca(cells[0][occupied], cells[-1][occupied])
+    projected = [pca.student(cells[0]), *(pca.teacher(cell) for cell in cells[1:])]
+    r2 = position_r2(projected[0][occupied], xy[occupied])
+    return [pca.rgb(one) for one in projected], r2

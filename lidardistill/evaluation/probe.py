@@ -32,17 +32,17 @@ def run_backbone(backbone: nn.Module, voxels: VoxelBatch) -> Tensor:
 @torch.no_grad()
 def calibrate_batchnorm(
     backbone: nn.Module,
-    batches: Iterable[VoxelBatch],
-    forward: Callable[[Any, VoxelBatch], Tensor] = run_backbone,
+    batches: Iterable[Any],
+    run: Callable[[nn.Module, Any], object] = run_backbone,
 ) -> int:
     """Replace the running statistics of every BatchNorm by the plain mean over some batches.
 
     The backbone is left in eval mode.
 
     Args:
-        backbone: network.
-        batches: scans.
-        forward: how the network reads one.
+        backbone: any network.
+        batches: what `run` takes, such as `VoxelBatch`.
+        run: (backbone, batch) does a forward pass.
 
     Returns:
         The number of batches seen; with none, the statistics stay as they are.
@@ -50,13 +50,13 @@ def calibrate_batchnorm(
     norms = [m for m in backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     seen = 0
-    for voxels in batches:
+    for batch in batches:
         if seen == 0:
             for norm in norms:
                 norm.reset_running_stats()
                 norm.momentum = None  # cumulative average
         backbone.train()
-        forward(backbone, voxels)
+        run(backbone, batch)
         seen += 1
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

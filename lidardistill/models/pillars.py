@@ -86,6 +86,11 @@ class PillarNet(nn.Module):
         Returns:
             bev: (B, out_channels, H = y, W = x), zeros where no point is.
         """
+        pillars = self.encode(points, point2voxel, point_mask, voxel_coords)
+        return to_bev(SparseTensor(pillars, voxel_coords, (1, *self.bev_shape), batch_size, {}))
+
+    def encode(self, points: Tensor, point2voxel: Tensor, point_mask: Tensor, voxel_coords: Tensor) -> Tensor:
+        """The pillars before they are laid out; arguments of `forward` to (M, out_channels)."""
         num_pillars = voxel_coords.shape[0]
         rows = point_mask.nonzero()[:, 0]
         if self.max_points is not None:
@@ -105,7 +110,7 @@ class PillarNet(nn.Module):
         if self.max_points is not None and len(empty):
             has_empty = (count < self.max_points)[:, None]
             pillars = torch.where(has_empty, torch.maximum(pillars, empty[:1]), pillars)
-        return to_bev(SparseTensor(pillars, voxel_coords, (1, *self.bev_shape), batch_size, {}))
+        return pillars
 
 
 def first_of_each(group: Tensor, limit: int) -> Tensor:

@@ -111,12 +111,18 @@ class ResNet50(nn.Module):
         Returns:
             (V, 2048, ceil(H / stride), ceil(W / stride)).
         """
+        return self.stages(images)[-1]
+
+    def stages(self, images: Tensor) -> list[Tensor]:
+        """(V, 3, H, W) RGB in 0..1 to the maps behind each of the four stages: 256, 512, 1024 and 2048 channels."""
         x = (images - self.mean) / self.std
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         x = F.max_pool2d(x, 3, 2, 1)
+        maps = []
         for i in range(1, 5):
             x = getattr(self, f"layer{i}")(x)
-        return x
+            maps.append(x)
+        return maps
 
 
 def backbone_prefix(state: Mapping[str, Tensor], name: str = "the checkpoint") -> str:

@@ -98,6 +98,7 @@ class VoxelNet(nn.Module):
                 "(z, y, x)"
             )
         self.in_channels, self.grid = in_channels, (int(grid[0]), int(grid[1]), int(grid[2]))
+        self.widths, self.block = tuple(widths), block
         self.out_channels, self.bev_shape = out_channels * depth, (y // 8, x // 8)
         self.stem = ConvNormRelu(SubMConv3d(in_channels, widths[0], 3, bias=False, indice_key="subm1"))
         self.stages = nn.ModuleList()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lidardistill.atomic import atomic_write
+from lidardistill.report.bev_sections import bev_pictures, detection_scores
 from lidardistill.report.encode import jpeg_bytes, png_bytes, reduce_colors
 from lidardistill.report.facts import facts, glossary
 from lidardistill.report.palette import class_colors
@@ -25,7 +26,7 @@ def write_page(runs: Sequence[Path], out: Path, title: str = "LiDAR pretraining 
     """Write a report.
 
     Args:
-        runs: arm folders (with pretrain/, probe/, finetune/), or run folders of these verbs. What they lack is said on
+        runs: arm folders (with pretrain/, probe/, finetune/, detect/), or run folders of these verbs. What they lack is said on
             the page.
         out: the HTML file. It needs no network, no script and no other file.
         title: of the page.
@@ -39,12 +40,13 @@ def write_page(runs: Sequence[Path], out: Path, title: str = "LiDAR pretraining 
     """
     arms, notes = read_arms(runs)
     summary = read_summary(runs)
-    scores = headline(arms, summary) + classes(arms) + curves(arms)
+    scores = headline(arms, summary) + detection_scores(arms) + classes(arms) + curves(arms)
     end = _missing(arms, notes) + facts(arms, summary) + glossary()
     shown = _arm_with_scene(arms)
     page = b""
     for quality in _QUALITIES:
         pictures, problem = _pictures(shown, quality)
+        pictures += bev_pictures(arms, quality)
         page = _document(title, arms, scores + problem + pictures + end).encode()
         if len(page) < MAX_BYTES:
             break

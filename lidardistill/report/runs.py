@@ -12,13 +12,13 @@ import yaml
 
 from lidardistill.report.palette import arm_color
 
-VERBS = ("pretrain", "probe", "finetune")
+VERBS = ("pretrain", "probe", "finetune", "detect")
 CHANCE_ARMS = ("random", "permuted", "other_keyframe")
 
 
 @dataclass
 class Part:
-    """One run folder: a pretraining, a probe, or a fine-tuning.
+    """One run folder: a pretraining, a probe, a fine-tuning, or a detector.
 
     Attributes:
         verb: which of them.
@@ -59,6 +59,7 @@ class Arm:
         color: hex.
         parts: by verb.
         showcase: file of `engine.showcase`, if there.
+        bev_showcases: files of `engine.bev_showcase` by verb, where they are.
         missing: what a complete arm would hold besides, in words.
     """
 
@@ -67,17 +68,24 @@ class Arm:
     color: str
     parts: dict[str, Part]
     showcase: Path | None
+    bev_showcases: dict[str, Path] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
     def score(self, verb: str) -> float | None:
         return self.parts[verb].miou if verb in self.parts else None
+
+    @property
+    def detection(self) -> dict[str, Any] | None:
+        """What the evaluator of detections said."""
+        metrics = self.parts["detect"].metrics if "detect" in self.parts else None
+        return metrics if isinstance((metrics or {}).get("nds"), float) else None
 
 
 def read_arms(folders: Sequence[Path]) -> tuple[list[Arm], list[str]]:
     """Read arm folders and plain run folders.
 
     Args:
-        folders: each holds pretrain/, probe/, finetune/, or is one of them.
+        folders: each holds pretrain/, probe/, finetune/, detect/, or is one of them.
 
     Returns:
         The arms that hold anything, and a sentence for each folder that does not.
@@ -96,17 +104,32 @@ def read_arms(folders: Sequence[Path]) -> tuple[list[Arm], list[str]]:
         showcase = next(
             (p for p in (folder / "showcase.npz", folder.parent / "showcase.npz") if p.is_file()), None
         )
-        arm = Arm(folder.name, label, arm_color(folder.name, len(arms)), parts, showcase)
+        bev = {verb: part.folder / "bev_showcase.npz" for verb, part in parts.items()}
+        bev = {verb: path for verb, path in bev.items() if path.is_file()}
+        arm = Arm(folder.name, label, arm_color(folder.name, len(arms)), parts, showcase, bev)
         arm.missing = _missing(arm)
         arms.append(arm)
-    if arms and all(arm.showcase is None for arm in arms):
+    if arms and all(arm.showcase is None and not arm.bev_showcases for arm in arms):
         notes.append("showcase.npz of any arm: no pictures of a keyframe")
     if not arms:
         raise ValueError(
-            f"nothing to report: expected run folders of pretrain, probe or finetune, or folders that hold them under "
+            f"nothing to report: expected run folders of pretrain, probe, finetune or detect, or folders that hold them under "
             f"these names; got {', '.join(map(str, folders)) or 'none'}"
         )
     return arms, notes
+
+
+def map_runs(folders: Sequence[Path]) -> list[Path]:
+    """Finished runs among some folders, or inside them, whose networks make bird's-eye-view maps."""
+    found = []
+    for folder in map(Path, folders):
+        for part in _parts(folder).values():
+            student = part.config.get("student") or {}
+            finished = part.verb == "detect" and part.metrics is not None
+            finished |= part.verb == "pretrain" and (part.folder / "backbone.safetensors").is_file()
+            if finished and student.get("kind") == "lidar_bev":
+                found.append(part.folder)
+    return found
 
 
 def read_summary(folders: Sequence[Path]) -> dict[str, Any]:
@@ -160,16 +183,17 @@ def _part(folder: Path, verb: str | None) -> Part | None:
 
 def _missing(arm: Arm) -> list[str]:
     missing = []
-    weights = str(arm.parts["probe"].config.get("weights", "")) if "probe" in arm.parts else ""
+    judge = next((arm.parts[verb] for verb in ("probe", "detect") if verb in arm.parts), None)
+    weights = "" if judge is None else str(judge.config.get("weights", ""))
     if "pretrain" in arm.parts:
         if not arm.parts["pretrain"].history:
             missing.append("metrics.jsonl of the pretraining: no curves")
     elif weights != "random" and arm.name != "random":
         missing.append("the pretraining run: no curves")
-    for verb in ("probe", "finetune"):
+    for verb in ("probe", "finetune", "detect"):
         if verb in arm.parts and arm.parts[verb].metrics is None:
             missing.append(f"metrics.json of {verb}: it has not finished, no score")
-    if not {"probe", "finetune"} & set(arm.parts):
+    if not {"probe", "finetune", "detect"} & set(arm.parts):
         missing.append("a probe: no score")
     return missing
 

@@ -49,7 +49,9 @@ def headline(arms: Sequence[Arm], summary: dict[str, Any]) -> str:
             known.append(("hand_made", "hand-made", arm_color("hand_made"), fmean(hand_made)))
         if verb == "probe" and (claim := _claim(known)):
             parts.append(f'<p class="claim">{claim}</p>')
-        parts.append(f"<h3>{title}: mean IoU in percent{_judge(arms, verb)}</h3>{_bars(known)}")
+        parts.append(f"<h3>{title}: mean IoU in percent{_judge(arms, verb)}</h3>{bars(known)}")
+    if len(parts) == 1 and any(arm.detection is not None for arm in arms):
+        return ""
     if len(parts) == 1:
         parts.append(
             "<p>None of these runs has a score yet: run <code>lidardistill probe</code> on them.</p>"
@@ -86,7 +88,8 @@ def _judge(arms: Sequence[Arm], verb: str) -> str:
     return ""
 
 
-def _bars(known: Sequence[tuple[str, str, str, float]]) -> str:
+def bars(known: Sequence[tuple[str, str, str, float]], unit: str = "mIoU") -> str:
+    """Name, label, colour and score of each arm as bars, with the difference to the first."""
     first = known[0][3]
     full = max(10.0, 10 * -(-max(score for *_, score in known) // 10))
     rows = []
@@ -98,7 +101,7 @@ def _bars(known: Sequence[tuple[str, str, str, float]]) -> str:
             f'<div class="track"><div class="fill" style="width:{100 * score / full:.1f}%;background:{color}"></div></div>'
             f'<div class="value"><b>{score:.1f}</b>{difference}</div>'
         )
-    return f'<div class="bars">{"".join(rows)}</div><p class="lead">The full width is {full:.0f} mIoU.</p>'
+    return f'<div class="bars">{"".join(rows)}</div><p class="lead">The full width is {full:.0f} {unit}.</p>'
 
 
 def classes(arms: Sequence[Arm]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,8 @@ from lidardistill.models.sparse import SparseConv3d, SparseInverseConv3d, SubMCo
 from tests.cli.test_main import DEMO
 
 CONV_PAIRS = 7**3  # of a full 3 x 3 x 3 block under a 3 x 3 x 3 kernel: 7 pairs along each axis
+
+MAPS = "student: map convolutions"  # which MinkUNet has none of
 
 
 class Counter:
@@ -84,7 +87,7 @@ def test_a_step_has_all_its_parts_and_leaves_nothing_behind(tiny_run):
     assert (slidr.segment_mean, tiny_run.method.student.forward) == before
     assert not any("forward" in vars(module) for module in tiny_run.method.modules())
     # The demo's teacher is cached, so that it does not run.
-    assert set(parts.take()) == set(ORDER) - {"teacher"}
+    assert set(parts.take()) == set(ORDER) - {"teacher", MAPS}
     assert parts.parents["student: index pairs"] == "student: convolutions"
     assert parts.parents["pooling"] == parts.parents["loss"] == "forward"
 
@@ -156,8 +159,49 @@ def test_the_verb(tiny_world, tmp_path, monkeypatch):
     assert float(convolutions[-3]) > 0  # its floor
     assert max(map(len, lines)) <= max(100, len(str(trace)) + 70)
     events = json.loads(trace.read_text())["traceEvents"]
-    assert set(ORDER) <= {event.get("name") for event in events}
+    assert set(ORDER) - {MAPS} <= {event.get("name") for event in events}
     assert not list(tmp_path.glob("**/backbone*"))
+
+
+def test_the_verb_knows_calico(tiny_world, tmp_path, monkeypatch):
+    monkeypatch.setattr("lidardistill.cli.profile_floors.GEMM_SIZE", {"cpu": 64})
+    monkeypatch.setattr("lidardistill.cli.profile_floors.COPY_BYTES", {"cpu": 2**16})
+    monkeypatch.setattr("lidardistill.cli.profile_step.WARM_UP", 1)
+    recipe = Path(DEMO).parent / "demo_calico_prc.yaml"
+    words = [
+        "profile",
+        recipe,
+        f"data.dataroot={tiny_world}",
+        "--out",
+        tmp_path / "trace.json",
+        "--steps",
+        "1",
+    ]
+    result = CliRunner().invoke(app, [*map(str, words)])
+    assert result.exit_code == 0, result.output
+    lines = [line.strip() for line in result.output.splitlines()]
+    for name in (
+        MAPS,
+        "student: convolutions",
+        "heads",
+        "pooling",
+        "loss",
+        "regions",
+        "voxelise",
+        "draw points",
+    ):
+        assert any(line.startswith(name) for line in lines), result.output
+    floor = next(line.split() for line in lines if line.startswith(MAPS))[-3]
+    assert float(floor) > 0
+
+
+def test_a_method_of_unknown_parts_is_named(tiny_world):
+    recipe = Path(DEMO).parent / "demo_bevcontrast.yaml"
+    changes = [f"data.dataroot={tiny_world}", "method.stride=1"]
+    run = Pretraining.build(load_config(PretrainConfig, recipe, changes))
+    known = pytest.raises(ValueError, match=r"method\.kind: only the parts of a slidr .* got bevcontrast")
+    with known, measured(run.method, Parts(Clock())):
+        pass
 
 
 def test_the_table_adds_up():

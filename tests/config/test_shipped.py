@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from lidardistill.config.base import Strict
+from lidardistill.config.detect import DetectConfig
 from lidardistill.config.io import load_config, read_yaml
 from lidardistill.config.run import FinetuneConfig, PretrainConfig, ProbeConfig
 
@@ -17,6 +18,7 @@ MODELS: dict[str, type[Strict]] = {
     "debug": PretrainConfig,
     "probe": ProbeConfig,
     "finetune": FinetuneConfig,
+    "detect": DetectConfig,
 }
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 

@@ -339,6 +339,15 @@ def test_a_feigned_car_stands_free_on_the_ground_ahead(scan):
             assert (beside.min(axis=1) < 0.1).all()
 
 
+@pytest.mark.parametrize("height", [-40.0, 40.0])
+def test_a_car_is_seen_where_the_ground_is_not(scan, height):
+    strange = scan.copy()
+    strange[:, 2] += height
+    out = spoofing(strange, np.random.default_rng(0), num_points=200)
+    assert -3 <= out.fake_box[2] - 0.8 <= -0.5
+    assert len(np.unique(out.points[-200:, :3], axis=0)) > 100
+
+
 def test_only_the_sides_that_face_the_sensor_are_cast():
     box = np.array([1.0, 8.0, -1.0, 4.5, 1.9, 1.6, 1.2])
     surface = visible_surface(box)

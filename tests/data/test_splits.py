@@ -80,7 +80,9 @@ def test_a_split_without_scenes_here_says_which_have_some() -> None:
         scenes_of_split("slidr_val", ["scene-0061"])
 
 
-@pytest.mark.parametrize(("percent", "count"), [(1, 7), (5, 35), (10, 70), (25, 175), (100, 700)])
+@pytest.mark.parametrize(
+    ("percent", "count"), [(1, 7), (5, 35), (10, 70), (20, 140), (25, 175), (50, 350), (100, 700)]
+)
 def test_label_fractions_of_the_official_train(percent: int, count: int) -> None:
     scenes = official_scenes("train")
     kept = label_fraction(scenes, percent)
@@ -94,10 +96,17 @@ def test_label_fractions_of_slidrs_train(percent: int, count: int) -> None:
 
 
 def test_a_fraction_that_keeps_nothing_says_what_works() -> None:
-    with pytest.raises(ValueError, match=r"1 % .* has 8: .* work here: 25, 100\."):
+    with pytest.raises(ValueError, match=r"1 % .* has 8: .* work here: 20, 25, 50, 100\."):
         label_fraction(official_scenes("mini_train"), 1)
 
 
 def test_an_unknown_fraction() -> None:
-    with pytest.raises(ValueError, match="1, 5, 10, 25, 100, got 50"):
-        label_fraction(official_scenes("train"), 50)
+    with pytest.raises(ValueError, match="1, 5, 10, 20, 25, 50, 100, got 30"):
+        label_fraction(official_scenes("train"), 30)
+
+
+def test_a_small_split_may_keep_its_last_scene() -> None:
+    scenes = official_scenes("mini_train")
+    assert label_fraction(scenes, 10, at_least_one=True) == scenes[-1:]
+    assert label_fraction(scenes, 5, at_least_one=True) == scenes[-1:]
+    assert label_fraction(scenes, 25, at_least_one=True) == label_fraction(scenes, 25) == scenes[3::4]

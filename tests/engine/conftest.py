@@ -63,6 +63,25 @@ def tiny_calico(root: Path, *overrides: str) -> PretrainConfig:
     )
 
 
+def tiny_calico_rad(root: Path, lidar: Path | str, *overrides: str) -> PretrainConfig:
+    """Four steps of CALICO's second stage with a camera network that begins at random."""
+    return load_config(
+        PretrainConfig,
+        CONFIGS / "pretrain" / "demo_calico_rad.yaml",
+        (
+            f"data.dataroot={root}",
+            "data.augment.image_size=[45, 80]",
+            f"method.lidar_weights={lidar}",
+            "method.camera.weights=random",
+            "method.regions.eps_m=3.0",
+            "method.regions.min_points=2",
+            "schedule.warmup_steps=1",
+            "trainer={max_steps: 4, accelerator: cpu, checkpoint_every: 2, log_every: 1}",
+            *overrides,
+        ),
+    )
+
+
 def tiny_probe(root: Path, *overrides: str) -> ProbeConfig:
     changes = (f"data.dataroot={root}", "probe.epochs=2", "probe.calibration_keyframes=2")
     return load_config(ProbeConfig, CONFIGS / "probe" / "demo.yaml", (*changes, *overrides))
@@ -84,6 +103,7 @@ def configs() -> dict[str, Callable]:
         "pretrain": tiny_pretrain,
         "bevcontrast": tiny_bevcontrast,
         "calico": tiny_calico,
+        "calico_rad": tiny_calico_rad,
         "probe": tiny_probe,
         "finetune": tiny_finetune,
     }

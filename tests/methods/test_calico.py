@@ -245,7 +245,7 @@ def test_with_a_backbone_every_parameter_learns_and_steps_repeat(
 
 def test_a_gradient_repeats_bit_by_bit_on_two_threads(two_threads: None) -> None:
     draw = torch.Generator().manual_seed(2)
-    count = 3000
+    count = 1500
     batch = replace(
         make_batch(),
         xy_a=torch.rand(2 * count, 2, generator=draw) * 7 - 3.5,

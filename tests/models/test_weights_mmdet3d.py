@@ -1,13 +1,21 @@
-"""Names and layouts of mmdet3d and OpenPCDet: complete, one to one, and back the same."""
+"""Names, layouts and axes of mmdet3d's detectors: complete, one to one, and back the same."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
+from lidardistill.models.center_head import CenterHead
 from lidardistill.models.lidar_bev import build_lidar_bev
 from lidardistill.models.weights import load_matching
-from lidardistill.models.weights_mmdet3d import from_mmdet3d, from_openpcdet, to_mmdet3d, to_openpcdet
+from lidardistill.models.weights_layout import reverse_axes
+from lidardistill.models.weights_mmdet3d import (
+    from_mmdet3d,
+    head_from_mmdet3d,
+    head_to_mmdet3d,
+    to_mmdet3d,
+)
 
 BN = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
@@ -64,11 +72,16 @@ def test_every_name_is_theirs_and_every_name_of_theirs_is_there(preset):
 
 
 @pytest.mark.parametrize("layout", ["mmcv", "spconv2"])
+@pytest.mark.parametrize("detector", ["centerpoint", "bevfusion"])
 @pytest.mark.parametrize("preset", [*EXPECTED, "voxelnet_mini", "pillars_mini"])
-def test_there_and_back_is_the_same(preset, layout):
+def test_there_and_back_is_the_same(preset, detector, layout):
     net = build_lidar_bev(preset, 5)
     state = net.state_dict()
-    theirs = to_mmdet3d(state, layout)
+    if detector == "bevfusion" and preset.startswith("pillars"):
+        with pytest.raises(ValueError, match="BEVFusion has no pillars"):
+            to_mmdet3d(state, layout, detector)
+        return
+    theirs = to_mmdet3d(state, layout, detector)
     assert len(theirs) == len(state)
     theirs["pts_bbox_head.shared_conv.conv.weight"] = torch.zeros(64, 512, 3, 3)
     theirs["img_backbone.conv1.weight"] = torch.zeros(64, 3, 7, 7)
@@ -101,33 +114,61 @@ def test_layouts_of_the_sparse_convolutions():
         assert torch.equal(mmcv[key].permute(4, 0, 1, 2, 3), spconv2[key])
 
 
-def test_openpcdets_backbone_8x():
-    state = build_lidar_bev("second01", 5).state_dict()
-    theirs = to_openpcdet(state)
-    names = conv_bn("backbone_3d.conv_input") | conv_bn("backbone_3d.conv_out")
-    for stage, count in zip(range(1, 5), (1, 3, 3, 3), strict=True):
-        for place in range(count):
-            names |= conv_bn(f"backbone_3d.conv{stage}.{place}")
+def test_axes_of_bevfusion():
+    """Its names are CenterPoint's, its kernels lie x, y, z and x, y."""
+    state = build_lidar_bev("voxelnet01", 5).state_dict()
+    centerpoint, bevfusion = to_mmdet3d(state), to_mmdet3d(state, detector="bevfusion")
+    assert list(centerpoint) == list(bevfusion)
+    key = "pts_middle_encoder.conv_out.0.weight"
+    assert tuple(bevfusion[key].shape) == (1, 1, 3, 128, 128)
+    key = "pts_middle_encoder.conv_input.0.weight"
+    assert bevfusion[key][0, 1, 2, 3, 4] == centerpoint[key][2, 1, 0, 3, 4]
+    for key, turned in (("pts_backbone.blocks.0.0.weight", False), ("pts_neck.deblocks.1.0.weight", True)):
+        kernel, other = centerpoint[key], bevfusion[key]
+        assert other.is_contiguous()
+        bev = torch.randn(1, kernel.shape[0 if turned else 1], 6, 8)
+        convolve = F.conv_transpose2d if turned else F.conv2d
+        mirrored = convolve(bev.transpose(2, 3), other).transpose(2, 3)
+        torch.testing.assert_close(mirrored, convolve(bev, kernel), rtol=1e-4, atol=1e-4)
+
+
+def test_reversed_kernels_are_those_of_a_reversed_volume():
+    weight = torch.randn(4, 3, 2, 1, 5)
+    volume = torch.randn(1, 5, 6, 7, 8)
+    out = F.conv3d(volume, weight.permute(0, 4, 1, 2, 3))
+    reverse = reverse_axes(weight)
+    mirrored = F.conv3d(volume.permute(0, 1, 4, 3, 2), reverse.permute(0, 4, 1, 2, 3))
+    torch.testing.assert_close(mirrored.permute(0, 1, 4, 3, 2), out)
+    assert torch.equal(reverse_axes(reverse), weight)
+    assert reverse_axes(torch.zeros(3)).shape == (3,)
+
+
+def test_the_head_there_and_back():
+    head = CenterHead(8, (1, 2), width=4)
+    theirs = head_to_mmdet3d(head.state_dict())
+    root = "pts_bbox_head"
+    names = {f"{root}.shared_conv.conv.weight"} | {f"{root}.shared_conv.bn.{part}" for part in BN}
+    for task in range(2):
+        for branch in ("reg", "height", "dim", "rot", "vel", "heatmap"):
+            place = f"{root}.task_heads.{task}.{branch}"
+            names |= {f"{place}.0.conv.weight", f"{place}.1.weight", f"{place}.1.bias"}
+            names |= {f"{place}.0.bn.{part}" for part in BN}
     assert set(theirs) == names
-    assert tuple(theirs["backbone_3d.conv2.0.0.weight"].shape) == (32, 3, 3, 3, 16)
-    assert tuple(theirs["backbone_3d.conv_out.0.weight"].shape) == (128, 3, 1, 1, 64)
-    encoder = {key: value for key, value in state.items() if key.startswith("encoder.")}
-    for layout in ("spconv2", "mmcv"):
-        theirs = to_openpcdet(state, layout) | {"dense_head.conv_cls.weight": torch.zeros(1, 1, 1, 1)}
-        back = from_openpcdet(theirs)
-        assert set(back) == set(encoder)
-        assert all(torch.equal(back[key], value) for key, value in encoder.items())
-    with pytest.raises(ValueError, match="second01"):
-        to_openpcdet(build_lidar_bev("voxelnet_mini", 5).state_dict())
+    assert theirs[f"{root}.task_heads.1.heatmap.1.bias"].shape == (2,)
+    assert theirs[f"{root}.task_heads.0.dim.1.bias"].shape == (3,)
+    back = head_from_mmdet3d(theirs | {"pts_neck.deblocks.0.0.weight": torch.zeros(1)})
+    assert all(torch.equal(back[key], value) for key, value in head.state_dict().items())
+    assert set(back) == set(head.state_dict())
+    with pytest.raises(ValueError, match="no CenterHead in these weights"):
+        head_from_mmdet3d({"conv1.weight": torch.zeros(1)})
 
 
 def test_what_does_not_belong_is_named():
     state = build_lidar_bev("voxelnet_mini", 5).state_dict()
     with pytest.raises(ValueError, match=r"head\.weight has no counterpart"):
         to_mmdet3d(state | {"head.weight": torch.zeros(1)})
-    for read in (from_mmdet3d, from_openpcdet):
-        with pytest.raises(ValueError, match=r"no LiDAR encoder.*got names like conv1.weight"):
-            read({"conv1.weight": torch.zeros(1)})
+    with pytest.raises(ValueError, match=r"no LiDAR encoder.*got names like conv1.weight"):
+        from_mmdet3d({"conv1.weight": torch.zeros(1)})
     theirs = to_mmdet3d(state)
     key = "pts_middle_encoder.conv_input.0.weight"
     with pytest.raises(ValueError, match=f"{key}: shape .* is no spconv2 layout"):

@@ -1,0 +1,35 @@
+"""`lidardistill detect`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lidardistill.cli.options import ConfigArgument, OutOption, Overrides, WeightsOption
+
+
+def run(
+    config: ConfigArgument,
+    weights: WeightsOption,
+    out: OutOption,
+    overrides: Overrides = None,
+    camera_weights: Annotated[
+        str,
+        typer.Option(metavar="RUN|FILE|random", help="The same of the camera network, where there is one."),
+    ] = "random",
+) -> None:
+    """Fine-tune a CenterPoint detector on a share of the boxes, scored by nuscenes-devkit."""
+    from lidardistill.config.detect import DetectConfig
+    from lidardistill.config.io import load_config
+
+    resolved = load_config(DetectConfig, config, overrides or ())
+    from lidardistill.cli.scores import print_detection_scores
+    from lidardistill.engine.detect import detect
+    from lidardistill.engine.signals import Interrupted
+
+    try:
+        print_detection_scores(detect(resolved, weights, out, camera_weights=camera_weights), out)
+    except Interrupted as stopped:
+        print(stopped)
+        raise typer.Exit(stopped.exit_code) from None

@@ -13,13 +13,13 @@ CLASSES = ("drivable_area", "ped_crossing", "walkway")
 RANGE = np.array([-10.0, -10.0, 10.0, 10.0])
 
 
-def drawn(masks, probabilities):
+def drawn(masks, probabilities, bev_range=RANGE):
     figure = Figure(figsize=(2, 2))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(-10, 10)
     axes.set_ylim(-10, 10)
     axes.axis("off")
-    painted_masks(masks, probabilities, CLASSES, RANGE)(axes)
+    painted_masks(masks, probabilities, CLASSES, bev_range)(axes)
     return figure_picture(figure, dpi=100)
 
 
@@ -32,6 +32,13 @@ def test_ahead_is_to_the_right_and_left_is_up():
     assert rows.max() < 60
     assert columns.min() > 140
     assert len(rows) > 2000
+
+
+def test_a_range_that_is_not_centred():
+    masks = np.ones((3, 20, 10), dtype=bool)  # x -10..0 m: the left alone
+    picture = drawn(masks, masks, np.array([-10.0, -10.0, 0.0, 10.0]))
+    assert (picture[10:90, 10:190] < 255).any(axis=2).all()
+    assert (picture[110:190] == 255).all()
 
 
 def test_the_likelier_of_road_and_walkway_is_shown_and_crossings_over_both():

@@ -37,6 +37,7 @@ from lidardistill.evaluation.joint_pca import map_colors
 from lidardistill.evaluation.probe import calibrate_batchnorm
 from lidardistill.methods.calico_rad import RAD
 from lidardistill.models.bev_fusion import on_grid
+from lidardistill.models.lidar_bev import LidarBev
 from lidardistill.objectives.center_groups import decode_groups
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.regions.clusters import propose_regions
@@ -154,9 +155,9 @@ def _of_pretraining(run: Path, row: int | None) -> dict[str, Any]:
                 lambda network, voxels: network(**voxels.bev_inputs()),
             )
             bev = student(**batch.voxels.bev_inputs())[0]
+            assert isinstance(student, LidarBev)
             named, grid = [("the pretrained network's map", bev)], student.grid
-    points = index.frame(row).points
-    return {**_keyframe(index, row, split), **_maps(named, grid, points)}  # type: ignore[arg-type]
+    return {**_keyframe(index, row, split), **_maps(named, grid, index.frame(row).points)}
 
 
 def _joint_maps(method: RAD, batch: DetectionBatch) -> tuple[list[tuple[str, Tensor]], BevGrid]:
@@ -164,7 +165,7 @@ def _joint_maps(method: RAD, batch: DetectionBatch) -> tuple[list[tuple[str, Ten
     camera_bev, _ = method.student(**(batch.camera_inputs() or {}))
     lidar_bev = method.teacher(**batch.voxels.bev_inputs())
     grid = method.student.grid
-    lidar_bev, _ = on_grid(lidar_bev, method.teacher.grid, grid)  # type: ignore[arg-type]
+    lidar_bev, _ = on_grid(lidar_bev, method.teacher.grid, grid)
     return [
         ("cameras, as the student sees them", _projected(method.student_head, camera_bev)),
         ("LiDAR, as the teacher sees it", _projected(method.teacher_head, lidar_bev)),

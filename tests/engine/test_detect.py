@@ -210,3 +210,14 @@ def test_a_batch_that_cannot_be_shared_out(detection_world, tmp_path):
     config = config_of(detection_world, "trainer={max_steps: 1, accelerator: cpu, accumulate: 4}")
     with pytest.raises(ValueError, match=r"data\.batch_size: 2 keyframes cannot be shared out evenly over 4"):
         detect(config, "random", tmp_path / "run", progress=False)
+
+
+def test_calibration_changes_statistics_and_no_weight(trained, detection_world, tmp_path):
+    config = config_of(detection_world, "calibration_keyframes=0")
+    detect(config, "random", tmp_path / "run", progress=False)
+    plain, calibrated = (
+        load_checkpoint_tensors(run / "model.safetensors") for run in (tmp_path / "run", trained[0])
+    )
+    assert plain.keys() == calibrated.keys()
+    differing = {name.rpartition(".")[2] for name in plain if not torch.equal(plain[name], calibrated[name])}
+    assert differing == {"running_mean", "running_var", "num_batches_tracked"}

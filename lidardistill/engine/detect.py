@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from lidardistill.config.detect import DetectConfig
+from lidardistill.data.detection import Corrupt
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.engine.build import spread
 from lidardistill.engine.detection_batches import still_keyframes, training_keyframes
@@ -133,11 +134,16 @@ def submission_path(out: Path, split: str) -> Path:
 
 
 def predictions(
-    detector: Detector, config: DetectConfig, index: NuScenesIndex, split: str, device: torch.device
+    detector: Detector,
+    config: DetectConfig,
+    index: NuScenesIndex,
+    split: str,
+    device: torch.device,
+    corrupt: Corrupt | None = None,
 ) -> Iterator[tuple[str, FrameDetections]]:
     """Sample token and boxes of each keyframe of a split, LiDAR frame."""
     detector.to(device).eval()
-    for batch in still_keyframes(config, index, split_rows(index, split), device):
+    for batch in still_keyframes(config, index, split_rows(index, split), device, corrupt):
         with torch.no_grad():
             maps = detector(**detector_inputs(batch))
         found = decode_groups(

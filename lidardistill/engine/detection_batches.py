@@ -12,7 +12,7 @@ import torch
 from lidardistill.config.detect import DetectConfig, DetectionDataConfig
 from lidardistill.data.camera_input import CameraInput
 from lidardistill.data.class_balance import class_balanced_rows
-from lidardistill.data.detection import DetectionAugment, DetectionDataset, collate_detection
+from lidardistill.data.detection import Corrupt, DetectionAugment, DetectionDataset, collate_detection
 from lidardistill.data.detection_batch import DetectionBatch
 from lidardistill.data.detection_classes import CLASSES
 from lidardistill.data.gt_database import GTDatabase
@@ -69,7 +69,11 @@ def training_keyframes(config: DetectConfig, index: NuScenesIndex) -> DetectionD
 
 
 def still_keyframes(
-    config: DetectConfig, index: NuScenesIndex, rows: np.ndarray, device: torch.device
+    config: DetectConfig,
+    index: NuScenesIndex,
+    rows: np.ndarray,
+    device: torch.device,
+    corrupt: Corrupt | None = None,
 ) -> Iterator[DetectionBatch]:
     """Each keyframe once, in order, without boxes and augmentation, on the device."""
     dataset = DetectionDataset(
@@ -81,6 +85,7 @@ def still_keyframes(
         read_boxes=None,
         num_sweeps=config.data.sweeps,
         cameras=build_camera_input(config),
+        corrupt=corrupt,
     )
     sampler = OnceSampler(len(rows), min(config.data.batch_size, 4))
     if config.data.num_workers:

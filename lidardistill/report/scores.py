@@ -173,8 +173,8 @@ def curves(arms: Sequence[Arm]) -> str:
     loss = figure(
         png_bytes(loss_curves(series), 64),
         f"Curves of the contrastive loss by step with a dotted line at log N. At the end: {figures}.",
-        "A network that guesses stays on the dotted line; the further below it, the more surely points find their image "
-        "regions. Below it is what pretraining learnt.",
+        "A network that guesses stays on the dotted line; the further below it, the more surely each finds "
+        "its partner. Below it is what pretraining learnt.",
     )
     health = figure(
         png_bytes(health_curves(series), 64),

@@ -10,6 +10,7 @@ import yaml
 from lidardistill.config.base import Strict
 from lidardistill.config.detect import DetectConfig
 from lidardistill.config.io import load_config, read_yaml
+from lidardistill.config.mapseg import MapSegConfig
 from lidardistill.config.run import FinetuneConfig, PretrainConfig, ProbeConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -19,6 +20,7 @@ MODELS: dict[str, type[Strict]] = {
     "probe": ProbeConfig,
     "finetune": FinetuneConfig,
     "detect": DetectConfig,
+    "mapseg": MapSegConfig,
 }
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lidardistill.ops import BevGrid
-from lidardistill.ops.frustum import frustum_cells
+from lidardistill.ops.frustum import cells_in_view, frustum_cells
 
 GRID = BevGrid.of_range((-8.0, -8.0, 8.0, 8.0), 0.5)
 Z_RANGE = (-3.0, 3.0)
@@ -93,6 +93,33 @@ def test_a_masked_view_is_not_looked_at() -> None:
     assert mask[first].any()
     assert not mask[48:96].any()
     assert torch.equal(mask[96:], whole.mask[96:])
+
+
+def seen_cells(views: Tensor = VIEWS, **options: object) -> Tensor:
+    heights = torch.tensor([-1.0, 0.0, 1.0])
+    return cells_in_view(views, SAMPLE, (48, 64), (1.0, 7.0), GRID, heights, 2, **options)  # type: ignore[arg-type]
+
+
+def test_cells_in_view_are_those_whose_centre_a_camera_projects_inside() -> None:
+    found = seen_cells()
+    expected = torch.zeros_like(found)
+    for cell in range(GRID.num_cells):
+        x, y = GRID.centres(torch.tensor(cell)).tolist()
+        for z in (-1.0, 0.0, 1.0):
+            for view in range(3):
+                u, v, depth, _ = (VIEWS[view] @ torch.tensor([x, y, z, 1.0]).double()).tolist()
+                if 1.0 <= depth <= 7.0 and -0.5 <= u / depth < 63.5 and -0.5 <= v / depth < 47.5:
+                    expected[int(SAMPLE[view]), cell // 32, cell % 32] = True
+    assert torch.equal(found, expected)
+    assert 100 < int(found[0].sum()) < 900
+
+
+def test_a_masked_view_sees_no_cell() -> None:
+    """Its matrix is a good one: the mask alone keeps it out."""
+    only = seen_cells(view_mask=torch.tensor([True, False, True]))
+    assert torch.equal(only[1], seen_cells()[1])
+    assert 0 < only[0].sum() < seen_cells()[0].sum()
+    assert not seen_cells(view_mask=torch.zeros(3, dtype=torch.bool)).any()
 
 
 def test_heights_outside_the_range_are_left_out() -> None:

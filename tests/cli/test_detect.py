@@ -58,7 +58,7 @@ def test_evaluate_a_run_and_a_file(run, detection_world, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--task", "detect"), "--task detect: expected lidarseg or detection"),
+        (("--task", "detect"), "--task detect: expected lidarseg, detection or map"),
         (("--task", "detection"), "expected either --run RUN or --submission FILE"),
         (("--task", "detection", "--submission", "x.json"), "--submission: expected --dataroot DIR"),
         (("--submission", "x.json"), "--task lidarseg: expected --run RUN"),

@@ -91,8 +91,10 @@ def test_the_page_shows_them(arms, tmp_path):
         "mAP",
         "AP of traffic cone",
         "What the detector finds",
-        "What pretraining of a map sees",
+        "What the maps of calico_prc look like",
     ):
         assert said in text
     assert "None of these runs has a score yet" not in text
-    assert text.count("<figure>") >= 5
+    assert "What the maps of calico_rad look like" in text
+    assert "LiDAR, random first weights" in text
+    assert text.count("<figure>") >= 6

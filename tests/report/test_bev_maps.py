@@ -21,6 +21,7 @@ def scene(**changes):
         "map_names": np.array(["a map"]),
         "occupied": np.ones((32, 32), bool),
         "grid": np.array([-32.0, -32.0, 2.0, 32, 32]),
+        "parity_r2": np.zeros(3),
         "region": np.zeros(0, np.int32),
         "region_mask": np.zeros(0, bool),
         "ground_mask": np.zeros(0, bool),

@@ -1,21 +1,48 @@
-"""Map segmentation: what is drawn around the car, and how it is learned."""
+"""The fifth kind of run: map segmentation on a share of the scenes."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import NonNegativeInt, PositiveFloat, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from lidardistill.config.base import Strict
-from lidardistill.config.data import ScanDataConfig
+from lidardistill.config.detect import DetectionAugmentConfig
 from lidardistill.config.model import LidarBevConfig, VoxelConfig, check_student
-from lidardistill.config.run import CosineConfig, OptimizerConfig, ScheduleConfig, SGDConfig, TrainerConfig
+from lidardistill.config.run import (
+    AdamWConfig,
+    OneCycleConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainerConfig,
+    check_warmup,
+)
 
 MapClass = Literal["drivable_area", "ped_crossing", "walkway", "stop_line", "carpark_area", "divider"]
 
 
+class MapDataConfig(Strict):
+    """Keyframes with the map around them.
+
+    label_percent: share of the scenes of `train_split`, every k-th in database order; one where there are fewer than k.
+    sweeps: scans before each keyframe that are added to it.
+    augment: what happens to a scan and its map together; BEVFusion's values are the defaults.
+    """
+
+    dataroot: str
+    version: str = "v1.0-trainval"
+    train_split: str = "train"
+    eval_split: str = "val"
+    label_percent: Literal[5, 10, 20, 50, 100] = 100
+    sweeps: NonNegativeInt = 9
+    augment: DetectionAugmentConfig = DetectionAugmentConfig(scale=(0.9, 1.1))
+    batch_size: PositiveInt = 32
+    num_workers: NonNegativeInt = 8
+    max_corrupt: NonNegativeInt = 20
+
+
 class MapConfig(Strict):
-    """Which masks; BEVFusion's six classes on 200 x 200 cells of half a metre by default."""
+    """Which masks: BEVFusion's six classes on 200 x 200 cells of half a metre by default."""
 
     classes: tuple[MapClass, ...] = (
         "drivable_area",
@@ -42,34 +69,31 @@ class MapConfig(Strict):
 
 
 class MapSegConfig(Strict):
-    """Focal loss on all weights; `lr_head` gives the new layers their own rate.
+    """A backbone with a map head.
 
-    `num_sweeps` counts scans before the keyframe's own. `calibration_keyframes` training scans renew the statistics of
-    BatchNorm at the end, which a run of a few hundred steps has not yet reached; 0 keeps the running ones.
+    gamma: power of the focal loss.
+    lr_backbone: learning rate of the pretrained network as a share of the optimiser's.
+    calibration_keyframes: of the training split, maps unread, that BatchNorm's statistics are measured anew on at the
+        end; 0 leaves the running ones. A short run ends before they have caught up with the weights.
     """
 
     name: str
     seed: NonNegativeInt = 0
-    data: ScanDataConfig
-    num_sweeps: NonNegativeInt = 0
+    data: MapDataConfig
     voxels: VoxelConfig
     student: LidarBevConfig
     maps: MapConfig = MapConfig()
-    gamma: float = 2.0
-    optimizer: OptimizerConfig = SGDConfig(lr=0.02)
-    lr_head: PositiveFloat | None = None
-    schedule: ScheduleConfig = CosineConfig()
+    gamma: Annotated[float, Field(ge=0)] = 2.0
+    optimizer: OptimizerConfig = AdamWConfig(kind="adamw")
+    lr_backbone: PositiveFloat = 1.0
+    schedule: ScheduleConfig = OneCycleConfig(kind="one_cycle")
     calibration_keyframes: NonNegativeInt = 0
     trainer: TrainerConfig
 
     @model_validator(mode="after")
     def _parts_fit(self) -> MapSegConfig:
         check_student(self.student, self.voxels)
-        warmup = self.schedule.warmup_steps if isinstance(self.schedule, CosineConfig) else 0
-        if self.trainer.max_steps is not None and warmup >= self.trainer.max_steps:
-            raise ValueError(
-                f"schedule.warmup_steps must be below trainer.max_steps = {self.trainer.max_steps}, got {warmup}"
-            )
+        check_warmup(self.schedule, self.trainer)
         reach = self.voxels.point_cloud_range
         assert reach is not None  # check_student refuses a student without one
         low, high = self.maps.bev_range[:2], self.maps.bev_range[2:]
@@ -77,7 +101,7 @@ class MapSegConfig(Strict):
             a > b for a, b in zip(high, reach[3:5], strict=True)
         ):
             raise ValueError(
-                f"maps.bev_range {self.maps.bev_range} must lie inside voxels.point_cloud_range {reach}: the student "
-                "sees nothing beyond"
+                f"maps.bev_range: {list(self.maps.bev_range)} must lie inside voxels.point_cloud_range {list(reach)}: "
+                "the student sees nothing beyond"
             )
         return self

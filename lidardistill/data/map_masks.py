@@ -8,7 +8,7 @@ masks are the devkit's, cell by cell.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,16 @@ class MapMasks:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_maps": {}}
 
+    def open_maps(self, scene_names: Iterable[str]) -> None:
+        """Read the maps of some scenes now: a missing one is found before anything is trained, and workers share them.
+
+        Raises:
+            ValueError: no such scene.
+            FileNotFoundError: the map of a place is missing.
+        """
+        for name in scene_names:
+            self._map_of(name)
+
     def read(
         self, scene_name: str, lidar2global: np.ndarray, old2new: np.ndarray | None = None
     ) -> np.ndarray:
@@ -95,20 +105,22 @@ class MapMasks:
             ValueError: no such scene.
             FileNotFoundError: the map of its place is missing.
         """
-        if scene_name not in self.location_of:
-            raise ValueError(f"{self.dataroot} ({self.version}) holds no scene {scene_name!r}")
-        location = self.location_of[scene_name]
-        if location not in self._maps:
-            self._maps[location] = MapExpansion.open(self.dataroot, location)
+        expansion = self._map_of(scene_name)
         global2cells = np.diag([1 / self.cell_size, 1 / self.cell_size, 1.0])
         global2cells[:2, 2] = -np.array(self.origin_m) / self.cell_size
         if old2new is not None:
             plane = np.eye(3)
             plane[:2, :2], plane[:2, 2] = old2new[:2, :2], old2new[:2, 3]
             global2cells = global2cells @ plane
-        return draw_masks(
-            self._maps[location], global2cells @ global2lidar(lidar2global), self.shape, self.classes
-        )
+        return draw_masks(expansion, global2cells @ global2lidar(lidar2global), self.shape, self.classes)
+
+    def _map_of(self, scene_name: str) -> MapExpansion:
+        if scene_name not in self.location_of:
+            raise ValueError(f"{self.dataroot} ({self.version}) holds no scene {scene_name!r}")
+        location = self.location_of[scene_name]
+        if location not in self._maps:
+            self._maps[location] = MapExpansion.open(self.dataroot, location)
+        return self._maps[location]
 
 
 def global2lidar(lidar2global: np.ndarray) -> np.ndarray:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lidardistill.data.augment import AugmentSettings, augment_cloud
 from lidardistill.data.collate import collate_voxels
 from lidardistill.data.detection import DetectionIndex
+from lidardistill.data.detection_augment import DetectionAugment, draw_old2new, move_points
 from lidardistill.data.map_masks import MapMasks
 from lidardistill.data.pairs import SampleKey
 from lidardistill.data.substitute import read_or_substitute
@@ -96,7 +96,7 @@ class MapScanDataset(Dataset[MapSample]):
         maps: draws the masks.
         seed: of all randomness here.
         train: augment, and replace keyframes that cannot be read. In evaluation the error comes through.
-        augment: only rotation and flips of the cloud are used; None turns them off.
+        augment: how scan and map are moved in training; None for CenterPoint's way.
         num_sweeps: scans before the keyframe's own, see `read_sweeps`.
         close_m: what counts as the ego car, see `read_sweeps`.
         max_substitutes: give up after so many keyframes in a row that cannot be read.
@@ -114,7 +114,7 @@ class MapScanDataset(Dataset[MapSample]):
         *,
         seed: int,
         train: bool,
-        augment: AugmentSettings | None = None,
+        augment: DetectionAugment | None = None,
         num_sweeps: int = 0,
         close_m: float = CLOSE_M,
         max_substitutes: int = 8,
@@ -128,8 +128,8 @@ class MapScanDataset(Dataset[MapSample]):
         self.voxels = voxels
         self.maps = maps
         self.seed = seed
-        still = AugmentSettings().for_validation()
-        self.augment = (augment or still) if train else still
+        augment = augment or DetectionAugment()
+        self.augment = augment if train else augment.for_validation()
         self.num_sweeps = num_sweeps
         self.close_m = close_m
         self.max_substitutes = max_substitutes if train else 0
@@ -153,7 +153,8 @@ class MapScanDataset(Dataset[MapSample]):
         points = read_sweeps(
             self.index, row, self.num_sweeps, close_m=self.close_m, keyframe_points=frame.points
         )
-        points, old2new = augment_cloud(points, self.augment, generator)
+        old2new = draw_old2new(self.augment, generator)
+        points = move_points(points, old2new)
         voxels = voxelize_scan(points, self.voxels, lidar2ego=frame.lidar2ego @ np.linalg.inv(old2new))
         masks = self.maps.read(frame.scene_name, frame.ego2global @ frame.lidar2ego, old2new)
         return MapSample(frame.sample_token, row, points, masks, **voxels._asdict())

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lidardistill.config.detect import DetectConfig, DetectionDataConfig
+from lidardistill.config.detect import DetectConfig, DetectionAugmentConfig, DetectionDataConfig
 from lidardistill.data.camera_input import CameraInput
 from lidardistill.data.class_balance import class_balanced_rows
 from lidardistill.data.detection import Corrupt, DetectionAugment, DetectionDataset, collate_detection
@@ -61,7 +61,7 @@ def training_keyframes(config: DetectConfig, index: NuScenesIndex) -> DetectionD
         train=True,
         read_boxes=table.read,
         num_sweeps=data.sweeps,
-        augment=build_detection_augment(data),
+        augment=build_detection_augment(data.augment),
         gt_sampler=build_gt_sampler(data, index, table, labelled),
         cameras=build_camera_input(config),
         min_points=data.min_points,
@@ -104,8 +104,8 @@ def build_camera_input(config: DetectConfig) -> CameraInput | None:
     return CameraInput(config.data.image_size, reading=build_image_reading(config.data.images))
 
 
-def build_detection_augment(config: DetectionDataConfig) -> DetectionAugment:
-    augment, default = config.augment, DetectionAugment()
+def build_detection_augment(augment: DetectionAugmentConfig) -> DetectionAugment:
+    default = DetectionAugment()
     return DetectionAugment(
         rotate_max_rad=math.radians(augment.rotate_max_deg),
         scale=augment.scale,

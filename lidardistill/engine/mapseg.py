@@ -13,22 +13,24 @@ import torch
 
 from lidardistill.atomic import atomic_write
 from lidardistill.config.mapseg import MapSegConfig
-from lidardistill.data.augment import AugmentSettings
 from lidardistill.data.loader import make_loader, warm_up
 from lidardistill.data.map_masks import MapMasks
 from lidardistill.data.map_scans import MapBatch, MapScanDataset, collate_maps
 from lidardistill.data.nuscenes import NuScenesIndex
+from lidardistill.data.quarantine import Quarantine
 from lidardistill.data.sampler import EpochOrder, OnceSampler, StepSampler
+from lidardistill.data.splits import label_fraction, scenes_of_split
 from lidardistill.engine.build import (
     build_optimizer,
     build_schedule,
     build_student,
     build_voxels,
     loop_settings,
-    open_index,
     spread,
 )
 from lidardistill.engine.classifier import save_classifier
+from lidardistill.engine.data_wait import data_wait_advice
+from lidardistill.engine.detection_batches import build_detection_augment
 from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.downstream import finished_metrics, pick_device, to_the_end
 from lidardistill.engine.logging import RunLogger
@@ -36,7 +38,7 @@ from lidardistill.engine.loop import LoopResult, run_loop
 from lidardistill.engine.manifest import Manifest
 from lidardistill.engine.map_segmenter import MapSegmenter, load_segmenter
 from lidardistill.engine.run_folder import CONFIG_FILE, FREE_KEYS, METRICS_FILE, claim_run, read_run
-from lidardistill.engine.scan_batches import labelled_rows, split_rows
+from lidardistill.engine.scan_batches import split_rows
 from lidardistill.engine.student_weights import load_student
 from lidardistill.evaluation.lidarseg import write_metrics
 from lidardistill.evaluation.map_segmentation import count_cells, map_scores
@@ -50,8 +52,8 @@ SHOWN_FILE = "maps.npz"
 NUM_SHOWN = 4
 
 
-def mapseg(config: MapSegConfig, weights: str, run: Path) -> dict[str, Any]:
-    """Train on a share of the scenes and score on `data.val_split`.
+def mapseg(config: MapSegConfig, weights: str, run: Path, *, progress: bool = True) -> dict[str, Any]:
+    """Train on a share of the scenes and score on `data.eval_split`.
 
     The same command continues an interrupted run.
 
@@ -59,6 +61,7 @@ def mapseg(config: MapSegConfig, weights: str, run: Path) -> dict[str, Any]:
         config: resolved config.
         weights: of the backbone: a pretraining run, an exported file, or `random`.
         run: run folder; a finished one is read, not repeated.
+        progress: show progress.
 
     Returns:
         What `metrics.json` holds: see `evaluation.map_segmentation.map_scores`, and evaluator, split, num_keyframes.
@@ -67,19 +70,20 @@ def mapseg(config: MapSegConfig, weights: str, run: Path) -> dict[str, Any]:
     if (metrics := finished_metrics(run)) is not None:
         return metrics
     device = pick_device(config.trainer.accelerator)
-    index = open_index(config.data)
+    index = NuScenesIndex.open(config.data.dataroot, config.data.version)
     model = build_segmenter(config)
     load_student(model.backbone, weights)
+    map_scans(config, index, split_rows(index, config.data.eval_split), train=False)  # its maps must be there
     manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
     model.to(device)
-    rows = labelled_rows(config.data, index)
-    to_the_end(train_segmenter(config, model, map_scans(config, index, rows, train=True), run), manifest, run)
+    dataset = map_scans(config, index, labelled_scenes(config, index), train=True)
+    to_the_end(train_segmenter(config, model, dataset, run, progress=progress), manifest, run)
     if config.calibration_keyframes:
         some = spread(split_rows(index, config.data.train_split), config.calibration_keyframes)
         scans = still_maps(config, index, some, device)
         calibrate_batchnorm(model, (batch.voxels for batch in scans), lambda network, voxels: network(voxels))
     save_classifier(model, run)
-    metrics = score_maps(config, model.eval(), index, config.data.val_split, device, run)
+    metrics = score_maps(config, model.eval(), index, config.data.eval_split, device, run)
     manifest.finish(miou=metrics["miou"])
     return metrics
 
@@ -104,7 +108,8 @@ def evaluate_maps(run: Path, split: str, out: Path) -> dict[str, Any]:
     config = read_run(run, MapSegConfig)
     device = pick_device(config.trainer.accelerator)
     model = load_segmenter(build_segmenter(config), run).to(device)
-    return score_maps(config, model, open_index(config.data), split, device, out)
+    index = NuScenesIndex.open(config.data.dataroot, config.data.version)
+    return score_maps(config, model, index, split, device, out)
 
 
 def build_segmenter(config: MapSegConfig) -> MapSegmenter:
@@ -118,15 +123,17 @@ def build_segmenter(config: MapSegConfig) -> MapSegmenter:
         )
 
 
+def labelled_scenes(config: MapSegConfig, index: NuScenesIndex) -> np.ndarray:
+    """(n,) int64 index rows whose maps may be used for training."""
+    scenes = scenes_of_split(config.data.train_split, index.scene_names)
+    return index.rows_of_scenes(label_fraction(scenes, config.data.label_percent, at_least_one=True))
+
+
 def map_scans(config: MapSegConfig, index: NuScenesIndex, rows: np.ndarray, *, train: bool) -> MapScanDataset:
-    """Scans with maps, augmented in training."""
-    data, default = config.data, AugmentSettings()
-    augment = AugmentSettings(
-        rotate=data.rotate,
-        flip_x_probability=default.flip_x_probability if data.flip else 0.0,
-        flip_y_probability=default.flip_y_probability if data.flip else 0.0,
-    )
+    """Scans with maps, augmented in training; their maps are open, so that none is found missing later."""
+    data = config.data
     maps = MapMasks(data.dataroot, data.version, **config.maps.model_dump())
+    maps.open_maps(sorted({index.scene_name(row) for row in rows.tolist()}))
     return MapScanDataset(
         index,
         rows,
@@ -134,15 +141,15 @@ def map_scans(config: MapSegConfig, index: NuScenesIndex, rows: np.ndarray, *, t
         maps,
         seed=config.seed,
         train=train,
-        augment=augment,
-        num_sweeps=config.num_sweeps,
+        augment=build_detection_augment(data.augment),
+        num_sweeps=data.sweeps,
     )
 
 
 def train_segmenter(
-    config: MapSegConfig, model: MapSegmenter, dataset: MapScanDataset, run: Path
+    config: MapSegConfig, model: MapSegmenter, dataset: MapScanDataset, run: Path, *, progress: bool = True
 ) -> LoopResult:
-    """Minimise the sum over classes of the focal loss."""
+    """Minimise the sum over classes of the focal loss; the model ends as the last step, or the moving average, left it."""
     trainer, data = config.trainer, config.data
     fabric = make_fabric(trainer.accelerator, precision=trainer.precision)
     model.to(fabric.device).train()
@@ -163,22 +170,33 @@ def train_segmenter(
         pin = fabric.device.type == "cuda"
         return iter(make_loader(dataset, sampler, collate_maps, data.num_workers, pin_memory=pin))
 
-    head: dict[str, Any] = {"params": list(model.head.parameters())}
-    if config.lr_head is not None:
-        head["lr"] = config.lr_head
-    return run_loop(
+    backbone = {
+        "params": list(model.backbone.parameters()),
+        "lr": config.lr_backbone * config.optimizer.lr,
+    }
+    result = run_loop(
         fabric,
         lambda batch, step: map_terms(model, batch, config.maps.classes, config.gamma),
         model,
-        build_optimizer(config.optimizer, [{"params": list(model.backbone.parameters())}, head]),
+        build_optimizer(config.optimizer, [backbone, {"params": list(model.head.parameters())}]),
         build_schedule(config.schedule, steps=steps, steps_per_epoch=steps_per_epoch),
         batches,
         loop_settings(trainer, steps),
         run,
-        RunLogger(run, write=fabric.is_global_zero, label="mapseg"),
+        RunLogger(
+            run,
+            write=fabric.is_global_zero,
+            progress=progress,
+            label="mapseg",
+            data_wait_advice=data_wait_advice(data.num_workers),
+        ),
+        Quarantine(run / f"quarantine{fabric.global_rank or ''}.json", data.max_corrupt),
         config=config.model_dump(mode="json"),
         may_differ=FREE_KEYS,
     )
+    if result.ema is not None and not result.interrupted:
+        result.ema.copy_to(model)
+    return result
 
 
 def map_terms(model: MapSegmenter, batch: MapBatch, classes: tuple[str, ...], gamma: float) -> Terms:

@@ -24,6 +24,9 @@ MAP_COLORS: dict[str, str] = {
 }
 """Colour of each class, in the order in which they are painted over each other."""
 
+RIVALS = ("drivable_area", "walkway")
+"""Of these a cell shows the likelier one."""
+
 
 def maps_picture(shown: Path, thresholds: Mapping[str, float | None]) -> np.ndarray:
     """The keyframes that a map segmentation run has kept: truth beside prediction.
@@ -45,26 +48,35 @@ def maps_picture(shown: Path, thresholds: Mapping[str, float | None]) -> np.ndar
     painters = []
     for token, truth, probability in zip(tokens, masks, probabilities, strict=True):
         found = probability.astype(np.float32) >= limits[:, None, None]
-        painters.append((f"{token[:8]}: map", painted_masks(truth, classes, bev_range)))
-        painters.append((f"{token[:8]}: predicted", painted_masks(found, classes, bev_range)))
+        painters.append((f"{token[:8]}: map", painted_masks(truth, truth, classes, bev_range)))
+        painters.append((f"{token[:8]}: predicted", painted_masks(found, probability, classes, bev_range)))
     reach = float(np.abs(bev_range).max())
     panels = bev_panels(painters, columns=2, forward_m=reach, side_m=reach)
     return np.concatenate([panels, _legend(classes)])
 
 
-def painted_masks(masks: np.ndarray, classes: Sequence[str], bev_range: np.ndarray) -> Painter:
-    """Masks (L, H = y, W = x) bool of the LiDAR frame (x right, y forward), each class in its colour.
+def painted_masks(
+    masks: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], bev_range: np.ndarray
+) -> Painter:
+    """Masks of the LiDAR frame (x right, y forward), each class in its colour.
 
     Args:
-        masks: one for each class.
+        masks: (L, H = y, W = x) bool.
+        probabilities: (L, H, W), which decide between `RIVALS`.
         classes: L names out of `MAP_COLORS`.
         bev_range: (4,) x_min y_min x_max y_max, metres.
     """
     x_min, y_min, x_max, y_max = (float(bound) for bound in bev_range)
     colors = np.full((*masks.shape[1:], 3), 255, dtype=np.uint8)
+    place = {name: number for number, name in enumerate(classes)}
+    masks = masks.copy()
+    if all(name in place for name in RIVALS):
+        first, second = (place[name] for name in RIVALS)
+        both = masks[first] & masks[second]
+        masks[second][both & (probabilities[first] > probabilities[second])] = False
     for name, color in MAP_COLORS.items():
-        if name in classes:
-            colors[masks[classes.index(name)]] = hex_rgb(color)
+        if name in place:
+            colors[masks[place[name]]] = hex_rgb(color)
 
     def paint(axes: Axes) -> None:
         # Rows of the picture run from left to right of the car, which is along x; columns forward, along y.

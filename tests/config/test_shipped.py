@@ -19,6 +19,7 @@ MODELS: dict[str, type[Strict]] = {
     "debug": PretrainConfig,
     "probe": ProbeConfig,
     "finetune": FinetuneConfig,
+    "mapseg": MapSegConfig,
     "detect": DetectConfig,
     "mapseg": MapSegConfig,
 }

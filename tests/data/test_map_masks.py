@@ -226,6 +226,8 @@ def test_what_cannot_be_read(tiny_world, tmp_path):
         MapMasks(tiny_world, VERSION, cell_size=0.7)
     with pytest.raises(ValueError, match=r"holds no scene 'scene-0001'"):
         MapMasks(tiny_world, VERSION).read("scene-0001", np.eye(4))
+    with pytest.raises(ValueError, match=r"holds no scene 'scene-0001'"):
+        MapMasks(tiny_world, VERSION).open_maps(["scene-0103", "scene-0001"])
     with pytest.raises(FileNotFoundError, match=r"scene\.json is missing"):
         MapMasks(tmp_path, VERSION)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.json is missing.*map expansion pack"):

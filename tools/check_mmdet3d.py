@@ -342,6 +342,11 @@ def main() -> None:
         "command": shlex.join(["python", *sys.argv]),
         "git": git_state(),
         "versions": versions() | {name: _version(name) for name in PACKAGES},
+        "checkouts": {
+            checkout.name: git_state(checkout)["commit"]
+            for checkout in (options.mmdetection3d, options.openpcdet)
+            if checkout
+        },
         "tolerance": TOLERANCE,
         "cases": {},
     }

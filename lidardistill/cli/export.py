@@ -12,7 +12,9 @@ def run(
     weights: Annotated[
         Path,
         typer.Option(
-            metavar="RUN|FILE", help="A pretraining run, or an exported .safetensors.", show_default=False
+            metavar="RUN|FILE",
+            help="A pretraining or detection run, or an exported .safetensors.",
+            show_default=False,
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="FILE", help="The backbone.", show_default=False)],

@@ -22,7 +22,7 @@ from lidardistill.models.mmdet3d_parts import (
     minkunet_parts,
 )
 from lidardistill.models.weights_inputs import with_columns
-from lidardistill.models.weights_mmdet3d import to_mmdet3d
+from lidardistill.models.weights_mmdet3d import head_to_mmdet3d, to_mmdet3d
 from lidardistill.models.weights_mmdet3d_minkunet import minkunet_to_mmdet3d
 from lidardistill.models.weights_openpcdet import to_openpcdet
 
@@ -35,7 +35,7 @@ def detector_checkpoint(
     """What `torch.save` writes for another project, and the card that says what it is.
 
     Args:
-        state: the backbone's tensors.
+        state: the backbone's tensors; with those of a `CenterHead` behind `head.`, they go to CenterPoint as well.
         card: of the backbone: what `engine.export.save_student` writes.
         kind: for whom.
 
@@ -49,6 +49,13 @@ def detector_checkpoint(
     """
     voxels, student = card["voxels"], card["student"]
     minkunet = student["kind"] == "minkunet"
+    if not minkunet and student["kind"] != "lidar_bev":
+        raise ValueError(
+            f"--format {kind}: these are the weights of a {student['kind']} network; expected a LiDAR backbone, minkunet "
+            "or lidar_bev"
+        )
+    head = {key.removeprefix("head."): value for key, value in state.items() if key.startswith("head.")}
+    state = {key: value for key, value in state.items() if not key.startswith("head.")}
     if minkunet and kind != "mmdet3d":
         where = "OpenPCDet" if kind == "openpcdet" else "BEVFusion"
         raise ValueError(
@@ -68,12 +75,23 @@ def detector_checkpoint(
         }
     elif kind == "openpcdet":
         tensors = to_openpcdet(state)
+        if head:
+            notes.append("without the head: its layers there have other biases")
     else:
         settings = _settings(student, voxels)
         tensors = to_mmdet3d(state, detector="bevfusion" if kind == "mmdet3d-bevfusion" else "centerpoint")
         if kind == "mmdet3d":
             base = VOXELNET_BASE if settings.encoder == "voxelnet" else PILLARS_BASE
             foreign |= {"base": base, "model": centerpoint_parts(settings)}
+            if head:
+                tensors |= head_to_mmdet3d(head)
+                width = head["shared.0.weight"].shape[0]
+                foreign["model"]["pts_bbox_head"] |= {
+                    "share_conv_channel": width,
+                    "separate_head": {"head_conv": width},
+                }
+        elif head:
+            notes.append("without the head: BEVFusion has another")
         if settings.encoder == "pillars" and settings.encoder_options.get("max_points") is None:
             notes.append(
                 f"a pillar there holds its first {MAX_POINTS['pillars']} points and zeros up to that number, which take "

@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import save as dump
 
 from lidardistill.cli.main import main
 from lidardistill.config.model import LidarBevConfig, MinkUNetConfig, VoxelConfig
 from lidardistill.engine.build import build_student
+from lidardistill.engine.detector import save_detector
 from lidardistill.engine.export import ENDINGS, export_backbone, save_student
 from lidardistill.engine.student_weights import load_student
+from lidardistill.models.center_head import TASKS, CenterHead
+from lidardistill.models.detector import Detector
 from lidardistill.models.weights import load_checkpoint_tensors
+from lidardistill.models.weights_mmdet3d import head_from_mmdet3d
 
 RANGE = (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0)
 BEV_VOXELS = {"kind": "cartesian", "point_cloud_range": RANGE, "reduce": "mean"}
@@ -63,6 +68,7 @@ def finished(tmp_path):
             "voxels": voxels.model_dump(mode="json"),
             "teacher": None,
             "method": {"kind": "none"},
+            "bev_term": None,
             "data": {"version": "v1.0-mini", "split": "mini_train"},
             "seed": 0,
         }
@@ -119,6 +125,67 @@ def test_what_a_file_for_mmdet3d_holds(finished, tmp_path):
     assert parts["pts_middle_encoder"]["encoder_channels"][-1] == [32, 32]
     assert parts["pts_bbox_head"]["in_channels"] == 64
     assert parts["train_cfg"]["pts"]["out_size_factor"] == 8
+
+
+@pytest.fixture
+def detection_run(tmp_path):
+    """As `lidardistill detect` leaves it, without the training."""
+    student, voxels = RUNS["voxelnet"]
+    torch.manual_seed(0)
+    net = build_student(student, voxels)
+    detector = Detector(net, CenterHead(net.out_channels, tuple(map(len, TASKS)), width=8))
+    run = tmp_path / "detector"
+    run.mkdir()
+    config = {
+        "verb": "detect",
+        "student": student.model_dump(mode="json"),
+        "voxels": voxels.model_dump(mode="json"),
+        "weights": "runs/prc",
+        "data": {"version": "v1.0-mini", "train_split": "mini_train", "label_percent": 10},
+        "seed": 0,
+    }
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    save_detector(detector, run)
+    return run, detector
+
+
+def test_a_detector_takes_its_head_along(detection_run, tmp_path):
+    run, detector = detection_run
+    path = tmp_path / "weights.pth"
+    card = json.loads(export_backbone(run, path, "mmdet3d").read_text())
+    assert card["data"]["label_percent"] == 10
+    assert card["model"]["pts_bbox_head"]["share_conv_channel"] == 8
+    tensors = torch.load(path, weights_only=True)["state_dict"]
+    assert all(torch.equal(v, detector.head.state_dict()[k]) for k, v in head_from_mmdet3d(tensors).items())
+    assert len(head_from_mmdet3d(tensors)) == len(detector.head.state_dict())
+    fresh = build_student(*RUNS["voxelnet"])
+    for kind, words in (
+        ("mmdet3d", None),
+        ("openpcdet", "without the head"),
+        ("mmdet3d-bevfusion", "without the head"),
+    ):
+        card = json.loads(export_backbone(run, tmp_path / f"{kind}.pth", kind).read_text())
+        load_student(fresh, str(tmp_path / f"{kind}.pth"))
+        assert all(torch.equal(v, detector.backbone.state_dict()[k]) for k, v in fresh.state_dict().items())
+        assert any("without the head" in note for note in card["notes"]) == (words is not None)
+    export_backbone(run, tmp_path / "backbone.safetensors")
+    load_student(fresh, str(tmp_path / "backbone.safetensors"))
+
+
+def test_a_detector_with_cameras_is_refused(detection_run, tmp_path):
+    run, detector = detection_run
+    state = dict(detector.state_dict()) | {"camera.x": torch.zeros(1)}
+    (run / "model.safetensors").write_bytes(dump({k: v.contiguous() for k, v in state.items()}))
+    with pytest.raises(ValueError, match="is a detector with cameras"):
+        export_backbone(run, tmp_path / "x.pth", "mmdet3d")
+
+
+def test_a_camera_network_is_refused(finished, tmp_path):
+    run, _ = finished("voxelnet")
+    card = run / "backbone.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {"student": {"kind": "lift_splat"}}))
+    with pytest.raises(ValueError, match="weights of a lift_splat network; expected a LiDAR backbone"):
+        export_backbone(run, tmp_path / "x.pth", "mmdet3d")
 
 
 def test_what_differs_is_said(finished, tmp_path):

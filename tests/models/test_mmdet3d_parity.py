@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from lidardistill.engine.export_detector import detector_checkpoint
+from lidardistill.models.center_head import TASKS, CenterHead
 from lidardistill.models.lidar_bev import build_lidar_bev
 from lidardistill.models.weights_mmdet3d import from_mmdet3d
 
@@ -42,6 +44,28 @@ def test_centerpoint(check, preset):
     assert figures["bev"]["max_abs_value"] > 1
     assert check.worst(figures) < check.TOLERANCE
     assert figures["bev_of_the_same_voxels_float64"]["max_abs_difference"] < 1e-6
+
+
+def test_a_detector_with_its_head_loads_strictly(check, tmp_path):
+    """What `lidardistill export` makes of a detection run: nothing of CenterPoint is left to chance."""
+    from mmdet3d.registry import MODELS
+    from mmengine.config import Config
+    from mmengine.runner import load_checkpoint
+
+    torch.manual_seed(0)
+    net = build_lidar_bev("voxelnet_mini", 5)
+    head = CenterHead(net.out_channels, tuple(map(len, TASKS)), width=8)
+    state = {**net.state_dict(), **{f"head.{key}": value for key, value in head.state_dict().items()}}
+    content, card = detector_checkpoint(state, check.bev_card("voxelnet_mini", net), "mmdet3d")
+    torch.save(content, tmp_path / "weights.pth")
+    cfg = Config.fromfile(str(check.configs() / card["base"].removeprefix("mmdet3d::")))
+    cfg.merge_from_dict({"model": card["model"]})
+    model = MODELS.build(cfg.model).eval()
+    load_checkpoint(model, str(tmp_path / "weights.pth"), map_location="cpu", strict=True, logger="silent")
+    bev = torch.rand(1, net.out_channels, 4, 4)
+    with torch.no_grad():
+        ours, theirs = check.heads_of(head.eval(), model, bev, [bev])
+    torch.testing.assert_close(theirs, ours, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("preset", ["mini", "minkunet34"])

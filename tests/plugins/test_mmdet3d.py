@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import nn
 
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.models.minkunet import build_minkunet
+from lidardistill.models.mmdet3d_parts import MINKUNET_BASE, PILLARS_BASE, VOXELNET_BASE
 from lidardistill.models.pillars import PillarNet
 from lidardistill.models.voxelnet import VoxelNet
 from lidardistill.models.weights import save_backbone
@@ -210,3 +212,23 @@ def test_weights_of_another_network(plugin, tmp_path):
 def test_voxels_that_a_head_cannot_use(plugin, voxels):
     with pytest.raises(ValueError, match="without point_cloud_range and without the feature height"):
         plugin.LidardistillVoxels(voxels)
+
+
+def test_shipped_configurations():
+    """Python, named in their README, on files of mmdet3d; tests/models/test_mmdet3d_parity.py builds them."""
+    folder = Path(__file__).resolve().parents[2] / "configs" / "mmdet3d"
+    files = sorted(folder.glob("*.py"))
+    assert len(files) == 5
+    table = (folder / "README.md").read_text()
+    for file in files:
+        values = {}
+        exec(compile(file.read_text(), str(file), "exec"), values)
+        base = values["_base_"] if isinstance(values["_base_"], str) else values["_base_"][0]
+        assert base.startswith(("mmdet3d::", "{{$MMDETECTION3D:"))
+        assert f"| `{file.name}`" in table
+        assert "{{$WEIGHTS:" in file.read_text()
+    assert {name.split("::")[1] for name in (VOXELNET_BASE, PILLARS_BASE, MINKUNET_BASE)} == {
+        values.split("::")[1].split('"')[0]
+        for values in (file.read_text() for file in files)
+        if "::" in values
+    }

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import check_mmdet3d as base
 import numpy as np
@@ -69,6 +70,7 @@ def openpcdet(checkout: Path, preset: str) -> dict[str, Any]:
         module.__path__ = [str(checkout / package.replace(".", "/"))]
         sys.modules.setdefault(package, module)
     importlib.import_module("spconv.constants")  # their spconv_utils takes it for granted
+    sparse_module = importlib.import_module("spconv.pytorch.modules").SparseModule
     np.int = int  # type: ignore[attr-defined]  # and their BaseBEVBackbone a numpy below 1.24
     net = build_lidar_bev(preset, len(base.FEATURES), **base.filled_pillars(preset))
     scans = base.two_clouds(net.settings)
@@ -77,7 +79,10 @@ def openpcdet(checkout: Path, preset: str) -> dict[str, Any]:
     path, _ = base.exported(net, base.bev_card(preset, net), "openpcdet")
     theirs = _Detector(preset, net)
     state = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
-    theirs.load_state_dict(state, strict=True)
+    with mock.patch.object(sparse_module, "_load_from_state_dict", nn.Module._load_from_state_dict):
+        theirs.load_state_dict(
+            state, strict=True
+        )  # without mmdet3d's patch of spconv, where that is imported
     theirs.eval()
     for name, module in theirs.named_modules():
         # spconv adds no bias on a CPU; the file has zeros for them.

@@ -21,7 +21,6 @@ MODELS: dict[str, type[Strict]] = {
     "finetune": FinetuneConfig,
     "mapseg": MapSegConfig,
     "detect": DetectConfig,
-    "mapseg": MapSegConfig,
 }
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 

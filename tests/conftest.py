@@ -99,6 +99,8 @@ def record_tiny(name: str, seed: int, *, keyframes: int, image_size: tuple[int, 
         GroundMap,
         Keyframe,
         LidarScan,
+        MapLayers,
+        MapPolygon,
         Rig,
         SceneRecording,
     )
@@ -143,5 +145,29 @@ def record_tiny(name: str, seed: int, *, keyframes: int, image_size: tuple[int, 
                 images.append(CameraImage(channel, time_us - 5_000 - view, ego2global, picture))
             yield Keyframe(scan, tuple(images), (), ())
 
+    def piece(*corners: tuple[float, float], holes: tuple = ()) -> MapPolygon:  # type: ignore[type-arg]
+        return MapPolygon(
+            np.array(corners, dtype=float), tuple(np.array(hole, dtype=float) for hole in holes)
+        )
+
+    island = [(3.0, 2.0), (9.0, 2.0), (9.0, 4.0), (3.0, 4.0)]
+    layers = MapLayers(
+        {
+            # The street leaves every patch on both sides; the side street is concave with its pavement.
+            "drivable_area": (
+                piece((-90, -4), (90, -4), (90, 7), (-90, 7), holes=(island,)),
+                piece((-9, 7), (-3, 7), (-3, 20), (5, 20), (5, 25), (-9, 25)),
+            ),
+            "ped_crossing": (piece((12, -4), (15, -4), (15, 7), (12, 7)),),
+            "walkway": (piece((-90, -7), (90, -7), (90, -4), (-90, -4)),),
+            "stop_line": (piece((10, -4), (12, -4), (12, 1.5), (10, 1.5)),),
+            "carpark_area": (piece((-20, 7), (-10, 8), (-10, 18), (-21, 19)),),
+        },
+        {
+            "road_divider": (np.array([(-90.0, 1.5), (90.0, 1.5)]),),
+            # Out of the patch and in again: two pieces of one line.
+            "lane_divider": (np.array([(-10.0, -2.0), (0.0, -120.0), (20.0, -2.0), (25.0, -2.0)]),),
+        },
+    )
     ground = GroundMap(np.ones((40, 40), dtype=bool), np.array([-20.0, -20.0]), 1.0)
-    return SceneRecording(name, "patches", rig, ground, stream())
+    return SceneRecording(name, "patches", rig, ground, stream(), layers)

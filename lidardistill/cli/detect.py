@@ -29,7 +29,9 @@ def run(
     from lidardistill.engine.signals import Interrupted
 
     try:
-        print_detection_scores(detect(resolved, weights, out, camera_weights=camera_weights), out)
+        metrics = detect(resolved, weights, out, camera_weights=camera_weights)
     except Interrupted as stopped:
         print(stopped)
         raise typer.Exit(stopped.exit_code) from None
+    if metrics:
+        print_detection_scores(metrics, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,8 @@ import typer
 
 from lidardistill.cli.options import VersionOption
 
-TaskOption = Annotated[str, typer.Option(metavar="lidarseg|detection", help="What is judged.")]
+Task = Literal["lidarseg", "detection", "map"]
+TaskOption = Annotated[str, typer.Option(metavar="lidarseg|detection|map", help="What is judged.")]
 
 
 def run(
@@ -19,7 +21,7 @@ def run(
     ],
     run: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="A probe, fine-tuning or detection run.", show_default=False),
+        typer.Option(metavar="RUN", help="A probe, finetune, detect or mapseg run.", show_default=False),
     ] = None,
     task: TaskOption = "lidarseg",
     submission: Annotated[
@@ -32,37 +34,90 @@ def run(
         Path | None, typer.Option(metavar="DIR", help="nuScenes root, with --submission.", show_default=False)
     ] = None,
     version: VersionOption = "v1.0-trainval",
+    corruption: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Corrupted scans too: all, or some of fog,snow,beam-missing,crosstalk,motion-blur,"
+            "incomplete-echo,cross-sensor,spoofing.",
+            show_default=False,
+        ),
+    ] = None,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="What mCE is against: a run, or its --out.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the corruptions.", min=0)] = 0,
 ) -> None:
-    """Write predictions in devkit format and have nuscenes-devkit score them."""
+    """Score a run on a split: points and boxes by nuscenes-devkit, maps as BEVFusion does."""
     known = _task(task)
-    if known == "lidarseg" and (run is None or submission is not None or dataroot is not None):
-        raise ValueError("--task lidarseg: expected --run RUN, and no --submission or --dataroot")
+    if known != "detection" and (run is None or submission is not None or dataroot is not None):
+        raise ValueError(f"--task {task}: expected --run RUN, and no --submission or --dataroot")
     if known == "detection" and (run is None) == (submission is None):
         raise ValueError("--task detection: expected either --run RUN or --submission FILE")
     if submission is not None and dataroot is None:
         raise ValueError("--submission: expected --dataroot DIR, whose boxes it is judged by")
-    from lidardistill.cli.scores import print_detection_scores, print_scores
-
+    if corruption is None and baseline is not None:
+        raise ValueError("--baseline is what corrupted scans are compared with: expected --corruption too")
+    if corruption is not None:
+        if run is None or known == "map":
+            raise ValueError(
+                "--corruption: expected --run RUN, and --task lidarseg or detection: others read no scans here"
+            )
+        _evaluate_corrupted(run, known, split, out, corruption, baseline, seed)
+        return
     if known == "lidarseg":
+        from lidardistill.cli.scores import print_scores
         from lidardistill.engine.downstream import evaluate
 
         assert run is not None
         print_scores(evaluate(run, split, out), out)
-        return
-    from lidardistill.engine.detect import evaluate_detector, evaluate_submission
+    elif known == "map":
+        from lidardistill.cli.scores import print_maps
+        from lidardistill.engine.mapseg import evaluate_maps
 
-    if run is not None:
-        metrics = evaluate_detector(run, split, out)
+        assert run is not None
+        print_maps(evaluate_maps(run, split, out), out)
     else:
-        assert submission is not None
-        assert dataroot is not None
-        metrics = evaluate_submission(submission, dataroot, version, split, out)
-    print_detection_scores(metrics, out)
+        from lidardistill.cli.scores import print_detection_scores
+        from lidardistill.engine.detect import evaluate_detector, evaluate_submission
+
+        if run is not None:
+            metrics = evaluate_detector(run, split, out)
+        else:
+            assert submission is not None
+            assert dataroot is not None
+            metrics = evaluate_submission(submission, dataroot, version, split, out)
+        print_detection_scores(metrics, out)
 
 
-def _task(name: str) -> Literal["lidarseg", "detection"]:
+def _evaluate_corrupted(
+    run: Path,
+    task: Literal["lidarseg", "detection"],
+    split: str,
+    out: Path,
+    corruption: str,
+    baseline: Path | None,
+    seed: int,
+) -> None:
+    from lidardistill.cli.scores import print_robustness
+    from lidardistill.engine.robustness import evaluate_corrupted
+
+    def progress(name: str, severity: int, accuracy: float) -> None:
+        print(f"  {name:16s} severity {severity}: {100 * accuracy:5.1f}", file=sys.stderr)
+
+    names = [name.strip() for name in corruption.split(",")]
+    result = evaluate_corrupted(
+        run, split, out, names, task=task, seed=seed, baseline=baseline, on_score=progress
+    )
+    print_robustness(result, out)
+
+
+def _task(name: str) -> Task:
     if name == "lidarseg":
         return "lidarseg"
     if name == "detection":
         return "detection"
-    raise ValueError(f"--task {name}: expected lidarseg or detection")
+    if name == "map":
+        return "map"
+    raise ValueError(f"--task {name}: expected lidarseg, detection or map")

@@ -25,12 +25,17 @@ from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 
 __all__ = [
     "CameraInput",
+    "Corrupt",
     "DetectionAugment",
     "DetectionBatch",
     "DetectionDataset",
     "DetectionSample",
     "collate_detection",
 ]
+
+
+Corrupt = Callable[[np.ndarray, int], np.ndarray]
+"""(points (N, 5) of `read_sweeps`, index row) -> (N', 5)."""
 
 
 class DetectionIndex(SweepIndex, Protocol):
@@ -65,6 +70,8 @@ class DetectionDataset(Dataset[DetectionSample]):
         cameras: read the images, too; None for LiDAR alone.
         min_points: boxes with fewer points, of LiDAR and radar, are left out: nobody can see them, and nuScenes does
             not ask for them.
+        corrupt: what happens to the points (N, 5) of an index row before anything else, such as
+            `corruptions.Corruption`; None: nothing.
         max_substitutes: give up after so many keyframes in a row that cannot be read.
 
     Raises:
@@ -86,6 +93,7 @@ class DetectionDataset(Dataset[DetectionSample]):
         gt_sampler: GTSampler | None = None,
         cameras: CameraInput | None = None,
         min_points: int = 1,
+        corrupt: Corrupt | None = None,
         max_substitutes: int = 8,
     ) -> None:
         self.rows = np.asarray(rows, dtype=np.int64)
@@ -107,6 +115,7 @@ class DetectionDataset(Dataset[DetectionSample]):
         self.gt_sampler = gt_sampler if train else None
         self.cameras = cameras
         self.min_points = min_points
+        self.corrupt = corrupt
         self.max_substitutes = max_substitutes if train else 0
 
     def __len__(self) -> int:
@@ -137,6 +146,8 @@ class DetectionDataset(Dataset[DetectionSample]):
         points = read_sweeps(
             self.index, row, self.num_sweeps, close_m=self.close_m, keyframe_points=frame.points
         )
+        if self.corrupt is not None:
+            points = self.corrupt(points, row)
         boxes, labels = self._boxes(row)
         if self.gt_sampler is not None:
             points, boxes, labels = self.gt_sampler.paste(points, boxes, labels, generator)

@@ -37,6 +37,7 @@ from lidardistill.evaluation.joint_pca import map_colors
 from lidardistill.evaluation.probe import calibrate_batchnorm
 from lidardistill.methods.calico_rad import RAD
 from lidardistill.models.bev_fusion import on_grid
+from lidardistill.models.lidar_bev import LidarBev
 from lidardistill.objectives.center_groups import decode_groups
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.regions.clusters import propose_regions
@@ -80,7 +81,7 @@ def write_bev_showcase(run: Path, *, row: int | None = None) -> Path:
         `bev_showcase.npz` in `run`. V views of h x w pixels, N points, a map of H x W cells:
             channels (V,); images (V, h, w, 3) uint8; lidar2cam, cam2img (V, 4, 4) to these images; points (N, 4) float32,
             LiDAR frame; lidar2ego (4, 4); region (N,) int32, region_mask, ground_mask (N,) bool; grid (5,) x_min, y_min,
-            cell size in metres, H, W; occupied (H, W) bool; map_names (K,) and maps (K, H, W, 3) uint8; position_r2 (3,);
+            cell size in metres, H, W; occupied (H, W) bool; map_names (K,) and maps (K, H, W, 3) uint8; position_r2, parity_r2 (3,);
             of a detector also classes, boxes (n, 9), scores, labels (n,), true_boxes (m, 9), true_labels (m,), LiDAR
             frame; sample_token, scene, split.
 
@@ -154,9 +155,9 @@ def _of_pretraining(run: Path, row: int | None) -> dict[str, Any]:
                 lambda network, voxels: network(**voxels.bev_inputs()),
             )
             bev = student(**batch.voxels.bev_inputs())[0]
+            assert isinstance(student, LidarBev)
             named, grid = [("the pretrained network's map", bev)], student.grid
-    points = index.frame(row).points
-    return {**_keyframe(index, row, split), **_maps(named, grid, points)}  # type: ignore[arg-type]
+    return {**_keyframe(index, row, split), **_maps(named, grid, index.frame(row).points)}
 
 
 def _joint_maps(method: RAD, batch: DetectionBatch) -> tuple[list[tuple[str, Tensor]], BevGrid]:
@@ -164,7 +165,7 @@ def _joint_maps(method: RAD, batch: DetectionBatch) -> tuple[list[tuple[str, Ten
     camera_bev, _ = method.student(**(batch.camera_inputs() or {}))
     lidar_bev = method.teacher(**batch.voxels.bev_inputs())
     grid = method.student.grid
-    lidar_bev, _ = on_grid(lidar_bev, method.teacher.grid, grid)  # type: ignore[arg-type]
+    lidar_bev, _ = on_grid(lidar_bev, method.teacher.grid, grid)
     return [
         ("cameras, as the student sees them", _projected(method.student_head, camera_bev)),
         ("LiDAR, as the teacher sees it", _projected(method.teacher_head, lidar_bev)),
@@ -196,13 +197,14 @@ def _maps(named: Sequence[tuple[str, Tensor]], grid: BevGrid, points: np.ndarray
     occupied[cell[inside].numpy()] = True
     occupied = occupied.reshape(grid.height, grid.width)
     centres = grid.centres(torch.arange(grid.num_cells)).numpy().reshape(grid.height, grid.width, 2)
-    colors, r2 = map_colors([bev.float().numpy() for _, bev in named], occupied, centres)
+    shown = map_colors([bev.float().numpy() for _, bev in named], occupied, centres)
     return {
         "grid": np.array([grid.x_min, grid.y_min, grid.cell_size, grid.height, grid.width]),
         "occupied": occupied,
         "map_names": np.array([name for name, _ in named]),
-        "maps": np.stack(colors),
-        "position_r2": r2,
+        "maps": np.stack(shown.colors),
+        "position_r2": shown.position_r2,
+        "parity_r2": shown.parity_r2,
     }
 
 

@@ -29,7 +29,7 @@ class Classifier(nn.Module):
         return self.head(run_backbone(self.backbone, voxels))
 
 
-def save_classifier(model: Classifier, run: Path) -> None:
+def save_classifier(model: nn.Module, run: Path) -> None:
     """Write `model.safetensors` into a run folder, whole or not at all."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     with atomic_write(run / MODEL_FILE) as stream:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from lidardistill.config.detect import DetectConfig
+from lidardistill.data.detection import Corrupt
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.engine.build import spread
 from lidardistill.engine.detection_batches import still_keyframes, training_keyframes
@@ -21,10 +22,12 @@ from lidardistill.engine.detector import (
     save_detector,
 )
 from lidardistill.engine.detector_training import train_detector
+from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.downstream import finished_metrics, pick_device, to_the_end
 from lidardistill.engine.manifest import Manifest
 from lidardistill.engine.run_folder import CONFIG_FILE, METRICS_FILE, claim_run, read_run
 from lidardistill.engine.scan_batches import split_rows
+from lidardistill.engine.signals import Interrupted
 from lidardistill.evaluation.detection import FrameDetections, score_detections, write_detections
 from lidardistill.evaluation.lidarseg import write_metrics
 from lidardistill.evaluation.probe import calibrate_batchnorm
@@ -52,25 +55,33 @@ def detect(
         progress: show progress.
 
     Returns:
-        What `metrics.json` holds.
+        What `metrics.json` holds; nothing on processes other than the first, which alone judges.
 
     Raises:
         Interrupted: a signal stopped it; what was done is kept.
     """
+    fabric = make_fabric(config.trainer.accelerator, precision=config.trainer.precision)
+    main = fabric.is_global_zero
     inputs = {"weights": weights} | ({} if config.camera is None else {"camera_weights": camera_weights})
-    claim_run(run, "detect", config, **inputs)
+    if main:
+        claim_run(run, "detect", config, **inputs)
+    fabric.barrier()
     if (metrics := finished_metrics(run)) is not None:
         return metrics
-    device = pick_device(config.trainer.accelerator)
     index = NuScenesIndex.open(config.data.dataroot, config.data.version)
     detector = build_detector(config)
     load_pretrained(detector, weights, camera_weights)
     dataset = training_keyframes(config, index)
-    manifest = Manifest(run / "manifest.json", seed=config.seed, extra=inputs)
-    to_the_end(train_detector(config, detector, dataset, run, progress=progress), manifest, run)
-    calibrate_detector(detector, config, index, device)
+    manifest = Manifest(run / "manifest.json", seed=config.seed, extra=inputs) if main else None
+    result = train_detector(config, detector, dataset, run, fabric, progress=progress)
+    if manifest is None:
+        if result.interrupted:
+            raise Interrupted(f"{run} was stopped at step {result.steps}")
+        return {}
+    to_the_end(result, manifest, run)
+    calibrate_detector(detector, config, index, fabric.device)
     save_detector(detector, run)
-    metrics = _judge(detector, config, index, config.data.eval_split, run, device)
+    metrics = _judge(detector, config, index, config.data.eval_split, run, fabric.device)
     manifest.finish(nds=metrics["nds"])
     return metrics
 
@@ -133,11 +144,16 @@ def submission_path(out: Path, split: str) -> Path:
 
 
 def predictions(
-    detector: Detector, config: DetectConfig, index: NuScenesIndex, split: str, device: torch.device
+    detector: Detector,
+    config: DetectConfig,
+    index: NuScenesIndex,
+    split: str,
+    device: torch.device,
+    corrupt: Corrupt | None = None,
 ) -> Iterator[tuple[str, FrameDetections]]:
     """Sample token and boxes of each keyframe of a split, LiDAR frame."""
     detector.to(device).eval()
-    for batch in still_keyframes(config, index, split_rows(index, split), device):
+    for batch in still_keyframes(config, index, split_rows(index, split), device, corrupt):
         with torch.no_grad():
             maps = detector(**detector_inputs(batch))
         found = decode_groups(

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lidardistill.config.detect import DetectConfig, DetectionDataConfig
+from lidardistill.config.detect import DetectConfig, DetectionAugmentConfig, DetectionDataConfig
 from lidardistill.data.camera_input import CameraInput
 from lidardistill.data.class_balance import class_balanced_rows
-from lidardistill.data.detection import DetectionAugment, DetectionDataset, collate_detection
+from lidardistill.data.detection import Corrupt, DetectionAugment, DetectionDataset, collate_detection
 from lidardistill.data.detection_batch import DetectionBatch
 from lidardistill.data.detection_classes import CLASSES
 from lidardistill.data.gt_database import GTDatabase
@@ -61,7 +61,7 @@ def training_keyframes(config: DetectConfig, index: NuScenesIndex) -> DetectionD
         train=True,
         read_boxes=table.read,
         num_sweeps=data.sweeps,
-        augment=build_detection_augment(data),
+        augment=build_detection_augment(data.augment),
         gt_sampler=build_gt_sampler(data, index, table, labelled),
         cameras=build_camera_input(config),
         min_points=data.min_points,
@@ -69,7 +69,11 @@ def training_keyframes(config: DetectConfig, index: NuScenesIndex) -> DetectionD
 
 
 def still_keyframes(
-    config: DetectConfig, index: NuScenesIndex, rows: np.ndarray, device: torch.device
+    config: DetectConfig,
+    index: NuScenesIndex,
+    rows: np.ndarray,
+    device: torch.device,
+    corrupt: Corrupt | None = None,
 ) -> Iterator[DetectionBatch]:
     """Each keyframe once, in order, without boxes and augmentation, on the device."""
     dataset = DetectionDataset(
@@ -81,6 +85,7 @@ def still_keyframes(
         read_boxes=None,
         num_sweeps=config.data.sweeps,
         cameras=build_camera_input(config),
+        corrupt=corrupt,
     )
     sampler = OnceSampler(len(rows), min(config.data.batch_size, 4))
     if config.data.num_workers:
@@ -99,8 +104,8 @@ def build_camera_input(config: DetectConfig) -> CameraInput | None:
     return CameraInput(config.data.image_size, reading=build_image_reading(config.data.images))
 
 
-def build_detection_augment(config: DetectionDataConfig) -> DetectionAugment:
-    augment, default = config.augment, DetectionAugment()
+def build_detection_augment(augment: DetectionAugmentConfig) -> DetectionAugment:
+    default = DetectionAugment()
     return DetectionAugment(
         rotate_max_rad=math.radians(augment.rotate_max_deg),
         scale=augment.scale,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lidardistill.config.detect import DetectConfig
 from lidardistill.data.detection import DetectionDataset, collate_detection
@@ -15,7 +16,6 @@ from lidardistill.data.sampler import EpochOrder, StepSampler
 from lidardistill.engine.build import build_optimizer, build_schedule, loop_settings
 from lidardistill.engine.data_wait import data_wait_advice
 from lidardistill.engine.detector import NUM_CLASSES, detector_inputs, parameter_groups
-from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.logging import RunLogger
 from lidardistill.engine.loop import LoopResult, run_loop
 from lidardistill.engine.run_folder import FREE_KEYS
@@ -23,9 +23,18 @@ from lidardistill.methods.terms import Terms
 from lidardistill.models.detector import Detector
 from lidardistill.objectives.center_groups import center_loss
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 
 def train_detector(
-    config: DetectConfig, detector: Detector, dataset: DetectionDataset, run: Path, *, progress: bool = True
+    config: DetectConfig,
+    detector: Detector,
+    dataset: DetectionDataset,
+    run: Path,
+    fabric: Fabric,
+    *,
+    progress: bool = True,
 ) -> LoopResult:
     """Minimise CenterPoint's losses; the detector ends as the last step, or the moving average, left it.
 
@@ -34,13 +43,13 @@ def train_detector(
         detector: moves to the device of the run.
         dataset: augmented keyframes with boxes.
         run: run folder.
+        fabric: of `distributed.make_fabric`.
         progress: show progress.
 
     Raises:
         ValueError: the batch cannot be shared out, or the schedule does not fit the length of the run.
     """
     trainer, data = config.trainer, config.data
-    fabric = make_fabric(trainer.accelerator, precision=trainer.precision)
     detector.to(fabric.device).train()
     parts = fabric.world_size * trainer.accumulate
     per_batch, rest = divmod(data.batch_size, parts)

@@ -133,6 +133,24 @@ def evaluate(run: Path, split: str, out: Path) -> dict[str, Any]:
     """
     if out.resolve() != run.resolve() and (out / CONFIG_FILE).is_file():
         raise ValueError(f"{out} holds another run: name another --out")
+    model, config, device = open_classifier(run)
+    index = open_index(config.data)
+    write_predictions(
+        out, config.data.version, split, predictions(model, config.data, config.voxels, index, split, device),
+        dataroot=config.data.dataroot,
+    )  # fmt: skip
+    metrics = score(config.data.dataroot, config.data.version, split, out)
+    write_metrics(out / METRICS_FILE, metrics)
+    return metrics
+
+
+def open_classifier(run: Path) -> tuple[Classifier, FinetuneConfig | ProbeConfig, torch.device]:
+    """The classifier of a finished run, on its device, with the run's config.
+
+    Raises:
+        FileNotFoundError: `run` is no run, or has not finished.
+        ValueError: `run` is a pretraining run.
+    """
     config: FinetuneConfig | ProbeConfig
     verb = run_values(run).get("verb")
     if verb == "finetune":
@@ -147,15 +165,8 @@ def evaluate(run: Path, split: str, out: Path) -> dict[str, Any]:
         config = read_run(run, ProbeConfig)
         accelerator = config.accelerator
     device = pick_device(accelerator)
-    index = open_index(config.data)
-    model = load_classifier(build_student(config.student, config.voxels), NUM_CLASSES, run).to(device)
-    write_predictions(
-        out, config.data.version, split, predictions(model, config.data, config.voxels, index, split, device),
-        dataroot=config.data.dataroot,
-    )  # fmt: skip
-    metrics = score(config.data.dataroot, config.data.version, split, out)
-    write_metrics(out / METRICS_FILE, metrics)
-    return metrics
+    model = load_classifier(build_student(config.student, config.voxels), NUM_CLASSES, run)
+    return model.to(device), config, device
 
 
 def predictions(

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from lidardistill.atomic import atomic_write
 from lidardistill.config.detect import DetectConfig
 from lidardistill.config.io import differing_keys, dump_yaml, validate
+from lidardistill.config.mapseg import MapSegConfig
 from lidardistill.config.run import FinetuneConfig, PretrainConfig, ProbeConfig
 
 CONFIG_FILE = "config.yaml"
@@ -22,6 +23,7 @@ VERBS: dict[str, type[BaseModel]] = {
     "probe": ProbeConfig,
     "finetune": FinetuneConfig,
     "detect": DetectConfig,
+    "mapseg": MapSegConfig,
 }
 
 # What may change between the parts of one run, because no result depends on it.

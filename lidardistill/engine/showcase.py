@@ -169,6 +169,9 @@ def load_trained(method: nn.Module, run: Path) -> None:
         )
     state = load_checkpoint(path)["state"]
     weights = without_term({**state["model"], **state["ema"].get("average", {})})
+    # Buffers that a checkpoint carries and `load_state_dict` does not know: they follow from the config.
+    given = dict(method.named_buffers()).keys() - method.state_dict().keys()
+    weights = {name: value for name, value in weights.items() if name not in given}
     # The frozen teacher is not in a checkpoint; everything else must be.
     missing, unexpected = method.load_state_dict(weights, strict=False)
     wrong = [*(name for name in missing if not name.startswith("teacher.")), *unexpected]

@@ -96,19 +96,28 @@ def position_r2(projected: np.ndarray, xyz: np.ndarray) -> np.ndarray:
     return np.where(alive, 1 - (residual**2).sum(axis=0) / np.where(alive, total, 1.0), 0.0).clip(0, 1)
 
 
-def map_colors(
-    bevs: Sequence[np.ndarray], occupied: np.ndarray, xy: np.ndarray
-) -> tuple[list[np.ndarray], np.ndarray]:
+class MapColors(NamedTuple):
+    """Feature maps as colours, and what they might show besides the street.
+
+    Attributes:
+        colors: (H, W, 3) uint8 of each map.
+        position_r2: (3,) of the first map, as `position_r2` has it.
+        parity_r2: (3,) how much of the first map's projections is told by whether row and column of a cell are even:
+            what transposed convolutions leave behind, a pattern of a chessboard.
+    """
+
+    colors: list[np.ndarray]
+    position_r2: np.ndarray
+    parity_r2: np.ndarray
+
+
+def map_colors(bevs: Sequence[np.ndarray], occupied: np.ndarray, xy: np.ndarray) -> MapColors:
     """Colours of one feature map, or of two that share their channels, in the same three directions.
 
     Args:
         bevs: one or two maps (C, H, W), any scale: cells are brought to unit length.
-        occupied: (H, W) bool, cells that the directions are taken from.
+        occupied: (H, W) bool, cells that directions and shares are taken from.
         xy: (H, W, 2) centres of the cells, metres.
-
-    Returns:
-        (H, W, 3) uint8 of each map, and (3,) R2 of the first map's colours on the position, as
-        `position_r2` has it.
 
     Raises:
         ValueError: no cell is occupied, or the maps differ in shape.
@@ -121,5 +130,11 @@ def map_colors(
     cells = [cell / np.maximum(np.linalg.norm(cell, axis=-1, keepdims=True), 1e-12) for cell in cells]
     pca = fit_joint_pca(cells[0][occupied], cells[-1][occupied])
     projected = [pca.student(cells[0]), *(pca.teacher(cell) for cell in cells[1:])]
-    r2 = position_r2(projected[0][occupied], xy[occupied])
-    return [pca.rgb(one) for one in projected], r2
+    row, column = np.indices(occupied.shape)
+    parity = np.stack([row % 2, column % 2, row % 2 * (column % 2)], axis=-1)
+    shown = projected[0][occupied]
+    return MapColors(
+        [pca.rgb(one) for one in projected],
+        position_r2(shown, xy[occupied]),
+        position_r2(shown, parity[occupied]),
+    )

@@ -53,7 +53,7 @@ class EfficientNetStages(nn.Module):
         self.out_channels = tuple(network.block_channels[b] for b in blocks)
         self.strides = tuple(network.block_strides[b] for b in blocks)
         self.blocks = tuple(blocks)
-        # A layer that no gradient reaches would make DDP wait for it.
+        # What no gradient reaches must not stand among the weights that train.
         del network._conv_head, network._bn1, network._fc
         del network._blocks[max(blocks) + 1 :]
         self.network = network
@@ -122,6 +122,9 @@ class TransformersStages(nn.Module):
     def __init__(self, model: Any, kind: str) -> None:
         super().__init__()
         self.model, self.kind = model, kind
+        for name, param in model.named_parameters():
+            if name.startswith(_UNUSED_LAYER):
+                param.requires_grad_(False)
         numbers = [model.stage_names.index(name) for name in model.out_features]
         self.out_channels = tuple(int(width) for width in model.channels)
         self.strides = tuple(2 ** (number + 1) for number in numbers)
@@ -141,6 +144,9 @@ CLASSES = {"swin": ("SwinConfig", "SwinBackbone"), "resnet": ("ResNetConfig", "R
 
 _STAGES = ("stage2", "stage3", "stage4")
 _NEW_LAYERS = "hidden_states_norms."  # a Swin backbone's own, which no checkpoint of a classifier holds
+_UNUSED_LAYER = (
+    "swin.layernorm."  # behind the last stage, for the classifier: transformers 5 keeps it in its backbone
+)
 
 
 def transformers_stages(kind: str, weights: str) -> TransformersStages:

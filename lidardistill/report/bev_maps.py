@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
-from lidardistill.report.clouds import Painter, bev_panels
+from lidardistill.report.clouds import WIDTH_IN, Painter, bev_panels
 from lidardistill.report.palette import scalar_rgb
 
 FORWARD_M, SIDE_M = 38.0, 38.0
@@ -52,7 +52,7 @@ def painted_heights(xyz: np.ndarray) -> Painter:
 def bev_maps_picture(
     xyz: np.ndarray, maps: Sequence[tuple[str, np.ndarray]], occupied: np.ndarray, corners: np.ndarray
 ) -> np.ndarray:
-    """The scan from above and, beside it, the maps.
+    """The scan from above and, beside it, the one or two maps.
 
     Args:
         xyz: (N, 3) points, ego frame, metres.
@@ -65,4 +65,5 @@ def bev_maps_picture(
     """
     panels = [("the scan, coloured by height", painted_heights(xyz))]
     panels += [(title, painted_map(colors, occupied, corners)) for title, colors in maps]
-    return bev_panels(panels, columns=2, forward_m=FORWARD_M, side_m=SIDE_M)
+    width_in = WIDTH_IN * len(panels) / 2
+    return bev_panels(panels, columns=len(panels), width_in=width_in, forward_m=FORWARD_M, side_m=SIDE_M)

@@ -39,7 +39,7 @@ class BevScene:
                 arrays = {name: stored[name] for name in stored.files}
             matrix = arrays["lidar2ego"]
             xyz = arrays["points"][:, :3].astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
-            missing = {"maps", "occupied", "grid", "region", "images"} - set(arrays)
+            missing = {"maps", "occupied", "grid", "parity_r2", "region", "images"} - set(arrays)
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise ValueError(f"{path} cannot be read as a showcase of maps: {error}") from error
         if missing:

@@ -32,8 +32,21 @@ def detection_scores(arms: Sequence[Arm]) -> str:
         )
     return (
         f"<h2>Detection</h2>{claim}<h3>nuScenes detection score (NDS) in percent{place}</h3>"
-        f"{bars(known, 'NDS')}{_table(judged)}"
+        f"{bars(known, 'NDS', {arm.name: _origin(arm) for arm in judged})}{_table(judged)}"
     )
+
+
+def _origin(arm: Arm) -> str:
+    """How a detector's networks came to their first weights, in a few words."""
+    config = arm.parts["detect"].config
+    weights = str(config.get("weights", "random"))
+    method = (arm.parts["pretrain"].config.get("method") or {}) if "pretrain" in arm.parts else {}
+    origin = "pretrained" + (f" by {method['kind']}" if method.get("kind") else "")
+    said = "random first weights" if weights == "random" else origin
+    if not config.get("camera"):
+        return f"LiDAR, {said}"
+    cameras = config.get("camera_weights", "random")
+    return f"LiDAR, {said}; cameras, {'as the recipe begins' if cameras == 'random' else 'pretrained'}"
 
 
 def _table(judged: Sequence[Arm]) -> str:
@@ -54,23 +67,22 @@ def _table(judged: Sequence[Arm]) -> str:
 
 
 def bev_pictures(arms: Sequence[Arm], quality: int) -> str:
-    """Pictures of the first detector and of the first pretrained maps among some arms."""
-    parts = []
-    detector = _first(arms, "detect")
-    if detector is not None:
-        parts.append(_of_file(detector, "detect", quality))
-    pretrained = _first(arms, "pretrain")
-    if pretrained is not None:
-        parts.append(_of_file(pretrained, "pretrain", quality))
+    """Pictures of one detector and of the maps of one run of each pretraining method among some arms."""
+    order = sorted(arms, key=lambda arm: arm.name != "pretrained")
+    detectors = [arm for arm in order if "detect" in arm.bev_showcases]
+    parts = [_of_file(arm, "detect", quality) for arm in detectors[:1]]
+    seen: set[str] = set()
+    for arm in order:
+        if "pretrain" not in arm.bev_showcases:
+            continue
+        method = str((arm.parts["pretrain"].config.get("method") or {}).get("kind"))
+        if method not in seen:
+            parts.append(_of_file(arm, "pretrain", quality, regions=not seen))
+        seen.add(method)
     return "".join(parts)
 
 
-def _first(arms: Sequence[Arm], verb: str) -> Arm | None:
-    having = [arm for arm in arms if verb in arm.bev_showcases]
-    return next((arm for arm in having if arm.name == "pretrained"), having[0] if having else None)
-
-
-def _of_file(arm: Arm, verb: str, quality: int) -> str:
+def _of_file(arm: Arm, verb: str, quality: int, *, regions: bool = True) -> str:
     try:
         scene = BevScene.read(arm.bev_showcases[verb])
     except ValueError as error:
@@ -82,16 +94,15 @@ def _of_file(arm: Arm, verb: str, quality: int) -> str:
             + _detections(scene, quality)
             + _maps(scene)
         )
-    return (
-        f"<h2>What pretraining of a map sees</h2><p>{escape(where)}</p>"
-        + figure(
-            _plot(scene.clusters_picture()),
-            "The scan from above, each region in a colour of its own.",
-            "Regions that proposals find without labels: points above the ground that hang together, and are neither too "
-            "small nor too long or high for a road user. Points of one region are pulled together.",
-        )
-        + _maps(scene)
+    method = str((arm.parts["pretrain"].config.get("method") or {}).get("kind"))
+    found = figure(
+        _plot(scene.clusters_picture()),
+        "The scan from above, each region in a colour of its own.",
+        "Regions that proposals find without labels: points above the ground that hang together, and are neither too "
+        "small nor too long or high for a road user. CALICO pulls the points of one region together.",
     )
+    title = f"<h2>What the maps of {escape(method)} look like</h2><p>{escape(where)}</p>"
+    return title + (found if regions else "") + _maps(scene)
 
 
 def _detections(scene: BevScene, quality: int) -> str:
@@ -108,13 +119,19 @@ def _detections(scene: BevScene, quality: int) -> str:
 
 
 def _maps(scene: BevScene) -> str:
-    r2 = ", ".join(f"{value:.2f}" for value in scene["position_r2"])
+    position, parity = (
+        ", ".join(f"{value:.2f}" for value in scene[name]) for name in ("position_r2", "parity_r2")
+    )
+    both = (
+        "Cameras and LiDAR share their colours: what matches looks alike. " if len(scene["maps"]) > 1 else ""
+    )
     return figure(
         png_bytes(reduce_colors(scene.maps_picture(), 250), 256),
         "The scan from above and, beside it, the network's map as colours.",
         "Each cell in the colours of its features: their three main directions as red, green and blue; cells without "
-        f"points are pale. Things of one kind should share a colour wherever they stand. Position alone explains {r2} "
-        "(R2) of the three.",
+        f"points are pale. {both}Things of one kind should share a colour wherever they stand. Position alone explains "
+        f"{position} (R2) of the three, and {parity} is told by whether row and column are even: a chessboard is a trace of "
+        "the network's upsampling and says nothing of the street.",
     )
 
 

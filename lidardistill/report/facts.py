@@ -20,7 +20,7 @@ WORDS = (
     ("student", "The LiDAR network that is pretrained."),
     (
         "contrastive loss",
-        "How surely a group of points picks its own image region among N candidates; log N is guessing.",
+        "How surely a group of points (or a point, or a cell) picks its own partner among N candidates; log N is guessing.",
     ),
     (
         "linear probe",

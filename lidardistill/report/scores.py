@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from statistics import fmean
 from typing import Any
@@ -88,16 +88,24 @@ def _judge(arms: Sequence[Arm], verb: str) -> str:
     return ""
 
 
-def bars(known: Sequence[tuple[str, str, str, float]], unit: str = "mIoU") -> str:
-    """Name, label, colour and score of each arm as bars, with the difference to the first."""
+def bars(
+    known: Sequence[tuple[str, str, str, float]], unit: str = "mIoU", meaning: Mapping[str, str] = MEANING
+) -> str:
+    """Name, label, colour and score of each arm as bars, with the difference to the first.
+
+    Args:
+        known: of each arm.
+        unit: what is scored.
+        meaning: what sets an arm apart, by its name.
+    """
     first = known[0][3]
     full = max(10.0, 10 * -(-max(score for *_, score in known) // 10))
     rows = []
     for place, (name, label, color, score) in enumerate(known):
-        meaning = MEANING.get(name, "")
+        apart = meaning.get(name, "")
         difference = "" if place == 0 else f'<span class="difference">{signed(score - first)}</span>'
         rows.append(
-            f'<div class="name">{escape(label)}<small>{escape(meaning)}</small></div>'
+            f'<div class="name">{escape(label)}<small>{escape(apart)}</small></div>'
             f'<div class="track"><div class="fill" style="width:{100 * score / full:.1f}%;background:{color}"></div></div>'
             f'<div class="value"><b>{score:.1f}</b>{difference}</div>'
         )
@@ -165,8 +173,8 @@ def curves(arms: Sequence[Arm]) -> str:
     loss = figure(
         png_bytes(loss_curves(series), 64),
         f"Curves of the contrastive loss by step with a dotted line at log N. At the end: {figures}.",
-        "A network that guesses stays on the dotted line; the further below it, the more surely points find their image "
-        "regions. Below it is what pretraining learnt.",
+        "A network that guesses stays on the dotted line; the further below it, the more surely each finds "
+        "its partner. Below it is what pretraining learnt.",
     )
     health = figure(
         png_bytes(health_curves(series), 64),

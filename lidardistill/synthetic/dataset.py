@@ -28,7 +28,7 @@ Recorder = Callable[..., SceneRecording]
 
 WORLD_FILE = "world.json"
 
-WORLD_FORMAT = 1
+WORLD_FORMAT = 2
 """Raised whenever the same parameters give other bytes, so that an old world is not taken for a new one."""
 
 

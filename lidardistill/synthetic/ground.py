@@ -35,6 +35,23 @@ class Plot:
     kind: str
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Where the pieces of the ground lie, along s and across d of the course.
+
+    Attributes:
+        side_street: s of the middle of the side street.
+        plots: land on both sides.
+        islands: s0, s1, d0, d1 of traffic islands.
+        reach: first and last s of the street.
+    """
+
+    side_street: float
+    plots: tuple[Plot, ...]
+    islands: tuple[tuple[float, float, float, float], ...]
+    reach: tuple[float, float]
+
+
 def sign_of(side: int) -> int:
     return -1 if side == 0 else 1
 
@@ -64,6 +81,16 @@ def stretches(
     if len(cuts) > 2 and cuts[-1] - cuts[-2] < 0.5 * low:
         cuts.pop(-2)
     return list(pairwise(cuts))
+
+
+def zebra_starts(side_street: float) -> list[float]:
+    """s at which the two pedestrian crossings beside the side street begin; each is `CROSSING_M` long."""
+    return [side_street - SIDE_HALF_M - 0.5 - 4.4, side_street + SIDE_HALF_M + 0.5 + 1.2]
+
+
+def junction(side_street: float) -> tuple[float, float]:
+    """First and last s of the junction, which has no lines along the street."""
+    return side_street - SIDE_HALF_M - 0.5 - 5.2, side_street + SIDE_HALF_M + 0.5 + 5.2
 
 
 def lay_ground(
@@ -221,9 +248,8 @@ def _markings(
     white = mats.get("mark")
     middle = mats.get("mark2") if rng.random() < 0.4 else white
     s_lo, s_hi = reach[0] + 5, reach[1] - 5
-    gap = (side_street - SIDE_HALF_M - 0.5, side_street + SIDE_HALF_M + 0.5)
-    zebra = [gap[0] - 4.4, gap[1] + 1.2]
-    clear = [(gap[0] - 5.2, gap[1] + 5.2)]
+    zebra = zebra_starts(side_street)
+    clear = [junction(side_street)]
     parts: list[Mesh] = []
     if profile.median == 0:
         blocked = clear + [(a - 1, b + 1) for a, b, d0, d1 in islands if d0 < 0.3 and d1 > -0.3]

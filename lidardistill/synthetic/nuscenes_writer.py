@@ -17,12 +17,14 @@ from PIL import Image
 from lidardistill.data.lidarseg_classes import RAW_CLASSES
 from lidardistill.data.nuscenes_tables import CAMERAS, LIDAR
 from lidardistill.geometry.rigid import rotation_to_quaternion
+from lidardistill.synthetic.map_expansion import write_map_expansion
 from lidardistill.synthetic.recording import (
     AnnotatedBox,
     CameraImage,
     GroundMap,
     Keyframe,
     LidarScan,
+    MapLayers,
     SceneRecording,
 )
 from lidardistill.synthetic.static_tables import (
@@ -98,6 +100,7 @@ class _SceneWriter:
         self.seed = seed
         self.scene = recording.name
         self.logfile = f"lidardistill-{recording.name}"
+        self.location = f"synthetic-{recording.name}"
         self.tables: Tables = {name: [] for name in TABLE_NAMES}
         self.shift = np.zeros(3)
         self.shift[:2] = -np.asarray(recording.ground_map.origin_xy, dtype=np.float64)
@@ -132,13 +135,21 @@ class _SceneWriter:
         log = self.token("log")
         name = f"maps/{self.token('map')}.png"
         Image.fromarray(rasterize_map(self.recording.ground_map)).save(self.root / name)
+        write_map_expansion(
+            self.root,
+            self.location,
+            self.recording.map_layers or MapLayers({}, {}),
+            shift=self.shift[:2],
+            canvas_edge_m=_extent(self.recording.ground_map),
+            token=self.token,
+        )
         self.tables["log"].append(
             {
                 "token": log,
                 "logfile": self.logfile,
                 "vehicle": "lidardistill",
                 "date_captured": "2018-01-01",
-                "location": "synthetic",
+                "location": self.location,
             }
         )
         self.tables["map"].append(
@@ -349,6 +360,12 @@ class _SceneWriter:
                     "last_annotation_token": chain[-1]["token"],
                 }
             )
+
+
+def _extent(ground_map: GroundMap) -> tuple[float, float]:
+    """Width and height of the map, metres."""
+    height, width = ground_map.mask.shape
+    return width * ground_map.metres_per_pixel, height * ground_map.metres_per_pixel
 
 
 def _pose(matrix: np.ndarray, shift: np.ndarray | float = 0.0) -> dict[str, list[float]]:

@@ -10,7 +10,7 @@ import numpy as np
 from lidardistill.synthetic import buses, machines, trailers, trucks, vegetation
 from lidardistill.synthetic.cars import car, head_on
 from lidardistill.synthetic.course import Course, Motion
-from lidardistill.synthetic.ground import PLOT_DEPTH_M, SIDE_HALF_M, Plot, lay_ground
+from lidardistill.synthetic.ground import PLOT_DEPTH_M, SIDE_HALF_M, Plan, Plot, lay_ground
 from lidardistill.synthetic.materials import Kit
 from lidardistill.synthetic.meshes import Mesh
 from lidardistill.synthetic.street import KERB_M, Profile, bump_height, make_profile
@@ -49,6 +49,7 @@ class Stage:
     ego: Motion = field(init=False)
     plots: list[Plot] = field(init=False)
     side_street: float = field(init=False)
+    plan: Plan = field(init=False)
 
     def free(self, s: float, d: float, hs: float, hd: float, margin: float = 0.35) -> bool:
         """Is a rectangle of half lengths hs, hd about (s, d) empty?"""
@@ -144,6 +145,7 @@ def populate(stage: Stage, duration_s: float) -> None:
     stage.side_street = float(rng.uniform(0.15, 0.9) * travel + rng.choice([-25.0, 0.0, 30.0]))
     islands = _islands(stage, travel)
     stage.plots = _plots(stage, reach, travel)
+    stage.plan = Plan(stage.side_street, tuple(stage.plots), tuple(islands), reach)
     for label, mesh in lay_ground(
         stage.kit, stage.course, profile, stage.side_street, stage.plots, islands, reach
     ):

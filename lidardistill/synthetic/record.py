@@ -10,6 +10,7 @@ from lidardistill.geometry.rigid import rigid
 from lidardistill.synthetic.annotate import annotate
 from lidardistill.synthetic.camera_render import render
 from lidardistill.synthetic.lidar_scan import lidar_scan
+from lidardistill.synthetic.map_layers import map_layers
 from lidardistill.synthetic.recording import CameraImage, GroundMap, Keyframe, LidarScan, Rig, SceneRecording
 from lidardistill.synthetic.rig import CAMERA_LEAD_S, make_rig
 from lidardistill.synthetic.world import World, build_scene
@@ -63,6 +64,7 @@ def record_scene(
         rig,
         _ground_map(world, world2global),
         frames,
+        map_layers(world.course, world.profile, world.plan, world2global),
     )
 
 

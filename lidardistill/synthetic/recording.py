@@ -112,11 +112,36 @@ class GroundMap:
 
 
 @dataclass(frozen=True)
+class MapPolygon:
+    """A piece of ground: (n, 2) float64 corners in global metres, and those of its holes."""
+
+    outline: np.ndarray
+    holes: tuple[np.ndarray, ...] = ()
+
+
+@dataclass(frozen=True)
+class MapLayers:
+    """What nuScenes' map expansion knows of the ground.
+
+    Attributes:
+        polygons: layer name, such as `walkway`, to its pieces.
+        lines: layer name, such as `lane_divider`, to its (n, 2) float64 lines in global metres.
+    """
+
+    polygons: dict[str, tuple[MapPolygon, ...]]
+    lines: dict[str, tuple[np.ndarray, ...]]
+
+
+@dataclass(frozen=True)
 class SceneRecording:
-    """One drive. `keyframes` may be a generator, so that a scene never lies in memory whole."""
+    """One drive. `keyframes` may be a generator, so that a scene never lies in memory whole.
+
+    `map_layers` is None where only the drivable area is known.
+    """
 
     name: str
     description: str
     rig: Rig
     ground_map: GroundMap
     keyframes: Iterable[Keyframe]
+    map_layers: MapLayers | None = None

@@ -11,6 +11,8 @@ from lidardistill.synthetic.materials import Kit
 from lidardistill.synthetic.meshes import Mesh, grid, join
 
 KERB_M = 0.13
+CROSSING_M = 3.0
+"""Length of a pedestrian crossing along the street."""
 MARK_M = 0.006
 """Markings lie this far above the carriageway, so that rays meet them first."""
 
@@ -155,9 +157,9 @@ def dashes(
 
 
 def crossing(course: Course, s: float, d0: float, d1: float, material: int) -> list[Mesh]:
-    """Zebra stripes 3 m long along s."""
+    """Zebra stripes along s."""
     return [
-        patch(course, s, s + 3.0, d, d + 0.5, MARK_M, material, step=3.0)
+        patch(course, s, s + CROSSING_M, d, d + 0.5, MARK_M, material, step=3.0)
         for d in np.arange(d0 + 0.3, d1 - 0.6, 1.0)
     ]
 
@@ -172,9 +174,16 @@ def arrow(course: Course, s: float, d: float, forward: int, material: int) -> li
     return [shaft, grid(points, material, crease_deg=0)]
 
 
-def island(course: Course, s0: float, s1: float, d0: float, d1: float, kit: Kit, top: int, edge: int) -> Mesh:
-    """A raised traffic island with rounded ends, inside the carriageway."""
-    half, middle = 0.5 * (d1 - d0), 0.5 * (d0 + d1)
+def island_outline(s0: float, s1: float, d0: float, d1: float) -> tuple[np.ndarray, np.ndarray]:
+    """The rounded outline of a traffic island.
+
+    Args:
+        s0, s1, d0, d1: extent, metres.
+
+    Returns:
+        (K,) metres along s from s0, and (K,) half the width there.
+    """
+    half = 0.5 * (d1 - d0)
     along = np.concatenate(
         [
             np.linspace(0, 0.9 * half, 5),
@@ -184,6 +193,13 @@ def island(course: Course, s0: float, s1: float, d0: float, d1: float, kit: Kit,
     )
     distance = np.minimum(along, s1 - s0 - along)
     wide = half * np.sqrt(np.clip(1 - (1 - np.clip(distance / (0.9 * half), 0, 1)) ** 2, 0.02, 1))
+    return along, wide
+
+
+def island(course: Course, s0: float, s1: float, d0: float, d1: float, kit: Kit, top: int, edge: int) -> Mesh:
+    """A raised traffic island with rounded ends, inside the carriageway."""
+    middle = 0.5 * (d0 + d1)
+    along, wide = island_outline(s0, s1, d0, d1)
     rows = []
     for sign, z, inset in (
         (-1, 0.0, 0.0),

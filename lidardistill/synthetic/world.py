@@ -9,6 +9,7 @@ import numpy as np
 from lidardistill.data.lidarseg_classes import RAW_CLASSES
 from lidardistill.synthetic.course import Course, Motion
 from lidardistill.synthetic.face_table import COLUMNS, pack_faces
+from lidardistill.synthetic.ground import Plan
 from lidardistill.synthetic.materials import Kit, MaterialBook, MaterialTable, Palette
 from lidardistill.synthetic.meshes import Mesh, join, rotation_z
 from lidardistill.synthetic.population import Stage, populate
@@ -79,6 +80,7 @@ class World:
     actors: tuple[Actor, ...]
     course: Course
     profile: Profile
+    plan: Plan
     ego: Motion
     light: Light
     description: str
@@ -178,7 +180,7 @@ def build_scene(seed: int, *, palette: str = "natural", duration_s: float = 4.0)
     sky = make_light(light)
     return World(
         faces, materials, Tracer(Tree(everything.corners[:num_fixed]), movers), tuple(actors),
-        stage.course, stage.profile, stage.ego, sky, f"{sky.name}, {stage.summary()}",
+        stage.course, stage.profile, stage.plan, stage.ego, sky, f"{sky.name}, {stage.summary()}",
     )  # fmt: skip
 
 

@@ -31,4 +31,4 @@ def test_peak_memory_counts_what_is_freed_again_and_not_what_was_there():
     extra = bench_memory.peak_extra_mb(call)
     if extra is None:
         pytest.skip("this system does not tell peak memory")
-    assert 75 < extra < 95
+    assert 75 < extra < 110  # 80, and up to 16 where malloc keeps what was freed; 120 with what was there

@@ -10,6 +10,7 @@ import yaml
 from lidardistill.config.base import Strict
 from lidardistill.config.detect import DetectConfig
 from lidardistill.config.io import load_config, read_yaml
+from lidardistill.config.mapseg import MapSegConfig
 from lidardistill.config.run import FinetuneConfig, PretrainConfig, ProbeConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -18,6 +19,7 @@ MODELS: dict[str, type[Strict]] = {
     "debug": PretrainConfig,
     "probe": ProbeConfig,
     "finetune": FinetuneConfig,
+    "mapseg": MapSegConfig,
     "detect": DetectConfig,
 }
 FILES = sorted(CONFIGS.rglob("*.yaml"))

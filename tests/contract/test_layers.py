@@ -101,6 +101,8 @@ def test_config_objects_stay_in_build_and_cli() -> None:
         "engine/dry_run.py",
         "engine/parallel_arms.py",
         "engine/downstream.py",
+        "engine/mapseg.py",
+        "engine/robust_detection.py",
         "engine/run_folder.py",
         "engine/scan_batches.py",
         "engine/supervised.py",

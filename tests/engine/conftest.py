@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lidardistill.config.detect import DetectConfig
 from lidardistill.config.io import load_config
 from lidardistill.config.run import FinetuneConfig, PretrainConfig, ProbeConfig
 
@@ -97,6 +98,25 @@ def tiny_finetune(root: Path, *overrides: str) -> FinetuneConfig:
     return load_config(FinetuneConfig, CONFIGS / "finetune" / "demo.yaml", (*changes, *overrides))
 
 
+def tiny_detect(root: Path, *overrides: str, name: str = "demo") -> DetectConfig:
+    """Three steps of the demo's detector on small maps."""
+    voxels = (
+        "voxels.voxel_size=[0.4, 0.4, 0.4]",
+        "voxels.point_cloud_range=[-25.6, -25.6, -6.4, 25.6, 25.6, 6.4]",
+    )
+    changes = (
+        f"data.dataroot={root}",
+        "data.label_percent=100",
+        "data.batch_size=2",
+        "head.width=8",
+        "calibration_keyframes=2",
+        "trainer={max_steps: 3, accelerator: cpu, checkpoint_every: 1, log_every: 1}",
+        *voxels,
+        *(("data.image_size=[32, 64]", "camera.weights=random") if name == "demo_fusion" else ()),
+    )
+    return load_config(DetectConfig, CONFIGS / "detect" / f"{name}.yaml", (*changes, *overrides))
+
+
 @pytest.fixture(scope="session")
 def configs() -> dict[str, Callable]:
     return {
@@ -106,6 +126,7 @@ def configs() -> dict[str, Callable]:
         "calico_rad": tiny_calico_rad,
         "probe": tiny_probe,
         "finetune": tiny_finetune,
+        "detect": tiny_detect,
     }
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lidardistill.config.detect import DetectConfig
-from lidardistill.config.io import load_config
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.nuscenes_boxes import BoxTable
 from lidardistill.engine import detect as verb
@@ -24,30 +21,11 @@ from lidardistill.engine.detector import build_detector, load_detector, paramete
 from lidardistill.engine.signals import Interrupted
 from lidardistill.engine.student_weights import BACKBONE_FILE
 from lidardistill.models.weights import load_checkpoint_tensors, save_backbone
+from tests.engine.conftest import tiny_detect as config_of
 
 pytest.importorskip("nuscenes", reason="scores come from nuscenes-devkit")
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "detect"
 VERSION = "v1.0-mini"
-
-
-def config_of(root, *overrides, name="demo"):
-    """Three steps of the demo's detector on small maps."""
-    voxels = (
-        "voxels.voxel_size=[0.4, 0.4, 0.4]",
-        "voxels.point_cloud_range=[-25.6, -25.6, -6.4, 25.6, 25.6, 6.4]",
-    )
-    changes = (
-        f"data.dataroot={root}",
-        "data.label_percent=100",
-        "data.batch_size=2",
-        "head.width=8",
-        "calibration_keyframes=2",
-        "trainer={max_steps: 3, accelerator: cpu, checkpoint_every: 1, log_every: 1}",
-        *voxels,
-        *(("data.image_size=[32, 64]", "camera.weights=random") if name == "demo_fusion" else ()),
-    )
-    return load_config(DetectConfig, CONFIGS / f"{name}.yaml", (*changes, *overrides))
 
 
 @pytest.fixture(scope="module")
@@ -232,3 +210,14 @@ def test_a_batch_that_cannot_be_shared_out(detection_world, tmp_path):
     config = config_of(detection_world, "trainer={max_steps: 1, accelerator: cpu, accumulate: 4}")
     with pytest.raises(ValueError, match=r"data\.batch_size: 2 keyframes cannot be shared out evenly over 4"):
         detect(config, "random", tmp_path / "run", progress=False)
+
+
+def test_calibration_changes_statistics_and_no_weight(trained, detection_world, tmp_path):
+    config = config_of(detection_world, "calibration_keyframes=0")
+    detect(config, "random", tmp_path / "run", progress=False)
+    plain, calibrated = (
+        load_checkpoint_tensors(run / "model.safetensors") for run in (tmp_path / "run", trained[0])
+    )
+    assert plain.keys() == calibrated.keys()
+    differing = {name.rpartition(".")[2] for name in plain if not torch.equal(plain[name], calibrated[name])}
+    assert differing == {"running_mean", "running_var", "num_batches_tracked"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidardistill.evaluation.joint_pca import fit_joint_pca, position_r2
+from lidardistill.evaluation.joint_pca import fit_joint_pca, map_colors, position_r2
 
 
 def two_sides(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -63,3 +63,40 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         fit_joint_pca(np.ones((0, 8)), np.ones((4, 8)))
     with pytest.raises(ValueError, match="3 channels"):
         fit_joint_pca(np.ones((4, 2)), np.ones((4, 2)))
+
+
+def test_map_colours_follow_the_features_and_not_their_scale():
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 3, (6, 7))
+    bev = np.moveaxis(np.eye(3)[kinds] + 0.01 * rng.normal(size=(6, 7, 3)), -1, 0)
+    xy = np.stack(np.meshgrid(np.arange(7.0), np.arange(6.0)), axis=-1)
+    occupied = np.ones((6, 7), bool)
+    (colors,), r2, parity = map_colors([bev], occupied, xy)
+    (scaled,), *_ = map_colors([bev * rng.uniform(1, 9, (6, 7))], occupied, xy)
+    np.testing.assert_array_equal(colors, scaled)
+    middles = np.stack([colors[kinds == kind].mean(axis=0) for kind in range(3)])
+    apart = np.linalg.norm(middles[:, None] - middles[None], axis=2)[np.triu_indices(3, 1)].min()
+    assert apart > 10 * max(colors[kinds == kind].std(axis=0).max() for kind in range(3)) / 3
+    assert (r2 < 0.5).all()
+    assert (parity < 0.5).all()
+    assert len(map_colors([bev, -bev], occupied, xy).colors) == 2
+
+
+def test_a_chessboard_is_told():
+    rng = np.random.default_rng(0)
+    row, column = np.indices((12, 14))
+    bev = np.stack([(row + column) % 2, row % 2, rng.normal(size=(12, 14))]) + 0.01 * rng.normal(
+        size=(3, 12, 14)
+    )
+    xy = np.stack([column, row], axis=-1).astype(float)
+    found = map_colors([bev], np.ones((12, 14), bool), xy)
+    assert found.parity_r2[:2].max() > 0.5
+    assert (found.position_r2 < 0.2).all()
+
+
+def test_maps_that_do_not_fit():
+    xy, occupied = np.zeros((4, 4, 2)), np.ones((4, 4), bool)
+    with pytest.raises(ValueError, match="one or two maps of one shape"):
+        map_colors([np.zeros((3, 4, 4)), np.zeros((4, 4, 4))], occupied, xy)
+    with pytest.raises(ValueError, match="expected rows on both sides"):
+        map_colors([np.zeros((3, 4, 4))], ~occupied, xy)

@@ -192,6 +192,7 @@ def test_swin_t_makes_a_map() -> None:
         p for name, p in swin.named_parameters() if name.endswith("patch_embeddings.projection.weight")
     )
     assert first.grad.abs().sum() > 0
+    assert all(p.grad is not None for p in swin.parameters() if p.requires_grad)
 
 
 def test_what_does_not_fit_is_refused() -> None:

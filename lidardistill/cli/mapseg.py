@@ -1,0 +1,29 @@
+"""`lidardistill mapseg`."""
+
+from __future__ import annotations
+
+import typer
+
+from lidardistill.cli.options import ConfigArgument, OutOption, Overrides, WeightsOption
+
+
+def run(config: ConfigArgument, weights: WeightsOption, out: OutOption, overrides: Overrides = None) -> None:
+    """Train map segmentation on a share of the scenes and score it as BEVFusion does."""
+    from lidardistill.config.io import load_config
+    from lidardistill.config.mapseg import MapSegConfig
+
+    resolved = load_config(MapSegConfig, config, overrides or ())
+    from lidardistill.cli.scores import print_maps
+    from lidardistill.engine.mapseg import SHOWN_FILE, mapseg
+    from lidardistill.engine.signals import Interrupted
+    from lidardistill.report.encode import save_png
+    from lidardistill.report.map_masks import maps_picture
+
+    try:
+        metrics = mapseg(resolved, weights, out)
+    except Interrupted as stopped:
+        print(stopped)
+        raise typer.Exit(stopped.exit_code) from None
+    print_maps(metrics, out)
+    picture = save_png(maps_picture(out / SHOWN_FILE, metrics["threshold"]), out / "maps.png", colors=64)
+    print(f"picture: {picture}")

@@ -1,0 +1,273 @@
+"""Map segmentation: train a bird's-eye-view backbone and a map head, and score them as BEVFusion does."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lidardistill.atomic import atomic_write
+from lidardistill.config.mapseg import MapSegConfig
+from lidardistill.data.loader import make_loader, warm_up
+from lidardistill.data.map_masks import MapMasks
+from lidardistill.data.map_scans import MapBatch, MapScanDataset, collate_maps
+from lidardistill.data.nuscenes import NuScenesIndex
+from lidardistill.data.quarantine import Quarantine
+from lidardistill.data.sampler import EpochOrder, OnceSampler, StepSampler
+from lidardistill.data.splits import label_fraction, scenes_of_split
+from lidardistill.engine.build import (
+    build_optimizer,
+    build_schedule,
+    build_student,
+    build_voxels,
+    loop_settings,
+    spread,
+)
+from lidardistill.engine.classifier import save_classifier
+from lidardistill.engine.data_wait import data_wait_advice
+from lidardistill.engine.detection_batches import build_detection_augment
+from lidardistill.engine.distributed import make_fabric
+from lidardistill.engine.downstream import finished_metrics, pick_device, to_the_end
+from lidardistill.engine.logging import RunLogger
+from lidardistill.engine.loop import LoopResult, run_loop
+from lidardistill.engine.manifest import Manifest
+from lidardistill.engine.map_segmenter import MapSegmenter, load_segmenter
+from lidardistill.engine.run_folder import CONFIG_FILE, FREE_KEYS, METRICS_FILE, claim_run, read_run
+from lidardistill.engine.scan_batches import split_rows
+from lidardistill.engine.student_weights import load_student
+from lidardistill.evaluation.lidarseg import write_metrics
+from lidardistill.evaluation.map_segmentation import count_cells, map_scores
+from lidardistill.evaluation.probe import calibrate_batchnorm
+from lidardistill.methods.terms import Terms
+from lidardistill.models.map_head import MapHead
+from lidardistill.objectives.map_segmentation import sigmoid_focal_loss
+from lidardistill.ops.bev_grid import BevGrid
+
+SHOWN_FILE = "maps.npz"
+NUM_SHOWN = 4
+
+
+def mapseg(config: MapSegConfig, weights: str, run: Path, *, progress: bool = True) -> dict[str, Any]:
+    """Train on a share of the scenes and score on `data.eval_split`.
+
+    The same command continues an interrupted run.
+
+    Args:
+        config: resolved config.
+        weights: of the backbone: a pretraining run, an exported file, or `random`.
+        run: run folder; a finished one is read, not repeated.
+        progress: show progress.
+
+    Returns:
+        What `metrics.json` holds: see `evaluation.map_segmentation.map_scores`, and evaluator, split, num_keyframes.
+    """
+    claim_run(run, "mapseg", config, weights=weights)
+    if (metrics := finished_metrics(run)) is not None:
+        return metrics
+    device = pick_device(config.trainer.accelerator)
+    index = NuScenesIndex.open(config.data.dataroot, config.data.version)
+    model = build_segmenter(config)
+    load_student(model.backbone, weights)
+    map_scans(config, index, split_rows(index, config.data.eval_split), train=False)  # its maps must be there
+    manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
+    model.to(device)
+    dataset = map_scans(config, index, labelled_scenes(config, index), train=True)
+    to_the_end(train_segmenter(config, model, dataset, run, progress=progress), manifest, run)
+    if config.calibration_keyframes:
+        some = spread(split_rows(index, config.data.train_split), config.calibration_keyframes)
+        scans = still_maps(config, index, some, device)
+        calibrate_batchnorm(model, (batch.voxels for batch in scans), lambda network, voxels: network(voxels))
+    save_classifier(model, run)
+    metrics = score_maps(config, model.eval(), index, config.data.eval_split, device, run)
+    manifest.finish(miou=metrics["miou"])
+    return metrics
+
+
+def evaluate_maps(run: Path, split: str, out: Path) -> dict[str, Any]:
+    """Score a finished run on a split.
+
+    Args:
+        run: map segmentation run.
+        split: such as val or mini_val.
+        out: gets `metrics.json` and `maps.npz`.
+
+    Returns:
+        What `metrics.json` holds.
+
+    Raises:
+        FileNotFoundError: `run` is no run, or has not finished.
+        ValueError: it is a run of another verb, or `out` holds another run.
+    """
+    if out.resolve() != run.resolve() and (out / CONFIG_FILE).is_file():
+        raise ValueError(f"{out} holds another run: name another --out")
+    config = read_run(run, MapSegConfig)
+    device = pick_device(config.trainer.accelerator)
+    model = load_segmenter(build_segmenter(config), run).to(device)
+    index = NuScenesIndex.open(config.data.dataroot, config.data.version)
+    return score_maps(config, model, index, split, device, out)
+
+
+def build_segmenter(config: MapSegConfig) -> MapSegmenter:
+    """Backbone and head with freshly drawn weights; the backbone's are those that pretraining starts from."""
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        backbone = build_student(config.student, config.voxels)
+        target = BevGrid.of_range(config.maps.bev_range, config.maps.cell_size)
+        return MapSegmenter(
+            backbone, MapHead(backbone.out_channels, len(config.maps.classes), backbone.grid, target)
+        )
+
+
+def labelled_scenes(config: MapSegConfig, index: NuScenesIndex) -> np.ndarray:
+    """(n,) int64 index rows whose maps may be used for training."""
+    scenes = scenes_of_split(config.data.train_split, index.scene_names)
+    return index.rows_of_scenes(label_fraction(scenes, config.data.label_percent, at_least_one=True))
+
+
+def map_scans(config: MapSegConfig, index: NuScenesIndex, rows: np.ndarray, *, train: bool) -> MapScanDataset:
+    """Scans with maps, augmented in training; their maps are open, so that none is found missing later."""
+    data = config.data
+    maps = MapMasks(data.dataroot, data.version, **config.maps.model_dump())
+    maps.open_maps(sorted({index.scene_name(row) for row in rows.tolist()}))
+    return MapScanDataset(
+        index,
+        rows,
+        build_voxels(config.voxels, config.student),
+        maps,
+        seed=config.seed,
+        train=train,
+        augment=build_detection_augment(data.augment),
+        num_sweeps=data.sweeps,
+    )
+
+
+def train_segmenter(
+    config: MapSegConfig, model: MapSegmenter, dataset: MapScanDataset, run: Path, *, progress: bool = True
+) -> LoopResult:
+    """Minimise the sum over classes of the focal loss; the model ends as the last step, or the moving average, left it."""
+    trainer, data = config.trainer, config.data
+    fabric = make_fabric(trainer.accelerator, precision=trainer.precision)
+    model.to(fabric.device).train()
+    per_batch, rest = divmod(data.batch_size, fabric.world_size * trainer.accumulate)
+    if rest or per_batch == 0:
+        raise ValueError(
+            f"data.batch_size: {data.batch_size} scans cannot be shared out evenly over "
+            f"{fabric.world_size * trainer.accumulate} batches"
+        )
+    steps_per_epoch = len(dataset) / data.batch_size
+    steps = trainer.max_steps or math.ceil((trainer.epochs or 1) * steps_per_epoch)
+
+    def batches(start: int) -> Iterator[MapBatch]:
+        order = EpochOrder(len(dataset), config.seed)
+        sampler = StepSampler(order, per_batch, fabric.global_rank, fabric.world_size, start)
+        if data.num_workers:
+            warm_up(dataset)  # compile numba kernels here, not in every worker
+        pin = fabric.device.type == "cuda"
+        return iter(make_loader(dataset, sampler, collate_maps, data.num_workers, pin_memory=pin))
+
+    backbone = {
+        "params": list(model.backbone.parameters()),
+        "lr": config.lr_backbone * config.optimizer.lr,
+    }
+    result = run_loop(
+        fabric,
+        lambda batch, step: map_terms(model, batch, config.maps.classes, config.gamma),
+        model,
+        build_optimizer(config.optimizer, [backbone, {"params": list(model.head.parameters())}]),
+        build_schedule(config.schedule, steps=steps, steps_per_epoch=steps_per_epoch),
+        batches,
+        loop_settings(trainer, steps),
+        run,
+        RunLogger(
+            run,
+            write=fabric.is_global_zero,
+            progress=progress,
+            label="mapseg",
+            data_wait_advice=data_wait_advice(data.num_workers),
+        ),
+        Quarantine(run / f"quarantine{fabric.global_rank or ''}.json", data.max_corrupt),
+        config=config.model_dump(mode="json"),
+        may_differ=FREE_KEYS,
+    )
+    if result.ema is not None and not result.interrupted:
+        result.ema.copy_to(model)
+    return result
+
+
+def map_terms(model: MapSegmenter, batch: MapBatch, classes: tuple[str, ...], gamma: float) -> Terms:
+    """The focal loss of a batch, by class."""
+    losses = sigmoid_focal_loss(model(batch.voxels), batch.masks, gamma=gamma)
+    named = dict(zip(classes, losses.detach().unbind(), strict=True))
+    return Terms(loss=losses.sum(), losses=named, counts={"voxels": len(batch.voxels.features)})
+
+
+def still_maps(
+    config: MapSegConfig, index: NuScenesIndex, rows: np.ndarray, device: torch.device
+) -> Iterator[MapBatch]:
+    """Each scan once, in order, without augmentation, on the device."""
+    dataset = map_scans(config, index, rows, train=False)
+    if config.data.num_workers:
+        warm_up(dataset)
+    sampler = OnceSampler(len(rows), config.data.batch_size)
+    for batch in make_loader(dataset, sampler, collate_maps, config.data.num_workers):
+        yield batch.to(device)
+
+
+@torch.no_grad()
+def score_maps(
+    config: MapSegConfig,
+    model: MapSegmenter,
+    index: NuScenesIndex,
+    split: str,
+    device: torch.device,
+    out: Path,
+) -> dict[str, Any]:
+    """Score every keyframe of a split; write `metrics.json`, and a few keyframes for a picture."""
+    rows = split_rows(index, split)
+    shown = set(spread(rows, NUM_SHOWN).tolist())
+    pictures: list[tuple[str, np.ndarray, np.ndarray]] = []
+    counts: np.ndarray | int = 0
+    for batch in still_maps(config, index, rows, device):
+        probabilities = model(batch.voxels).float().sigmoid()
+        counts = counts + count_cells(probabilities, batch.masks)
+        for place, row in enumerate(batch.rows):
+            if row in shown:
+                pictures.append(
+                    (
+                        batch.sample_tokens[place],
+                        probabilities[place].cpu().numpy().astype(np.float16),
+                        batch.masks[place].cpu().numpy(),
+                    )
+                )
+    assert isinstance(counts, np.ndarray)
+    scores = map_scores(counts, config.maps.classes)
+    if scores["miou"] is None:
+        raise ValueError(
+            f"{config.data.dataroot} has no map of any of {', '.join(config.maps.classes)} around the keyframes of "
+            f"{split}; is the map expansion there, or was the world written by an older version?"
+        )
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        sample_tokens=np.array([token for token, _, _ in pictures]),
+        probabilities=np.stack([p for _, p, _ in pictures]),
+        masks=np.stack([m for _, _, m in pictures]),
+        classes=np.array(config.maps.classes),
+        bev_range=np.array(config.maps.bev_range),
+    )
+    with atomic_write(out / SHOWN_FILE) as stream:
+        stream.write(buffer.getvalue())
+    metrics = {
+        **scores,
+        "evaluator": "lidardistill, BEVFusion's protocol",
+        "split": split,
+        "version": config.data.version,
+        "num_keyframes": len(rows),
+    }
+    write_metrics(out / METRICS_FILE, metrics)
+    return metrics

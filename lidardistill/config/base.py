@@ -33,3 +33,13 @@ class Strict(BaseModel):
             if isinstance(value, dict) and "kind" not in value and hasattr(field.default, "kind"):
                 tidied[name] = {"kind": field.default.kind, **value}
         return tidied
+
+
+def check_whole_cells(bev_range: tuple[float, float, float, float], cell_size: float) -> None:
+    """Refuse x_min y_min x_max y_max, metres, between which no whole number of cells lies; for a validator to call."""
+    for axis, a, b in zip("xy", bev_range[:2], bev_range[2:], strict=True):
+        cells = (b - a) / cell_size
+        if b <= a or abs(cells - round(cells)) > 1e-4:
+            raise ValueError(
+                f".bev_range along {axis}: {a} to {b} m is no whole number of {cell_size} m cells"
+            )

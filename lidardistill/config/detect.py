@@ -59,16 +59,12 @@ class GTSamplingConfig(Strict):
     cache: str | None = None
 
 
-class DetectionDataConfig(Strict):
-    """Keyframes with boxes.
+class LabelledDataConfig(Strict):
+    """Keyframes with labels of a share of the scenes.
 
     label_percent: share of the scenes of `train_split`, every k-th in database order; one where there are fewer than k.
     sweeps: scans before each keyframe that are added to it; CenterPoint's ten scans are nine and the keyframe.
-    gt_sampling: null for none.
-    class_balanced: rare classes as often as frequent ones, by repeating keyframes (CBGS).
-    min_points: LiDAR and radar points that a box must have to be learnt.
-    image_size: of the images that a camera network sees, (height, width); null leaves them. With `camera` alone.
-    images: how they are read. With `camera` alone.
+    augment: what happens to a keyframe and its labels together.
     """
 
     dataroot: str
@@ -78,14 +74,26 @@ class DetectionDataConfig(Strict):
     label_percent: Literal[5, 10, 20, 50, 100] = 100
     sweeps: NonNegativeInt = 9
     augment: DetectionAugmentConfig = DetectionAugmentConfig()
+    batch_size: PositiveInt = 32
+    num_workers: NonNegativeInt = 8
+    max_corrupt: NonNegativeInt = 20
+
+
+class DetectionDataConfig(LabelledDataConfig):
+    """Keyframes with boxes.
+
+    gt_sampling: null for none.
+    class_balanced: rare classes as often as frequent ones, by repeating keyframes (CBGS).
+    min_points: LiDAR and radar points that a box must have to be learnt.
+    image_size: of the images that a camera network sees, (height, width); null leaves them. With `camera` alone.
+    images: how they are read. With `camera` alone.
+    """
+
     gt_sampling: GTSamplingConfig | None = GTSamplingConfig()
     class_balanced: bool = True
     min_points: NonNegativeInt = 1
     image_size: tuple[PositiveInt, PositiveInt] | None = None
     images: ImageConfig = ImageConfig()
-    batch_size: PositiveInt = 32
-    num_workers: NonNegativeInt = 8
-    max_corrupt: NonNegativeInt = 20
 
 
 class CenterConfig(Strict):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
 
-from lidardistill.config.base import Strict
-from lidardistill.config.detect import DetectionAugmentConfig
+from lidardistill.config.base import Strict, check_whole_cells
+from lidardistill.config.detect import DetectionAugmentConfig, LabelledDataConfig
 from lidardistill.config.model import LidarBevConfig, VoxelConfig, check_student
 from lidardistill.config.run import (
     AdamWConfig,
@@ -21,24 +21,10 @@ from lidardistill.config.run import (
 MapClass = Literal["drivable_area", "ped_crossing", "walkway", "stop_line", "carpark_area", "divider"]
 
 
-class MapDataConfig(Strict):
-    """Keyframes with the map around them.
+class MapDataConfig(LabelledDataConfig):
+    """Keyframes with the map around them; BEVFusion's augmentation is the default."""
 
-    label_percent: share of the scenes of `train_split`, every k-th in database order; one where there are fewer than k.
-    sweeps: scans before each keyframe that are added to it.
-    augment: what happens to a scan and its map together; BEVFusion's values are the defaults.
-    """
-
-    dataroot: str
-    version: str = "v1.0-trainval"
-    train_split: str = "train"
-    eval_split: str = "val"
-    label_percent: Literal[5, 10, 20, 50, 100] = 100
-    sweeps: NonNegativeInt = 9
     augment: DetectionAugmentConfig = DetectionAugmentConfig(scale=(0.9, 1.1))
-    batch_size: PositiveInt = 32
-    num_workers: NonNegativeInt = 8
-    max_corrupt: NonNegativeInt = 20
 
 
 class MapConfig(Strict):
@@ -59,12 +45,7 @@ class MapConfig(Strict):
     def _range_holds_whole_cells(self) -> MapConfig:
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise ValueError(f".classes: expected at least one, each once, got {', '.join(self.classes)}")
-        for axis, a, b in zip("xy", self.bev_range[:2], self.bev_range[2:], strict=True):
-            cells = (b - a) / self.cell_size
-            if b <= a or abs(cells - round(cells)) > 1e-4:
-                raise ValueError(
-                    f".bev_range along {axis}: {a} to {b} m is no whole number of {self.cell_size} m cells"
-                )
+        check_whole_cells(self.bev_range, self.cell_size)
         return self
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from lidardistill.config.base import Strict
+from lidardistill.config.base import Strict, check_whole_cells
 from lidardistill.config.calico import PRCConfig
 from lidardistill.config.calico_rad import RADConfig
 
@@ -69,12 +69,7 @@ class BEVContrastConfig(Strict):
 
     @model_validator(mode="after")
     def _range_holds_whole_cells(self) -> BEVContrastConfig:
-        for axis, a, b in zip("xy", self.bev_range[:2], self.bev_range[2:], strict=True):
-            cells = (b - a) / self.cell_size
-            if b <= a or abs(cells - round(cells)) > 1e-4:
-                raise ValueError(
-                    f".bev_range along {axis}: {a} to {b} m is no whole number of {self.cell_size} m cells"
-                )
+        check_whole_cells(self.bev_range, self.cell_size)
         return self
 
 

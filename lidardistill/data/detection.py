@@ -18,7 +18,7 @@ from lidardistill.data.detection_batch import DetectionBatch, DetectionSample, c
 from lidardistill.data.gt_sampling import GTSampler
 from lidardistill.data.nuscenes_boxes import FrameBoxes
 from lidardistill.data.pairs import SampleKey, image_key
-from lidardistill.data.substitute import read_or_substitute
+from lidardistill.data.substitute import keyframe_rows, read_or_substitute
 from lidardistill.data.sweeps import CLOSE_M, SweepIndex, read_sweeps
 from lidardistill.data.types import Frame
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
@@ -96,11 +96,7 @@ class DetectionDataset(Dataset[DetectionSample]):
         corrupt: Corrupt | None = None,
         max_substitutes: int = 8,
     ) -> None:
-        self.rows = np.asarray(rows, dtype=np.int64)
-        if len(self.rows) == 0:
-            raise ValueError(
-                "rows: expected at least one keyframe, got none; is the split empty in this version?"
-            )
+        self.rows = keyframe_rows(rows)
         if gt_sampler is not None and train:
             _check_sampler(gt_sampler, num_sweeps, cameras is not None, read_boxes is not None)
         self.index = index

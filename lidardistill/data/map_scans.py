@@ -15,7 +15,7 @@ from lidardistill.data.detection import DetectionIndex
 from lidardistill.data.detection_augment import DetectionAugment, draw_old2new, move_points
 from lidardistill.data.map_masks import MapMasks
 from lidardistill.data.pairs import SampleKey
-from lidardistill.data.substitute import read_or_substitute
+from lidardistill.data.substitute import keyframe_rows, read_or_substitute
 from lidardistill.data.sweeps import CLOSE_M, read_sweeps
 from lidardistill.data.types import VoxelBatch
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
@@ -119,11 +119,7 @@ class MapScanDataset(Dataset[MapSample]):
         close_m: float = CLOSE_M,
         max_substitutes: int = 8,
     ) -> None:
-        self.rows = np.asarray(rows, dtype=np.int64)
-        if len(self.rows) == 0:
-            raise ValueError(
-                "rows: expected at least one keyframe, got none; is the split empty in this version?"
-            )
+        self.rows = keyframe_rows(rows)
         self.index = index
         self.voxels = voxels
         self.maps = maps

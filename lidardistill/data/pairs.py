@@ -23,12 +23,11 @@ from lidardistill.data.augment import (
     select_points,
 )
 from lidardistill.data.image_augment import label_places, resize_image, resize_labels
-from lidardistill.data.substitute import read_or_substitute
+from lidardistill.data.substitute import keyframe_rows, read_or_substitute
 from lidardistill.data.types import Frame, PairSample
 from lidardistill.data.view_image import WHOLE_IMAGES, ImageReading, ViewImage
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.geometry.projection import pair_points
-from lidardistill.regions.scaling import reduce_by_area
 
 __all__ = ["FrameIndex", "PairDataset", "SuperpixelReader", "VoxelSettings", "image_key"]
 
@@ -117,11 +116,7 @@ class PairDataset(Dataset[PairSample]):
         feature_row: Callable[[int], int] | None = None,
         max_substitutes: int = 8,
     ) -> None:
-        self.rows = np.asarray(rows, dtype=np.int64)
-        if len(self.rows) == 0:
-            raise ValueError(
-                "rows: expected at least one keyframe, got none; is the split empty in this version?"
-            )
+        self.rows = keyframe_rows(rows)
         if not decode_images and pooled_features is None:
             raise ValueError(
                 "decode_images is False and there are no pooled_features: the teacher has nothing to see"
@@ -160,9 +155,8 @@ class PairDataset(Dataset[PairSample]):
         return read_or_substitute(self.index, self.rows, key, self.seed, self.max_substitutes, self._sample)
 
     def warm_up(self) -> None:
-        """Compile the kernel that only an image cache needs that is not filled yet."""
-        if self.reading.scale > 1:
-            reduce_by_area(np.zeros((4, 4, 3), np.uint8), 2)
+        """Compile the kernel that only some images need."""
+        self.reading.warm_up()
 
     def _sample(self, row: int, generator: np.random.Generator) -> PairSample:
         frame = self.index.frame(row)

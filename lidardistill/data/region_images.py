@@ -16,13 +16,12 @@ from lidardistill.data.image_augment import image_matrix, resize_image
 from lidardistill.data.pairs import FrameIndex, SampleKey, image_key
 from lidardistill.data.region_image_batch import RegionImageSample
 from lidardistill.data.region_sampling import RegionPoints, sample_region_points
-from lidardistill.data.substitute import read_or_substitute
+from lidardistill.data.substitute import keyframe_rows, read_or_substitute
 from lidardistill.data.types import Frame
 from lidardistill.data.view_image import WHOLE_IMAGES, ImageReading, ViewImage
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.geometry.projection import pair_points
 from lidardistill.regions.clusters import Proposals, ProposalSettings, propose_regions
-from lidardistill.regions.scaling import reduce_by_area
 
 
 class RegionImageDataset(Dataset[RegionImageSample]):
@@ -66,16 +65,8 @@ class RegionImageDataset(Dataset[RegionImageSample]):
         seed: int,
         max_substitutes: int = 8,
     ) -> None:
-        self.rows = np.asarray(rows, dtype=np.int64)
-        if len(self.rows) == 0:
-            raise ValueError(
-                "rows: expected at least one keyframe, got none; is the split empty in this version?"
-            )
-        if voxels.kind != "cartesian" or voxels.point_cloud_range is None:
-            raise ValueError(
-                "voxels: a map seen from above needs cartesian voxels and a point_cloud_range, got kind "
-                f"{voxels.kind!r} and range {voxels.point_cloud_range}"
-            )
+        self.rows = keyframe_rows(rows)
+        voxels.check_maps()
         if augment.drop_cuboid or augment.crop_images or augment.image_size is None:
             raise ValueError(
                 "augment: a camera network needs whole images of one size and the whole sweep: expected drop_cuboid and "
@@ -113,9 +104,8 @@ class RegionImageDataset(Dataset[RegionImageSample]):
         return read_or_substitute(self.index, self.rows, key, self.seed, self.max_substitutes, self._sample)
 
     def warm_up(self) -> None:
-        """Compile the kernel that only an image cache needs that is not filled yet."""
-        if self.reading.scale > 1:
-            reduce_by_area(np.zeros((4, 4, 3), np.uint8), 2)
+        """Compile the kernel that only some images need."""
+        self.reading.warm_up()
 
     def _sample(self, row: int, generator: np.random.Generator) -> RegionImageSample:
         frame = self.index.frame(row)

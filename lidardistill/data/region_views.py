@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from lidardistill.data.pairs import SampleKey
 from lidardistill.data.region_batch import RegionViewSample
 from lidardistill.data.region_sampling import sample_region_points
-from lidardistill.data.substitute import read_or_substitute
+from lidardistill.data.substitute import keyframe_rows, read_or_substitute
 from lidardistill.data.types import Frame
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.regions.clusters import ProposalSettings, propose_regions
@@ -89,16 +89,8 @@ class RegionViewDataset(Dataset[RegionViewSample]):
         seed: int,
         max_substitutes: int = 8,
     ) -> None:
-        self.rows = np.asarray(rows, dtype=np.int64)
-        if len(self.rows) == 0:
-            raise ValueError(
-                "rows: expected at least one keyframe, got none; is the split empty in this version?"
-            )
-        if voxels.kind != "cartesian" or voxels.point_cloud_range is None:
-            raise ValueError(
-                "voxels: a map seen from above needs cartesian voxels and a point_cloud_range, got kind "
-                f"{voxels.kind!r} and range {voxels.point_cloud_range}"
-            )
+        self.rows = keyframe_rows(rows)
+        voxels.check_maps()
         self.index = index
         self.voxels = voxels
         self.proposals = proposals

@@ -14,7 +14,7 @@ from lidardistill.data.augment import AugmentSettings, augment_cloud
 from lidardistill.data.collate import collate_voxels, offsets
 from lidardistill.data.lidarseg_classes import CLASS_TO_TARGET, RAW_TO_CLASS
 from lidardistill.data.pairs import FrameIndex, SampleKey
-from lidardistill.data.substitute import read_or_substitute
+from lidardistill.data.substitute import keyframe_rows, read_or_substitute
 from lidardistill.data.types import CorruptSample, VoxelBatch
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 
@@ -128,11 +128,7 @@ class ScanDataset(Dataset[ScanSample]):
         read_labels: Callable[[int], np.ndarray] | None = None,
         max_substitutes: int = 8,
     ) -> None:
-        self.rows = np.asarray(rows, dtype=np.int64)
-        if len(self.rows) == 0:
-            raise ValueError(
-                "rows: expected at least one keyframe, got none; is the split empty in this version?"
-            )
+        self.rows = keyframe_rows(rows)
         self.index = index
         self.voxels = voxels
         self.seed = seed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -17,6 +17,16 @@ _SUBSTITUTE_STREAM = 1  # keeps the choice of substitutes apart from the augment
 
 class _Tokens(Protocol):
     def sample_token(self, row: int) -> str: ...
+
+
+def keyframe_rows(rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    """(n,) int64 index rows of a data set; raises ValueError where there are none."""
+    rows = np.asarray(rows, dtype=np.int64)
+    if len(rows) == 0:
+        raise ValueError(
+            "rows: expected at least one keyframe, got none; is the split empty in this version?"
+        )
+    return rows
 
 
 def sample_generator(seed: int, epoch: int, position: int) -> np.random.Generator:

@@ -42,6 +42,11 @@ class ImageReading:
                 f"{self.reduce} of scale {self.scale}"
             )
 
+    def warm_up(self) -> None:
+        """Compile the kernel that only an image cache needs that is not filled yet."""
+        if self.scale > 1:
+            reduce_by_area(np.zeros((4, 4, 3), np.uint8), 2)
+
 
 WHOLE_IMAGES = ImageReading()
 """SLidR's way."""

@@ -53,6 +53,14 @@ class VoxelSettings:
         if self.reduce not in ("first", "mean"):
             raise ValueError(f"voxels.reduce: expected first or mean, got {self.reduce!r}")
 
+    def check_maps(self) -> None:
+        """Refuse, with a ValueError, voxels that make no map of a fixed range."""
+        if self.kind != "cartesian" or self.point_cloud_range is None:
+            raise ValueError(
+                "voxels: a map seen from above needs cartesian voxels and a point_cloud_range, got kind "
+                f"{self.kind!r} and range {self.point_cloud_range}"
+            )
+
 
 class VoxelInput(NamedTuple):
     """The voxels of one scan.

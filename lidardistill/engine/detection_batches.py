@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from lidardistill.config.detect import DetectConfig, DetectionAugmentConfig, DetectionDataConfig
+from lidardistill.config.detect import (
+    DetectConfig,
+    DetectionAugmentConfig,
+    DetectionDataConfig,
+    LabelledDataConfig,
+)
 from lidardistill.data.camera_input import CameraInput
 from lidardistill.data.class_balance import class_balanced_rows
 from lidardistill.data.detection import Corrupt, DetectionAugment, DetectionDataset, collate_detection
@@ -17,19 +22,18 @@ from lidardistill.data.detection_batch import DetectionBatch
 from lidardistill.data.detection_classes import CLASSES
 from lidardistill.data.gt_database import GTDatabase
 from lidardistill.data.gt_sampling import GTSampler, GTSampling
-from lidardistill.data.loader import make_loader, warm_up
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.nuscenes_boxes import BoxTable
-from lidardistill.data.sampler import OnceSampler
 from lidardistill.data.splits import label_fraction, scenes_of_split
+from lidardistill.engine.batches import batches_once
 from lidardistill.engine.build import build_image_reading
 from lidardistill.engine.build_student import build_voxels
 
 _BALANCE_STREAM = 5  # keeps the repeats of keyframes apart from their order and augmentation
 
 
-def labelled_keyframes(config: DetectionDataConfig, index: NuScenesIndex) -> np.ndarray:
-    """(n,) int64 index rows whose boxes may be used for training."""
+def labelled_keyframes(config: LabelledDataConfig, index: NuScenesIndex) -> np.ndarray:
+    """(n,) int64 index rows whose labels may be used for training."""
     scenes = scenes_of_split(config.train_split, index.scene_names)
     return index.rows_of_scenes(label_fraction(scenes, config.label_percent, at_least_one=True))
 
@@ -87,14 +91,13 @@ def still_keyframes(
         cameras=build_camera_input(config),
         corrupt=corrupt,
     )
-    sampler = OnceSampler(len(rows), min(config.data.batch_size, 4))
-    if config.data.num_workers:
-        warm_up(dataset)  # compile numba kernels here, not in every worker
-    loader: Iterable[DetectionBatch] = make_loader(
-        dataset, sampler, collate_detection, config.data.num_workers
+    return batches_once(
+        dataset,
+        collate_detection,
+        device,
+        batch_size=min(config.data.batch_size, 4),
+        num_workers=config.data.num_workers,
     )
-    for batch in loader:
-        yield batch.to(device)
 
 
 def build_camera_input(config: DetectConfig) -> CameraInput | None:

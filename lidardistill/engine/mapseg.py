@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,11 @@ import torch
 
 from lidardistill.atomic import atomic_write
 from lidardistill.config.mapseg import MapSegConfig
-from lidardistill.data.loader import make_loader, warm_up
 from lidardistill.data.map_masks import MapMasks
 from lidardistill.data.map_scans import MapBatch, MapScanDataset, collate_maps
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.quarantine import Quarantine
-from lidardistill.data.sampler import EpochOrder, OnceSampler, StepSampler
-from lidardistill.data.splits import label_fraction, scenes_of_split
+from lidardistill.engine.batches import batches_once
 from lidardistill.engine.build import (
     build_optimizer,
     build_schedule,
@@ -30,14 +28,15 @@ from lidardistill.engine.build import (
 )
 from lidardistill.engine.classifier import save_classifier
 from lidardistill.engine.data_wait import data_wait_advice
-from lidardistill.engine.detection_batches import build_detection_augment
+from lidardistill.engine.detection_batches import build_detection_augment, labelled_keyframes
 from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.downstream import finished_metrics, pick_device, to_the_end
+from lidardistill.engine.labelled_training import train_labelled
 from lidardistill.engine.logging import RunLogger
-from lidardistill.engine.loop import LoopResult, run_loop
+from lidardistill.engine.loop import LoopResult
 from lidardistill.engine.manifest import Manifest
 from lidardistill.engine.map_segmenter import MapSegmenter, load_segmenter
-from lidardistill.engine.run_folder import CONFIG_FILE, FREE_KEYS, METRICS_FILE, claim_run, read_run
+from lidardistill.engine.run_folder import CONFIG_FILE, METRICS_FILE, claim_run, read_run
 from lidardistill.engine.scan_batches import split_rows
 from lidardistill.engine.student_weights import load_student
 from lidardistill.evaluation.lidarseg import write_metrics
@@ -73,17 +72,20 @@ def mapseg(config: MapSegConfig, weights: str, run: Path, *, progress: bool = Tr
     index = NuScenesIndex.open(config.data.dataroot, config.data.version)
     model = build_segmenter(config)
     load_student(model.backbone, weights)
-    map_scans(config, index, split_rows(index, config.data.eval_split), train=False)  # its maps must be there
+    maps = open_masks(config)
+    map_scans(
+        config, index, split_rows(index, config.data.eval_split), maps, train=False
+    )  # its maps must be there
     manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
     model.to(device)
-    dataset = map_scans(config, index, labelled_scenes(config, index), train=True)
+    dataset = map_scans(config, index, labelled_keyframes(config.data, index), maps, train=True)
     to_the_end(train_segmenter(config, model, dataset, run, progress=progress), manifest, run)
     if config.calibration_keyframes:
         some = spread(split_rows(index, config.data.train_split), config.calibration_keyframes)
-        scans = still_maps(config, index, some, device)
+        scans = still_maps(config, index, some, maps, device)
         calibrate_batchnorm(model, (batch.voxels for batch in scans), lambda network, voxels: network(voxels))
     save_classifier(model, run)
-    metrics = score_maps(config, model.eval(), index, config.data.eval_split, device, run)
+    metrics = score_maps(config, model.eval(), index, config.data.eval_split, maps, device, run)
     manifest.finish(miou=metrics["miou"])
     return metrics
 
@@ -109,7 +111,7 @@ def evaluate_maps(run: Path, split: str, out: Path) -> dict[str, Any]:
     device = pick_device(config.trainer.accelerator)
     model = load_segmenter(build_segmenter(config), run).to(device)
     index = NuScenesIndex.open(config.data.dataroot, config.data.version)
-    return score_maps(config, model, index, split, device, out)
+    return score_maps(config, model, index, split, open_masks(config), device, out)
 
 
 def build_segmenter(config: MapSegConfig) -> MapSegmenter:
@@ -123,16 +125,15 @@ def build_segmenter(config: MapSegConfig) -> MapSegmenter:
         )
 
 
-def labelled_scenes(config: MapSegConfig, index: NuScenesIndex) -> np.ndarray:
-    """(n,) int64 index rows whose maps may be used for training."""
-    scenes = scenes_of_split(config.data.train_split, index.scene_names)
-    return index.rows_of_scenes(label_fraction(scenes, config.data.label_percent, at_least_one=True))
+def open_masks(config: MapSegConfig) -> MapMasks:
+    """What draws the masks; it reads each map once."""
+    return MapMasks(config.data.dataroot, config.data.version, **config.maps.model_dump())
 
 
-def map_scans(config: MapSegConfig, index: NuScenesIndex, rows: np.ndarray, *, train: bool) -> MapScanDataset:
+def map_scans(
+    config: MapSegConfig, index: NuScenesIndex, rows: np.ndarray, maps: MapMasks, *, train: bool
+) -> MapScanDataset:
     """Scans with maps, augmented in training; their maps are open, so that none is found missing later."""
-    data = config.data
-    maps = MapMasks(data.dataroot, data.version, **config.maps.model_dump())
     maps.open_maps(sorted({index.scene_name(row) for row in rows.tolist()}))
     return MapScanDataset(
         index,
@@ -141,8 +142,8 @@ def map_scans(config: MapSegConfig, index: NuScenesIndex, rows: np.ndarray, *, t
         maps,
         seed=config.seed,
         train=train,
-        augment=build_detection_augment(data.augment),
-        num_sweeps=data.sweeps,
+        augment=build_detection_augment(config.data.augment),
+        num_sweeps=config.data.sweeps,
     )
 
 
@@ -153,35 +154,17 @@ def train_segmenter(
     trainer, data = config.trainer, config.data
     fabric = make_fabric(trainer.accelerator, precision=trainer.precision)
     model.to(fabric.device).train()
-    per_batch, rest = divmod(data.batch_size, fabric.world_size * trainer.accumulate)
-    if rest or per_batch == 0:
-        raise ValueError(
-            f"data.batch_size: {data.batch_size} scans cannot be shared out evenly over "
-            f"{fabric.world_size * trainer.accumulate} batches"
-        )
-    steps_per_epoch = len(dataset) / data.batch_size
-    steps = trainer.max_steps or math.ceil((trainer.epochs or 1) * steps_per_epoch)
-
-    def batches(start: int) -> Iterator[MapBatch]:
-        order = EpochOrder(len(dataset), config.seed)
-        sampler = StepSampler(order, per_batch, fabric.global_rank, fabric.world_size, start)
-        if data.num_workers:
-            warm_up(dataset)  # compile numba kernels here, not in every worker
-        pin = fabric.device.type == "cuda"
-        return iter(make_loader(dataset, sampler, collate_maps, data.num_workers, pin_memory=pin))
-
     backbone = {
         "params": list(model.backbone.parameters()),
         "lr": config.lr_backbone * config.optimizer.lr,
     }
-    result = run_loop(
+    result = train_labelled(
         fabric,
-        lambda batch, step: map_terms(model, batch, config.maps.classes, config.gamma),
         model,
+        lambda batch: map_terms(model, batch, config.maps.classes, config.gamma),
         build_optimizer(config.optimizer, [backbone, {"params": list(model.head.parameters())}]),
-        build_schedule(config.schedule, steps=steps, steps_per_epoch=steps_per_epoch),
-        batches,
-        loop_settings(trainer, steps),
+        dataset,
+        collate_maps,
         run,
         RunLogger(
             run,
@@ -190,9 +173,16 @@ def train_segmenter(
             label="mapseg",
             data_wait_advice=data_wait_advice(data.num_workers),
         ),
-        Quarantine(run / f"quarantine{fabric.global_rank or ''}.json", data.max_corrupt),
+        batch_size=data.batch_size,
+        num_workers=data.num_workers,
+        seed=config.seed,
+        what="scans",
+        epochs=trainer.epochs,
+        max_steps=trainer.max_steps,
+        settings_of=partial(loop_settings, trainer),
+        schedule_of=partial(build_schedule, config.schedule),
         config=config.model_dump(mode="json"),
-        may_differ=FREE_KEYS,
+        quarantine=Quarantine(run / f"quarantine{fabric.global_rank or ''}.json", data.max_corrupt),
     )
     if result.ema is not None and not result.interrupted:
         result.ema.copy_to(model)
@@ -207,15 +197,13 @@ def map_terms(model: MapSegmenter, batch: MapBatch, classes: tuple[str, ...], ga
 
 
 def still_maps(
-    config: MapSegConfig, index: NuScenesIndex, rows: np.ndarray, device: torch.device
+    config: MapSegConfig, index: NuScenesIndex, rows: np.ndarray, maps: MapMasks, device: torch.device
 ) -> Iterator[MapBatch]:
     """Each scan once, in order, without augmentation, on the device."""
-    dataset = map_scans(config, index, rows, train=False)
-    if config.data.num_workers:
-        warm_up(dataset)
-    sampler = OnceSampler(len(rows), config.data.batch_size)
-    for batch in make_loader(dataset, sampler, collate_maps, config.data.num_workers):
-        yield batch.to(device)
+    dataset, data = map_scans(config, index, rows, maps, train=False), config.data
+    return batches_once(
+        dataset, collate_maps, device, batch_size=data.batch_size, num_workers=data.num_workers
+    )
 
 
 @torch.no_grad()
@@ -224,6 +212,7 @@ def score_maps(
     model: MapSegmenter,
     index: NuScenesIndex,
     split: str,
+    maps: MapMasks,
     device: torch.device,
     out: Path,
 ) -> dict[str, Any]:
@@ -232,7 +221,7 @@ def score_maps(
     shown = set(spread(rows, NUM_SHOWN).tolist())
     pictures: list[tuple[str, np.ndarray, np.ndarray]] = []
     counts: np.ndarray | int = 0
-    for batch in still_maps(config, index, rows, device):
+    for batch in still_maps(config, index, rows, maps, device):
         probabilities = model(batch.voxels).float().sigmoid()
         counts = counts + count_cells(probabilities, batch.masks)
         for place, row in enumerate(batch.rows):

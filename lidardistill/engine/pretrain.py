@@ -13,10 +13,9 @@ import numpy as np
 import torch
 
 from lidardistill.config.run import PretrainConfig
-from lidardistill.data.loader import make_loader, warm_up
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.quarantine import Quarantine
-from lidardistill.data.sampler import EpochOrder, StepSampler
+from lidardistill.engine.batches import endless_batches
 from lidardistill.engine.build import (
     Method,
     build_method,
@@ -131,13 +130,15 @@ class Pretraining:
     def batches(self, start: int) -> Iterator[Any]:
         """Batches of this process from one number on, without end; of the kind that the method takes."""
         dataset, collate = build_training_data(self.config, self.index, self.rows)
-        order = EpochOrder(len(self.rows), self.config.seed)
-        rank, world_size = self.fabric.global_rank, self.fabric.world_size
-        sampler = StepSampler(order, self.local_batch, rank, world_size, start)
-        if self.config.data.num_workers:
-            warm_up(dataset)  # compile numba kernels here, not in every worker
-        pin_memory = self.fabric.device.type == "cuda"
-        return iter(make_loader(dataset, sampler, collate, self.config.data.num_workers, pin_memory))
+        return endless_batches(
+            dataset,
+            collate,
+            self.fabric,
+            share=self.local_batch,
+            seed=self.config.seed,
+            num_workers=self.config.data.num_workers,
+            start=start,
+        )
 
     def step(self, batch: Any, step: int, *, diagnose: bool) -> Terms:
         """Forward pass; what it draws is a pure function of (seed, step)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
@@ -10,13 +10,12 @@ import torch
 
 from lidardistill.config.data import ScanDataConfig
 from lidardistill.data.augment import AugmentSettings
-from lidardistill.data.loader import make_loader, warm_up
 from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.nuscenes_labels import read_lidarseg
-from lidardistill.data.sampler import OnceSampler
 from lidardistill.data.scans import ScanBatch, ScanDataset, collate_scans
 from lidardistill.data.splits import label_fraction, scenes_of_split
 from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.engine.batches import batches_once
 from lidardistill.engine.build import spread
 
 
@@ -58,9 +57,6 @@ def still_scans(
     """Each scan once, in order, without augmentation, on the device."""
     read_labels = partial(read_lidarseg, index) if labels else None
     dataset = ScanDataset(index, rows, voxels, seed=0, train=False, read_labels=read_labels)
-    sampler = OnceSampler(len(rows), config.batch_size)
-    if config.num_workers:
-        warm_up(dataset)  # compile numba kernels here, not in every worker
-    loader: Iterable[ScanBatch] = make_loader(dataset, sampler, collate_scans, config.num_workers)
-    for batch in loader:
-        yield batch.to(device)
+    return batches_once(
+        dataset, collate_scans, device, batch_size=config.batch_size, num_workers=config.num_workers
+    )

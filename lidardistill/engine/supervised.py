@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,13 @@ from lidardistill.config.run import (
     TrainerConfig,
 )
 from lidardistill.data.lidarseg_classes import IGNORE_INDEX
-from lidardistill.data.loader import make_loader, warm_up
-from lidardistill.data.sampler import EpochOrder, StepSampler
 from lidardistill.data.scans import ScanBatch, ScanDataset, collate_scans
 from lidardistill.engine.build import build_optimizer, build_schedule, loop_settings
 from lidardistill.engine.classifier import Classifier
 from lidardistill.engine.distributed import make_fabric
+from lidardistill.engine.labelled_training import train_labelled
 from lidardistill.engine.logging import RunLogger
-from lidardistill.engine.loop import LoopResult, run_loop
-from lidardistill.engine.run_folder import FREE_KEYS
+from lidardistill.engine.loop import LoopResult
 from lidardistill.methods.terms import Terms
 from lidardistill.objectives.lovasz import lovasz_softmax
 
@@ -109,41 +106,27 @@ def train_classifier(recipe: Recipe, model: Classifier, dataset: ScanDataset, ru
     model.to(fabric.device).train()
     if recipe.frozen_backbone:
         model.backbone.requires_grad_(False).eval()
-    parts = fabric.world_size * trainer.accumulate
-    per_batch, rest = divmod(recipe.batch_size, parts)
-    if rest or per_batch == 0:
-        raise ValueError(
-            f"data.batch_size: {recipe.batch_size} scans cannot be shared out evenly over {parts} batches"
-        )
-    steps_per_epoch = len(dataset) / recipe.batch_size
-    steps = trainer.max_steps or math.ceil((trainer.epochs or 1) * steps_per_epoch)
-
-    def batches(start: int) -> Iterator[ScanBatch]:
-        order = EpochOrder(len(dataset), recipe.seed)
-        sampler = StepSampler(order, per_batch, fabric.global_rank, fabric.world_size, start)
-        if recipe.num_workers:
-            warm_up(dataset)  # compile numba kernels here, not in every worker
-        return iter(
-            make_loader(
-                dataset, sampler, collate_scans, recipe.num_workers, pin_memory=fabric.device.type == "cuda"
-            )
-        )
-
     head: dict[str, Any] = {"params": list(model.head.parameters())}
     if recipe.lr_head is not None:
         head["lr"] = recipe.lr_head
-    return run_loop(
+    return train_labelled(
         fabric,
-        lambda batch, step: classification_terms(model, batch, lovasz=recipe.lovasz),
         model,
+        lambda batch: classification_terms(model, batch, lovasz=recipe.lovasz),
         build_optimizer(recipe.optimizer, [{"params": list(model.backbone.parameters())}, head]),
-        build_schedule(recipe.schedule, steps=steps, steps_per_epoch=steps_per_epoch),
-        batches,
-        loop_settings(trainer, steps),
+        dataset,
+        collate_scans,
         run,
         RunLogger(run, write=fabric.is_global_zero, label=recipe.label),
+        batch_size=recipe.batch_size,
+        num_workers=recipe.num_workers,
+        seed=recipe.seed,
+        what="scans",
+        epochs=trainer.epochs,
+        max_steps=trainer.max_steps,
+        settings_of=partial(loop_settings, trainer),
+        schedule_of=partial(build_schedule, recipe.schedule),
         config=recipe.config,
-        may_differ=FREE_KEYS,
     )
 
 

@@ -33,9 +33,9 @@ from lidardistill.data.splits import official_scenes
 from lidardistill.evaluation.detection_results import (
     FrameDetections,
     read_detections,
-    rows_of_split,
     write_detections,
 )
+from lidardistill.evaluation.devkit import import_evaluator, rows_of_split
 
 __all__ = ["FrameDetections", "score_detections", "write_detections"]
 
@@ -77,7 +77,7 @@ def score_detections(dataroot: Path | str, version: str, split: str, path: Path 
         ValueError: the submission is invalid, see `read_detections`; the data set lacks a scene of the split, or any
             box in it.
     """
-    devkit = _import_devkit()
+    devkit = import_evaluator("detection")
     index = NuScenesIndex.open(dataroot, version)
     rows = rows_of_split(index, split)
     absent = sorted(set(official_scenes(split)) - set(index.scene_names))
@@ -205,14 +205,3 @@ def _known_to_devkit(split: str) -> bool:
     from nuscenes.utils.splits import is_predefined_split
 
     return is_predefined_split(split)
-
-
-def _import_devkit() -> ModuleType:
-    """The devkit's module of the detection evaluator."""
-    try:
-        return importlib.import_module("nuscenes.eval.detection.evaluate")
-    except ImportError as error:
-        raise ImportError(
-            f"the official evaluator needs nuscenes-devkit ({error}): pip install 'lidardistill[nuscenes]' "
-            "(Python 3.10-3.12)"
-        ) from error

@@ -17,8 +17,7 @@ import orjson
 from lidardistill.atomic import atomic_write
 from lidardistill.data.detection_classes import ATTRIBUTES, CLASSES, check_labels, predict_attributes
 from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.splits import scenes_of_split
-from lidardistill.evaluation.lidarseg import META
+from lidardistill.evaluation.devkit import checked_meta, rows_of_split
 from lidardistill.geometry.rigid import rotation_to_quaternion, transform_points
 
 MAX_BOXES = 500
@@ -65,7 +64,7 @@ def write_detections(
         split: such as mini_val; every keyframe of its scenes in the data set needs an entry, which may be empty.
         detections: pairs of sample token and detections. Of more than 500 boxes the best are written.
         dataroot: nuScenes root, to know the keyframes and where they are.
-        meta: flags that differ from `lidarseg.META`: what the detector takes as input, such as use_camera.
+        meta: flags that differ from `devkit.META`: what the detector takes as input, such as use_camera.
 
     Returns:
         `path`.
@@ -75,11 +74,7 @@ def write_detections(
             unknown or doubled. The message names the sample token.
         OSError: the file cannot be written.
     """
-    flags = {**META, **(meta or {})}
-    if set(flags) != set(META) or not all(isinstance(value, bool) for value in flags.values()):
-        raise ValueError(
-            f"meta must hold true or false for some of {', '.join(META)}, got {dict(meta or {})}"
-        )
+    flags = checked_meta(meta)
     index = NuScenesIndex.open(dataroot, version)
     missing = {index.sample_token(row): row for row in rows_of_split(index, split)}
     total = len(missing)
@@ -191,11 +186,6 @@ def read_detections(path: Path | str, tokens: Iterable[str]) -> dict[str, Any]:
             if (problem := _problem(token, entry)) is not None:
                 raise ValueError(f"{path}, {token}: {problem}")
     return content
-
-
-def rows_of_split(index: NuScenesIndex, split: str) -> list[int]:
-    """Index rows of all keyframes of a split."""
-    return index.rows_of_scenes(scenes_of_split(split, index.scene_names)).tolist()
 
 
 def _checked(token: str, found: FrameDetections) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

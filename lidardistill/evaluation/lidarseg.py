@@ -26,7 +26,8 @@ from lidardistill.atomic import atomic_write
 from lidardistill.data.lidarseg_classes import CLASSES, RAW_TO_CLASS
 from lidardistill.data.nuscenes import POINT_COLUMNS, NuScenesIndex
 from lidardistill.data.nuscenes_labels import read_lidarseg
-from lidardistill.data.splits import official_scenes, scenes_of_split
+from lidardistill.data.splits import official_scenes
+from lidardistill.evaluation.devkit import checked_meta, import_evaluator, rows_of_split
 from lidardistill.evaluation.metrics import confusion_matrix, frequency_weighted_iou, iou_per_class, mean_iou
 
 IGNORED = 0
@@ -34,15 +35,6 @@ IGNORED = 0
 
 TOLERANCE = 1e-9
 """How far our figures may lie from the devkit's: both divide the same integers."""
-
-META: dict[str, bool] = {
-    "use_camera": False,
-    "use_lidar": True,
-    "use_radar": False,
-    "use_map": False,
-    "use_external": False,
-}
-"""What the prediction takes as input; pretraining with cameras is no camera input."""
 
 
 def write_predictions(
@@ -66,7 +58,7 @@ def write_predictions(
         predictions: pairs of the sample_data token of a LIDAR_TOP keyframe (`NuScenesIndex.lidar_token`) and
             (N,) uint8 classes 1..16, one for each point of the scan file, in its order.
         dataroot: nuScenes root, to know the keyframes and their number of points.
-        meta: flags that differ from `META`.
+        meta: flags that differ from `devkit.META`.
 
     Returns:
         `out_dir`.
@@ -74,13 +66,9 @@ def write_predictions(
     Raises:
         ValueError: on a prediction that the official evaluator would refuse, or one missing or too many.
     """
-    flags = {**META, **(meta or {})}
-    if set(flags) != set(META) or not all(isinstance(value, bool) for value in flags.values()):
-        raise ValueError(
-            f"meta must hold true or false for some of {', '.join(META)}, got {dict(meta or {})}"
-        )
+    flags = checked_meta(meta)
     index = NuScenesIndex.open(dataroot, version)
-    missing = {index.lidar_token(row): row for row in _rows_of_split(index, split)}
+    missing = {index.lidar_token(row): row for row in rows_of_split(index, split)}
     written: set[str] = set()
 
     out_dir = Path(out_dir)
@@ -136,7 +124,7 @@ def score(dataroot: Path | str, version: str, split: str, results_dir: Path | st
             scores whole splits.
         AssertionError: if the devkit's figures and ours differ.
     """
-    devkit = _import_devkit()
+    devkit = import_evaluator("lidarseg")
     devkit_name = f"nuscenes-devkit {importlib.metadata.version('nuscenes-devkit')}"
     index = NuScenesIndex.open(dataroot, version)
     matrix, counts = _own_matrix(index, split, Path(results_dir))
@@ -187,10 +175,6 @@ def _label_file(token: str) -> str:
     return f"{token}_lidarseg.bin"
 
 
-def _rows_of_split(index: NuScenesIndex, split: str) -> list[int]:
-    return index.rows_of_scenes(scenes_of_split(split, index.scene_names)).tolist()
-
-
 def _num_points(index: NuScenesIndex, row: int) -> int:
     path = index.lidar_path(row)
     if not path.is_file():
@@ -230,7 +214,7 @@ def _own_matrix(index: NuScenesIndex, split: str, results_dir: Path) -> tuple[np
         raise FileNotFoundError(
             f"{results_dir} holds no predictions for {split}; expected {folder}/TOKEN_lidarseg.bin"
         )
-    rows = _rows_of_split(index, split)
+    rows = rows_of_split(index, split)
     matrix = np.zeros((len(CLASSES), len(CLASSES)), dtype=np.int64)
     num_points = num_ignored = 0
     for row in rows:
@@ -250,17 +234,6 @@ def _own_matrix(index: NuScenesIndex, split: str, results_dir: Path) -> tuple[np
         "num_points_ignored": num_ignored,
         "num_keyframes": len(rows),
     }
-
-
-def _import_devkit() -> ModuleType:
-    """The devkit's module of the lidarseg evaluator."""
-    try:
-        return importlib.import_module("nuscenes.eval.lidarseg.evaluate")
-    except ImportError as error:
-        raise ImportError(
-            f"the official evaluator needs nuscenes-devkit ({error}): pip install 'lidardistill[nuscenes]' "
-            "(Python 3.10-3.12)"
-        ) from error
 
 
 def _known_to_devkit(split: str) -> bool:

@@ -13,7 +13,7 @@ from lidardistill.cli import main as command
 from lidardistill.cli.main import app
 
 VERBS = (
-    "demo", "synth", "doctor", "pairs", "superpixels", "pretrain", "probe", "finetune", "mapseg", "evaluate", "report", "bench",
+    "demo", "synth", "doctor", "pairs", "superpixels", "pretrain", "probe", "finetune", "detect", "mapseg", "evaluate", "report", "bench",
     "profile", "export",
 )  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,10 +11,12 @@ from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.engine.build import build_method, build_slidr, build_training_data, method_rows
 from lidardistill.engine.dry_run import dry_run_report
 from lidardistill.engine.logging import read_metrics
-from lidardistill.engine.pretrain import Pretraining, pretrain
+from lidardistill.engine.pretrain import pretrain
 from lidardistill.engine.run_folder import read_run
 from lidardistill.engine.showcase import load_method
 from lidardistill.models.weights import load_checkpoint_tensors
+
+from .resumed import assert_goes_on
 
 VERSION = "v1.0-mini"
 TERM = "bev_term={weight: 0.5, stride: 1, cell_size: 1.0, bev_range: [-51, -51, 51, 51]}"
@@ -63,21 +65,7 @@ def test_stopped_at_a_step_the_same_command_gives_the_same_run(
     run, tiny_world, configs, tmp_path, monkeypatch
 ):
     config = configs["pretrain"](tiny_world, run.parent / "teacher", TERM)
-    real = Pretraining.step
-
-    def stopping(self, batch, step, *, diagnose):
-        if step == 3:
-            raise RuntimeError("the power went")
-        return real(self, batch, step, diagnose=diagnose)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Pretraining, "step", stopping)
-        with pytest.raises(RuntimeError, match="the power went"):
-            pretrain(config, tmp_path / "run", progress=False)
-    assert pretrain(config, tmp_path / "run", progress=False).steps == 4
-    ours = load_checkpoint_tensors(tmp_path / "run" / "backbone.safetensors")
-    whole = load_checkpoint_tensors(run / "backbone.safetensors")
-    assert all(torch.equal(ours[name], whole[name]) for name in whole)
+    assert_goes_on(config, run, tmp_path / "run", monkeypatch)
 
 
 def test_the_term_changes_nothing_of_how_the_method_begins(tiny_world, configs):

@@ -6,7 +6,6 @@ import json
 import shutil
 
 import pytest
-import torch
 
 from lidardistill.config.run import PretrainConfig
 from lidardistill.data.nuscenes import NuScenesIndex
@@ -15,12 +14,14 @@ from lidardistill.engine.build_bev import build_proposals
 from lidardistill.engine.dry_run import dry_run_report
 from lidardistill.engine.export import export_backbone
 from lidardistill.engine.logging import read_metrics
-from lidardistill.engine.pretrain import Pretraining, pretrain
+from lidardistill.engine.pretrain import pretrain
 from lidardistill.engine.run_folder import read_run
 from lidardistill.models.lidar_bev import build_lidar_bev
 from lidardistill.models.weights import load_checkpoint_tensors, load_matching
 from lidardistill.regions.clusters import ProposalSettings
 from lidardistill.regions.ground import GroundSettings
+
+from .resumed import assert_goes_on
 
 VERSION = "v1.0-mini"
 
@@ -52,26 +53,7 @@ def test_stopped_at_a_step_the_same_command_gives_the_same_run(
     run, tiny_world, configs, tmp_path, monkeypatch
 ):
     config = configs["calico"](tiny_world)
-    real = Pretraining.step
-
-    def stopping(self, batch, step, *, diagnose):
-        if step == 3:
-            raise RuntimeError("the power went")
-        return real(self, batch, step, diagnose=diagnose)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Pretraining, "step", stopping)
-        with pytest.raises(RuntimeError, match="the power went"):
-            pretrain(config, tmp_path / "run", progress=False)
-    assert pretrain(config, tmp_path / "run", progress=False).steps == 4
-    losses = [
-        [(line["step"], line["loss"]) for line in read_metrics(r / "metrics.jsonl")]
-        for r in (run, tmp_path / "run")
-    ]
-    assert losses[0] == losses[1]
-    ours = load_checkpoint_tensors(tmp_path / "run" / "backbone.safetensors")
-    whole = load_checkpoint_tensors(run / "backbone.safetensors")
-    assert all(torch.equal(ours[name], whole[name]) for name in whole)
+    assert_goes_on(config, run, tmp_path / "run", monkeypatch)
 
 
 def test_pillars_train_with_the_same_method(tiny_world, configs, tmp_path):

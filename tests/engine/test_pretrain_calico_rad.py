@@ -17,10 +17,12 @@ from lidardistill.engine.downstream import probe
 from lidardistill.engine.dry_run import dry_run_report
 from lidardistill.engine.export import export_backbone
 from lidardistill.engine.logging import read_metrics
-from lidardistill.engine.pretrain import Pretraining, pretrain
+from lidardistill.engine.pretrain import pretrain
 from lidardistill.engine.run_folder import CHECKPOINTS, read_run
 from lidardistill.engine.student_weights import load_student
 from lidardistill.models.weights import load_checkpoint_tensors
+
+from .resumed import assert_goes_on
 
 VERSION = "v1.0-mini"
 
@@ -80,26 +82,7 @@ def test_stopped_at_a_step_the_same_command_gives_the_same_run(
     run, lidar, tiny_world, configs, tmp_path, monkeypatch
 ):
     config = configs["calico_rad"](tiny_world, lidar)
-    real = Pretraining.step
-
-    def stopping(self, batch, step, *, diagnose):
-        if step == 3:
-            raise RuntimeError("the power went")
-        return real(self, batch, step, diagnose=diagnose)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Pretraining, "step", stopping)
-        with pytest.raises(RuntimeError, match="the power went"):
-            pretrain(config, tmp_path / "run", progress=False)
-    assert pretrain(config, tmp_path / "run", progress=False).steps == 4
-    losses = [
-        [(line["step"], line["loss"]) for line in read_metrics(r / "metrics.jsonl")]
-        for r in (run, tmp_path / "run")
-    ]
-    assert losses[0] == losses[1]
-    ours = load_checkpoint_tensors(tmp_path / "run" / "backbone.safetensors")
-    whole = load_checkpoint_tensors(run / "backbone.safetensors")
-    assert all(torch.equal(ours[name], whole[name]) for name in whole)
+    assert_goes_on(config, run, tmp_path / "run", monkeypatch)
 
 
 def test_pillars_teach_too_and_two_keyframes_a_step_are_one_batch(tiny_world, configs, tmp_path):

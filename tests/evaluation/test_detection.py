@@ -17,8 +17,8 @@ from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.nuscenes_boxes import BoxTable, FrameBoxes
 from lidardistill.evaluation import detection
 from lidardistill.evaluation.detection import FrameDetections, score_detections, write_detections
-from lidardistill.evaluation.detection_results import rows_of_split
-from lidardistill.evaluation.lidarseg import META, write_metrics
+from lidardistill.evaluation.devkit import META, rows_of_split
+from lidardistill.evaluation.lidarseg import write_metrics
 
 VERSION, SPLIT = "v1.0-mini", "mini_val"
 

@@ -16,7 +16,8 @@ from lidardistill.data.nuscenes_labels import read_lidarseg
 from lidardistill.data.nuscenes_tables import CAMERAS
 from lidardistill.data.splits import scenes_of_split
 from lidardistill.evaluation import lidarseg
-from lidardistill.evaluation.lidarseg import META, score, write_metrics, write_predictions
+from lidardistill.evaluation.devkit import META
+from lidardistill.evaluation.lidarseg import score, write_metrics, write_predictions
 from lidardistill.synthetic.dataset import write_world
 from lidardistill.synthetic.recording import CameraImage, GroundMap, Keyframe, LidarScan, Rig, SceneRecording
 

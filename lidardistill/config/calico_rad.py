@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from lidardistill.config.base import Strict
 from lidardistill.config.calico import RegionConfig
@@ -36,6 +36,10 @@ class RADConfig(Strict):
 
     lidar_weights: of the frozen LiDAR network: a finished run of the first stage, an exported file, or `random`, which
         is a control.
+    lidar_shift_m: the frozen LiDAR network sees the sweep moved along x and along y by up to so many metres, drawn anew for
+        each keyframe, and its map is read where the points are then. 0: not moved, as CALICO says nothing of it. Both
+        networks upsample by transposed convolutions on one grid, whose pattern alone tells points apart unless one of
+        the grids moves by a cell or more (docs/decisions.md).
     weighting: region, CALICO's; or gaussian, its comparison with BEVDistill: points count by a Gaussian around the
         middle of their region, where BEVDistill has the centres of labelled boxes. Pretraining opens no label, so this
         is not BEVDistill, but its weighting.
@@ -58,6 +62,7 @@ class RADConfig(Strict):
     num_rich: PositiveInt = 1024
     num_plain: NonNegativeInt = 1024
     max_per_region: PositiveInt = 32
+    lidar_shift_m: NonNegativeFloat = 0.0
     regions: RegionConfig = RegionConfig()
     pairing: Literal["real", "permuted"] = "real"
 

@@ -23,8 +23,9 @@ class RegionImageSample:
         sample_token: the keyframe that was asked for.
         images: (V, 3, H, W) float32 in 0..1, RGB.
         lidar2img: (V, 4, 4) float64, augmented LiDAR frame to homogeneous pixels of these images.
-        voxels: of the augmented sweep.
+        voxels: of the augmented sweep, moved for the LiDAR network alone.
         xy: (P, 2) float32 where the sampled points are, metres, augmented LiDAR frame.
+        lidar_xy: (P, 2) float32 where they are in the moved sweep, metres.
         region: (P,) int64 region 0..R-1 of each; meaningless where `region_mask` is False.
         region_mask: (P,) bool, False for semantic-less points.
         centre_xy: (R, 2) float32 middle of all points of each region, along x and y, metres.
@@ -37,6 +38,7 @@ class RegionImageSample:
     lidar2img: np.ndarray
     voxels: VoxelInput
     xy: np.ndarray
+    lidar_xy: np.ndarray
     region: np.ndarray
     region_mask: np.ndarray
     centre_xy: np.ndarray
@@ -50,11 +52,12 @@ class RegionImageBatch:
 
     Attributes:
         sample_tokens: B tokens.
-        voxels: B scans.
+        voxels: B scans, each moved along x and y for the LiDAR network alone.
         images: (V, 3, H, W) float32 in 0..1 of all cameras of the batch.
         lidar2img: (V, 4, 4) float64, augmented LiDAR frame to homogeneous pixels of these images.
         view_sample: (V,) int64 keyframe of each view, 0..B-1, ascending.
         xy: (P, 2) float32 where the sampled points are, metres, augmented LiDAR frame.
+        lidar_xy: (P, 2) float32 where they are in the moved scans, metres.
         batch_idx: (P,) int64 keyframe of each point, ascending.
         num_points: B numbers, sampled points of each keyframe.
         region: (P,) int64 region of each point, row in `centre_xy`; meaningless where `region_mask` is False.
@@ -70,6 +73,7 @@ class RegionImageBatch:
     lidar2img: Tensor
     view_sample: Tensor
     xy: Tensor
+    lidar_xy: Tensor
     batch_idx: Tensor
     num_points: tuple[int, ...]
     region: Tensor
@@ -131,6 +135,7 @@ def collate_region_images(samples: Sequence[RegionImageSample]) -> RegionImageBa
         lidar2img=together("lidar2img"),
         view_sample=torch.from_numpy(np.repeat(keyframes, [len(s.images) for s in samples])),
         xy=together("xy"),
+        lidar_xy=together("lidar_xy"),
         batch_idx=torch.from_numpy(np.repeat(keyframes, num_points)),
         num_points=tuple(num_points),
         region=torch.from_numpy(region),

@@ -38,6 +38,8 @@ class RegionImageDataset(Dataset[RegionImageSample]):
         num_rich: points of regions that are compared, at most.
         num_plain: semantic-less points at most.
         max_per_region: points of one region at most.
+        lidar_shift_m: the LiDAR network sees the sweep moved along x and along y by at most so much, drawn anew for each
+            keyframe; the cameras see it where it is.
         visibility: "none": points in the frustum of a camera may be drawn; "zbuffer": those that it sees, too.
         reading: at which resolution images are read, see `ImageReading`.
         seed: of all randomness here.
@@ -60,6 +62,7 @@ class RegionImageDataset(Dataset[RegionImageSample]):
         num_rich: int = 1024,
         num_plain: int = 1024,
         max_per_region: int = 32,
+        lidar_shift_m: float = 0.0,
         visibility: Literal["none", "zbuffer"] = "none",
         reading: ImageReading = WHOLE_IMAGES,
         seed: int,
@@ -81,6 +84,7 @@ class RegionImageDataset(Dataset[RegionImageSample]):
         self.num_rich = num_rich
         self.num_plain = num_plain
         self.max_per_region = max_per_region
+        self.lidar_shift_m = lidar_shift_m
         self.visibility = visibility
         self.reading = reading
         self.seed = seed
@@ -113,7 +117,11 @@ class RegionImageDataset(Dataset[RegionImageSample]):
         points, augment_matrix = augment_cloud(frame.points, self.augment, generator)
         new2old = np.linalg.inv(augment_matrix)
         images, img2aug = self._images(frame, generator)
-        voxels = voxelize_scan(points, self.voxels, lidar2ego=frame.lidar2ego @ new2old)
+        moved2new = np.eye(4)
+        moved2new[:2, 3] = -generator.uniform(-self.lidar_shift_m, self.lidar_shift_m, 2)
+        moved = points.copy()
+        moved[:, :2] -= moved2new[:2, 3].astype(np.float32)
+        voxels = voxelize_scan(moved, self.voxels, lidar2ego=frame.lidar2ego @ new2old @ moved2new)
         chosen = sample_region_points(
             proposals.region,
             proposals.region_mask,
@@ -121,7 +129,7 @@ class RegionImageDataset(Dataset[RegionImageSample]):
             num_rich=self.num_rich,
             num_plain=self.num_plain,
             max_per_region=self.max_per_region,
-            eligible=voxels.point_mask & self._in_a_camera(frame),
+            eligible=voxels.point_mask & self._on_the_map(points) & self._in_a_camera(frame),
         )
         low, high = region_bounds(points[:, :2], proposals, chosen)
         return RegionImageSample(
@@ -130,6 +138,7 @@ class RegionImageDataset(Dataset[RegionImageSample]):
             lidar2img=img2aug @ frame.cam2img @ frame.lidar2cam @ new2old,
             voxels=voxels,
             xy=points[chosen.idx, :2],
+            lidar_xy=moved[chosen.idx, :2],
             region=chosen.region_of,
             region_mask=chosen.rich_mask,
             centre_xy=(low + high) / 2,
@@ -152,6 +161,11 @@ class RegionImageDataset(Dataset[RegionImageSample]):
             image.close()
             img2aug[view] = image_matrix(whole, self.image_size, flipped=flip)
         return pixels, img2aug
+
+    def _on_the_map(self, points: np.ndarray) -> np.ndarray:
+        """(N,) bool, points in the voxels' range, as they are before the sweep is moved."""
+        low, high = np.split(np.array(self.voxels.point_cloud_range), 2)
+        return np.all((points[:, :3] >= low) & (points[:, :3] < high), axis=1)
 
     def _in_a_camera(self, frame: Frame) -> np.ndarray:
         """(N,) bool, points that a camera sees."""

@@ -73,7 +73,7 @@ def build_region_image_dataset(
         visibility=config.data.visibility,
         reading=reading,
         seed=config.seed,
-        **config.method.model_dump(include={"num_rich", "num_plain", "max_per_region"}),
+        **config.method.model_dump(include={"num_rich", "num_plain", "max_per_region", "lidar_shift_m"}),
     )
 
 

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ from lidardistill.engine.manifest import Manifest
 from lidardistill.engine.map_segmenter import MapSegmenter, load_segmenter
 from lidardistill.engine.run_folder import CONFIG_FILE, METRICS_FILE, claim_run, read_run
 from lidardistill.engine.scan_batches import split_rows
+from lidardistill.engine.signals import Interrupted
 from lidardistill.engine.student_weights import load_student
 from lidardistill.evaluation.lidarseg import write_metrics
 from lidardistill.evaluation.map_segmentation import count_cells, map_scores
@@ -46,6 +47,9 @@ from lidardistill.methods.terms import Terms
 from lidardistill.models.map_head import MapHead
 from lidardistill.objectives.map_segmentation import sigmoid_focal_loss
 from lidardistill.ops.bev_grid import BevGrid
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 SHOWN_FILE = "maps.npz"
 NUM_SHOWN = 4
@@ -63,12 +67,19 @@ def mapseg(config: MapSegConfig, weights: str, run: Path, *, progress: bool = Tr
         progress: show progress.
 
     Returns:
-        What `metrics.json` holds: see `evaluation.map_segmentation.map_scores`, and evaluator, split, num_keyframes.
+        What `metrics.json` holds: see `evaluation.map_segmentation.map_scores`, and evaluator, split, num_keyframes;
+        nothing on processes other than the first, which alone judges.
+
+    Raises:
+        Interrupted: a signal stopped it; what was done is kept.
     """
-    claim_run(run, "mapseg", config, weights=weights)
+    fabric = make_fabric(config.trainer.accelerator, precision=config.trainer.precision)
+    main = fabric.is_global_zero
+    if main:
+        claim_run(run, "mapseg", config, weights=weights)
+    fabric.barrier()
     if (metrics := finished_metrics(run)) is not None:
         return metrics
-    device = pick_device(config.trainer.accelerator)
     index = NuScenesIndex.open(config.data.dataroot, config.data.version)
     model = build_segmenter(config)
     load_student(model.backbone, weights)
@@ -76,10 +87,16 @@ def mapseg(config: MapSegConfig, weights: str, run: Path, *, progress: bool = Tr
     map_scans(
         config, index, split_rows(index, config.data.eval_split), maps, train=False
     )  # its maps must be there
-    manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
-    model.to(device)
+    extra = {"weights": weights}
+    manifest = Manifest(run / "manifest.json", seed=config.seed, extra=extra) if main else None
     dataset = map_scans(config, index, labelled_keyframes(config.data, index), maps, train=True)
-    to_the_end(train_segmenter(config, model, dataset, run, progress=progress), manifest, run)
+    result = train_segmenter(config, model, dataset, run, fabric, progress=progress)
+    if manifest is None:
+        if result.interrupted:
+            raise Interrupted(f"{run} was stopped at step {result.steps}")
+        return {}
+    to_the_end(result, manifest, run)
+    device = fabric.device
     if config.calibration_keyframes:
         some = spread(split_rows(index, config.data.train_split), config.calibration_keyframes)
         scans = still_maps(config, index, some, maps, device)
@@ -148,11 +165,16 @@ def map_scans(
 
 
 def train_segmenter(
-    config: MapSegConfig, model: MapSegmenter, dataset: MapScanDataset, run: Path, *, progress: bool = True
+    config: MapSegConfig,
+    model: MapSegmenter,
+    dataset: MapScanDataset,
+    run: Path,
+    fabric: Fabric,
+    *,
+    progress: bool = True,
 ) -> LoopResult:
     """Minimise the sum over classes of the focal loss; the model ends as the last step, or the moving average, left it."""
     trainer, data = config.trainer, config.data
-    fabric = make_fabric(trainer.accelerator, precision=trainer.precision)
     model.to(fabric.device).train()
     backbone = {
         "params": list(model.backbone.parameters()),

@@ -1,4 +1,4 @@
-"""Unique voxels by hashing: one pass over the points, no sort. The twin is `_voxels_numpy`."""
+"""Cells in one pass over the points, and unique voxels by hashing, no sort. The twin is `_voxels_numpy`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,51 @@ _SPREAD_X = np.uint64(0x8CB92BA72F3D8DD7)
 
 MAX_SIDE = 1 << 21
 """Cells along each axis that fit a third of 64 bits."""
+
+
+_BLOCK = 512  # points whose positions stay in the nearest cache while they turn into cells
+
+
+@njit(cache=True, nogil=True)
+def copy_xyz(points, xyz):  # type: ignore[no-untyped-def]
+    """Copies the columns x, y, z of (N, >=3) `points` into (3, N) float64; whether all are finite."""
+    amiss = 0
+    for i in range(len(points)):
+        x, y, z = np.float64(points[i, 0]), np.float64(points[i, 1]), np.float64(points[i, 2])
+        xyz[0, i], xyz[1, i], xyz[2, i] = x, y, z
+        # Infinity and NaN less themselves are NaN.
+        amiss |= not ((x - x) + (y - y) + (z - z) == 0.0)
+    return amiss == 0
+
+
+def make_cells(
+    xyz: np.ndarray, phi: np.ndarray | None, size: np.ndarray, nearest: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turns positions in place into the cells that hold them, see `_voxels_numpy.make_cells`."""
+    least, most = np.full(3, np.inf), np.full(3, -np.inf)
+    _make_cells(xyz, np.empty(0) if phi is None else phi, phi is not None, size, nearest, least, most)
+    return least, most
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _make_cells(xyz, phi, cylindrical, size, nearest, least, most):  # type: ignore[no-untyped-def]
+    num_points = xyz.shape[1]
+    for begin in range(0, num_points, _BLOCK):
+        end = min(num_points, begin + _BLOCK)
+        if cylindrical:
+            for i in range(begin, end):
+                xyz[0, i] = np.sqrt(xyz[0, i] * xyz[0, i] + xyz[1, i] * xyz[1, i])
+                xyz[1, i] = phi[i] * (180.0 / np.pi)
+        for axis in range(3):
+            row, side = xyz[axis], size[axis]
+            low, high = least[axis], most[axis]
+            for i in range(begin, end):
+                ratio = row[i] / side
+                cell = np.rint(ratio) if nearest else np.floor(ratio)
+                row[i] = cell
+                low = cell if cell < low else low
+                high = cell if cell > high else high
+            least[axis], most[axis] = low, high
 
 
 def table_size(num_points: int) -> int:

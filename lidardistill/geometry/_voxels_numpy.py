@@ -1,8 +1,30 @@
-"""Unique voxels by sorting. The twin of `_voxels_numba`."""
+"""Cells, an operation at a time, and unique voxels by sorting. The twin of `_voxels_numba`."""
 
 from __future__ import annotations
 
 import numpy as np
+
+
+def make_cells(
+    xyz: np.ndarray, phi: np.ndarray | None, size: np.ndarray, nearest: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turns positions in place into the cells that hold them.
+
+    Args:
+        xyz: (3, N) float64 metres; becomes whole numbers: cells along x, y, z, or rho, phi, z.
+        phi: (N,) float64 atan2(y, x) for cylindrical cells; None for cartesian ones. May be overwritten.
+        size: (3,) float64 of a cell: metres, and degrees along phi.
+        nearest: cells are centred at whole numbers; otherwise they begin there.
+
+    Returns:
+        (3,) least and (3,) most cell along each axis; infinity and minus infinity without points.
+    """
+    if phi is not None:
+        np.sqrt(xyz[0] * xyz[0] + xyz[1] * xyz[1], out=xyz[0])
+        np.multiply(phi, 180.0 / np.pi, out=xyz[1])
+    xyz /= size[:, None]
+    (np.rint if nearest else np.floor)(xyz, out=xyz)
+    return xyz.min(axis=1, initial=np.inf), xyz.max(axis=1, initial=-np.inf)
 
 
 def unique_voxels(cells: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -98,13 +98,16 @@ def voxelize(
         if kind == "cartesian":
             xyz -= lower
             extent = (upper - lower)[:, 0]
+    twin = _voxels_numba if implementation == "numba" else _voxels_numpy
+    phi = None
     if kind == "cylindrical":
-        _make_cylindrical(xyz)
-    xyz /= size[:, None]
-    cells = np.floor(xyz, out=xyz) if rounding == "floor" else np.rint(xyz, out=xyz)
+        # Numpy's for both: another library's may differ in the last bit, and with it a point's cell.
+        phi = np.arctan2(xyz[1], xyz[0], out=_SCRATCH.array("phi", xyz[1].shape, np.float64))
+    least, most = twin.make_cells(xyz, phi, size, rounding == "round")
+    cells = xyz
 
     if extent is None:
-        origin, shape = _grid_of_cells(cells, align)
+        origin, shape = _grid_of_cells(least, most, align)
     else:
         origin, shape = _grid_of_range(extent / size, rounding, align)
         # A point just below the far side can be rounded onto it.
@@ -160,23 +163,12 @@ def _hash(cells: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return coords[:num_voxels].copy(), voxel, first_point[:num_voxels].copy()
 
 
-def _make_cylindrical(xyz: np.ndarray) -> None:
-    """Turns (3, N) x, y, z in place into rho in metres, phi in degrees, z."""
-    x, y, _ = xyz
-    phi = np.arctan2(y, x, out=_SCRATCH.array("phi", x.shape, np.float64))
-    x *= x
-    y *= y
-    x += y
-    np.sqrt(x, out=x)
-    np.degrees(phi, out=y)
-
-
-def _grid_of_cells(cells: np.ndarray, align: int) -> tuple[np.ndarray, np.ndarray]:
-    """Origin and shape, multiples of `align`, of the smallest such grid around the cells (3, N)."""
-    if cells.shape[1] == 0:
+def _grid_of_cells(least: np.ndarray, most: np.ndarray, align: int) -> tuple[np.ndarray, np.ndarray]:
+    """Origin and shape, multiples of `align`, of the smallest such grid from cell `least` to cell `most`."""
+    if (least > most).any():  # no cells
         return np.zeros(3), np.full(3, float(align))
-    origin = np.floor(cells.min(axis=1) / align) * align
-    return origin, (np.floor((cells.max(axis=1) - origin) / align) + 1) * align
+    origin = np.floor(least / align) * align
+    return origin, (np.floor((most - origin) / align) + 1) * align
 
 
 def _grid_of_range(num_cells: np.ndarray, rounding: str, align: int) -> tuple[np.ndarray, np.ndarray]:
@@ -191,8 +183,12 @@ def _check_points(points: np.ndarray) -> np.ndarray:
     if points.ndim != 2 or points.shape[1] < 3:
         raise ValueError(f"points: expected (N, >=3) as x, y, z, ..., got shape {points.shape}")
     xyz = _SCRATCH.array("xyz", (3, len(points)), np.float64)
-    xyz[:] = points[:, :3].T
-    if xyz.size and not np.isfinite([xyz.min(), xyz.max()]).all():
+    if points.dtype in (np.float32, np.float64):
+        finite = _voxels_numba.copy_xyz(points, xyz)
+    else:
+        xyz[:] = points[:, :3].T
+        finite = bool(np.isfinite(xyz).all())
+    if not finite:
         bad = np.flatnonzero(~np.isfinite(xyz).all(axis=0))
         raise ValueError(
             f"points: expected finite x, y, z, got {len(bad)} of {len(points)} rows with NaN or infinity, "

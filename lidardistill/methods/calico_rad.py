@@ -119,7 +119,7 @@ class RAD(nn.Module):
         camera_map, _ = self.student(**batch.camera_inputs())
         lidar_map = self.teacher(**batch.voxels.bev_inputs())
         cameras, _ = bev_sample(camera_map, batch.xy, batch.batch_idx, self.student.grid)
-        lidar, _ = bev_sample(lidar_map, batch.xy, batch.batch_idx, self.teacher.grid)
+        lidar, _ = bev_sample(lidar_map, batch.lidar_xy, batch.batch_idx, self.teacher.grid)
         return self.student_head(cameras), self.teacher_head(lidar)
 
     def weights(self, batch: RegionImageBatch) -> Tensor | None:

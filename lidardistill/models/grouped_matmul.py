@@ -16,6 +16,13 @@ from lidardistill.models import _gather_matmul_numba as kernels
 from lidardistill.models import onednn
 from lidardistill.models.rulebook import Rulebook
 
+BLOCK = 2048
+"""Pairs of one product at most."""
+
+GRAIN = 128
+"""oneDNN compiles a product for every new number of rows, which takes longer than most products (0.2 to 0.4 ms measured),
+and every scan has other numbers: so they are rounded up to multiples of this."""
+
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
@@ -54,13 +61,14 @@ def _gather_multiply_add(
     """(M', D) sums over pairs (s, t) of features[s] times the (C, D) matrix of their kernel offset."""
     total_dtype = torch.float32 if features.dtype == torch.bfloat16 else features.dtype
     width = matrices[0].shape[1]
-    room = features.new_empty(max(book.sizes, default=0), width)
-    if book.centre is None:
-        total = torch.zeros(book.num_target, width, dtype=total_dtype)
-    else:
-        total = _product(features, matrices[book.centre], None, with_onednn).to(total_dtype)
-    for k, target, rows in _gathered(features, book):
-        _add_rows(_product(rows, matrices[k], room[: len(rows)], with_onednn), target, total)
+    total = torch.zeros(book.num_target, width, dtype=total_dtype)
+    room = features.new_empty(_room(book), width)
+    for k, target, rows, size in _blocks(features, book, with_onednn):
+        product = _product(rows, matrices[k], room[: len(rows)], with_onednn)[:size]
+        if isinstance(target, slice):
+            total[target] += product
+        else:
+            _add_rows(product, target, total)
     return total.to(features.dtype)
 
 
@@ -68,35 +76,63 @@ def _weight_gradient(
     grad: Tensor, features: Tensor, weight: Tensor, book: Rulebook, with_onednn: bool
 ) -> Tensor:
     """(D, K^3, C) sum over pairs of the outer products of grad[t] and features[s]."""
-    by_offset = weight.new_zeros(weight.shape[1], weight.shape[0], weight.shape[2])
+    dtype = torch.float32 if weight.dtype == torch.bfloat16 else weight.dtype
+    by_offset = weight.new_zeros(weight.shape[1], weight.shape[0], weight.shape[2], dtype=dtype)
+    room = grad.new_empty(_room(book), grad.shape[1])
+    for k, target, rows, size in _blocks(features, book, with_onednn):
+        g = room[: len(rows)]
+        if isinstance(target, slice):
+            g[:size] = grad[target]
+        else:
+            torch.index_select(grad, 0, target, out=g[:size])
+        g[size:] = 0
+        by_offset[k] += _product(g.t(), rows, None, with_onednn)
+    return by_offset.transpose(0, 1).to(weight.dtype).contiguous()
+
+
+def _blocks(
+    features: Tensor, book: Rulebook, with_onednn: bool
+) -> Iterator[tuple[int, Tensor | slice, Tensor, int]]:
+    """The pairs of each kernel offset, at most `BLOCK` at a time.
+
+    Yields:
+        Kernel offset; output rows; input rows, gathered into memory that the next ones reuse, with zeros behind them
+        where the product is oneDNN's; number of the rows before these zeros.
+    """
+    room = features.new_empty(_room(book), features.shape[1])
+    pads = with_onednn or features.dtype == torch.bfloat16  # torch.mm is oneDNN's there
+
+    def padded(size: int) -> Tensor:
+        rows = room[: -(-size // GRAIN) * GRAIN if pads else size]
+        rows[size:] = 0
+        return rows
+
     if book.centre is not None:
-        _outer(grad, features, by_offset[book.centre], with_onednn)
-    room = grad.new_empty(max(book.sizes, default=0), grad.shape[1])
-    for k, target, rows in _gathered(features, book):
-        g = torch.index_select(grad, 0, target, out=room[: len(rows)])
-        _outer(g, rows, by_offset[k], with_onednn)
-    return by_offset.transpose(0, 1).contiguous()
-
-
-def _gathered(features: Tensor, book: Rulebook) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Of each group: kernel offset, output rows, and the input rows gathered into memory that the next one reuses."""
-    room = features.new_empty(max(book.sizes, default=0), features.shape[1])
+        for begin in range(0, book.num_target, BLOCK):
+            rows = features[begin : begin + BLOCK]
+            size = len(rows)
+            if pads and size < BLOCK:
+                rows = padded(size)
+                rows[:size] = features[begin:]
+            yield book.centre, slice(begin, begin + size), rows, size
     groups = zip(book.offsets, book.source.split(book.sizes), book.target.split(book.sizes), strict=True)
-    for k, source, target in groups:
-        yield k, target, torch.index_select(features, 0, source, out=room[: len(source)])
+    for k, sources, targets in groups:
+        for source, target in zip(sources.split(BLOCK), targets.split(BLOCK), strict=True):
+            rows = padded(len(source))
+            torch.index_select(features, 0, source, out=rows[: len(source)])
+            yield k, target, rows, len(source)
+
+
+def _room(book: Rulebook) -> int:
+    """Rows of the largest block."""
+    return min(BLOCK, -(-max(0, book.num_target, *book.sizes) // GRAIN) * GRAIN)
 
 
 def _product(x: Tensor, matrix: Tensor, out: Tensor | None, with_onednn: bool) -> Tensor:
     """x @ matrix; oneDNN finds memory of its own."""
-    return onednn.linear(x, matrix.t()) if with_onednn and len(x) else torch.mm(x, matrix, out=out)
-
-
-def _outer(grad: Tensor, x: Tensor, out: Tensor, with_onednn: bool) -> None:
-    """out = grad^T @ x."""
-    if with_onednn and len(x):
-        out.copy_(onednn.linear(grad.t(), x.t()))
-    else:
-        torch.mm(grad.t(), x, out=out)
+    if with_onednn and x.shape[0]:
+        return onednn.linear(x, matrix.t())
+    return torch.mm(x, matrix, out=out)
 
 
 def _add_rows(rows: Tensor, target: Tensor, total: Tensor) -> None:

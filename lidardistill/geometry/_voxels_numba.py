@@ -20,44 +20,64 @@ _BLOCK = 512  # points whose positions stay in the nearest cache while they turn
 
 
 @njit(cache=True, nogil=True)
-def copy_xyz(points, xyz):  # type: ignore[no-untyped-def]
-    """Copies the columns x, y, z of (N, >=3) `points` into (3, N) float64; whether all are finite."""
-    amiss = 0
+def all_finite(points):  # type: ignore[no-untyped-def]
+    """Whether the first three columns of (N, >=3) hold neither NaN nor infinity."""
+    amiss = np.int64(0)
     for i in range(len(points)):
-        x, y, z = np.float64(points[i, 0]), np.float64(points[i, 1]), np.float64(points[i, 2])
-        xyz[0, i], xyz[1, i], xyz[2, i] = x, y, z
-        # Infinity and NaN less themselves are NaN.
-        amiss |= not ((x - x) + (y - y) + (z - z) == 0.0)
+        for axis in range(3):
+            # Infinity and NaN less themselves are NaN.
+            amiss |= np.int64(points[i, axis] - points[i, axis] != 0.0)
     return amiss == 0
 
 
+@njit(cache=True, nogil=True)
+def copy_xyz(points, xyz):  # type: ignore[no-untyped-def]
+    """Copies the columns x, y, z of (N, >=3) `points` into (3, N) float64."""
+    x, y, z = xyz[0], xyz[1], xyz[2]
+    for i in range(len(points)):
+        x[i], y[i], z[i] = points[i, 0], points[i, 1], points[i, 2]
+
+
 def make_cells(
-    xyz: np.ndarray, phi: np.ndarray | None, size: np.ndarray, nearest: bool
+    xyz: np.ndarray, phi: np.ndarray | None, lower: np.ndarray, size: np.ndarray, nearest: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Turns positions in place into the cells that hold them, see `_voxels_numpy.make_cells`."""
     least, most = np.full(3, np.inf), np.full(3, -np.inf)
-    _make_cells(xyz, np.empty(0) if phi is None else phi, phi is not None, size, nearest, least, most)
+    turn = np.empty(0) if phi is None else phi
+    _make_cells(xyz, turn, phi is not None, lower, size, nearest, least, most)
     return least, most
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _make_cells(xyz, phi, cylindrical, size, nearest, least, most):  # type: ignore[no-untyped-def]
-    num_points = xyz.shape[1]
-    for begin in range(0, num_points, _BLOCK):
-        end = min(num_points, begin + _BLOCK)
+# Nothing is NaN here, and a zero's sign does not matter: said so, the smallest and largest are found several at a time.
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
+def _make_cells(xyz, phi, cylindrical, lower, size, nearest, least, most):  # type: ignore[no-untyped-def]
+    for begin in range(0, xyz.shape[1], _BLOCK):
+        end = min(xyz.shape[1], begin + _BLOCK)
+        # Slices, whose indices are seen not to be negative: LLVM turns only such loops into SIMD.
+        x, y, z = xyz[0, begin:end], xyz[1, begin:end], xyz[2, begin:end]
         if cylindrical:
-            for i in range(begin, end):
-                xyz[0, i] = np.sqrt(xyz[0, i] * xyz[0, i] + xyz[1, i] * xyz[1, i])
-                xyz[1, i] = phi[i] * (180.0 / np.pi)
+            turn = phi[begin:end]
+            for i in range(len(x)):
+                x[i] = np.sqrt(x[i] * x[i] + y[i] * y[i])
+            for i in range(len(x)):
+                y[i] = turn[i] * (180.0 / np.pi)
+        else:
+            for i in range(len(x)):
+                x[i] -= lower[0]
+                y[i] -= lower[1]
+                z[i] -= lower[2]
         for axis in range(3):
-            row, side = xyz[axis], size[axis]
+            row, side = xyz[axis, begin:end], size[axis]
+            if nearest:
+                for i in range(len(row)):
+                    row[i] = np.rint(row[i] / side)
+            else:
+                for i in range(len(row)):
+                    row[i] = np.floor(row[i] / side)
             low, high = least[axis], most[axis]
-            for i in range(begin, end):
-                ratio = row[i] / side
-                cell = np.rint(ratio) if nearest else np.floor(ratio)
-                row[i] = cell
-                low = cell if cell < low else low
-                high = cell if cell > high else high
+            for i in range(len(row)):
+                low = min(low, row[i])
+                high = max(high, row[i])
             least[axis], most[axis] = low, high
 
 
@@ -70,7 +90,7 @@ def table_size(num_points: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def unique_voxels(cells, origin, table, keys, coords, first_point):  # type: ignore[no-untyped-def]
+def unique_voxels(cells, origin, table, keys, first_point):  # type: ignore[no-untyped-def]
     """Numbers the distinct cells in the order in which they first appear.
 
     Args:
@@ -78,45 +98,57 @@ def unique_voxels(cells, origin, table, keys, coords, first_point):  # type: ign
         origin: (3,) float64 cell that becomes zero; no cell lies below it, or `MAX_SIDE` and more above.
         table: (table_size(N),) int32, overwritten.
         keys: (N,) int64, overwritten.
-        coords: (N, 3) int32 whose first M rows become z, y, x of the voxels.
-        first_point: (N,) int64 whose first M become the first point of each voxel.
+        first_point: (N,) int32, overwritten.
 
     Returns:
+        coords: (M, 3) int32 z, y, x of the voxels.
         voxel: (N,) int64 number of each point's voxel, from 0.
-        num_voxels: M.
+        first_point: (M,) int64 first point of each voxel.
     """
     num_points = cells.shape[1]
-    last_slot = len(table) - 1
+    last_slot = np.uint64(len(table) - 1)
     bits = 0
-    while (1 << bits) <= last_slot:
+    while (1 << bits) < len(table):
         bits += 1
     shift = np.uint64(64 - bits)
     # A slot holds the number of a voxel, and its key lies with those of its neighbours: what is looked at stays in cache.
     table[:] = -1
 
     voxel = np.empty(num_points, np.int64)
-    num_voxels = 0
-    for i in range(num_points):
-        x = np.int64(cells[0, i] - origin[0])
-        y = np.int64(cells[1, i] - origin[1])
-        z = np.int64(cells[2, i] - origin[2])
-        key = (z << 42) | (y << 21) | x
-        mixed = np.uint64(z) * _SPREAD_Z + np.uint64(y) * _SPREAD_Y + np.uint64(x) * _SPREAD_X
-        slot = np.int64(mixed >> shift)
-        while True:
-            occupant = table[slot]
-            if occupant < 0:
-                table[slot] = num_voxels
-                keys[num_voxels] = key
-                coords[num_voxels, 0] = z
-                coords[num_voxels, 1] = y
-                coords[num_voxels, 2] = x
-                first_point[num_voxels] = i
-                voxel[i] = num_voxels
-                num_voxels += 1
-                break
-            if keys[occupant] == key:
-                voxel[i] = occupant
-                break
-            slot = (slot + 1) & last_slot
-    return voxel, num_voxels
+    one = np.uint64(1)
+    num_voxels = np.uint64(0)  # unsigned, as the slots: a signed index costs a test of its sign
+    block_keys, block_slots = np.empty(_BLOCK, np.int64), np.empty(_BLOCK, np.uint64)
+    for begin in range(0, num_points, _BLOCK):
+        end = min(num_points, begin + _BLOCK)
+        rows = cells[:, begin:end]
+        for i in range(end - begin):
+            x = np.int64(rows[0, i] - origin[0])
+            y = np.int64(rows[1, i] - origin[1])
+            z = np.int64(rows[2, i] - origin[2])
+            block_keys[i] = (z << 42) | (y << 21) | x
+            mixed = np.uint64(z) * _SPREAD_Z + np.uint64(y) * _SPREAD_Y + np.uint64(x) * _SPREAD_X
+            block_slots[i] = mixed >> shift
+        of_block = voxel[begin:end]
+        for i in range(end - begin):
+            key, slot = block_keys[i], block_slots[i]
+            while True:
+                occupant = table[slot]
+                if occupant < 0:
+                    table[slot] = num_voxels
+                    keys[num_voxels] = key
+                    first_point[num_voxels] = begin + i
+                    of_block[i] = num_voxels
+                    num_voxels += one
+                    break
+                if keys[np.uint64(occupant)] == key:
+                    of_block[i] = occupant
+                    break
+                slot = (slot + one) & last_slot
+    side = np.int64(MAX_SIDE - 1)
+    coords = np.empty((np.int64(num_voxels), 3), np.int32)
+    for i in range(len(coords)):
+        key = keys[i]
+        coords[i, 0] = key >> 42
+        coords[i, 1] = (key >> 21) & side
+        coords[i, 2] = key & side
+    return coords, voxel, first_point[:num_voxels].astype(np.int64)

@@ -5,21 +5,29 @@ from __future__ import annotations
 import numpy as np
 
 
+def copy_xyz(points: np.ndarray, xyz: np.ndarray) -> None:
+    """Copy the columns x, y, z of (N, >=3) `points` into (3, N) float64."""
+    xyz[:] = points[:, :3].T
+
+
 def make_cells(
-    xyz: np.ndarray, phi: np.ndarray | None, size: np.ndarray, nearest: bool
+    xyz: np.ndarray, phi: np.ndarray | None, lower: np.ndarray, size: np.ndarray, nearest: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Turns positions in place into the cells that hold them.
 
     Args:
-        xyz: (3, N) float64 metres; becomes whole numbers: cells along x, y, z, or rho, phi, z.
-        phi: (N,) float64 atan2(y, x) for cylindrical cells; None for cartesian ones. May be overwritten.
+        xyz: (3, N) float64 metres, finite; becomes whole numbers: cells along x, y, z, or rho, phi, z.
+        phi: (N,) float64 atan2(y, x) for cylindrical cells; None for cartesian ones.
+        lower: (3,) float64 where cell 0 of cartesian cells is, metres.
         size: (3,) float64 of a cell: metres, and degrees along phi.
         nearest: cells are centred at whole numbers; otherwise they begin there.
 
     Returns:
         (3,) least and (3,) most cell along each axis; infinity and minus infinity without points.
     """
-    if phi is not None:
+    if phi is None:
+        xyz -= lower[:, None]
+    else:
         np.sqrt(xyz[0] * xyz[0] + xyz[1] * xyz[1], out=xyz[0])
         np.multiply(phi, 180.0 / np.pi, out=xyz[1])
     xyz /= size[:, None]

@@ -72,7 +72,7 @@ def voxelize(
     Differs from the paper in: cells are computed in float64; a voxel is represented by its first point, where
         MinkowskiEngine's hash keeps any one.
     """
-    xyz = _check_points(points)
+    points = _check_points(points)
     size = np.asarray(voxel_size, dtype=np.float64)
     if size.shape != (3,) or not np.all((size > 0) & np.isfinite(size)):
         raise ValueError(f"voxel_size: expected three numbers above zero, got {size.tolist()}")
@@ -86,24 +86,22 @@ def voxelize(
         if value not in choices:
             raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
 
-    # From here `xyz`, a copy, turns in place into positions and cells: fresh memory would cost more than the sums.
-    # Nothing that lies in `_SCRATCH` may be returned.
-    num_points = xyz.shape[1]
-    point_mask = np.ones(num_points, dtype=bool)
-    extent = None
+    point_mask = np.ones(len(points), dtype=bool)
+    inside, lower, extent = points, np.zeros(3), None
     if point_cloud_range is not None:
-        lower, upper = _check_range(point_cloud_range)
-        point_mask = ((xyz >= lower) & (xyz < upper)).all(axis=0)
-        xyz = xyz[:, point_mask]
+        low, high = _check_range(point_cloud_range)
+        point_mask = ((points[:, :3] >= low) & (points[:, :3] < high)).all(axis=1)
+        inside = points[point_mask]
         if kind == "cartesian":
-            xyz -= lower
-            extent = (upper - lower)[:, 0]
+            lower, extent = low, high - low
     twin = _voxels_numba if implementation == "numba" else _voxels_numpy
-    phi = None
+    # Nothing that lies in `_SCRATCH` may be returned: fresh memory for each step would cost more than the sums.
+    xyz, phi = _SCRATCH.array("xyz", (3, len(inside)), np.float64), None
+    twin.copy_xyz(inside, xyz)
     if kind == "cylindrical":
         # Numpy's for both: another library's may differ in the last bit, and with it a point's cell.
-        phi = np.arctan2(xyz[1], xyz[0], out=_SCRATCH.array("phi", xyz[1].shape, np.float64))
-    least, most = twin.make_cells(xyz, phi, size, rounding == "round")
+        phi = np.arctan2(xyz[1], xyz[0], out=_SCRATCH.array("phi", (len(inside),), np.float64))
+    least, most = twin.make_cells(xyz, phi, lower, size, rounding == "round")
     cells = xyz
 
     if extent is None:
@@ -124,8 +122,8 @@ def voxelize(
     voxel_points = first_point
     if point_cloud_range is not None:
         voxel_points = np.flatnonzero(point_mask)[first_point]
-        inside, point2voxel = point2voxel, np.zeros(num_points, dtype=np.int64)
-        point2voxel[point_mask] = inside
+        of_inside, point2voxel = point2voxel, np.zeros(len(points), dtype=np.int64)
+        point2voxel[point_mask] = of_inside
     return Voxels(
         voxel_coords=voxel_coords,
         spatial_shape=(int(shape[2]), int(shape[1]), int(shape[0])),
@@ -157,18 +155,17 @@ def _hash(cells: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray
     num_points = cells.shape[1]
     table = _SCRATCH.array("table", (_voxels_numba.table_size(num_points),), np.int32)
     keys = _SCRATCH.array("keys", (num_points,), np.int64)
-    coords = _SCRATCH.array("coords", (num_points, 3), np.int32)
-    first_point = _SCRATCH.array("first_point", (num_points,), np.int64)
-    voxel, num_voxels = _voxels_numba.unique_voxels(cells, origin, table, keys, coords, first_point)
-    return coords[:num_voxels].copy(), voxel, first_point[:num_voxels].copy()
+    first_point = _SCRATCH.array("first_point", (num_points,), np.int32)
+    return _voxels_numba.unique_voxels(cells, origin, table, keys, first_point)
 
 
 def _grid_of_cells(least: np.ndarray, most: np.ndarray, align: int) -> tuple[np.ndarray, np.ndarray]:
     """Origin and shape, multiples of `align`, of the smallest such grid from cell `least` to cell `most`."""
-    if (least > most).any():  # no cells
+    if least[0] > most[0]:  # no cells
         return np.zeros(3), np.full(3, float(align))
-    origin = np.floor(least / align) * align
-    return origin, (np.floor((most - origin) / align) + 1) * align
+    origin = [math.floor(low / align) * align for low in least.tolist()]
+    shape = [(math.floor((high - low) / align) + 1) * align for low, high in zip(origin, most.tolist())]
+    return np.array(origin, np.float64), np.array(shape, np.float64)
 
 
 def _grid_of_range(num_cells: np.ndarray, rounding: str, align: int) -> tuple[np.ndarray, np.ndarray]:
@@ -182,19 +179,15 @@ def _check_points(points: np.ndarray) -> np.ndarray:
     points = np.asarray(points)
     if points.ndim != 2 or points.shape[1] < 3:
         raise ValueError(f"points: expected (N, >=3) as x, y, z, ..., got shape {points.shape}")
-    xyz = _SCRATCH.array("xyz", (3, len(points)), np.float64)
-    if points.dtype in (np.float32, np.float64):
-        finite = _voxels_numba.copy_xyz(points, xyz)
-    else:
-        xyz[:] = points[:, :3].T
-        finite = bool(np.isfinite(xyz).all())
-    if not finite:
-        bad = np.flatnonzero(~np.isfinite(xyz).all(axis=0))
+    if points.dtype not in (np.float32, np.float64):
+        points = points.astype(np.float64)
+    if not _voxels_numba.all_finite(points):
+        bad = np.flatnonzero(~np.isfinite(points[:, :3]).all(axis=1))
         raise ValueError(
             f"points: expected finite x, y, z, got {len(bad)} of {len(points)} rows with NaN or infinity, "
             f"row {bad[0]} first. Drop these rows, or the file if it is damaged."
         )
-    return xyz
+    return points
 
 
 def _check_range(point_cloud_range: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -203,4 +196,4 @@ def _check_range(point_cloud_range: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(
             f"point_cloud_range: expected x_min y_min z_min x_max y_max z_max with min < max, got {bounds.tolist()}"
         )
-    return bounds[:3, None], bounds[3:, None]
+    return bounds[:3], bounds[3:]

@@ -6,6 +6,7 @@ one order and in float32 (float64 for float64), so a result has the same bits ev
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,14 +15,10 @@ from torch import Tensor
 
 from lidardistill.models import _gather_matmul_numba as kernels
 from lidardistill.models import onednn
-from lidardistill.models.rulebook import Rulebook
+from lidardistill.models.rulebook import BLOCK_PAIRS, Rulebook
 
-BLOCK = 2048
-"""Pairs of one product at most."""
-
-GRAIN = 128
-"""oneDNN compiles a product for every new number of rows, which takes longer than most products (0.2 to 0.4 ms measured),
-and every scan has other numbers: so they are rounded up to multiples of this."""
+MIN_PRODUCT = 800_000
+"""Multiplications from which oneDNN's float32 product is quicker than torch.mm, one thread."""
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
@@ -61,12 +58,13 @@ def _gather_multiply_add(
     """(M', D) sums over pairs (s, t) of features[s] times the (C, D) matrix of their kernel offset."""
     total_dtype = torch.float32 if features.dtype == torch.bfloat16 else features.dtype
     width = matrices[0].shape[1]
-    total = torch.zeros(book.num_target, width, dtype=total_dtype)
+    make = torch.zeros if book.centre is None else torch.empty
+    total = make(book.num_target, width, dtype=total_dtype)
     room = features.new_empty(_room(book), width)
-    for k, target, rows, size in _blocks(features, book, with_onednn):
-        product = _product(rows, matrices[k], room[: len(rows)], with_onednn)[:size]
+    for k, target, rows, size in _blocks(features, book, width, with_onednn):
+        product = _product(rows, matrices[k], room[: rows.shape[0]], with_onednn)[:size]
         if isinstance(target, slice):
-            total[target] += product
+            total[target] = product  # the first block of these rows
         else:
             _add_rows(product, target, total)
     return total.to(features.dtype)
@@ -79,58 +77,74 @@ def _weight_gradient(
     dtype = torch.float32 if weight.dtype == torch.bfloat16 else weight.dtype
     by_offset = weight.new_zeros(weight.shape[1], weight.shape[0], weight.shape[2], dtype=dtype)
     room = grad.new_empty(_room(book), grad.shape[1])
-    for k, target, rows, size in _blocks(features, book, with_onednn):
-        g = room[: len(rows)]
+    for k, target, rows, size in _blocks(features, book, grad.shape[1], with_onednn):
+        g = room[: rows.shape[0]]
         if isinstance(target, slice):
             g[:size] = grad[target]
         else:
             torch.index_select(grad, 0, target, out=g[:size])
-        g[size:] = 0
+        if size < rows.shape[0]:
+            g[size:] = 0
         by_offset[k] += _product(g.t(), rows, None, with_onednn)
     return by_offset.transpose(0, 1).to(weight.dtype).contiguous()
 
 
 def _blocks(
-    features: Tensor, book: Rulebook, with_onednn: bool
+    features: Tensor, book: Rulebook, width: int, with_onednn: bool
 ) -> Iterator[tuple[int, Tensor | slice, Tensor, int]]:
-    """The pairs of each kernel offset, at most `BLOCK` at a time.
+    """The blocks of a rulebook, for products of (rows, C) and (C, width).
 
     Yields:
         Kernel offset; output rows; input rows, gathered into memory that the next ones reuse, with zeros behind them
-        where the product is oneDNN's; number of the rows before these zeros.
+        where the product is oneDNN's; number of the rows before these zeros. The centre's blocks come first.
     """
     room = features.new_empty(_room(book), features.shape[1])
-    pads = with_onednn or features.dtype == torch.bfloat16  # torch.mm is oneDNN's there
+    # In bfloat16 torch.mm is oneDNN's, too.
+    least = 1 if features.dtype == torch.bfloat16 else _onednn_rows(features.shape[1], width, with_onednn)
 
     def padded(size: int) -> Tensor:
-        rows = room[: -(-size // GRAIN) * GRAIN if pads else size]
-        rows[size:] = 0
-        return rows
+        rows = padded_rows(size) if size >= least else size
+        if rows > size:
+            room[size:rows] = 0
+        return room[:rows]
 
     if book.centre is not None:
-        for begin in range(0, book.num_target, BLOCK):
-            rows = features[begin : begin + BLOCK]
-            size = len(rows)
-            if pads and size < BLOCK:
+        for begin in range(0, book.num_target, BLOCK_PAIRS):
+            rows = features[begin : begin + BLOCK_PAIRS]
+            size = rows.shape[0]
+            if least <= size < BLOCK_PAIRS:
                 rows = padded(size)
                 rows[:size] = features[begin:]
             yield book.centre, slice(begin, begin + size), rows, size
-    groups = zip(book.offsets, book.source.split(book.sizes), book.target.split(book.sizes), strict=True)
-    for k, sources, targets in groups:
-        for source, target in zip(sources.split(BLOCK), targets.split(BLOCK), strict=True):
-            rows = padded(len(source))
-            torch.index_select(features, 0, source, out=rows[: len(source)])
-            yield k, target, rows, len(source)
+    for block in book.blocks:
+        torch.index_select(features, 0, block.source, out=room[: block.size])
+        yield block.offset, block.target, padded(block.size), block.size
+
+
+def padded_rows(size: int) -> int:
+    """The rows that a product of `size` rows gets.
+
+    oneDNN compiles a product for every new number of rows, which takes longer than most products (0.2 to 0.4 ms, measured),
+    and every scan has other numbers; so there are twenty of them, at most an eighth too large from 256 on.
+    """
+    grain = max(32, (1 << (size - 1).bit_length()) // 8)
+    return -(-size // grain) * grain
 
 
 def _room(book: Rulebook) -> int:
     """Rows of the largest block."""
-    return min(BLOCK, -(-max(0, book.num_target, *book.sizes) // GRAIN) * GRAIN)
+    return padded_rows(min(BLOCK_PAIRS, max(1, book.num_target, *book.sizes)))
+
+
+def _onednn_rows(inputs: int, outputs: int, with_onednn: bool) -> int:
+    """Rows from which a product is oneDNN's."""
+    return max(1, MIN_PRODUCT // (inputs * outputs)) if with_onednn else sys.maxsize
 
 
 def _product(x: Tensor, matrix: Tensor, out: Tensor | None, with_onednn: bool) -> Tensor:
     """x @ matrix; oneDNN finds memory of its own."""
-    if with_onednn and x.shape[0]:
+    (rows, inner), outputs = x.shape, matrix.shape[1]
+    if with_onednn and rows * inner * outputs >= MIN_PRODUCT:
         return onednn.linear(x, matrix.t())
     return torch.mm(x, matrix, out=out)
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +20,9 @@ from torch import Tensor
 from lidardistill.models import _rulebook_numba as kernels
 
 Shape = tuple[int, int, int]
+
+BLOCK_PAIRS = 2048
+"""Pairs of a `Block` at most."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,22 @@ class Csr:
 
     pair: Tensor
     start: Tensor
+
+
+class Block(NamedTuple):
+    """Some pairs of one kernel offset.
+
+    Attributes:
+        offset: kernel offset.
+        source: (size,) int32.
+        target: (size,) int32.
+        size: pairs.
+    """
+
+    offset: int
+    source: Tensor
+    target: Tensor
+    size: int
 
 
 @dataclass(frozen=True)
@@ -62,6 +82,16 @@ class Rulebook:
     def groups(self) -> tuple[np.ndarray, np.ndarray]:
         """`offsets` and `sizes` as (G,) int64."""
         return np.array(self.offsets, np.int64), np.array(self.sizes, np.int64)
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The pairs of each group, at most `BLOCK_PAIRS` together."""
+        groups = zip(self.offsets, self.source.split(self.sizes), self.target.split(self.sizes), strict=True)
+        return tuple(
+            Block(offset, *pairs, len(pairs[0]))
+            for offset, source, target in groups
+            for pairs in zip(source.split(BLOCK_PAIRS), target.split(BLOCK_PAIRS), strict=True)
+        )
 
     @cached_property
     def by_target(self) -> Csr:

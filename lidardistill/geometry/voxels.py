@@ -164,7 +164,10 @@ def _grid_of_cells(least: np.ndarray, most: np.ndarray, align: int) -> tuple[np.
     if least[0] > most[0]:  # no cells
         return np.zeros(3), np.full(3, float(align))
     origin = [math.floor(low / align) * align for low in least.tolist()]
-    shape = [(math.floor((high - low) / align) + 1) * align for low, high in zip(origin, most.tolist())]
+    shape = [
+        (math.floor((high - low) / align) + 1) * align
+        for low, high in zip(origin, most.tolist(), strict=True)
+    ]
     return np.array(origin, np.float64), np.array(shape, np.float64)
 
 

@@ -125,7 +125,7 @@ def padded_rows(size: int) -> int:
     """The rows that a product of `size` rows gets.
 
     oneDNN compiles a product for every new number of rows, which takes longer than most products (0.2 to 0.4 ms, measured),
-    and every scan has other numbers; so there are twenty of them, at most an eighth too large from 256 on.
+    and every scan has other numbers; so there are twenty of them, less than 32 or a quarter too large.
     """
     grain = max(32, (1 << (size - 1).bit_length()) // 8)
     return -(-size // grain) * grain

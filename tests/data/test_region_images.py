@@ -193,6 +193,31 @@ def test_regions_are_dense_and_know_their_extent(index: Street) -> None:
     assert np.all(np.abs(inside) <= sample.size_xy[sample.region[sample.region_mask]] / 2 + 1e-4)
 
 
+def test_the_lidar_network_sees_the_sweep_moved_and_the_cameras_do_not(index: Street) -> None:
+    """As points, sampled places and range say; what the cameras see stays the same."""
+    still = data(index, augment=STILL)[(0, 0, 0)]
+    moved = [data(index, augment=STILL, lidar_shift_m=2.0)[(epoch, 0, 0)] for epoch in range(6)]
+    assert np.array_equal(still.xy, still.lidar_xy)
+    shifts = []
+    for sample in moved:
+        assert np.array_equal(sample.lidar2img, still.lidar2img)
+        by = sample.lidar_xy - sample.xy
+        np.testing.assert_allclose(by, np.broadcast_to(by[0], by.shape), atol=1e-5)
+        assert np.abs(by).max() <= 2.0 + 1e-5
+        features = sample.voxels.point_features
+        inside = sample.voxels.point_mask
+        np.testing.assert_allclose(
+            features[inside, :2] - index.one.points[inside, :2],
+            np.broadcast_to(by[0], (inside.sum(), 2)),
+            atol=1e-5,
+        )
+        assert np.abs(sample.xy).max() < 25.6
+        assert np.abs(sample.lidar_xy).max() < 25.6
+        shifts.append(by[0])
+    assert len(np.unique(np.round(shifts, 3), axis=0)) == 6
+    assert np.abs(shifts).max() > 1
+
+
 def test_a_sample_follows_from_its_key_alone(index: Street) -> None:
     dataset = data(index)
     a, b = dataset[(1, 4, 0)], pickle.loads(pickle.dumps(dataset))[(1, 4, 0)]

@@ -58,6 +58,7 @@ def make_batch(seed: int = 1) -> RegionImageBatch:
         lidar2img=torch.eye(4, dtype=torch.float64).repeat(3, 1, 1),
         view_sample=torch.tensor([0, 0, 1]),
         xy=torch.rand(len(REGION), 2, generator=draw) * 7 - 3.5,
+        lidar_xy=torch.rand(len(REGION), 2, generator=draw) * 7 - 3.5,
         batch_idx=torch.tensor([0] * NUM_POINTS[0] + [1] * NUM_POINTS[1]),
         num_points=NUM_POINTS,
         region=torch.tensor(REGION),
@@ -84,10 +85,12 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def slow_rows(maps: Tensor, grid: BevGrid, head: ProjectionHead, batch: RegionImageBatch) -> Tensor:
+def slow_rows(
+    maps: Tensor, grid: BevGrid, head: ProjectionHead, batch: RegionImageBatch, at: Tensor
+) -> Tensor:
     """Four cells around each point, then the projector, one point after the other."""
     values = []
-    for (x, y), keyframe in zip(batch.xy.tolist(), batch.batch_idx.tolist(), strict=True):
+    for (x, y), keyframe in zip(at.tolist(), batch.batch_idx.tolist(), strict=True):
         column, row = (x - grid.x_min) / grid.cell_size - 0.5, (y - grid.y_min) / grid.cell_size - 0.5
         c, r = math.floor(column), math.floor(row)
         total, weights = torch.zeros(maps.shape[1]), 0.0
@@ -105,8 +108,8 @@ def slow_rows(maps: Tensor, grid: BevGrid, head: ProjectionHead, batch: RegionIm
 
 def slow_loss(method: RAD, batch: RegionImageBatch, keyframes: list[slice], denominator: str) -> Tensor:
     """L_RAD of each keyframe, point by point."""
-    c = slow_rows(method.student.maps, CAMERA_GRID, method.student_head, batch)
-    l = slow_rows(method.teacher.network.maps, LIDAR_GRID, method.teacher_head, batch)
+    c = slow_rows(method.student.maps, CAMERA_GRID, method.student_head, batch, batch.xy)
+    l = slow_rows(method.teacher.network.maps, LIDAR_GRID, method.teacher_head, batch, batch.lidar_xy)
     losses = []
     for rows in keyframes:
         region, rich = batch.region[rows].tolist(), batch.region_mask[rows].tolist()
@@ -194,7 +197,7 @@ def test_little_to_compare_is_a_value(batch: RegionImageBatch, case: str, weight
     none = case in ("no points", "no regions")
     less = replace(
         batch,
-        **{name: getattr(batch, name)[rows] for name in ("xy", "batch_idx", "region")},
+        **{name: getattr(batch, name)[rows] for name in ("xy", "lidar_xy", "batch_idx", "region")},
         region_mask=mask[rows],
         num_points=tuple(batch.batch_idx[rows].tolist().count(keyframe) for keyframe in range(2)),
         centre_xy=batch.centre_xy[:0] if none else batch.centre_xy,

@@ -7,7 +7,8 @@ import torch
 
 from lidardistill.models import gather_matmul, onednn
 from lidardistill.models.gather_matmul import IMPLEMENTATIONS, _sum_rows, choose, convolve
-from lidardistill.models.rulebook import Csr, strided_rulebook, submanifold_rulebook
+from lidardistill.models.grouped_matmul import padded_rows
+from lidardistill.models.rulebook import BLOCK_PAIRS, Csr, strided_rulebook, submanifold_rulebook
 from tests.models.clouds import random_voxels
 
 needs_onednn = pytest.mark.skipif(not onednn.available(), reason="this torch has no oneDNN operator")
@@ -121,6 +122,31 @@ def test_the_same_bits_every_time(implementation, dtype, threads, one_thread):
     for _ in range(4):
         for a, b in zip(first, out_and_gradients(book, *tensors, implementation, dtype), strict=True):
             assert torch.equal(a, b)
+
+
+def test_padded_rows_are_few_and_little_longer() -> None:
+    """oneDNN compiles a product for each number of rows that it meets."""
+    padded = [padded_rows(size) for size in range(1, BLOCK_PAIRS + 1)]
+    assert len(set(padded)) == 20
+    assert all(size <= rows < size + max(32, size / 4) for size, rows in enumerate(padded, start=1))
+
+
+@needs_onednn
+@pytest.mark.parametrize("kind", ["submanifold", "strided"])
+def test_onednn_sees_padded_rows_alone(kind, monkeypatch) -> None:
+    seen = set()
+
+    def linear(x, weight):
+        seen.update({x.shape, weight.shape})
+        return x @ weight.t()
+
+    monkeypatch.setattr(onednn, "linear", linear)
+    book, *tensors = case(kind, (64, 64), 3000)
+    assert max(book.sizes) > 300
+    out_and_gradients(book, *tensors, "onednn", torch.float32)
+    allowed = {64} | {padded_rows(size) for size in range(1, BLOCK_PAIRS + 1)}
+    assert 3 < len(seen) < 40
+    assert {side for shape in seen for side in shape} <= allowed
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from lidardistill.data.region_batch import RegionViewBatch
-    from lidardistill.data.types import PairBatch
     from lidardistill.engine.pretrain import Pretraining
 
 GEMM_SIZE = {"cpu": 512, "cuda": 8192}
@@ -72,7 +70,7 @@ class _FlopMeter:
         return float(end - start)
 
 
-def flops_of_parts(run: Pretraining, batch: PairBatch | RegionViewBatch) -> dict[str, float]:
+def flops_of_parts(run: Pretraining, batch: Any) -> dict[str, float]:
     """Floating-point operations of a step by part, from one forward pass that is not timed.
 
     Args:
@@ -89,19 +87,22 @@ def flops_of_parts(run: Pretraining, batch: PairBatch | RegionViewBatch) -> dict
     with (
         torch.no_grad(),
         measured(run.method, parts),
-        _sparse_flops(run.method.student) as sparse,
+        _sparse_flops(run.method.student) as of_student,
+        _sparse_flops(getattr(run.method, "teacher", None)) as of_teacher,
         meter.counter,
         run.fabric.autocast(),
     ):
         run.step(batch, 0, diagnose=False)
     found = {name: flops for name, flops in parts.take().items() if flops > 0}
-    found["student: convolutions"] = float(sum(sparse))
+    found["student: convolutions"] = float(sum(of_student))
+    if of_teacher:
+        found["teacher"] = found.get("teacher", 0.0) + sum(of_teacher)
     found["backward"] = 2 * sum(flops for name, flops in found.items() if name != "teacher")
     return found
 
 
 @contextmanager
-def _sparse_flops(student: nn.Module) -> Iterator[list[int]]:
+def _sparse_flops(network: nn.Module | None) -> Iterator[list[int]]:
     """Until it ends, every sparse convolution adds its operations: two for each pair, channel in and channel out."""
     from lidardistill.models.rulebook import strided_rulebook, submanifold_rulebook
     from lidardistill.models.sparse import SparseConv3d, SparseInverseConv3d, SubMConv3d
@@ -123,7 +124,9 @@ def _sparse_flops(student: nn.Module) -> Iterator[list[int]]:
 
     kinds = (SubMConv3d, SparseConv3d, SparseInverseConv3d)
     hooks = [
-        module.register_forward_pre_hook(count) for module in student.modules() if isinstance(module, kinds)
+        module.register_forward_pre_hook(count)
+        for module in (() if network is None else network.modules())
+        if isinstance(module, kinds)
     ]
     try:
         yield flops
@@ -132,9 +135,7 @@ def _sparse_flops(student: nn.Module) -> Iterator[list[int]]:
             hook.remove()
 
 
-def bytes_of_parts(
-    run: Pretraining, batch: PairBatch | RegionViewBatch, optimizer: torch.optim.Optimizer
-) -> dict[str, float]:
+def bytes_of_parts(run: Pretraining, batch: Any, optimizer: torch.optim.Optimizer) -> dict[str, float]:
     """Bytes that must be moved, of the parts that do little but move them.
 
     The optimiser reads weights, gradients and its states, and writes weights and states; pooling reads what it is given
@@ -156,7 +157,7 @@ def bytes_of_parts(
     return found
 
 
-def _pooled_bytes(run: Pretraining, batch: PairBatch | RegionViewBatch) -> int:
+def _pooled_bytes(run: Pretraining, batch: Any) -> int:
     """Bytes that go into the poolings of a forward pass and come out of them."""
     import torch
 

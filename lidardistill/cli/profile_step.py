@@ -19,7 +19,7 @@ KEYFRAMES = 8
 NAMES = {"forward": "rest of the forward pass", "student": "student: norms, activations"}
 ORDER = (
     "data wait", "to device", "teacher", "student: index pairs", "student: convolutions",
-    "student: map convolutions", "student", "heads", "pooling",
+    "student: dense convolutions", "student: lift and splat", "student", "heads", "pooling",
     "loss", "forward", "backward", "optimiser",
 )  # fmt: skip
 
@@ -112,12 +112,9 @@ def _trace(
 
 def _loading(run: Pretraining, count: int) -> dict[str, dict[str, float]]:
     """One keyframe at a time in this process, whatever the number of workers: median and IQR by part."""
-    from lidardistill.data.pairs import PairDataset
-    from lidardistill.data.region_views import RegionViewDataset
     from lidardistill.engine.build import build_training_data
 
     dataset, collate = build_training_data(run.config, run.index, run.rows)
-    assert isinstance(dataset, (PairDataset, RegionViewDataset))
     parts, found = Parts(Clock()), []
     with loading_measured(dataset, parts):
         for position in range(1 + count):

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from lidardistill.data.pairs import PairDataset
-    from lidardistill.data.region_views import RegionViewDataset
     from lidardistill.engine.pretrain import Pretraining
 
 
@@ -156,7 +154,7 @@ def measured(method: nn.Module, parts: Parts) -> Iterator[None]:
             stack.enter_context(_replaced(layer, "forward", "student: convolutions", parts))
             stack.enter_context(_replaced(layer, "_pairs", "student: index pairs", parts))
         for layer in _layers(method.student, (nn.Conv2d, nn.ConvTranspose2d)):
-            stack.enter_context(_replaced(layer, "forward", "student: map convolutions", parts))
+            stack.enter_context(_replaced(layer, "forward", "student: dense convolutions", parts))
         yield
 
 
@@ -166,7 +164,8 @@ def _layers(module: Any, kinds: tuple[type, ...]) -> list[Any]:
 
 def _parts_of(method: nn.Module) -> list[tuple[Any, str, str]]:
     """(object or module, name of a function of it, part) of what a method's forward pass calls."""
-    from lidardistill.methods import calico, slidr
+    from lidardistill.methods import bevcontrast, calico, calico_rad, slidr
+    from lidardistill.models import camera_bev
 
     if isinstance(method, slidr.SLidR):
         return [
@@ -186,25 +185,43 @@ def _parts_of(method: nn.Module) -> list[tuple[Any, str, str]]:
             (calico, "point_region_contrast", "loss"),
             (calico, "region_aware_point_contrast", "loss"),
         ]
-    raise ValueError(
-        "method.kind: only the parts of a slidr and of a calico_prc step are known, got "
-        f"{type(method).__name__.lower()}"
-    )
+    if isinstance(method, calico_rad.RAD):
+        return [
+            (method.student, "forward", "student"),
+            (camera_bev, "lift_splat", "student: lift and splat"),
+            (method.teacher, "forward", "teacher"),
+            (method.student_head, "forward", "heads"),
+            (method.teacher_head, "forward", "heads"),
+            *((calico_rad, name, "pooling") for name in pooling_functions(method)[1]),
+            (calico_rad, "region_distill", "loss"),
+        ]
+    if isinstance(method, bevcontrast.BEVContrast):
+        return [
+            (method.student, "forward", "student"),
+            (method.student_head, "forward", "heads"),
+            *((bevcontrast, name, "pooling") for name in pooling_functions(method)[1]),
+            (bevcontrast, "info_nce", "loss"),
+        ]
+    raise ValueError(f"no parts of a step of {type(method).__name__} are known")
 
 
 def pooling_functions(method: nn.Module) -> tuple[Any, tuple[str, ...]]:
     """The module of a method, and the functions in it that gather what is contrasted out of rows and maps."""
-    from lidardistill.methods import calico, slidr
+    from lidardistill.methods import bevcontrast, calico, calico_rad, slidr
 
     if isinstance(method, calico.PRC):
         return calico, ("bev_sample",)
+    if isinstance(method, calico_rad.RAD):
+        return calico_rad, ("bev_sample",)
+    if isinstance(method, bevcontrast.BEVContrast):
+        return bevcontrast, ("bev_scatter", "bev_sample")
     return slidr, ("segment_mean", "superpixel_pool")
 
 
 @contextmanager
-def loading_measured(dataset: PairDataset | RegionViewDataset, parts: Parts) -> Iterator[None]:
+def loading_measured(dataset: Any, parts: Parts) -> Iterator[None]:
     """Until it ends, the parts of reading a keyframe in this process are measured."""
-    from lidardistill.data import pairs, region_views, view_image
+    from lidardistill.data import pairs, region_images, region_views, scan_pairs, view_image
 
     known: list[tuple[Any, str, str]]
     if isinstance(dataset, region_views.RegionViewDataset):
@@ -213,6 +230,17 @@ def loading_measured(dataset: PairDataset | RegionViewDataset, parts: Parts) -> 
             (region_views, "voxelize_scan", "voxelise"),
             (region_views, "sample_region_points", "draw points"),
         ]
+    elif isinstance(dataset, region_images.RegionImageDataset):
+        known = [
+            (region_images, "propose_regions", "regions"),
+            (view_image, "read_image", "decode images"),
+            (region_images, "resize_image", "resize images"),
+            (region_images, "pair_points", "project points"),
+            (region_images, "voxelize_scan", "voxelise"),
+            (region_images, "sample_region_points", "draw points"),
+        ]
+    elif isinstance(dataset, scan_pairs.ScanPairDataset):
+        known = [(scan_pairs, "voxelize_scan", "voxelise")]
     else:
         known = [
             (dataset, "_resample_superpixels", "superpixels"),

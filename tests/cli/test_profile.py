@@ -23,7 +23,8 @@ from tests.cli.test_main import DEMO
 
 CONV_PAIRS = 7**3  # of a full 3 x 3 x 3 block under a 3 x 3 x 3 kernel: 7 pairs along each axis
 
-MAPS = "student: map convolutions"  # which MinkUNet has none of
+DENSE = "student: dense convolutions"
+NOT_OF_MINKUNET = {DENSE, "student: lift and splat"}
 
 
 class Counter:
@@ -87,7 +88,7 @@ def test_a_step_has_all_its_parts_and_leaves_nothing_behind(tiny_run):
     assert (slidr.segment_mean, tiny_run.method.student.forward) == before
     assert not any("forward" in vars(module) for module in tiny_run.method.modules())
     # The demo's teacher is cached, so that it does not run.
-    assert set(parts.take()) == set(ORDER) - {"teacher", MAPS}
+    assert set(parts.take()) == set(ORDER) - {"teacher", DENSE}
     assert parts.parents["student: index pairs"] == "student: convolutions"
     assert parts.parents["pooling"] == parts.parents["loss"] == "forward"
 
@@ -159,7 +160,7 @@ def test_the_verb(tiny_world, tmp_path, monkeypatch):
     assert float(convolutions[-3]) > 0  # its floor
     assert max(map(len, lines)) <= max(100, len(str(trace)) + 70)
     events = json.loads(trace.read_text())["traceEvents"]
-    assert set(ORDER) - {MAPS} <= {event.get("name") for event in events}
+    assert set(ORDER) - NOT_OF_MINKUNET <= {event.get("name") for event in events}
     assert not list(tmp_path.glob("**/backbone*"))
 
 
@@ -181,7 +182,7 @@ def test_the_verb_knows_calico(tiny_world, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     lines = [line.strip() for line in result.output.splitlines()]
     for name in (
-        MAPS,
+        DENSE,
         "student: convolutions",
         "heads",
         "pooling",
@@ -191,16 +192,37 @@ def test_the_verb_knows_calico(tiny_world, tmp_path, monkeypatch):
         "draw points",
     ):
         assert any(line.startswith(name) for line in lines), result.output
-    floor = next(line.split() for line in lines if line.startswith(MAPS))[-3]
+    floor = next(line.split() for line in lines if line.startswith(DENSE))[-3]
     assert float(floor) > 0
 
 
-def test_a_method_of_unknown_parts_is_named(tiny_world):
-    recipe = Path(DEMO).parent / "demo_bevcontrast.yaml"
-    changes = [f"data.dataroot={tiny_world}", "method.stride=1"]
-    run = Pretraining.build(load_config(PretrainConfig, recipe, changes))
-    known = pytest.raises(ValueError, match=r"method\.kind: only the parts of a slidr .* got bevcontrast")
-    with known, measured(run.method, Parts(Clock())):
+OTHERS = {
+    "demo_bevcontrast": ("student: convolutions", "pooling", "loss", "voxelise"),
+    "demo_calico_rad": (
+        "teacher", DENSE, "student: lift and splat", "pooling", "loss", "decode images", "regions", "project points",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(OTHERS))
+def test_the_verb_knows_every_method(name, tiny_world, tmp_path, monkeypatch):
+    monkeypatch.setattr("lidardistill.cli.profile_floors.GEMM_SIZE", {"cpu": 64})
+    monkeypatch.setattr("lidardistill.cli.profile_floors.COPY_BYTES", {"cpu": 2**16})
+    monkeypatch.setattr("lidardistill.cli.profile_step.WARM_UP", 1)
+    words = ["profile", Path(DEMO).parent / f"{name}.yaml", f"data.dataroot={tiny_world}"]
+    own = {"demo_bevcontrast": "method.stride=1", "demo_calico_rad": "method.lidar_weights=random"}[name]
+    words += [own, "--out", tmp_path / "trace.json", "--steps", "1"]
+    result = CliRunner().invoke(app, [*map(str, words)])
+    assert result.exit_code == 0, result.output
+    lines = [line.strip() for line in result.output.splitlines()]
+    for part in OTHERS[name]:
+        assert any(line.startswith(part) for line in lines), (part, result.output)
+    for part in {"teacher", "student: convolutions"} & set(OTHERS[name]):
+        assert float(next(line.split() for line in lines if line.startswith(part))[-3]) > 0  # its floor
+
+
+def test_a_method_of_unknown_parts_is_named():
+    with pytest.raises(ValueError, match="Linear"), measured(torch.nn.Linear(1, 1), Parts(Clock())):
         pass
 
 

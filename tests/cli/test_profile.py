@@ -88,7 +88,7 @@ def test_a_step_has_all_its_parts_and_leaves_nothing_behind(tiny_run):
     assert (slidr.segment_mean, tiny_run.method.student.forward) == before
     assert not any("forward" in vars(module) for module in tiny_run.method.modules())
     # The demo's teacher is cached, so that it does not run.
-    assert set(parts.take()) == set(ORDER) - {"teacher", DENSE}
+    assert set(parts.take()) == set(ORDER) - {"teacher", *NOT_OF_MINKUNET}
     assert parts.parents["student: index pairs"] == "student: convolutions"
     assert parts.parents["pooling"] == parts.parents["loss"] == "forward"
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from run_detection import CONFIGS, run_all
+from run_detection import spread as mean_and_range
 
 from lidardistill.atomic import atomic_write, write_json_atomic
 from lidardistill.engine.manifest import git_state, machine, versions
@@ -143,8 +144,7 @@ def mean(runs: list[dict[str, Any]], *keys: str) -> str:
 
 def spread(runs: list[dict[str, Any]], *keys: str) -> str:
     """Mean and range."""
-    values = _values(runs, keys)
-    return f"{values.mean():.1f} ({values.min():.1f} to {values.max():.1f})"
+    return mean_and_range(_values(runs, keys).tolist())
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ from lidardistill.engine.downstream import finished_metrics, pick_device, to_the
 from lidardistill.engine.manifest import Manifest
 from lidardistill.engine.run_folder import CONFIG_FILE, METRICS_FILE, claim_run, read_run
 from lidardistill.engine.scan_batches import split_rows
-from lidardistill.engine.signals import Interrupted
 from lidardistill.evaluation.detection import FrameDetections, score_detections, write_detections
 from lidardistill.evaluation.lidarseg import write_metrics
 from lidardistill.evaluation.probe import calibrate_batchnorm
@@ -74,11 +73,9 @@ def detect(
     dataset = training_keyframes(config, index)
     manifest = Manifest(run / "manifest.json", seed=config.seed, extra=inputs) if main else None
     result = train_detector(config, detector, dataset, run, fabric, progress=progress)
-    if manifest is None:
-        if result.interrupted:
-            raise Interrupted(f"{run} was stopped at step {result.steps}")
-        return {}
     to_the_end(result, manifest, run)
+    if manifest is None:
+        return {}
     calibrate_detector(detector, config, index, fabric.device)
     save_detector(detector, run)
     metrics = _judge(detector, config, index, config.data.eval_split, run, fabric.device)

@@ -233,14 +233,15 @@ def pick_device(accelerator: str) -> torch.device:
     return torch.device(accelerator)
 
 
-def to_the_end(result: LoopResult, manifest: Manifest, run: Path) -> None:
-    """A run that a signal stopped is not to be judged yet.
+def to_the_end(result: LoopResult, manifest: Manifest | None, run: Path) -> None:
+    """A run that a signal stopped is not to be judged yet; only the first process has a manifest.
 
     Raises:
         Interrupted: it was.
     """
     if result.interrupted:
-        manifest.finish("interrupted")
+        if manifest is not None:
+            manifest.finish("interrupted")
         raise Interrupted(f"{run} was stopped at step {result.steps}; the same command continues it")
 
 

@@ -38,7 +38,6 @@ from lidardistill.engine.manifest import Manifest
 from lidardistill.engine.map_segmenter import MapSegmenter, load_segmenter
 from lidardistill.engine.run_folder import CONFIG_FILE, METRICS_FILE, claim_run, read_run
 from lidardistill.engine.scan_batches import split_rows
-from lidardistill.engine.signals import Interrupted
 from lidardistill.engine.student_weights import load_student
 from lidardistill.evaluation.lidarseg import write_metrics
 from lidardistill.evaluation.map_segmentation import count_cells, map_scores
@@ -91,11 +90,9 @@ def mapseg(config: MapSegConfig, weights: str, run: Path, *, progress: bool = Tr
     manifest = Manifest(run / "manifest.json", seed=config.seed, extra=extra) if main else None
     dataset = map_scans(config, index, labelled_keyframes(config.data, index), maps, train=True)
     result = train_segmenter(config, model, dataset, run, fabric, progress=progress)
-    if manifest is None:
-        if result.interrupted:
-            raise Interrupted(f"{run} was stopped at step {result.steps}")
-        return {}
     to_the_end(result, manifest, run)
+    if manifest is None:
+        return {}
     device = fabric.device
     if config.calibration_keyframes:
         some = spread(split_rows(index, config.data.train_split), config.calibration_keyframes)

@@ -6,7 +6,6 @@ one order and in float32 (float64 for float64), so a result has the same bits ev
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -99,11 +98,13 @@ def _blocks(
         where the product is oneDNN's; number of the rows before these zeros. The centre's blocks come first.
     """
     room = features.new_empty(_room(book), features.shape[1])
-    # In bfloat16 torch.mm is oneDNN's, too.
-    least = 1 if features.dtype == torch.bfloat16 else _onednn_rows(features.shape[1], width, with_onednn)
 
     def padded(size: int) -> Tensor:
-        rows = padded_rows(size) if size >= least else size
+        # In bfloat16 torch.mm is oneDNN's, too.
+        by_onednn = features.dtype == torch.bfloat16 or (
+            with_onednn and _large(size, features.shape[1], width)
+        )
+        rows = padded_rows(size) if by_onednn else size
         if rows > size:
             room[size:rows] = 0
         return room[:rows]
@@ -112,7 +113,7 @@ def _blocks(
         for begin in range(0, book.num_target, BLOCK_PAIRS):
             rows = features[begin : begin + BLOCK_PAIRS]
             size = rows.shape[0]
-            if least <= size < BLOCK_PAIRS:
+            if size < BLOCK_PAIRS:
                 rows = padded(size)
                 rows[:size] = features[begin:]
             yield book.centre, slice(begin, begin + size), rows, size
@@ -136,15 +137,14 @@ def _room(book: Rulebook) -> int:
     return padded_rows(min(BLOCK_PAIRS, max(1, book.num_target, *book.sizes)))
 
 
-def _onednn_rows(inputs: int, outputs: int, with_onednn: bool) -> int:
-    """Rows from which a product is oneDNN's."""
-    return max(1, MIN_PRODUCT // (inputs * outputs)) if with_onednn else sys.maxsize
+def _large(rows: int, inputs: int, outputs: int) -> bool:
+    return rows * inputs * outputs >= MIN_PRODUCT
 
 
 def _product(x: Tensor, matrix: Tensor, out: Tensor | None, with_onednn: bool) -> Tensor:
     """x @ matrix; oneDNN finds memory of its own."""
-    (rows, inner), outputs = x.shape, matrix.shape[1]
-    if with_onednn and rows * inner * outputs >= MIN_PRODUCT:
+    rows, inner = x.shape
+    if with_onednn and _large(rows, inner, matrix.shape[1]):
         return onednn.linear(x, matrix.t())
     return torch.mm(x, matrix, out=out)
 

@@ -182,8 +182,7 @@ def _parts_of(method: nn.Module) -> list[tuple[Any, str, str]]:
             (method.student, "forward", "student"),
             (method.projector, "forward", "heads"),
             *((calico, name, "pooling") for name in pooling_functions(method)[1]),
-            (calico, "point_region_contrast", "loss"),
-            (calico, "region_aware_point_contrast", "loss"),
+            (calico, "both_point_contrasts", "loss"),
         ]
     if isinstance(method, calico_rad.RAD):
         return [

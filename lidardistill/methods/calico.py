@@ -18,8 +18,7 @@ from lidardistill.objectives.diagnostics import contrast_diagnostics
 from lidardistill.objectives.point_region import (
     Average,
     ViewPoints,
-    point_region_contrast,
-    region_aware_point_contrast,
+    both_point_contrasts,
 )
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.ops.bev_sample import bev_sample
@@ -99,12 +98,11 @@ class PRC(nn.Module):
         for rows_a, rows_b, region, mask in scenes:
             a, b = ViewPoints(rows_a, region, mask), ViewPoints(rows_b, region, mask)
             for anchor, other in ((a, b), (b, a)):
-                plrc.append(point_region_contrast(anchor, other, self.temperature, average=self.average))
-                rapc.append(
-                    region_aware_point_contrast(
-                        anchor, other, self.temperature, equal_regions=self.equal_regions
-                    )
+                with_region, with_itself = both_point_contrasts(
+                    anchor, other, self.temperature, average=self.average, equal_regions=self.equal_regions
                 )
+                plrc.append(with_region)
+                rapc.append(with_itself)
         region_loss, point_loss = torch.stack(plrc).mean(), torch.stack(rapc).mean()
         return Terms(
             loss=self.alpha * region_loss + (1 - self.alpha) * point_loss,

@@ -53,21 +53,10 @@ def point_region_contrast(
     L_out and L_in: Khosla et al., NeurIPS 2020. CALICO does not say on which side of the logarithm its mean stands.
     """
     _check(anchor, other, temperature)
-    if average not in ("outside", "inside"):
-        raise ValueError(f"point_region_contrast: average must be outside or inside, got {average!r}")
-    same = anchor.region[:, None] == other.region[None, :]
-    same = same & anchor.region_mask[:, None] & other.region_mask[None, :]
-    rows = same.any(1).nonzero()[:, 0]
-    if len(rows) == 0:
+    rich = anchor.region_mask.nonzero()[:, 0]
+    if len(rich) == 0:
         return _nothing(anchor.features, other.features)
-    same = same.index_select(0, rows)
-    log_share = _log_shares(anchor.features.index_select(0, rows), other.features, temperature)
-    num_positives = same.sum(1).to(log_share.dtype)
-    if average == "outside":
-        found = torch.where(same, log_share, 0.0).sum(1) / num_positives
-    else:
-        found = torch.where(same, log_share, -torch.inf).logsumexp(1) - num_positives.log()
-    return -found.mean()
+    return _find_region(_log_shares(anchor, rich, other, temperature), anchor, rich, other, average)
 
 
 def region_aware_point_contrast(
@@ -92,31 +81,86 @@ def region_aware_point_contrast(
     Source: CALICO (Sun et al., ICLR 2024), section 3; PointInfoNCE: Xie et al., PointContrast, ECCV 2020. What CALICO's
     region awareness is exactly could not be read: the weight 1 / size is that of its distillation stage.
     """
-    _check(anchor, other, temperature)
-    if anchor.features.shape != other.features.shape:
-        raise ValueError(
-            "region_aware_point_contrast: the rows of both views must match, got "
-            f"{tuple(anchor.features.shape)} and {tuple(other.features.shape)}"
-        )
-    rows = anchor.region_mask.nonzero()[:, 0]
-    if len(rows) == 0:
+    _check_matched(anchor, other, temperature)
+    rich = anchor.region_mask.nonzero()[:, 0]
+    if len(rich) == 0:
         return _nothing(anchor.features, other.features)
-    log_share = _log_shares(anchor.features.index_select(0, rows), other.features, temperature)
-    loss = -log_share.gather(1, rows[:, None])[:, 0]
+    return _find_oneself(_log_shares(anchor, rich, other, temperature), anchor, rich, equal_regions)
+
+
+def both_point_contrasts(
+    anchor: ViewPoints,
+    other: ViewPoints,
+    temperature: float,
+    *,
+    average: Average = "outside",
+    equal_regions: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """PLRC and RAPC of the same points, from one product of their features.
+
+    Args:
+        anchor: one view.
+        other: the other view: row k is the point of row k of `anchor`.
+        temperature: of both, > 0.
+        average: see `point_region_contrast`.
+        equal_regions: see `region_aware_point_contrast`.
+
+    Returns:
+        What `point_region_contrast` and `region_aware_point_contrast` return.
+
+    Raises:
+        ValueError: as theirs.
+    """
+    _check_matched(anchor, other, temperature)
+    rich = anchor.region_mask.nonzero()[:, 0]
+    if len(rich) == 0:
+        return _nothing(anchor.features, other.features), _nothing(anchor.features, other.features)
+    log_share = _log_shares(anchor, rich, other, temperature)
+    return (
+        _find_region(log_share, anchor, rich, other, average),
+        _find_oneself(log_share, anchor, rich, equal_regions),
+    )
+
+
+def _find_region(
+    log_share: Tensor, anchor: ViewPoints, rich: Tensor, other: ViewPoints, average: Average
+) -> Tensor:
+    """PLRC of (K, P) shares of the K anchors `rich`."""
+    if average not in ("outside", "inside"):
+        raise ValueError(f"average must be outside or inside, got {average!r}")
+    same = anchor.region.index_select(0, rich)[:, None] == other.region[None, :]
+    same = same & other.region_mask[None, :]
+    num_positives = same.sum(1)
+    found = num_positives.nonzero()[:, 0]
+    if len(found) == 0:
+        return _nothing(anchor.features, other.features)
+    if len(found) < len(rich):
+        same, num_positives = same.index_select(0, found), num_positives.index_select(0, found)
+        log_share = log_share.index_select(0, found)
+    if average == "outside":
+        return -((log_share * same).sum(1) / num_positives).mean()
+    among = torch.where(same, log_share, -torch.inf).logsumexp(1)
+    return -(among - num_positives.to(log_share.dtype).log()).mean()
+
+
+def _find_oneself(log_share: Tensor, anchor: ViewPoints, rich: Tensor, equal_regions: bool) -> Tensor:
+    """RAPC of (K, P) shares of the K anchors `rich`."""
+    loss = -log_share.gather(1, rich[:, None])[:, 0]
     if not equal_regions:
         return loss.mean()
     _, place, size = torch.unique(
-        anchor.region.index_select(0, rows), return_inverse=True, return_counts=True
+        anchor.region.index_select(0, rich), return_inverse=True, return_counts=True
     )
     weight = size.to(loss.dtype).reciprocal().index_select(0, place)
     return (loss * weight).sum() / len(size)
 
 
-def _log_shares(anchor: Tensor, other: Tensor, temperature: float) -> Tensor:
+def _log_shares(anchor: ViewPoints, rows: Tensor, other: ViewPoints, temperature: float) -> Tensor:
     """(K, P) logarithm of the share that each of P candidates has of exp(similarity / temperature), float32 or wider."""
-    dtype = torch.float64 if anchor.dtype == torch.float64 else torch.float32
-    with torch.autocast(anchor.device.type, enabled=False):
-        return F.log_softmax(anchor.to(dtype) @ other.to(dtype).T / temperature, dim=1)
+    dtype = torch.float64 if anchor.features.dtype == torch.float64 else torch.float32
+    with torch.autocast(anchor.features.device.type, enabled=False):
+        chosen = anchor.features.index_select(0, rows).to(dtype)
+        return F.log_softmax(chosen @ other.features.to(dtype).T / temperature, dim=1)
 
 
 def _nothing(*features: Tensor) -> Tensor:
@@ -138,4 +182,13 @@ def _check(anchor: ViewPoints, other: ViewPoints, temperature: float) -> None:
     if anchor.features.shape[1] != other.features.shape[1]:
         raise ValueError(
             f"anchor and other must have one width, got {anchor.features.shape[1]} and {other.features.shape[1]}"
+        )
+
+
+def _check_matched(anchor: ViewPoints, other: ViewPoints, temperature: float) -> None:
+    _check(anchor, other, temperature)
+    if anchor.features.shape != other.features.shape:
+        raise ValueError(
+            "region_aware_point_contrast: the rows of both views must match, got "
+            f"{tuple(anchor.features.shape)} and {tuple(other.features.shape)}"
         )

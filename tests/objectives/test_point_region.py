@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from lidardistill.objectives.point_region import (
     ViewPoints,
+    both_point_contrasts,
     point_region_contrast,
     region_aware_point_contrast,
 )
@@ -69,6 +70,18 @@ def test_plrc_is_the_formula(average):
     fast = with_gradients(lambda a, b: point_region_contrast(a, b, 0.3, average=average), anchor, other)
     slow = with_gradients(lambda a, b: slow_plrc(a, b, 0.3, average), anchor, other)
     for ours, theirs in zip(fast, slow, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(("average", "equal_regions"), [("outside", True), ("inside", False)])
+def test_both_at_once_are_each_alone(average, equal_regions):
+    anchor, other = points(), points([5, 5, 9, 4, 3, 9, 0, 0], [1, 1, 1, 1, 0, 1, 0, 0], seed=1)
+    both = lambda a, b: both_point_contrasts(a, b, 0.3, average=average, equal_regions=equal_regions)  # noqa: E731
+    plrc = with_gradients(lambda a, b: both(a, b)[0], anchor, other)
+    rapc = with_gradients(lambda a, b: both(a, b)[1], anchor, other)
+    alone = with_gradients(lambda a, b: slow_plrc(a, b, 0.3, average), anchor, other)
+    itself = with_gradients(lambda a, b: slow_rapc(a, b, 0.3, equal_regions), anchor, other)
+    for ours, theirs in zip((*plrc, *rapc), (*alone, *itself), strict=True):
         torch.testing.assert_close(ours, theirs)
 
 

@@ -70,8 +70,6 @@ class PRCConfig(Strict):
         behind. CALICO names a projector and no more.
     max_per_region: points of one region at most, so that one lorry does not fill N.
     flip_x, flip_y: mirror each view at random. CALICO's list of augmentations could not be read to its end.
-    max_shift_m: each view is moved along x and y by up to so many metres, so that neither the distance from the sensor
-        nor the place on the map's grid tells points apart. 0: not at all.
     regions: ground, and which clusters are too small, too long or too high.
     Without a key: both directions between the views are averaged; anchors of RAPC are the points of regions, and other
     points of their region are among its negatives; scenes of a batch count the same, one without regions as zero;
@@ -103,7 +101,6 @@ class PRCConfig(Strict):
     scale: tuple[PositiveFloat, PositiveFloat] = (0.9, 1.1)
     flip_x: bool = True
     flip_y: bool = True
-    max_shift_m: NonNegativeFloat = 0.0
     pairing: Literal["real", "permuted"] = "real"
 
     @model_validator(mode="after")

@@ -38,21 +38,19 @@ class ViewAugment:
         scale: x, y and z are multiplied by a factor drawn from this range (CALICO: 0.9 to 1.1).
         flip_x: x -> -x in every second view. CALICO's flips could not be read.
         flip_y: y -> -y in every second view.
-        max_shift_m: then moved along x and along y by up to so much each. CALICO's list has no shift that we know of.
     """
 
     max_rotation_deg: float = 90.0
     scale: tuple[float, float] = (0.9, 1.1)
     flip_x: bool = True
     flip_y: bool = True
-    max_shift_m: float = 0.0
 
     def __post_init__(self) -> None:
         low, high = self.scale
-        if not (0 <= self.max_rotation_deg <= 180 and 0 < low <= high and self.max_shift_m >= 0):
+        if not (0 <= self.max_rotation_deg <= 180 and 0 < low <= high):
             raise ValueError(
-                "view: expected max_rotation_deg in 0..180, 0 < smallest <= largest scale and max_shift_m of at least 0, "
-                f"got {self.max_rotation_deg}, {self.scale} and {self.max_shift_m}"
+                "view: expected max_rotation_deg in 0..180 and 0 < smallest <= largest scale, got "
+                f"{self.max_rotation_deg} and {self.scale}"
             )
 
 
@@ -152,7 +150,7 @@ class RegionViewDataset(Dataset[RegionViewSample]):
 
 
 def draw_view(settings: ViewAugment, generator: np.random.Generator) -> np.ndarray:
-    """(4, 4) float64 `new = view @ old`: a turn around z, mirrors, a scale of all three axes, a shift along x and y."""
+    """(4, 4) float64 `new = view @ old`: a turn around z, then mirrors, then a scale of all three axes."""
     limit = np.radians(settings.max_rotation_deg)
     angle_rad = generator.uniform(-limit, limit)
     c, s = np.cos(angle_rad), np.sin(angle_rad)
@@ -162,8 +160,6 @@ def draw_view(settings: ViewAugment, generator: np.random.Generator) -> np.ndarr
         if flips and generator.random() < 0.5:
             view[axis] *= -1.0
     view[:3] *= generator.uniform(*settings.scale)
-    if settings.max_shift_m:
-        view[:2, 3] = generator.uniform(-settings.max_shift_m, settings.max_shift_m, 2)
     return view
 
 

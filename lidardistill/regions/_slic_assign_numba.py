@@ -1,9 +1,9 @@
-"""Numba kernel of `slic`: which centre is nearest to each pixel, and the mean of what each centre won.
+"""Numba kernel of `slic`: which centre is nearest to each pixel, and the sums of what each centre won.
 
-The image is cut into tiles. What a tile holds lies in a box of position and colour, and the difference of two centres'
-distances is linear in there, so that most centres are ruled out for a whole tile without a look at its pixels. Often
-one is left: then the sums of the tile, made once, are all that is needed. Pixels are compared with what remains.
-No pixel's nearest centre changes by that; `tests/regions` compares with every centre tried at every pixel.
+Few centres may win a tile (`_slic_rivals_numba`); often it is one, and then the sums of the tile, made once, are all that
+is needed. Pixels are compared with what remains. Where a pixel's centre is that of the round before, nothing is
+added up: only what changes hands is. No pixel's nearest centre changes by any of that; `tests/regions` compares with
+every centre tried at every pixel.
 """
 
 from __future__ import annotations
@@ -11,217 +11,129 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from lidardistill.regions._slic_tiles_numba import HALF, MAX_TILE_ROWS, MIDDLE, SUMS, TILE_COLS, next_used
+from lidardistill.regions._slic_rivals_numba import (
+    BOTTOM,
+    COL,
+    COLOUR,
+    COVER_LEFT,
+    LEFT,
+    NEAR,
+    RIGHT,
+    ROW,
+    TOP,
+    find_near,
+    narrow,
+    padded,
+    rule_out,
+)
+from lidardistill.regions._slic_tiles_numba import MAX_TILE_ROWS, TILE_COLS, Tiles
 
 F = np.float32
 
-# What is known of a centre, float32; the window is the first and last row and column at which it is tried.
-ROW, COL, COLOUR, TOP, BOTTOM, LEFT, RIGHT, CENTRE = 0, 1, 2, 5, 6, 7, 8, 9
-# Beside a row of tiles also: LEFT, or infinity if the window does not cover all rows.
-COVER_LEFT = CENTRE
-
-# Places between a tile's rows, columns, L, a and b in one flat array: LLVM likes one.
 SPAN = MAX_TILE_ROWS * TILE_COLS
 
-# Float32 rounds distances to some 1e-6 of themselves: a centre is ruled out only if it loses by more.
-_SLACK, _TINY = F(2e-5), F(1e-6)
+MIXED, UNKNOWN = -1, -2
+"""Beside a centre, what a tile's `sole` can be: several centres have pixels in it; nobody has counted it yet."""
+
+_GROUP = 8  # tiles side by side for which the centres near enough are collected once; 2 and 4 are slower
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def assign(
-    planes: np.ndarray,
-    traits: np.ndarray,
-    first: int,
-    stride: int,
-    tile_rows: int,
+    tiles: Tiles,
     centres: np.ndarray,
     weight: np.float32,
+    winners: np.ndarray,
+    sole: np.ndarray,
     sums: np.ndarray,
-    labels: np.ndarray,
 ) -> None:
     """Give every used pixel to its nearest centre among those in whose window it lies; the first wins a tie.
 
     The distance is weight * (rows^2 + columns^2) + the squared distance of the colours.
 
     Args:
-        planes, traits, first, stride, tile_rows: as in `_slic_tiles_numba.describe_tiles`.
+        tiles: the image.
         centres: (K, `CENTRE`) float32; a centre whose window is empty (top > bottom) is never tried. A pixel in no
             window goes to the nearest of all centres that have one.
         weight: of position against colour, see `segment_image`.
-        sums: (K, 6) float64: rows, columns, L, a, b and number of a centre's pixels are added; or (0, 6): not wanted.
-        labels: (H, W) int32, filled with row numbers in `centres` at the used rows; or (0, 0): not wanted.
+        winners: (T, P) int32 row in `centres` of each pixel, as after the round before; meaningless where a tile has
+            one centre, or has not been counted.
+        sole: (T,) int32 the one centre of a tile, `MIXED` or `UNKNOWN`.
+        sums: (K, 6) float64 rows, columns, L, a, b and number of each centre's pixels, in step with `winners` and
+            `sole`; or (0, 6): not wanted. All three are brought up to date.
     """
-    _, height, width = planes.shape
-    near = np.empty((CENTRE + 1, centres.shape[0]), F)
-    ids = np.empty(centres.shape[0], np.int32)
-    work = np.empty((3, centres.shape[0]), F)
-    kept = np.empty(centres.shape[0], np.int32)
-    pixels = np.empty(5 * SPAN, F)
-    best = np.empty(SPAN, F)
+    pixels, num_across = tiles.pixels, tiles.traits.shape[1]
+    room = padded(centres.shape[0])
+    near, some = np.empty((NEAR, room), F), np.empty((NEAR, room), F)
+    ids, some_ids, kept = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room, np.int32)
+    far, lead = np.empty(room, F), np.empty(room, F)
+    y, x, best = np.empty(SPAN, F), np.empty(SPAN, F), np.empty(SPAN, F)
     winner = np.empty(SPAN, np.int32)
-    for down in range(traits.shape[0]):
-        begin = next_used(down * tile_rows, first, stride)
-        end = min(height, (down + 1) * tile_rows)
-        if begin >= end:
+    changed = np.empty(SPAN, np.uint8)
+    words = changed.view(np.uint64)
+    for down in range(tiles.traits.shape[0]):
+        rows, begin = tiles.num_rows[down], tiles.begins[down]
+        if rows == 0:
             continue
-        last = begin + (end - 1 - begin) // stride * stride
-        num = _find_near(centres, begin, last, near, ids)
-        for across in range(traits.shape[1]):
+        for place in range(rows * TILE_COLS):
+            y[place] = F(begin + place // TILE_COLS * tiles.stride)
+        num_near = find_near(centres, begin, begin + (rows - 1) * tiles.stride, near, ids)
+        num = 0
+        for across in range(num_across):
             left = across * TILE_COLS
-            right = min(width, left + TILE_COLS)
-            tile = traits[down, across]
-            num_kept, whole = _rule_out(near, num, tile, weight, left, right - 1, work, kept)
+            right = min(tiles.width, left + TILE_COLS)
+            if across % _GROUP == 0:
+                num = narrow(near, ids, num_near, left, left + _GROUP * TILE_COLS - 1, some, some_ids)
+            tile = down * num_across + across
+            num_kept, whole = rule_out(
+                some, num, tiles.traits, down, across, weight, left, right - 1, far, lead, kept
+            )
+            before = sole[tile]
             if num_kept == 1 and whole:
-                centre = ids[kept[0]]
+                centre = some_ids[kept[0]]
+                if before == centre:
+                    continue
                 if sums.shape[0] > 0:
-                    for place in range(6):
-                        sums[centre, place] += tile[SUMS + place]
-                if labels.shape[0] > 0:
-                    for row in range(begin, end, stride):
-                        labels[row, left:right] = centre
+                    if before == MIXED:
+                        _count(tiles, down, across, winners, -1.0, sums)
+                    elif before != UNKNOWN:
+                        _count_whole(tiles.sums, down, across, -1.0, before, sums)
+                    _count_whole(tiles.sums, down, across, 1.0, centre, sums)
+                sole[tile] = centre
                 continue
-            size = _gather(planes, begin, end, stride, left, right, pixels)
+            size = rows * TILE_COLS
             for place in range(size):
+                x[place] = F(left + place % TILE_COLS)
                 best[place] = F(np.inf)
                 winner[place] = -1
             for place in range(num_kept):
                 one = kept[place]
-                inside = near[COVER_LEFT, one] <= left and near[RIGHT, one] >= right - 1
+                inside = some[COVER_LEFT, one] <= left and some[RIGHT, one] >= right - 1
                 if inside:
-                    _try(pixels, size, near, one, weight, ids[one], best, winner)
+                    _try(pixels, tile, size, y, x, some, one, weight, some_ids[one], best, winner)
                 else:
-                    _try_inside(pixels, size, near, one, weight, ids[one], best, winner)
+                    _try_inside(pixels, tile, size, y, x, some, one, weight, some_ids[one], best, winner)
             if not whole:
-                _try_all(pixels, size, centres, weight, best, winner)
-            if sums.shape[0] > 0:
-                _add_won(pixels, size, right - left, winner, sums)
-            if labels.shape[0] > 0:
-                place = 0
-                for row in range(begin, end, stride):
-                    for col in range(left, right):
-                        labels[row, col] = winner[place + col - left]
-                    place += TILE_COLS
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _find_near(centres: np.ndarray, top: int, bottom: int, near: np.ndarray, ids: np.ndarray) -> int:
-    """Collect the centres whose windows touch some rows, number by number, and their ids; returns how many."""
-    num = 0
-    for centre in range(centres.shape[0]):
-        one = centres[centre]
-        if one[TOP] <= bottom and one[BOTTOM] >= top:
-            for kind in range(CENTRE):
-                near[kind, num] = one[kind]
-            near[COVER_LEFT, num] = one[LEFT] if one[TOP] <= top and one[BOTTOM] >= bottom else F(np.inf)
-            ids[num] = centre
-            num += 1
-    return num
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _rule_out(
-    near: np.ndarray,
-    num: int,
-    tile: np.ndarray,
-    weight: np.float32,
-    left: int,
-    right: int,
-    work: np.ndarray,
-    kept: np.ndarray,
-) -> tuple[int, bool]:
-    """Keep the centres that may be nearest to some pixel of a tile: how many, and whether one covers all of it."""
-    far, lead, swing = work[0], work[1], work[2]
-    for place in range(num):
-        far[place] = F(0)
-        swing[place] = F(0)
-    # One short loop for each number: LLVM turns only these into SIMD instructions.
-    _add_squares(near[ROW], num, tile[MIDDLE], weight, far)
-    _add_squares(near[COL], num, tile[MIDDLE + 1], weight, far)
-    for channel in range(3):
-        _add_squares(near[COLOUR + channel], num, tile[MIDDLE + 2 + channel], F(1), far)
-    _hide(far, near[COVER_LEFT], near[RIGHT], num, F(left), F(right), lead)
-    least, leader = F(np.inf), -1
-    for place in range(num):
-        if lead[place] < least:
-            least, leader = lead[place], place
-    if leader >= 0:
-        # The difference of two distances is linear in the pixel: this much does it vary from the middle of the box.
-        two = F(2)
-        _add_swings(near[ROW], num, near[ROW, leader], two * weight * tile[HALF], swing)
-        _add_swings(near[COL], num, near[COL, leader], two * weight * tile[HALF + 1], swing)
-        for channel in range(3):
-            values = near[COLOUR + channel]
-            _add_swings(values, num, values[leader], two * tile[HALF + 2 + channel], swing)
-    # Hidden ones do not reach the tile at all. Without a leader `least` is infinite and the others stay.
-    _hide(far, near[LEFT], near[RIGHT], num, F(right), F(left), lead)
-    num_kept = 0
-    limit = least + _TINY
-    for place in range(num):
-        if lead[place] - swing[place] - _SLACK * (far[place] + swing[place]) <= limit:
-            kept[num_kept] = place
-            num_kept += 1
-    return num_kept, leader >= 0
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _add_squares(
-    values: np.ndarray, num: int, middle: np.float32, weight: np.float32, out: np.ndarray
-) -> None:
-    for place in range(num):
-        apart = values[place] - middle
-        out[place] += weight * (apart * apart)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _add_swings(values: np.ndarray, num: int, leader: np.float32, half: np.float32, out: np.ndarray) -> None:
-    for place in range(num):
-        out[place] += half * abs(values[place] - leader)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _hide(
-    far: np.ndarray,
-    lefts: np.ndarray,
-    rights: np.ndarray,
-    num: int,
-    left: np.float32,
-    right: np.float32,
-    out: np.ndarray,
-) -> None:
-    """Copy distances; infinity for a window that begins after `left` or ends before `right`."""
-    for place in range(num):
-        inside = (lefts[place] <= left) & (rights[place] >= right)
-        out[place] = far[place] if inside else F(np.inf)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _gather(
-    planes: np.ndarray, begin: int, end: int, stride: int, left: int, right: int, pixels: np.ndarray
-) -> int:
-    """Copy a tile's row, column, L, a, b; columns past the border repeat the last one. Returns how many places."""
-    place = 0
-    for row in range(begin, end, stride):
-        for step in range(TILE_COLS):
-            pixels[place + step] = F(row)
-            pixels[SPAN + place + step] = F(left + step)
-        if right - left == TILE_COLS:
-            for step in range(TILE_COLS):
-                pixels[2 * SPAN + place + step] = planes[0, row, left + step]
-                pixels[3 * SPAN + place + step] = planes[1, row, left + step]
-                pixels[4 * SPAN + place + step] = planes[2, row, left + step]
-        else:
-            for step in range(TILE_COLS):
-                col = min(left + step, right - 1)
-                for channel in range(3):
-                    pixels[(2 + channel) * SPAN + place + step] = planes[channel, row, col]
-        place += TILE_COLS
-    return place
+                _try_all(pixels, tile, size, y, x, centres, weight, best, winner)
+            if before >= 0:
+                for place in range(size):
+                    winners[tile, place] = before
+            if sums.shape[0] > 0 and before != UNKNOWN:
+                _count_changes(tiles, down, across, winner, winners, changed, words, sums)
+            for place in range(size):
+                winners[tile, place] = winner[place]
+            if sums.shape[0] > 0 and before == UNKNOWN:
+                _count(tiles, down, across, winners, 1.0, sums)
+            sole[tile] = MIXED
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _try(
     pixels: np.ndarray,
+    tile: int,
     size: int,
+    y: np.ndarray,
+    x: np.ndarray,
     near: np.ndarray,
     one: int,
     weight: np.float32,
@@ -233,9 +145,9 @@ def _try(
     cy, cx = near[ROW, one], near[COL, one]
     cl, ca, cb = near[COLOUR, one], near[COLOUR + 1, one], near[COLOUR + 2, one]
     for place in range(size):
-        dy, dx = pixels[place] - cy, pixels[SPAN + place] - cx
-        dl, da = pixels[2 * SPAN + place] - cl, pixels[3 * SPAN + place] - ca
-        db = pixels[4 * SPAN + place] - cb
+        dy, dx = y[place] - cy, x[place] - cx
+        dl, da = pixels[tile, 0, place] - cl, pixels[tile, 1, place] - ca
+        db = pixels[tile, 2, place] - cb
         distance = weight * (dy * dy + dx * dx) + (dl * dl + da * da + db * db)
         nearer = distance < best[place]
         best[place] = distance if nearer else best[place]
@@ -245,7 +157,10 @@ def _try(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _try_inside(
     pixels: np.ndarray,
+    tile: int,
     size: int,
+    y: np.ndarray,
+    x: np.ndarray,
     near: np.ndarray,
     one: int,
     weight: np.float32,
@@ -258,12 +173,11 @@ def _try_inside(
     cl, ca, cb = near[COLOUR, one], near[COLOUR + 1, one], near[COLOUR + 2, one]
     top, bottom, left, right = near[TOP, one], near[BOTTOM, one], near[LEFT, one], near[RIGHT, one]
     for place in range(size):
-        y, x = pixels[place], pixels[SPAN + place]
-        dy, dx = y - cy, x - cx
-        dl, da = pixels[2 * SPAN + place] - cl, pixels[3 * SPAN + place] - ca
-        db = pixels[4 * SPAN + place] - cb
+        dy, dx = y[place] - cy, x[place] - cx
+        dl, da = pixels[tile, 0, place] - cl, pixels[tile, 1, place] - ca
+        db = pixels[tile, 2, place] - cb
         distance = weight * (dy * dy + dx * dx) + (dl * dl + da * da + db * db)
-        outside = (y < top) | (y > bottom) | (x < left) | (x > right)
+        outside = (y[place] < top) | (y[place] > bottom) | (x[place] < left) | (x[place] > right)
         nearer = (distance < best[place]) & (not outside)
         best[place] = distance if nearer else best[place]
         winner[place] = centre if nearer else winner[place]
@@ -272,7 +186,10 @@ def _try_inside(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _try_all(
     pixels: np.ndarray,
+    tile: int,
     size: int,
+    y: np.ndarray,
+    x: np.ndarray,
     centres: np.ndarray,
     weight: np.float32,
     best: np.ndarray,
@@ -286,34 +203,107 @@ def _try_all(
             one = centres[centre]
             if one[TOP] > one[BOTTOM]:
                 continue
-            dy, dx = pixels[place] - one[ROW], pixels[SPAN + place] - one[COL]
-            dl, da = pixels[2 * SPAN + place] - one[COLOUR], pixels[3 * SPAN + place] - one[COLOUR + 1]
-            db = pixels[4 * SPAN + place] - one[COLOUR + 2]
+            dy, dx = y[place] - one[ROW], x[place] - one[COL]
+            dl, da = pixels[tile, 0, place] - one[COLOUR], pixels[tile, 1, place] - one[COLOUR + 1]
+            db = pixels[tile, 2, place] - one[COLOUR + 2]
             distance = weight * (dy * dy + dx * dx) + (dl * dl + da * da + db * db)
             if distance < best[place]:
                 best[place], winner[place] = distance, centre
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _add_won(pixels: np.ndarray, size: int, cols: int, winner: np.ndarray, sums: np.ndarray) -> None:
-    """Add the tile's pixels to their winners' sums, run by run."""
-    for begin in range(0, size, TILE_COLS):
+def _count_whole(
+    tile_sums: np.ndarray, down: int, across: int, sign: float, centre: int, sums: np.ndarray
+) -> None:
+    """Add a tile to the sums of one centre, or take it away."""
+    for kind in range(6):
+        sums[centre, kind] += sign * tile_sums[down, across, kind]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _count(tiles: Tiles, down: int, across: int, winners: np.ndarray, sign: float, sums: np.ndarray) -> None:
+    """Add a tile's pixels to their winners' sums, or take them away, run by run."""
+    pixels, tile = tiles.pixels, down * tiles.traits.shape[1] + across
+    left = across * TILE_COLS
+    cols = min(TILE_COLS, tiles.width - left)
+    for step in range(tiles.num_rows[down]):
+        row = tiles.begins[down] + step * tiles.stride
+        begin = step * TILE_COLS
         place = begin
-        end = begin + cols
-        while place < end:
-            centre = winner[place]
+        while place < begin + cols:
+            centre = winners[tile, place]
             start = place
             lum, red, yel = 0.0, 0.0, 0.0
-            while place < end and winner[place] == centre:
-                lum += pixels[2 * SPAN + place]
-                red += pixels[3 * SPAN + place]
-                yel += pixels[4 * SPAN + place]
+            while place < begin + cols and winners[tile, place] == centre:
+                lum += pixels[tile, 0, place]
+                red += pixels[tile, 1, place]
+                yel += pixels[tile, 2, place]
                 place += 1
-            length = place - start
-            one = sums[centre]
-            one[0] += length * pixels[start]
-            one[1] += 0.5 * length * (pixels[SPAN + start] + pixels[SPAN + place - 1])
-            one[2] += lum
-            one[3] += red
-            one[4] += yel
-            one[5] += length
+            length = sign * (place - start)
+            sums[centre, 0] += length * row
+            sums[centre, 1] += length * (left + 0.5 * (start + place - 1) - begin)
+            sums[centre, 2] += sign * lum
+            sums[centre, 3] += sign * red
+            sums[centre, 4] += sign * yel
+            sums[centre, 5] += length
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _count_changes(
+    tiles: Tiles,
+    down: int,
+    across: int,
+    winner: np.ndarray,
+    winners: np.ndarray,
+    changed: np.ndarray,
+    words: np.ndarray,
+    sums: np.ndarray,
+) -> None:
+    """Carry the pixels whose winner is not that of the round before from one sum to the other.
+
+    `changed` is (`SPAN`,) uint8 to work with, `words` the same memory, eight by eight.
+    """
+    pixels, tile = tiles.pixels, down * tiles.traits.shape[1] + across
+    left = across * TILE_COLS
+    cols = min(TILE_COLS, tiles.width - left)
+    size = tiles.num_rows[down] * TILE_COLS
+    for place in range(size):
+        changed[place] = winner[place] != winners[tile, place]
+    for word in range(size // 8):
+        if words[word] == 0:
+            continue
+        for place in range(8 * word, 8 * word + 8):
+            step = place % TILE_COLS
+            if changed[place] == 0 or step >= cols:
+                continue
+            new, old = winner[place], winners[tile, place]
+            row = tiles.begins[down] + place // TILE_COLS * tiles.stride
+            col = left + step
+            lum, red, yel = pixels[tile, 0, place], pixels[tile, 1, place], pixels[tile, 2, place]
+            sums[new, 0] += row
+            sums[new, 1] += col
+            sums[new, 2] += lum
+            sums[new, 3] += red
+            sums[new, 4] += yel
+            sums[new, 5] += 1
+            sums[old, 0] -= row
+            sums[old, 1] -= col
+            sums[old, 2] -= lum
+            sums[old, 3] -= red
+            sums[old, 4] -= yel
+            sums[old, 5] -= 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def write_labels(tiles: Tiles, winners: np.ndarray, sole: np.ndarray, labels: np.ndarray) -> None:
+    """What `assign` has found as an image, (H, W) int32; rows that are not used stay as they are."""
+    num_across = tiles.traits.shape[1]
+    for down in range(tiles.traits.shape[0]):
+        for step in range(tiles.num_rows[down]):
+            row = tiles.begins[down] + step * tiles.stride
+            for across in range(num_across):
+                left, tile = across * TILE_COLS, down * num_across + across
+                cols = min(TILE_COLS, tiles.width - left)
+                one = sole[tile]
+                for col in range(cols):
+                    labels[row, left + col] = one if one >= 0 else winners[tile, step * TILE_COLS + col]

@@ -1,6 +1,8 @@
-"""Numba kernels of `slic`: what is known of the image's tiles, and the first round."""
+"""Numba kernels of `slic`: the image cut into tiles, what is known of each, and the first round."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -10,72 +12,117 @@ F = np.float32
 # Numba's cache of `_slic_assign_numba` does not notice a change here: touch that file too.
 MAX_TILE_ROWS, TILE_COLS = 32, 16
 
-# What is known of a tile: half its extent (rows, columns, L, a, b), its middle, and its sums (the same, and pixels).
-HALF, MIDDLE, SUMS, TRAITS = 0, 5, 10, 16
+# What is known of a tile: half its extent (rows, columns, L, a, b), and its middle.
+HALF, MIDDLE, TRAITS = 0, 5, 10
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def describe_tiles(planes: np.ndarray, first: int, stride: int, tile_rows: int, traits: np.ndarray) -> None:
-    """Box and sums of each tile.
+class Tiles(NamedTuple):
+    """An image in tiles of `TILE_COLS` columns, tile row by tile row; T of them in D x A.
+
+    Attributes:
+        pixels: (T, 3, P) float32, L, a, b over compactness, row by row; columns past the border repeat the last one.
+        traits: (D, A, `TRAITS`) float32, see above.
+        sums: (D, A, 6) float64 rows, columns, L, a, b and number of the tile's pixels.
+        begins: (D,) int64 first row of the image that is used in a tile row.
+        num_rows: (D,) int64 rows that are used.
+        stride: from one used row to the next.
+        width: columns of the image.
+    """
+
+    pixels: np.ndarray
+    traits: np.ndarray
+    sums: np.ndarray
+    begins: np.ndarray
+    num_rows: np.ndarray
+    stride: int
+    width: int
+
+
+def cut_tiles(planes: np.ndarray, first: int, stride: int, tile_rows: int) -> Tiles:
+    """Cut an image into tiles.
 
     Args:
         planes: (3, H, W) float32, Lab over compactness.
         first, stride: rows first, first + stride, ... are used.
-        tile_rows: height of a tile in rows of the image, at most `MAX_TILE_ROWS`; its width is `TILE_COLS`.
-        traits: (tile rows, tile columns, `TRAITS`) float32, filled; a tile without a used row has 0 pixels.
+        tile_rows: height of a tile in rows of the image, at most `MAX_TILE_ROWS`.
     """
     _, height, width = planes.shape
-    low = np.empty((3, width), F)
-    high = np.empty((3, width), F)
-    total = np.empty((3, width), F)
+    tops = np.arange(0, height, tile_rows)
+    begins = first + np.maximum(0, -((first - tops) // stride)) * stride
+    ends = np.minimum(tops + tile_rows, height)
+    num_rows = np.maximum(0, -((begins - ends) // stride))
+    grid = len(tops), -(-width // TILE_COLS)
+    tiles = Tiles(
+        pixels=np.empty((grid[0] * grid[1], 3, max(1, int(num_rows.max())) * TILE_COLS), F),
+        traits=np.zeros((*grid, TRAITS), F),
+        sums=np.zeros((*grid, 6)),
+        begins=begins,
+        num_rows=num_rows,
+        stride=stride,
+        width=width,
+    )
+    fill_tiles(planes, tiles)
+    return tiles
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def fill_tiles(planes: np.ndarray, tiles: Tiles) -> None:
+    """Copy the pixels, and find box and sums of each tile."""
+    pixels, traits, sums = tiles.pixels, tiles.traits, tiles.sums
+    num_across = traits.shape[1]
+    line = np.empty(num_across * TILE_COLS, F)
+    low, high = np.empty((3, line.shape[0]), F), np.empty((3, line.shape[0]), F)
+    total = np.empty((3, line.shape[0]))
     for down in range(traits.shape[0]):
-        begin = next_used(down * tile_rows, first, stride)
-        end = min(height, (down + 1) * tile_rows)
-        rows, row_sum = 0, 0
-        last = begin
-        low[:], high[:], total[:] = F(np.inf), F(-np.inf), F(0)
-        for row in range(begin, end, stride):
-            rows += 1
-            row_sum += row
-            last = row
-            for channel in range(3):
-                _widen(planes[channel, row], low[channel], high[channel], total[channel])
-        for across in range(traits.shape[1]):
+        begin, rows = tiles.begins[down], tiles.num_rows[down]
+        if rows == 0:
+            continue
+        low[:], high[:], total[:] = F(np.inf), F(-np.inf), 0.0
+        for channel in range(3):
+            for step in range(rows):
+                source = planes[channel, begin + step * tiles.stride]
+                for col in range(tiles.width):
+                    line[col] = source[col]
+                for col in range(tiles.width, line.shape[0]):
+                    line[col] = source[tiles.width - 1]
+                _widen(line, low[channel], high[channel], total[channel])
+                _deal(line, pixels, down * num_across, num_across, channel, step)
+        last = begin + (rows - 1) * tiles.stride
+        for across in range(num_across):
             left = across * TILE_COLS
-            right = min(width, left + TILE_COLS)
-            tile = traits[down, across]
-            cols = right - left
-            tile[SUMS + 5] = rows * cols
-            if rows == 0:
-                continue
+            cols = min(TILE_COLS, tiles.width - left)
+            tile, whole = traits[down, across], sums[down, across]
             tile[HALF], tile[MIDDLE] = F(0.5) * (last - begin), F(0.5) * (last + begin)
-            tile[HALF + 1], tile[MIDDLE + 1] = F(0.5) * (cols - 1), F(0.5) * (left + right - 1)
-            tile[SUMS], tile[SUMS + 1] = row_sum * cols, rows * cols * tile[MIDDLE + 1]
+            tile[HALF + 1], tile[MIDDLE + 1] = F(0.5) * (cols - 1), F(0.5) * (2 * left + cols - 1)
+            whole[0], whole[1] = rows * cols * 0.5 * (last + begin), rows * cols * 0.5 * (2 * left + cols - 1)
+            whole[5] = rows * cols
             for channel in range(3):
                 least, most = low[channel, left], high[channel, left]
-                whole = 0.0
-                for col in range(left, right):
+                whole[2 + channel] = 0.0
+                for col in range(left, left + cols):
                     least = min(least, low[channel, col])
                     most = max(most, high[channel, col])
-                    whole += total[channel, col]
+                    whole[2 + channel] += total[channel, col]
                 tile[HALF + 2 + channel] = F(0.5) * (most - least)
                 tile[MIDDLE + 2 + channel] = F(0.5) * (most + least)
-                tile[SUMS + 2 + channel] = whole
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _deal(line: np.ndarray, pixels: np.ndarray, first: int, num: int, channel: int, step: int) -> None:
+    """Copy one row of the image to its tiles."""
+    for across in range(num):
+        for col in range(TILE_COLS):
+            pixels[first + across, channel, step * TILE_COLS + col] = line[across * TILE_COLS + col]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _widen(line: np.ndarray, low: np.ndarray, high: np.ndarray, total: np.ndarray) -> None:
+    """Bring least, most and sum of each column up to date."""
     for col in range(line.shape[0]):
         value = line[col]
         low[col] = value if value < low[col] else low[col]
         high[col] = value if value > high[col] else high[col]
         total[col] += value
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def next_used(row: int, first: int, stride: int) -> int:
-    """The first row from `row` on that is used."""
-    return first + max(0, -((first - row) // stride)) * stride
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -91,7 +138,7 @@ def sum_grid(
     """The sums of the first round, in which colour does not count and the nearest seed is found axis by axis.
 
     Args:
-        planes, first, stride: as in `describe_tiles`.
+        planes, first, stride: as in `cut_tiles`.
         row_seeds, col_seeds: (H,) and (W,) int32, the nearest seed row and column.
         num_cols: seeds in a row of the grid.
         sums: (K, 6) float64, as in `assign`; added to.

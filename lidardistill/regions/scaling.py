@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidardistill.regions._average_numba import average_blocks
+from lidardistill.regions._average_numba import average_blocks, repeat_blocks
 
 
 def reduce_by_area(image: np.ndarray, factor: int) -> np.ndarray:
@@ -42,7 +42,9 @@ def enlarge_labels(labels: np.ndarray, factor: int, image_size: tuple[int, int])
     height, width = image_size
     if factor == 1:
         return labels
-    return np.ascontiguousarray(labels.repeat(factor, axis=0)[:height].repeat(factor, axis=1)[:, :width])
+    large = np.empty((height, width), labels.dtype)
+    repeat_blocks(np.ascontiguousarray(labels), factor, large)
+    return large
 
 
 def scale_places(

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidardistill.regions import _slic_tiles_numba as tiles
-from lidardistill.regions._slic_assign_numba import BOTTOM, CENTRE, LEFT, RIGHT, TOP, assign
+from lidardistill.regions._slic_assign_numba import UNKNOWN, assign, write_labels
 from lidardistill.regions._slic_connect_numba import connect, connect_by_search
 from lidardistill.regions._slic_lab_numba import LINEAR, gaussian_weights, smooth_lab
+from lidardistill.regions._slic_rivals_numba import place_centres
+from lidardistill.regions._slic_tiles_numba import MAX_TILE_ROWS, Tiles, cut_tiles, sum_grid
 
 # scikit-image's; far from where the centres come to rest, so that another number gives another map.
 ROUNDS = 10
@@ -73,35 +74,35 @@ def _nearest(planes: np.ndarray, seed_rows: range, seed_cols: range, stride: int
     """(H, W) int32: the centre of each pixel after `ROUNDS` rounds."""
     _, height, width = planes.shape
     first = stride // 2
-    tile_rows = min(tiles.MAX_TILE_ROWS, max(4, seed_rows.step // 3))  # measured: 32 at full size, 16 at half
-    grid = -(-height // tile_rows), -(-width // tiles.TILE_COLS)
-    traits = np.zeros((*grid, tiles.TRAITS), np.float32)
-    tiles.describe_tiles(planes, first, stride, tile_rows, traits)
+    tile_rows = min(MAX_TILE_ROWS, max(4, seed_rows.step // 3))  # measured: 32 at full size, 16 at half
     count = len(seed_rows) * len(seed_cols)
     weight = np.float32(1.0 / max(seed_rows.step, seed_cols.step) ** 2)
     # The windows go by the grid that the actual number of seeds would give.
     actual_rows, actual_cols = seed_grid((height, width), count)
     reach = 2 * actual_rows.step, 2 * actual_cols.step
     sums = np.zeros((count, 6))
-    tiles.sum_grid(
-        planes,
-        first,
-        stride,
-        nearest_seed(seed_rows, height),
-        nearest_seed(seed_cols, width),
-        len(seed_cols),
-        sums,
-    )
-    no_labels, no_sums = np.empty((0, 0), np.int32), np.empty((0, 6))
-    labels = np.empty((height, width), np.int32)
+    seeds = nearest_seed(seed_rows, height), nearest_seed(seed_cols, width)
+    sum_grid(planes, first, stride, *seeds, len(seed_cols), sums)
+    tiles = cut_tiles(planes, first, stride, tile_rows)
+    winners, sole = no_winners(tiles)
+    centres = place_centres(sums, *reach, height, width)
+    sums[:] = 0
     for _ in range(ROUNDS - 2):
-        centres = _centres(sums, reach, (height, width))
-        sums = np.zeros((count, 6))
-        assign(planes, traits, first, stride, tile_rows, centres, weight, sums, no_labels)
+        assign(tiles, centres, weight, winners, sole, sums)
+        centres = place_centres(sums, *reach, height, width)
     if stride > 1:
-        tiles.describe_tiles(planes, 0, 1, tile_rows, traits)
-    assign(planes, traits, 0, 1, tile_rows, _centres(sums, reach, (height, width)), weight, no_sums, labels)
+        tiles = cut_tiles(planes, 0, 1, tile_rows)
+        winners, sole = no_winners(tiles)
+    assign(tiles, centres, weight, winners, sole, np.empty((0, 6)))
+    labels = np.empty((height, width), np.int32)
+    write_labels(tiles, winners, sole, labels)
     return labels
+
+
+def no_winners(tiles: Tiles) -> tuple[np.ndarray, np.ndarray]:
+    """`winners` and `sole` as `assign` wants them before its first round."""
+    num_tiles, _, num_pixels = tiles.pixels.shape
+    return np.empty((num_tiles, num_pixels), np.int32), np.full(num_tiles, UNKNOWN, np.int32)
 
 
 def nearest_seed(seeds: range, size: int) -> np.ndarray:
@@ -109,20 +110,6 @@ def nearest_seed(seeds: range, size: int) -> np.ndarray:
     place = np.arange(size)
     index = -((2 * (seeds.start - place) + seeds.step) // (2 * seeds.step))
     return np.clip(index, 0, len(seeds) - 1).astype(np.int32)
-
-
-def _centres(sums: np.ndarray, reach: tuple[int, int], image_size: tuple[int, int]) -> np.ndarray:
-    """(K, `CENTRE`) float32 from the sums of each centre's pixels. A centre without pixels has an empty window."""
-    pixels = sums[:, 5:]
-    alive = pixels[:, 0] > 0
-    means = sums[:, :5] / np.maximum(pixels, 1)
-    centres = np.empty((len(sums), CENTRE), np.float32)
-    centres[:, :5] = means
-    for axis, low, high in ((0, TOP, BOTTOM), (1, LEFT, RIGHT)):
-        centres[:, low] = np.floor(np.maximum(means[:, axis] - reach[axis], 0))
-        centres[:, high] = np.floor(np.minimum(means[:, axis] + reach[axis] + 1, image_size[axis])) - 1
-    centres[~alive, TOP], centres[~alive, BOTTOM] = 1, 0
-    return centres
 
 
 def compile_kernels() -> None:

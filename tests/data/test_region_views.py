@@ -163,23 +163,6 @@ def test_a_view_is_turned_mirrored_and_scaled_as_told():
     only_x = ViewAugment(max_rotation_deg=0.0, scale=(1.0, 1.0), flip_y=False)
     assert {draw_view(only_x, generator)[0, 0] for _ in range(20)} == {-1.0, 1.0}
     np.testing.assert_array_equal(draw_view(STILL, generator), np.eye(4))
-    shifts = np.stack([draw_view(replace(STILL, max_shift_m=5.0), generator)[:3, 3] for _ in range(2000)])
-    np.testing.assert_array_equal(shifts[:, 2], 0)  # never up or down
-    assert (shifts[:, :2].min(0), shifts[:, :2].max(0)) == (
-        pytest.approx(np.full(2, -5), abs=0.05),
-        pytest.approx(np.full(2, 5), abs=0.05),
-    )
-
-
-def test_points_and_voxels_of_a_view_are_moved_alike():
-    moved = views(augment=replace(STILL, max_shift_m=3.0))[0, 0, 0]
-    shift = moved.xy_b - moved.xy_a
-    np.testing.assert_allclose(shift, np.broadcast_to(shift[0], shift.shape), atol=1e-5)
-    assert np.abs(shift[0]).max() > 0.1
-    size, lower = np.array(VOXELS.voxel_size[:2]), np.array(VOXELS.point_cloud_range[:2])
-    for voxels, xy in ((moved.a, moved.xy_a), (moved.b, moved.xy_b)):
-        occupied = {(int(x), int(y)) for _, y, x in voxels.voxel_coords}
-        assert {(int(x), int(y)) for x, y in np.floor((xy - lower) / size)} <= occupied
 
 
 def test_moving_leaves_the_other_columns_and_the_given_cloud():
@@ -292,9 +275,7 @@ def test_errors():
         views(voxels=VoxelSettings())
     with pytest.raises(ValueError, match="range None"):
         views(voxels=replace(VOXELS, point_cloud_range=None))
-    with pytest.raises(ValueError, match=r"max_rotation_deg in 0\.\.180.* got 190"):
+    with pytest.raises(ValueError, match=r"max_rotation_deg in 0\.\.180 .* got 190"):
         ViewAugment(max_rotation_deg=190)
-    with pytest.raises(ValueError, match=r"got 90\.0, \(1\.1, 0\.9\) and 0\.0"):
+    with pytest.raises(ValueError, match=r"got 90\.0 and \(1\.1, 0\.9\)"):
         ViewAugment(scale=(1.1, 0.9))
-    with pytest.raises(ValueError, match=r"max_shift_m of at least 0, .* and -1\.0"):
-        ViewAugment(max_shift_m=-1.0)

@@ -106,7 +106,6 @@ def test_every_key_reaches_what_it_is_about(tiny_world, configs):
         "method.max_rotation_deg=10",
         "method.scale=[1.0, 1.2]",
         "method.flip_x=false",
-        "method.max_shift_m=4",
         "method.pairing=permuted",
         "method.regions.ground.thickness_m=0.4",
     )
@@ -125,7 +124,6 @@ def test_every_key_reaches_what_it_is_about(tiny_world, configs):
     assert (data.num_rich, data.num_plain, data.max_per_region) == (5, 4, 3)
     moved = data.augment
     assert (moved.max_rotation_deg, moved.scale, moved.flip_x, moved.flip_y) == (10, (1.0, 1.2), False, True)
-    assert moved.max_shift_m == 4
     assert data.proposals == ProposalSettings(eps_m=3.0, min_points=2, ground=GroundSettings(thickness_m=0.4))
     assert data.voxels.align == 1
 
@@ -137,7 +135,7 @@ def test_defaults_stand_once():
     assert build_proposals(RegionConfig()) == ProposalSettings()
     config, view = PRCConfig(kind="calico_prc"), ViewAugment()
     assert (config.max_rotation_deg, config.scale) == (view.max_rotation_deg, view.scale)
-    assert (config.flip_x, config.flip_y, config.max_shift_m) == (view.flip_x, view.flip_y, view.max_shift_m)
+    assert (config.flip_x, config.flip_y) == (view.flip_x, view.flip_y)
 
 
 def test_slidr_is_not_built_from_it(tiny_world, configs):

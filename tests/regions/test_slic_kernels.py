@@ -9,11 +9,12 @@ from skimage.color import rgb2lab
 from skimage.segmentation._slic import _enforce_label_connectivity_cython
 from skimage.util import regular_grid
 
-from lidardistill.regions import _slic_tiles_numba as tiles
-from lidardistill.regions._slic_assign_numba import BOTTOM, CENTRE, COL, COLOUR, LEFT, RIGHT, ROW, TOP, assign
+from lidardistill.regions._slic_assign_numba import MIXED, assign, write_labels
 from lidardistill.regions._slic_connect_numba import connect, connect_by_search
 from lidardistill.regions._slic_lab_numba import LINEAR, gaussian_weights, smooth_lab
-from lidardistill.regions.slic_kernels import nearest_seed, seed_grid
+from lidardistill.regions._slic_rivals_numba import BOTTOM, CENTRE, COL, COLOUR, LEFT, RIGHT, ROW, TOP
+from lidardistill.regions._slic_tiles_numba import MAX_TILE_ROWS, cut_tiles, sum_grid
+from lidardistill.regions.slic_kernels import nearest_seed, no_winners, seed_grid
 
 F = np.float32
 
@@ -93,25 +94,44 @@ def try_every_centre(planes: np.ndarray, centres: np.ndarray, weight: np.float32
 
 @pytest.mark.parametrize(("first", "stride"), [(0, 1), (2, 4), (1, 3), (20, 41)])
 @pytest.mark.parametrize(("size", "num"), [((90, 130), 60), ((32, 16), 7), ((7, 100), 12), ((70, 5), 40)])
-@pytest.mark.parametrize("tile_rows", [4, 13, tiles.MAX_TILE_ROWS])
+@pytest.mark.parametrize("tile_rows", [4, 13, MAX_TILE_ROWS])
 def test_ruling_out_changes_no_pixel(size, num, first, stride, tile_rows, rng):
     planes, centres = random_case(rng, size, num)
     weight = F(1 / 14**2)
-    traits = np.zeros((-(-size[0] // tile_rows), -(-size[1] // tiles.TILE_COLS), tiles.TRAITS), F)
-    tiles.describe_tiles(planes, first, stride, tile_rows, traits)
-    labels, sums = np.full(size, -1, np.int32), np.zeros((num, 6))
-    assign(planes, traits, first, stride, tile_rows, centres, weight, sums, labels)
+    tiles = cut_tiles(planes, first, stride, tile_rows)
+    winners, sole = no_winners(tiles)
     used = np.zeros(size, bool)
     used[first::stride] = True
-    expected = try_every_centre(planes, centres, weight)
-    np.testing.assert_array_equal(labels[used], expected[used])
-    assert (labels[~used] == -1).all()
     y, x = np.mgrid[: size[0], : size[1]]
     numbers = np.stack([y, x, *planes, np.ones(size)], axis=-1)[used].astype(np.float64)
-    wanted = np.zeros((num, 6))
-    np.add.at(wanted, expected[used], numbers)
-    np.testing.assert_array_equal(sums[:, [0, 5]], wanted[:, [0, 5]])
-    np.testing.assert_allclose(sums, wanted, rtol=1e-5, atol=1e-3)
+    labels, sums = np.full(size, -1, np.int32), np.zeros((num, 6))
+    for moved in (
+        0.0,
+        0.3,
+        6.0,
+        0.0,
+    ):  # a first round, and three that go on from it: a little, a lot, not at all
+        centres[:, :5] += rng.normal(0, 1, (num, 5)).astype(F) * F(moved)
+        assign(tiles, centres, weight, winners, sole, sums)
+        write_labels(tiles, winners, sole, labels)
+        expected = try_every_centre(planes, centres, weight)
+        np.testing.assert_array_equal(labels[used], expected[used])
+        assert (labels[~used] == -1).all()
+        wanted = np.zeros((num, 6))
+        np.add.at(wanted, expected[used], numbers)
+        np.testing.assert_array_equal(sums[:, [0, 5]], wanted[:, [0, 5]])
+        np.testing.assert_allclose(sums, wanted, rtol=1e-7, atol=1e-6)
+
+
+def test_labels_do_not_need_sums(rng):
+    planes, centres = random_case(rng, (70, 90), 30)
+    tiles = cut_tiles(planes, 0, 1, 16)
+    labels = np.empty((2, 70, 90), np.int32)
+    for found, sums in zip(labels, (np.zeros((30, 6)), np.empty((0, 6))), strict=True):
+        winners, sole = no_winners(tiles)
+        assign(tiles, centres, F(0.01), winners, sole, sums)
+        write_labels(tiles, winners, sole, found)
+    np.testing.assert_array_equal(*labels)
 
 
 def test_a_tile_of_one_centre_is_summed_without_its_pixels(rng):
@@ -121,13 +141,27 @@ def test_a_tile_of_one_centre_is_summed_without_its_pixels(rng):
     centres[:, TOP], centres[:, BOTTOM] = 0, 63
     centres[:, LEFT], centres[:, RIGHT] = 0, 63
     centres[1, COLOUR] += 500
-    traits = np.zeros((2, 4, tiles.TRAITS), F)
-    tiles.describe_tiles(planes, 0, 1, 32, traits)
+    tiles = cut_tiles(planes, 0, 1, 32)
+    winners, sole = no_winners(tiles)
     sums = np.zeros((2, 6))
-    planes[:] = np.nan
-    assign(planes, traits, 0, 1, 32, centres, F(0.01), sums, np.empty((0, 0), np.int32))
+    tiles.pixels[:] = np.nan
+    assign(tiles, centres, F(0.01), winners, sole, sums)
     assert np.isfinite(sums).all()
     assert sums[:, 5].tolist() == [64 * 64, 0]
+    assert (sole == 0).all()
+
+
+def test_what_does_not_change_hands_is_not_summed_again(rng):
+    planes, centres = random_case(rng, (64, 64), 9)
+    tiles = cut_tiles(planes, 0, 1, 16)
+    winners, sole = no_winners(tiles)
+    sums = np.zeros((9, 6))
+    assign(tiles, centres, F(0.01), winners, sole, sums)
+    assert (sole == MIXED).any()
+    before = sums.copy()
+    tiles.sums[:] = np.nan
+    assign(tiles, centres, F(0.01), winners, sole, sums)
+    np.testing.assert_array_equal(sums, before)
 
 
 def test_the_first_round_goes_by_position_alone(rng):
@@ -136,7 +170,7 @@ def test_the_first_round_goes_by_position_alone(rng):
     for first, stride in ((0, 1), (2, 4)):
         sums = np.zeros((len(rows) * len(cols), 6))
         seeds = nearest_seed(rows, 50), nearest_seed(cols, 70)
-        tiles.sum_grid(planes, first, stride, *seeds, len(cols), sums)
+        sum_grid(planes, first, stride, *seeds, len(cols), sums)
         y, x = np.mgrid[:50, :70][:, first::stride]
         grid = np.array([(row, col) for row in rows for col in cols])
         nearest = ((y[..., None] - grid[:, 0]) ** 2 + (x[..., None] - grid[:, 1]) ** 2).argmin(axis=-1)

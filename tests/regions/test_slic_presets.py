@@ -137,8 +137,8 @@ def test_nothing_is_left_to_compile_after_warming_up(preset):
     kernels = [
         slic_kernels.smooth_lab,
         slic_kernels.assign,
-        slic_kernels.tiles.describe_tiles,
-        slic_kernels.tiles.sum_grid,
+        slic_kernels.write_labels,
+        slic_kernels.sum_grid,
         slic_kernels.connect,
         slic_kernels.connect_by_search,
     ]

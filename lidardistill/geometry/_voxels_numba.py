@@ -20,22 +20,43 @@ _BLOCK = 512  # points whose positions stay in the nearest cache while they turn
 
 
 @njit(cache=True, nogil=True)
-def all_finite(points):  # type: ignore[no-untyped-def]
-    """Whether the first three columns of (N, >=3) hold neither NaN nor infinity."""
-    amiss = np.int64(0)
+def copy_xyz(points, xyz):  # type: ignore[no-untyped-def]
+    """Copies the columns x, y, z of (N, >=3) `points` into (3, N) float64; returns whether all are finite."""
+    x, y, z = xyz[0], xyz[1], xyz[2]
     for i in range(len(points)):
-        for axis in range(3):
-            # Infinity and NaN less themselves are NaN.
-            amiss |= np.int64(points[i, axis] - points[i, axis] != 0.0)
+        x[i], y[i], z[i] = points[i, 0], points[i, 1], points[i, 2]
+    amiss = np.int64(0)
+    for i in range(len(x)):
+        # Infinity and NaN less themselves are NaN.
+        amiss |= np.int64(x[i] - x[i] + (y[i] - y[i]) + (z[i] - z[i]) != 0.0)
     return amiss == 0
 
 
 @njit(cache=True, nogil=True)
-def copy_xyz(points, xyz):  # type: ignore[no-untyped-def]
-    """Copies the columns x, y, z of (N, >=3) `points` into (3, N) float64."""
-    x, y, z = xyz[0], xyz[1], xyz[2]
-    for i in range(len(points)):
-        x[i], y[i], z[i] = points[i, 0], points[i, 1], points[i, 2]
+def keep(xyz, mask, out):  # type: ignore[no-untyped-def]
+    """Writes the columns of (3, N) `xyz` where (N,) `mask` is True to (3, n) `out`, which is returned."""
+    for axis in range(3):
+        row, kept = xyz[axis], out[axis]
+        count = np.uint64(0)
+        for i in range(len(row)):
+            if mask[i]:
+                kept[count] = row[i]
+                count += np.uint64(1)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def spread(values, mask):  # type: ignore[no-untyped-def]
+    """Puts (n,) values where (N,) `mask` is True, see `_voxels_numpy.spread`."""
+    out, places = np.empty(len(mask), np.int64), np.empty(len(values), np.int64)
+    count = np.uint64(0)
+    for i in range(len(mask)):
+        out[i] = 0
+        if mask[i]:
+            out[i] = values[count]
+            places[count] = i
+            count += np.uint64(1)
+    return out, places
 
 
 def make_cells(

@@ -5,9 +5,26 @@ from __future__ import annotations
 import numpy as np
 
 
-def copy_xyz(points: np.ndarray, xyz: np.ndarray) -> None:
-    """Copy the columns x, y, z of (N, >=3) `points` into (3, N) float64."""
+def copy_xyz(points: np.ndarray, xyz: np.ndarray) -> bool:
+    """Copy the columns x, y, z of (N, >=3) `points` into (3, N) float64; returns whether all are finite."""
     xyz[:] = points[:, :3].T
+    return bool(np.isfinite(xyz).all())
+
+
+def keep(xyz: np.ndarray, mask: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """Write the columns of (3, N) `xyz` where (N,) `mask` is True to (3, n) `out`, which is returned."""
+    return np.compress(mask, xyz, axis=1, out=out)
+
+
+def spread(values: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Put (n,) values where (N,) `mask` is True.
+
+    Returns:
+        (N,) int64, 0 where the mask is False; (n,) int64 places where it is True.
+    """
+    out = np.zeros(len(mask), np.int64)
+    out[mask] = values
+    return out, np.flatnonzero(mask)
 
 
 def make_cells(

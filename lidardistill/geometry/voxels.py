@@ -86,21 +86,22 @@ def voxelize(
         if value not in choices:
             raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
 
-    point_mask = np.ones(len(points), dtype=bool)
-    inside, lower, extent = points, np.zeros(3), None
-    if point_cloud_range is not None:
-        low, high = _check_range(point_cloud_range)
-        point_mask = ((points[:, :3] >= low) & (points[:, :3] < high)).all(axis=1)
-        inside = points[point_mask]
-        if kind == "cartesian":
-            lower, extent = low, high - low
     twin = _voxels_numba if implementation == "numba" else _voxels_numpy
     # Nothing that lies in `_SCRATCH` may be returned: fresh memory for each step would cost more than the sums.
-    xyz, phi = _SCRATCH.array("xyz", (3, len(inside)), np.float64), None
-    twin.copy_xyz(inside, xyz)
+    xyz, phi = _SCRATCH.array("xyz", (3, len(points)), np.float64), None
+    if not twin.copy_xyz(points, xyz):
+        raise _not_finite(points)
+    point_mask = np.ones(len(points), dtype=bool)
+    lower, extent = np.zeros(3), None
+    if point_cloud_range is not None:
+        low, high = _check_range(point_cloud_range)
+        point_mask = ((xyz >= low[:, None]) & (xyz < high[:, None])).all(axis=0)
+        xyz = twin.keep(xyz, point_mask, _SCRATCH.array("inside", (3, int(point_mask.sum())), np.float64))
+        if kind == "cartesian":
+            lower, extent = low, high - low
     if kind == "cylindrical":
         # Numpy's for both: another library's may differ in the last bit, and with it a point's cell.
-        phi = np.arctan2(xyz[1], xyz[0], out=_SCRATCH.array("phi", (len(inside),), np.float64))
+        phi = np.arctan2(xyz[1], xyz[0], out=_SCRATCH.array("phi", xyz.shape[1:], np.float64))
     least, most = twin.make_cells(xyz, phi, lower, size, rounding == "round")
     cells = xyz
 
@@ -121,9 +122,8 @@ def voxelize(
         voxel_coords, point2voxel, first_point = _voxels_numpy.unique_voxels(cells, origin)
     voxel_points = first_point
     if point_cloud_range is not None:
-        voxel_points = np.flatnonzero(point_mask)[first_point]
-        of_inside, point2voxel = point2voxel, np.zeros(len(points), dtype=np.int64)
-        point2voxel[point_mask] = of_inside
+        point2voxel, place = twin.spread(point2voxel, point_mask)
+        voxel_points = place[first_point]
     return Voxels(
         voxel_coords=voxel_coords,
         spatial_shape=(int(shape[2]), int(shape[1]), int(shape[0])),
@@ -184,13 +184,15 @@ def _check_points(points: np.ndarray) -> np.ndarray:
         raise ValueError(f"points: expected (N, >=3) as x, y, z, ..., got shape {points.shape}")
     if points.dtype not in (np.float32, np.float64):
         points = points.astype(np.float64)
-    if not _voxels_numba.all_finite(points):
-        bad = np.flatnonzero(~np.isfinite(points[:, :3]).all(axis=1))
-        raise ValueError(
-            f"points: expected finite x, y, z, got {len(bad)} of {len(points)} rows with NaN or infinity, "
-            f"row {bad[0]} first. Drop these rows, or the file if it is damaged."
-        )
     return points
+
+
+def _not_finite(points: np.ndarray) -> ValueError:
+    bad = np.flatnonzero(~np.isfinite(points[:, :3]).all(axis=1))
+    return ValueError(
+        f"points: expected finite x, y, z, got {len(bad)} of {len(points)} rows with NaN or infinity, "
+        f"row {bad[0]} first. Drop these rows, or the file if it is damaged."
+    )
 
 
 def _check_range(point_cloud_range: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

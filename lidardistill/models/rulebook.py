@@ -173,7 +173,7 @@ def submanifold_rulebook(coords: Tensor, spatial_shape: Shape, kernel_size: int)
     Raises:
         ValueError: a voxel outside the grid; two rows of `coords` are the same voxel.
     """
-    cells = np.ascontiguousarray(coords.numpy())
+    cells = np.ascontiguousarray(coords.cpu().numpy())  # on CUDA only where there is no voxel
     _check_inside(cells, spatial_shape)
     reach = kernel_size // 2
     keys = voxel_keys(cells, spatial_shape, border=reach)
@@ -218,7 +218,7 @@ def strided_rulebook(
     Raises:
         ValueError: a voxel outside the grid; the output grid has no cell.
     """
-    cells = np.ascontiguousarray(coords.numpy())
+    cells = np.ascontiguousarray(coords.cpu().numpy())  # on CUDA only where there is no voxel
     _check_inside(cells, spatial_shape)
     size, step, pad = triple(kernel_size), triple(stride), triple(padding)
     depth, height, width = (
@@ -241,7 +241,7 @@ def strided_rulebook(
     parts = distinct // volume, distinct % volume // plane, distinct % plane // width, distinct % width
     out_coords = np.stack(parts, 1).astype(np.int32)
     book = _book(source, target, sizes, len(cells), len(distinct))
-    return book, torch.from_numpy(out_coords), (depth, height, width)
+    return book, torch.from_numpy(out_coords).to(coords.device), (depth, height, width)
 
 
 def _book(

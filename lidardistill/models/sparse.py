@@ -144,9 +144,7 @@ class _SparseConvolution(nn.Module):
             raise ValueError(f"expected {self.in_channels} channels, got features {tuple(x.features.shape)}")
         if x.features.is_cuda and x.features.shape[0]:
             return self._with_spconv(x)
-        # Without a voxel there is nothing for spconv to do on CUDA, and no pairs that would have to live there.
-        book, coords, shape = self._pairs(replace(x, coords=x.coords.cpu()))
-        coords = coords.to(x.coords.device)
+        book, coords, shape = self._pairs(x)
         return SparseTensor(self._multiply(x.features, book), coords, shape, x.batch_size, x.pairs)
 
     def _pairs(self, x: SparseTensor) -> tuple[Rulebook, Tensor, Shape]:

@@ -53,9 +53,8 @@ def point_region_contrast(
     L_out and L_in: Khosla et al., NeurIPS 2020. CALICO does not say on which side of the logarithm its mean stands.
     """
     _check(anchor, other, temperature)
+    _check_average(average)
     rich = anchor.region_mask.nonzero()[:, 0]
-    if len(rich) == 0:
-        return _nothing(anchor.features, other.features)
     return _find_region(_log_shares(anchor, rich, other, temperature), anchor, rich, other, average)
 
 
@@ -83,9 +82,7 @@ def region_aware_point_contrast(
     """
     _check_matched(anchor, other, temperature)
     rich = anchor.region_mask.nonzero()[:, 0]
-    if len(rich) == 0:
-        return _nothing(anchor.features, other.features)
-    return _find_oneself(_log_shares(anchor, rich, other, temperature), anchor, rich, equal_regions)
+    return _find_oneself(_log_shares(anchor, rich, other, temperature), anchor, rich, other, equal_regions)
 
 
 def both_point_contrasts(
@@ -112,13 +109,12 @@ def both_point_contrasts(
         ValueError: as theirs.
     """
     _check_matched(anchor, other, temperature)
+    _check_average(average)
     rich = anchor.region_mask.nonzero()[:, 0]
-    if len(rich) == 0:
-        return _nothing(anchor.features, other.features), _nothing(anchor.features, other.features)
     log_share = _log_shares(anchor, rich, other, temperature)
     return (
         _find_region(log_share, anchor, rich, other, average),
-        _find_oneself(log_share, anchor, rich, equal_regions),
+        _find_oneself(log_share, anchor, rich, other, equal_regions),
     )
 
 
@@ -126,8 +122,6 @@ def _find_region(
     log_share: Tensor, anchor: ViewPoints, rich: Tensor, other: ViewPoints, average: Average
 ) -> Tensor:
     """PLRC of (K, P) shares of the K anchors `rich`."""
-    if average not in ("outside", "inside"):
-        raise ValueError(f"average must be outside or inside, got {average!r}")
     same = anchor.region.index_select(0, rich)[:, None] == other.region[None, :]
     same = same & other.region_mask[None, :]
     num_positives = same.sum(1)
@@ -143,8 +137,12 @@ def _find_region(
     return -(among - num_positives.to(log_share.dtype).log()).mean()
 
 
-def _find_oneself(log_share: Tensor, anchor: ViewPoints, rich: Tensor, equal_regions: bool) -> Tensor:
+def _find_oneself(
+    log_share: Tensor, anchor: ViewPoints, rich: Tensor, other: ViewPoints, equal_regions: bool
+) -> Tensor:
     """RAPC of (K, P) shares of the K anchors `rich`."""
+    if len(rich) == 0:
+        return _nothing(anchor.features, other.features)
     loss = -log_share.gather(1, rich[:, None])[:, 0]
     if not equal_regions:
         return loss.mean()
@@ -183,6 +181,11 @@ def _check(anchor: ViewPoints, other: ViewPoints, temperature: float) -> None:
         raise ValueError(
             f"anchor and other must have one width, got {anchor.features.shape[1]} and {other.features.shape[1]}"
         )
+
+
+def _check_average(average: Average) -> None:
+    if average not in ("outside", "inside"):
+        raise ValueError(f"point_region_contrast: average must be outside or inside, got {average!r}")
 
 
 def _check_matched(anchor: ViewPoints, other: ViewPoints, temperature: float) -> None:

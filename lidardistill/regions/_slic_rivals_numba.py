@@ -119,75 +119,39 @@ def rule_out(
         far, lead: (K,) float32 to work with.
         kept: (K,) int32, filled with places in `near`.
     """
-    _measure(near, padded(num), traits, down, across, weight, F(left), F(right), far, lead)
+    lanes = padded(num)
+    row, col = traits[down, across, MIDDLE], traits[down, across, MIDDLE + 1]
+    lum, red = traits[down, across, MIDDLE + 2], traits[down, across, MIDDLE + 3]
+    yel = traits[down, across, MIDDLE + 4]
+    for place in range(lanes):
+        dy, dx = near[ROW, place] - row, near[COL, place] - col
+        dl, da, db = near[COLOUR, place] - lum, near[COLOUR + 1, place] - red, near[COLOUR + 2, place] - yel
+        distance = weight * (dy * dy + dx * dx) + (dl * dl + da * da + db * db)
+        covers = (near[COVER_LEFT, place] <= F(left)) & (near[RIGHT, place] >= F(right))
+        far[place] = distance
+        lead[place] = distance if covers else F(np.inf)
     least, leader = F(np.inf), -1
     for place in range(num):
         if lead[place] < least:
             least, leader = lead[place], place
-    _allow(near, padded(num), traits, down, across, weight, F(left), F(right), leader, far, lead)
+    # The difference of two distances is linear in the pixel: by `swing` at most does it differ from that in the middle of
+    # the box. Without a leader nothing is known, `least` is infinite, and all whose windows reach the tile stay.
+    two, best = F(2), max(leader, 0)
+    row, col = near[ROW, best], near[COL, best]
+    lum, red, yel = near[COLOUR, best], near[COLOUR + 1, best], near[COLOUR + 2, best]
+    high, wide = two * weight * traits[down, across, HALF], two * weight * traits[down, across, HALF + 1]
+    half_l, half_a = two * traits[down, across, HALF + 2], two * traits[down, across, HALF + 3]
+    half_b = two * traits[down, across, HALF + 4]
+    for place in range(lanes):
+        swing = high * abs(near[ROW, place] - row) + wide * abs(near[COL, place] - col)
+        swing += half_l * abs(near[COLOUR, place] - lum) + half_a * abs(near[COLOUR + 1, place] - red)
+        swing += half_b * abs(near[COLOUR + 2, place] - yel)
+        reaches = (near[LEFT, place] <= F(right)) & (near[RIGHT, place] >= F(left))
+        distance = far[place] - swing - _SLACK * (far[place] + swing)
+        lead[place] = distance if reaches else F(np.inf)
     num_kept = 0
     for place in range(num):
         if lead[place] <= least + _TINY:
             kept[num_kept] = place
             num_kept += 1
     return num_kept, leader >= 0
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _measure(
-    near: np.ndarray,
-    num: int,
-    traits: np.ndarray,
-    down: int,
-    across: int,
-    weight: np.float32,
-    left: np.float32,
-    right: np.float32,
-    far: np.ndarray,
-    lead: np.ndarray,
-) -> None:
-    """Distance of each centre from the middle of the tile; `lead`: infinity where its window does not cover the tile."""
-    row, col = traits[down, across, MIDDLE], traits[down, across, MIDDLE + 1]
-    lum, red = traits[down, across, MIDDLE + 2], traits[down, across, MIDDLE + 3]
-    yel = traits[down, across, MIDDLE + 4]
-    for place in range(num):
-        dy, dx = near[ROW, place] - row, near[COL, place] - col
-        dl, da, db = near[COLOUR, place] - lum, near[COLOUR + 1, place] - red, near[COLOUR + 2, place] - yel
-        distance = weight * (dy * dy + dx * dx) + (dl * dl + da * da + db * db)
-        covers = (near[COVER_LEFT, place] <= left) & (near[RIGHT, place] >= right)
-        far[place] = distance
-        lead[place] = distance if covers else F(np.inf)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _allow(
-    near: np.ndarray,
-    num: int,
-    traits: np.ndarray,
-    down: int,
-    across: int,
-    weight: np.float32,
-    left: np.float32,
-    right: np.float32,
-    leader: int,
-    far: np.ndarray,
-    lead: np.ndarray,
-) -> None:
-    """`lead`: the distance less what it may vary from the middle of the box against the leader's, which is linear.
-
-    Infinity where a window does not reach the tile. Without a leader (-1) nothing is known, and the rest is let in.
-    """
-    two = F(2) if leader >= 0 else F(0)
-    best = max(leader, 0)
-    row, col = near[ROW, best], near[COL, best]
-    lum, red, yel = near[COLOUR, best], near[COLOUR + 1, best], near[COLOUR + 2, best]
-    high, wide = two * weight * traits[down, across, HALF], two * weight * traits[down, across, HALF + 1]
-    half_l, half_a = two * traits[down, across, HALF + 2], two * traits[down, across, HALF + 3]
-    half_b = two * traits[down, across, HALF + 4]
-    for place in range(num):
-        swing = high * abs(near[ROW, place] - row) + wide * abs(near[COL, place] - col)
-        swing += half_l * abs(near[COLOUR, place] - lum) + half_a * abs(near[COLOUR + 1, place] - red)
-        swing += half_b * abs(near[COLOUR + 2, place] - yel)
-        reaches = (near[LEFT, place] <= right) & (near[RIGHT, place] >= left)
-        distance = far[place] - swing - _SLACK * (far[place] + swing)
-        lead[place] = distance if reaches else F(np.inf)

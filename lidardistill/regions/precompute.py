@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lidardistill.regions.scaling import check_factor
+from lidardistill.regions.scaling import check_factor, warm_up_scaling
 from lidardistill.regions.slic import check_slic_arguments, warm_up
 from lidardistill.regions.source import segment
 from lidardistill.regions.store import SuperpixelStore, fingerprint
@@ -117,6 +117,8 @@ def precompute(
     counts = PrecomputeCounts(total=len(images))
     store.remove_temporary()
     warm_up(preset)  # here, not in every worker
+    if scale > 1:
+        warm_up_scaling()
     # A run that begins elsewhere meets another run's results instead of doing the same work beside it. The order
     # has no influence on any entry.
     begin = secrets.randbelow(len(images)) if images else 0

@@ -47,6 +47,12 @@ def enlarge_labels(labels: np.ndarray, factor: int, image_size: tuple[int, int])
     return large
 
 
+def warm_up_scaling() -> None:
+    """Compile both ways, so that worker processes find them in numba's cache."""
+    enlarge_labels(np.zeros((2, 3), np.int32), 2, (4, 6))
+    reduce_by_area(np.zeros((4, 6, 3), np.uint8), 2)
+
+
 def scale_places(
     rows: np.ndarray, cols: np.ndarray, image_size: tuple[int, int], map_size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:

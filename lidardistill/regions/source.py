@@ -11,7 +11,13 @@ import numpy as np
 
 from lidardistill.regions.masks import find_mask_file, read_mask_file, relabel_sequential
 from lidardistill.regions.run_codec import decode, decode_at, encode
-from lidardistill.regions.scaling import check_factor, enlarge_labels, reduce_by_area, scale_places
+from lidardistill.regions.scaling import (
+    check_factor,
+    enlarge_labels,
+    reduce_by_area,
+    scale_places,
+    warm_up_scaling,
+)
 from lidardistill.regions.slic import check_slic_arguments, slic, warm_up
 from lidardistill.regions.store import SuperpixelStore, fingerprint, recipe_key
 
@@ -142,10 +148,12 @@ class SuperpixelSource:
         return labels, np.ones(labels.shape, dtype=bool)
 
     def warm_up(self) -> None:
-        """Compile what a worker may need: the segmentation, and the codec of the store both ways."""
+        """Compile what a worker may need: the segmentation, its scale, and the codec of the store both ways."""
         if self.mask_root is not None:
             return
         warm_up(self.preset)
+        if self.scale > 1:
+            warm_up_scaling()
         if self.store is not None:
             data, places = encode(np.zeros((8, 8), np.int32)), np.arange(8)
             decode(data)

@@ -217,3 +217,7 @@ def test_errors():
         region_aware_point_contrast(anchor, points([1], [1]), 0.1)
     with pytest.raises(ValueError, match="average must be outside or inside, got 'both'"):
         point_region_contrast(anchor, other, 0.1, average="both")
+    nobody = anchor._replace(region_mask=torch.zeros_like(anchor.region_mask))
+    for contrast in (point_region_contrast, both_point_contrasts):
+        with pytest.raises(ValueError, match="average must be outside or inside, got 'both'"):
+            contrast(nobody, other, 0.1, average="both")

@@ -105,12 +105,8 @@ def test_ruling_out_changes_no_pixel(size, num, first, stride, tile_rows, rng):
     y, x = np.mgrid[: size[0], : size[1]]
     numbers = np.stack([y, x, *planes, np.ones(size)], axis=-1)[used].astype(np.float64)
     labels, sums = np.full(size, -1, np.int32), np.zeros((num, 6))
-    for moved in (
-        0.0,
-        0.3,
-        6.0,
-        0.0,
-    ):  # a first round, and three that go on from it: a little, a lot, not at all
+    # A first round, and three that go on from it: a little, a lot, not at all.
+    for moved in (0.0, 0.3, 6.0, 0.0):
         centres[:, :5] += rng.normal(0, 1, (num, 5)).astype(F) * F(moved)
         assign(tiles, centres, weight, winners, sole, sums)
         write_labels(tiles, winners, sole, labels)

@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from lidardistill.data.images import read_image
 from lidardistill.regions import SuperpixelSource, slic, slic_kernels
+from lidardistill.regions._slic_tiles_numba import fill_tiles
 from lidardistill.regions.quality import agreement, boundary_recall
 from lidardistill.regions.slic import PRESETS, warm_up
 from lidardistill.regions.source import segment
@@ -138,6 +139,8 @@ def test_nothing_is_left_to_compile_after_warming_up(preset):
         slic_kernels.smooth_lab,
         slic_kernels.assign,
         slic_kernels.write_labels,
+        slic_kernels.place_centres,
+        fill_tiles,
         slic_kernels.sum_grid,
         slic_kernels.connect,
         slic_kernels.connect_by_search,
@@ -151,6 +154,15 @@ def test_nothing_is_left_to_compile_after_warming_up(preset):
         slic(picture, 9, 0.5, 0.0, preset)
         slic(picture, np.int64(9), 6, 1, preset)
     assert [len(kernel.signatures) for kernel in kernels] == before
+
+
+def test_a_source_on_reduced_images_warms_up_the_scale_too(monkeypatch):
+    asked = []
+    monkeypatch.setattr("lidardistill.regions.source.warm_up_scaling", lambda: asked.append("scale"))
+    SuperpixelSource(20, preset="exact").warm_up()
+    assert not asked
+    SuperpixelSource(20, preset="exact", scale=2).warm_up()
+    assert asked == ["scale"]
 
 
 def test_a_source_warms_up_its_own_preset_and_mask_files_need_none(tmp_path, monkeypatch):

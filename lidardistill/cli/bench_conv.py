@@ -29,8 +29,8 @@ TORCH = "torch.mm over all index pairs at once (implementation='torch'); spconv 
 GEMM_ROWS = 2000
 
 SCANS = 40
-"""Every call sees another scan, as in training: some kernels are compiled for a number of rows. Scan i lacks the last
-`LESS` * i voxels, and 40 of them have more numbers of pairs than oneDNN keeps kernels."""
+"""Every call sees another scan, as in training: oneDNN compiles its products for a number of rows, and 40 scans have more of
+these than it keeps. Scan i lacks the last `LESS` * i voxels."""
 LESS = 7
 
 
@@ -42,15 +42,14 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
         dataroot: a nuScenes root, whose first keyframe is used; None for a made-up sweep.
 
     Returns:
-        `layers`: for each what `alternate` returns of `mm` (torch.mm, group by group), `fp32` (what a run would choose)
+        `layers`: for each what `alternate` returns of `mm` (torch.mm over all pairs), `fp32` (what a run takes)
         and `bf16`, forward against spconv, and of `fp32_backward` and `bf16_backward`, forward and backward against
-        plain torch in float32; `ratio_*` of the medians, `gemm_gflops` that the rule behind the choice rests on, and
+        plain torch in float32; `ratio_*` of the medians, `gemm_gflops` of plain matrices, to compare with, and
         `quality`: the largest errors against float64, as a share of the largest value.
     """
     import torch
 
-    from lidardistill.models import onednn
-    from lidardistill.models.gather_matmul import choose
+    from lidardistill.models._register_tiles import VECTOR_BYTES
 
     points = (synthetic_rig() if dataroot is None else read_rig(Path(dataroot))).points
     with _one_torch_thread():
@@ -62,7 +61,6 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
             layers[name] = {
                 "voxels": layer.book.num_source,
                 "pairs": sum(layer.book.sizes) + layer.book.num_source,
-                "chosen": choose(torch.float32, inputs, outputs),
                 **layer.times(rounds),
             }
             for key, error in layer.errors().items():
@@ -79,7 +77,7 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
         "layers": layers,
         **ratios,
         "gemm_gflops": rates,
-        "onednn": {"available": onednn.available(), "chosen_here": onednn.faster_here()},
+        "vector_bytes": VECTOR_BYTES,
         "quality": quality,
         "threads": 1,
         "input": {"source": str(dataroot or "synthetic"), "voxel_size": VOXEL_SIZE, "points": len(points)},
@@ -117,7 +115,7 @@ class _Layer:
         half = torch.bfloat16
         plain = self.forward_backward("torch", torch.float32)
         ways: dict[str, tuple[Callable[[], Any], Callable[[], Any], str]] = {
-            "mm": (self.forward("grouped", torch.float32), self.spconv, SPCONV),
+            "mm": (self.forward("torch", torch.float32), self.spconv, SPCONV),
             "fp32": (self.forward("auto", torch.float32), self.spconv, SPCONV),
             "bf16": (self.forward("auto", half), self.spconv, SPCONV),
             "fp32_backward": (self.forward_backward("auto", torch.float32), plain, TORCH),
@@ -202,19 +200,21 @@ def _levels(points: np.ndarray) -> list[tuple[Tensor, tuple[int, int, int]]]:
 
 
 def _gemm_rates() -> dict[str, float]:
-    """Billions of floating-point operations a second of dense products, 96 to 96 channels: best of ten."""
+    """Billions of floating-point operations a second of products of plain matrices, 96 to 96 channels: best of ten."""
     import torch
 
-    from lidardistill.models import onednn
+    from lidardistill.models.gather_matmul import convolve
+    from lidardistill.models.rulebook import Rulebook
 
     x, weight = torch.randn(GEMM_ROWS, 96), torch.randn(96, 96)
     half, half_weight = x.bfloat16(), weight.bfloat16()
+    none = torch.empty(0, dtype=torch.int32)
+    every_row = Rulebook(none, none, (), (), GEMM_ROWS, GEMM_ROWS, centre=0)
     ways: dict[str, Callable[[], Tensor]] = {
+        "ours float32": lambda: convolve(x, weight[:, None], every_row),
         "torch.mm float32": lambda: x @ weight,
         "torch.mm bfloat16": lambda: half @ half_weight,
     }
-    if onednn.available():
-        ways["onednn float32"] = lambda: onednn.linear(x, weight)
     rates = {}
     for name, way in ways.items():
         times = []

@@ -157,3 +157,33 @@ def group_rows(rows, start, pair):  # type: ignore[no-untyped-def]
     for i in range(rows.shape[0]):
         pair[free[rows[i]]] = i
         free[rows[i]] += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def list_pairs(own, sizes, source, target, all_source, all_target):  # type: ignore[no-untyped-def]
+    """Puts the pairs of every row with itself before the others.
+
+    Args:
+        own: such pairs, 0 for none.
+        sizes: (G,) int64 pairs of each group, these included where there are any.
+        source: (P,) int32.
+        target: (P,) int32.
+        all_source: (own + P,) int32, written.
+        all_target: (own + P,) int32, written.
+
+    Returns:
+        Whether the targets of every group ascend.
+    """
+    for i in range(own):
+        all_source[i] = i
+        all_target[i] = i
+    all_source[own:] = source
+    all_target[own:] = target
+    ascending = True
+    begin = 0
+    for group in range(sizes.shape[0]):
+        end = begin + sizes[group]
+        for i in range(begin + 1, end):
+            ascending &= all_target[i - 1] < all_target[i]
+        begin = end
+    return ascending

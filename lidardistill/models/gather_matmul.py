@@ -3,61 +3,24 @@
 spconv's own CPU convolution adds in an OpenMP loop that races, and its backward needs CUDA. Ours are right with any
 number of threads and give the same bits with the same number of them (a sum is taken by one thread, in one order):
 
-- "torch": all pairs at once, every operation on all of torch's threads;
-- "fused": numba kernels that do a tile of pairs at a time inside the cache, for few channels;
-- "grouped" (`grouped_matmul`): a kernel offset at a time, for many channels;
-- "onednn": the same with a float32 product that is faster on some CPUs.
+- "tiled" (`tiled_matmul`): kernels of our own, in which gathered rows and products never become matrices;
+- "torch": all pairs at once, in torch's own operations: its twin.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from lidardistill.models import _gather_matmul_numba as kernels
-from lidardistill.models import onednn
-from lidardistill.models.grouped_matmul import DTYPES, GroupedGatherMatmul
 from lidardistill.models.rulebook import Csr, Rulebook
+from lidardistill.models.tiled_matmul import TiledGatherMatmul
 
-IMPLEMENTATIONS = ("fused", "grouped", "onednn", "torch")
+IMPLEMENTATIONS = ("tiled", "torch")
 
-FUSED_MAX_WEIGHT = 2048
-"""Channels in times channels out up to which the fused kernels beat "grouped" (measured, one thread): larger products are
-what BLAS is best at, and a tile that stays in one BLAS thread becomes too short."""
-
-ONEDNN_MIN_WEIGHT = 4096
-"""Channels in times channels out from which "onednn" beats the fused kernels, where it is faster at all: 64 to 64."""
-
-FEW_THREADS = 2
-"""torch threads up to which the implementations that gather or add on one thread win over "torch"."""
-
-TILE_PRODUCT = 200_000
-"""Multiplications of one tile. OpenBLAS starts threads at 262,144, and its threads are hundreds of times slower here."""
-
-TILE_PAIRS = 128
-
-
-def choose(dtype: torch.dtype, inputs: int, outputs: int) -> str:
-    """The fastest implementation on a CPU: by dtype, channels, threads and kind of CPU alone, never by a stopwatch.
-
-    Args:
-        dtype: of features and weight.
-        inputs: C.
-        outputs: D.
-
-    Returns:
-        One of `IMPLEMENTATIONS`.
-    """
-    if dtype not in DTYPES or torch.get_num_threads() > FEW_THREADS:
-        return "torch"
-    if dtype == torch.float32 and inputs * outputs >= ONEDNN_MIN_WEIGHT and onednn.faster_here():
-        return "onednn"
-    if dtype != torch.bfloat16 and inputs * outputs <= FUSED_MAX_WEIGHT:
-        return "fused"
-    return "grouped"
+ON_CPU = "tiled"
+"""What "auto" takes on a CPU."""
 
 
 def convolve(features: Tensor, weight: Tensor, book: Rulebook, implementation: str = "auto") -> Tensor:
@@ -67,76 +30,20 @@ def convolve(features: Tensor, weight: Tensor, book: Rulebook, implementation: s
         features: (M, C) floating rows of the input.
         weight: (D, K^3, C) of the same dtype, the KRSC layout itself.
         book: index pairs.
-        implementation: one of `IMPLEMENTATIONS` ("fused": float32 and float64; "grouped": bfloat16 too; "onednn":
-            float32), or "auto" for what `choose` says.
+        implementation: one of `IMPLEMENTATIONS`, or "auto": `ON_CPU` there, else "torch".
 
     Returns:
-        (M', D), differentiable once.
+        (M', D), differentiable once. bfloat16 and float16 are summed in float32.
     """
     features, weight = features.contiguous(), weight.contiguous()
     if implementation == "auto":
-        implementation = (
-            "torch" if features.is_cuda else choose(features.dtype, weight.shape[2], weight.shape[0])
-        )
-    if implementation == "fused":
-        return FusedGatherMatmul.apply(features, weight, book)
-    if implementation in ("grouped", "onednn"):
-        return GroupedGatherMatmul.apply(features, weight, book, implementation == "onednn")
-    return GatherMatmul.apply(features, weight, book)
-
-
-class FusedGatherMatmul(torch.autograd.Function):
-    """`convolve` in numba: a tile of pairs is gathered, multiplied and added without leaving the cache."""
-
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, book: Rulebook) -> Tensor:
-        outputs, kernel, inputs = weight.shape
-        ctx.book = book
-        ctx.tile = max(1, min(TILE_PAIRS, TILE_PRODUCT // (inputs * outputs)))
-        ctx.save_for_backward(features, weight)
-        out = features.new_zeros(book.num_target, outputs)
-        transposed = weight.view(outputs, -1).t().contiguous().view(kernel, inputs, outputs)
-        kernels.multiply(*_arrays(features, transposed), *_pairs(book), ctx.tile, out.numpy())  # type: ignore[call-arg]
-        return out
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        features, weight = ctx.saved_tensors
-        need_features, need_weight, _ = ctx.needs_input_grad
-        by_offset = weight.transpose(0, 1).contiguous()
-        grad_features = torch.zeros_like(features if need_features else features[:0])
-        grad_weight = torch.zeros_like(by_offset if need_weight else by_offset[:0])
-        kernels.multiply_backward(  # type: ignore[call-arg]
-            *_arrays(features, grad.contiguous(), by_offset),
-            *_pairs(ctx.book),
-            ctx.tile,
-            *_arrays(grad_features, grad_weight),
-        )
-        return (
-            grad_features if need_features else None,
-            grad_weight.transpose(0, 1).contiguous() if need_weight else None,
-            None,
-        )
-
-
-def _arrays(*tensors: Tensor) -> list[np.ndarray]:
-    return [tensor.detach().numpy() for tensor in tensors]
-
-
-def _pairs(book: Rulebook) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
-    offsets, sizes = book.groups
-    return (
-        book.source.numpy(),
-        book.target.numpy(),
-        offsets,
-        sizes,
-        -1 if book.centre is None else book.centre,
-    )
+        implementation = "torch" if features.is_cuda else ON_CPU
+    kind = TiledGatherMatmul if implementation == "tiled" else GatherMatmul
+    return kind.apply(features, weight, book)
 
 
 class GatherMatmul(torch.autograd.Function):
-    """`convolve` in torch: the twin of the other implementations, and the fast one with many threads.
+    """`convolve` in torch.
 
     The gathered rows are not kept for the gradient: gathering again costs a tenth of the step,
     keeping them several times the memory of all other activations.

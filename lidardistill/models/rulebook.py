@@ -21,9 +21,6 @@ from lidardistill.models import _rulebook_numba as kernels
 
 Shape = tuple[int, int, int]
 
-BLOCK_PAIRS = 2048
-"""Pairs of a `Block` at most."""
-
 
 @dataclass(frozen=True)
 class Csr:
@@ -38,20 +35,26 @@ class Csr:
     start: Tensor
 
 
-class Block(NamedTuple):
-    """Some pairs of one kernel offset.
+class PairTable(NamedTuple):
+    """All pairs of a rulebook, the centre's among them, for kernels.
 
     Attributes:
-        offset: kernel offset.
-        source: (size,) int32.
-        target: (size,) int32.
-        size: pairs.
+        source: (P,) int32.
+        target: (P,) int32.
+        offsets: (G,) int64 kernel offset of each group.
+        sizes: (G,) int64 pairs of each group.
+        ascending: the targets of every group ascend.
     """
 
-    offset: int
-    source: Tensor
-    target: Tensor
-    size: int
+    source: np.ndarray
+    target: np.ndarray
+    offsets: np.ndarray
+    sizes: np.ndarray
+    ascending: bool
+
+    @property
+    def pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        return self.source, self.target, self.offsets, self.sizes
 
 
 @dataclass(frozen=True)
@@ -79,19 +82,13 @@ class Rulebook:
     centre: int | None = None
 
     @cached_property
-    def groups(self) -> tuple[np.ndarray, np.ndarray]:
-        """`offsets` and `sizes` as (G,) int64."""
-        return np.array(self.offsets, np.int64), np.array(self.sizes, np.int64)
-
-    @cached_property
-    def blocks(self) -> tuple[Block, ...]:
-        """The pairs of each group, at most `BLOCK_PAIRS` together."""
-        groups = zip(self.offsets, self.source.split(self.sizes), self.target.split(self.sizes), strict=True)
-        return tuple(
-            Block(offset, *pairs, len(pairs[0]))
-            for offset, source, target in groups
-            for pairs in zip(source.split(BLOCK_PAIRS), target.split(BLOCK_PAIRS), strict=True)
-        )
+    def table(self) -> PairTable:
+        """The pairs as arrays; the centre's come first."""
+        own, first = (0, ()) if self.centre is None else (self.num_source, (self.centre,))
+        sizes = np.array([*[own] * len(first), *self.sizes], np.int64)
+        source, target = np.empty((2, own + len(self.source)), np.int32)
+        ascending = kernels.list_pairs(own, sizes, self.source.numpy(), self.target.numpy(), source, target)  # type: ignore[call-arg]
+        return PairTable(source, target, np.array([*first, *self.offsets], np.int64), sizes, ascending)
 
     @cached_property
     def by_target(self) -> Csr:

@@ -25,10 +25,10 @@ def threads(request, one_thread):
     torch.set_num_threads(before)
 
 
-@pytest.fixture(params=["fused", "grouped", "torch"])
+@pytest.fixture(params=gather_matmul.IMPLEMENTATIONS)
 def implementation(request, monkeypatch):
-    """All convolutions of a test run in this way ("onednn" knows no float64: see test_gather_matmul)."""
-    monkeypatch.setattr(gather_matmul, "choose", lambda dtype, inputs, outputs: request.param)
+    """All convolutions of a test run in this way."""
+    monkeypatch.setattr(gather_matmul, "ON_CPU", request.param)
 
 
 def net(dtype=torch.float64, bias=True):

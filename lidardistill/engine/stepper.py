@@ -80,6 +80,22 @@ class StepOutcome:
         return not self.taken and math.isfinite(self.loss) and self.scale > 1
 
 
+class _Buffers:
+    """Tensors of one kind, and what they were before a step; copied as one, for a network has hundreds."""
+
+    def __init__(self, tensors: list[Tensor]) -> None:
+        self.rows = [tensor.view(-1) for tensor in tensors]
+        self.sizes = [len(row) for row in self.rows]
+        self.kept = torch.cat(self.rows)
+
+    def keep(self) -> None:
+        torch.cat(self.rows, out=self.kept)
+
+    def put_back_unless(self, finite: Tensor) -> None:
+        values = torch.where(finite, torch.cat(self.rows), self.kept)
+        torch._foreach_copy_(self.rows, values.split(self.sizes))
+
+
 class Stepper:
     """Batches, forward, backward, one collective, and a step of the optimiser that a NaN turns into none at all.
 
@@ -117,14 +133,17 @@ class Stepper:
         self.params = [param for group in optimizer.param_groups for param in group["params"]]
         names = {name for name, _ in model.named_parameters()}
         # A step that is skipped must leave no trace, and BatchNorm has averaged its NaN by then.
-        self.buffers = [value for name, value in changing_state(model).items() if name not in names]
-        self.backup = [value.clone() for value in self.buffers]
+        changing = [value for name, value in changing_state(model).items() if name not in names]
+        kinds = dict.fromkeys((value.dtype, value.device) for value in changing)
+        self.buffers = [
+            _Buffers([value for value in changing if (value.dtype, value.device) == kind]) for kind in kinds
+        ]
 
     def step(self, source: Prefetcher, step: int, stop: StopSignal) -> StepRecord:
         """One step, on its way to the device when this returns."""
         is_first = not self.optimizer.state
-        for kept, value in zip(self.backup, self.buffers, strict=True):
-            kept.copy_(value)
+        for buffers in self.buffers:
+            buffers.keep()
         self.optimizer.zero_grad(set_to_none=True)
         losses: list[Tensor] = []
         tokens: list[str] = []
@@ -161,8 +180,8 @@ class Stepper:
         del self.optimizer.grad_scale, self.optimizer.found_inf  # type: ignore[attr-defined]
         if self.scaler is not None:
             self.scaler.update()
-        for kept, value in zip(self.backup, self.buffers, strict=True):
-            value.copy_(torch.where(finite, value, kept))
+        for buffers in self.buffers:
+            buffers.put_back_unless(finite)
         if self.ema is not None:
             self.ema.update(self.model, finite)
 

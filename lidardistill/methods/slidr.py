@@ -82,6 +82,8 @@ class SLidR(nn.Module):
         superpixels, pixels_in = self.superpixels(batch)
         seen_by_both = (points_in > 0) & (pixels_in > 0)
         anchor, positive = superpoints[seen_by_both], superpixels[seen_by_both]
+        if self.normalize == "superpixel":
+            positive = F.normalize(self.teacher_head.rows(positive), dim=1)
         if self.unit_means:
             anchor, positive = F.normalize(anchor, dim=1), F.normalize(positive, dim=1)
         if self.pairing == "permuted":
@@ -116,16 +118,16 @@ class SLidR(nn.Module):
         )
 
     def superpixels(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
-        """Average the teacher's projected features over all pixels of each superpixel (section 3.2).
+        """Average the teacher's features over all pixels of each superpixel (section 3.2).
 
         Returns:
-            (V * S, D) means and (V * S,) pixels in each.
+            (V * S, D) means of projected features, or with `normalize="superpixel"` (V * S, teacher_channels) of features that
+            are yet to be projected; (V * S,) pixels in each.
         """
         if self.normalize == "pixel":
             maps = self.teacher_head(self.teacher(batch.images))
             return superpixel_pool(maps, batch.superpixels, batch.num_superpixels, mask=batch.superpixel_mask)
-        features, count = self.teacher_features(batch)
-        return F.normalize(self.teacher_head.rows(features), dim=1), count
+        return self.teacher_features(batch)
 
     @torch.no_grad()
     def teacher_features(self, batch: PairBatch) -> tuple[Tensor, Tensor]:

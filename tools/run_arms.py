@@ -19,7 +19,7 @@ import numpy as np
 
 from lidardistill.atomic import atomic_write, write_json_atomic
 from lidardistill.cli.progress import Bar
-from lidardistill.engine.experiment import ARMS, pretrain_config, run_hand_made
+from lidardistill.engine.experiment import ARMS, HAND_MADE, pretrain_config
 from lidardistill.engine.manifest import git_state, machine, versions
 from lidardistill.engine.parallel_arms import ArmJob, compute_teacher_features, run_jobs
 from lidardistill.synthetic.dataset import write_world
@@ -95,21 +95,13 @@ def run_group(options: argparse.Namespace, group: dict[str, Any], world_seed: in
             trainer,
         )
         for seed in options.seeds
-        for arm in arms
+        for arm in (*arms, HAND_MADE)
     ]
     with Bar("arms", total=len(jobs)) as bar:
         results = run_jobs(
             jobs, on_progress=lambda latest: bar.update(len(latest), list(latest)[-1] if latest else "")
         )
-    hand_made = [
-        {
-            "arm": "hand_made",
-            "seed": seed,
-            "miou": 100 * run_hand_made(world, home / f"hand_made-{seed}", seed)["miou"],
-        }
-        for seed in options.seeds
-    ]
-    return [{"palette": palette, "world": world_seed, **row} for row in [*results, *hand_made]]
+    return [{"palette": palette, "world": world_seed, **row} for row in results]
 
 
 def write_table(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:

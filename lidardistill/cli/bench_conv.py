@@ -47,8 +47,6 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
         plain torch in float32; `ratio_*` of the medians, `gemm_gflops` of plain matrices, to compare with, and
         `quality`: the largest errors against float64, as a share of the largest value.
     """
-    import torch
-
     from lidardistill.models._register_tiles import VECTOR_BYTES
 
     points = (synthetic_rig() if dataroot is None else read_rig(Path(dataroot))).points

@@ -11,7 +11,7 @@ from lidardistill.cli.options import OutOption
 def run(out: OutOption) -> None:
     """Build a world, pretrain on it, probe, and write a report: at most ten minutes on two cores."""
     from lidardistill.cli.progress import Bar
-    from lidardistill.engine.demo import build_world, prepare, run_arms, summarise
+    from lidardistill.engine.demo import ARMS, build_world, prepare, run_arms, summarise
     from lidardistill.engine.showcase import showcase_of_arm
     from lidardistill.engine.stages import Stages
     from lidardistill.report.page import write_page
@@ -29,11 +29,11 @@ def run(out: OutOption) -> None:
     with Bar("pretraining") as bar:
         results = run_arms(out, world, stages, lambda note, done, total: bar.update(done, note, total))
     print("4/4  The report.")
-    summarise(out, world, results, stages)  # the page shows it
+    summarise(out, results, stages)  # the page shows it
     with stages.stage("report"):
         showcase_of_arm(out / "pretrained")
-        page = write_page([out / arm for arm in results], out / "report.html", title="lidardistill demo")
-    print(_closing_words(summarise(out, world, results, stages), page))
+        page = write_page([out / arm for arm in ARMS], out / "report.html", title="lidardistill demo")
+    print(_closing_words(summarise(out, results, stages), page))
 
 
 def _closing_words(summary: dict[str, Any], page: Path) -> str:

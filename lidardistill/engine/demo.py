@@ -8,7 +8,7 @@ from typing import Any
 
 from lidardistill.atomic import write_json_atomic
 from lidardistill.engine.experiment import ARMS as PRETRAINING_ARMS
-from lidardistill.engine.experiment import pretrain_config, run_hand_made
+from lidardistill.engine.experiment import HAND_MADE, pretrain_config
 from lidardistill.engine.parallel_arms import ArmJob, compute_teacher_features, run_jobs
 from lidardistill.engine.stages import Stages
 from lidardistill.synthetic.dataset import write_world
@@ -41,8 +41,13 @@ def prepare(out: Path, world: Path, stages: Stages, on_progress: Progress) -> No
 def run_arms(
     out: Path, world: Path, stages: Stages, on_progress: Progress
 ) -> dict[str, list[dict[str, Any]]]:
-    """Pretrain where an arm pretrains, probe each, and score it with nuscenes-devkit; two arms at a time."""
-    jobs = [ArmJob(arm, world, out, out / arm, arm, SEED) for arm in ARMS]
+    """Pretrain where an arm pretrains, probe each, and score it with nuscenes-devkit; two at a time.
+
+    Returns:
+        A list of one result for each of `ARMS`, and for the probe without a network.
+    """
+    names = (*ARMS, HAND_MADE)
+    jobs = [ArmJob(name, world, out, out / name, name, SEED) for name in names]
     steps = pretrain_config(world, out, "pretrained", SEED).trainer.max_steps or 0
     total = steps * sum(PRETRAINING_ARMS[arm] is not None for arm in ARMS)
 
@@ -54,23 +59,18 @@ def run_arms(
 
     with stages.stage("arms"):
         results = run_jobs(jobs, on_progress=report)
-    return {arm: [result] for arm, result in zip(ARMS, results, strict=True)}
+    return {name: [result] for name, result in zip(names, results, strict=True)}
 
 
-def summarise(
-    out: Path, world: Path, results: dict[str, list[dict[str, Any]]], stages: Stages
-) -> dict[str, Any]:
+def summarise(out: Path, results: dict[str, list[dict[str, Any]]], stages: Stages) -> dict[str, Any]:
     """Write `summary.json`.
 
     Returns:
         `pretrained`, `random`, `permuted`: mIoU in percent, one a seed; `hand_made`: of a linear model on intensity,
         height and range; `seeds`; `losses`; `seconds` and `memory_mb` by stage.
     """
-    with stages.stage("hand_made"):
-        hand_made = 100 * run_hand_made(world, out / "hand_made", SEED)["miou"]
     summary = {
         **{arm: [round(result["miou"], 3) for result in runs] for arm, runs in results.items()},
-        "hand_made": [round(hand_made, 3)],
         "seeds": [SEED],
         "losses": {
             arm: [{key: result[key] for key in ("loss", "log_candidates")} for result in runs]

@@ -34,6 +34,9 @@ ARMS: dict[str, dict[str, Any] | None] = {
 }
 """Name of an arm: what it changes in its pretraining config; None does not pretrain."""
 
+HAND_MADE = "hand_made"
+"""Beside the arms: no backbone at all, see `run_hand_made`."""
+
 BASES = {"bevcontrast": "pretrain/demo_bevcontrast"}
 """Arms whose config is another than `pretrain/demo`."""
 
@@ -131,11 +134,21 @@ def run_arm(
 def run_hand_made(world: Path, out: Path, seed: int) -> dict[str, Any]:
     """The same probe on intensity, height and range instead of features.
 
+    Args:
+        world: nuScenes root of the world.
+        out: gets predictions and metrics; what is finished there is not run again.
+        seed: of the linear layer.
+
     Returns:
-        What `metrics.json` in `out` holds.
+        arm, seed, miou (percent).
     """
-    if (metrics := finished_metrics(out)) is not None:
-        return metrics
+    metrics = finished_metrics(out)
+    if metrics is None:
+        metrics = _score_hand_made(world, out, seed)
+    return {"arm": HAND_MADE, "seed": seed, "miou": 100 * metrics["miou"]}
+
+
+def _score_hand_made(world: Path, out: Path, seed: int) -> dict[str, Any]:
     config = probe_config(world, seed)
     assert isinstance(config.probe, CachedProbeConfig)
     index, cpu = open_index(config.data), torch.device("cpu")

@@ -24,7 +24,7 @@ Progress = Callable[[dict[str, tuple[int, dict[str, float]]]], None]
 
 @dataclass(frozen=True)
 class ArmJob:
-    """Arguments of `experiment.run_arm`, and a name that is unique among the jobs."""
+    """Arguments of `experiment.run_arm`, and a name that is unique among the jobs; `arm` may be `HAND_MADE`."""
 
     name: str
     world: Path
@@ -47,7 +47,7 @@ def run_jobs(
         on_progress: called in this process whenever something was logged.
 
     Returns:
-        What `run_arm` returned for each.
+        What `run_arm`, or `run_hand_made`, returned for each.
     """
     latest: dict[str, tuple[int, dict[str, float]]] = {}
 
@@ -127,9 +127,11 @@ def _start(queue: Any) -> None:
 def _run(job: ArmJob) -> dict[str, Any]:
     import torch
 
-    from lidardistill.engine.experiment import run_arm
+    from lidardistill.engine.experiment import HAND_MADE, run_arm, run_hand_made
 
     torch.set_num_threads(1)
+    if job.arm == HAND_MADE:
+        return run_hand_made(job.world, job.out, job.seed)
     return run_arm(
         job.world,
         job.cache,
@@ -146,9 +148,13 @@ def _run(job: ArmJob) -> dict[str, Any]:
 def _compute_share(config: PretrainConfig, share: int, shares: int) -> int:
     import torch
 
+    from lidardistill.engine.build import build_superpixels
     from lidardistill.engine.pretrain import Pretraining
 
     torch.set_num_threads(1)
+    if share > 0:
+        # They come last in a sample: compiled here while the first process compiles what comes before them.
+        build_superpixels(config.data).warm_up()
     parts = Pretraining.build(config)
     report = lambda done, total: _queue.put((share, done, total))  # noqa: E731
     return parts.compute_teacher_features(report, share=(share, shares))

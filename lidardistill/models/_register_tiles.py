@@ -143,7 +143,9 @@ class _Code:
 
     def __init__(self, context: Any, builder: Any, kinds: Any, args: Any, vectors: int) -> None:
         self.context, self.builder, self.vectors = context, builder, vectors
-        self.arrays = [make_array(kind)(context, builder, arg) for kind, arg in zip(kinds[:5], args, strict=False)]
+        self.arrays = [
+            make_array(kind)(context, builder, arg) for kind, arg in zip(kinds[:5], args, strict=False)
+        ]
         number = kinds[0].dtype
         self.size = number.bitwidth // 8
         self.lanes = VECTOR_BYTES // self.size

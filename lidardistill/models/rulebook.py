@@ -87,7 +87,7 @@ class Rulebook:
         own, first = (0, ()) if self.centre is None else (self.num_source, (self.centre,))
         sizes = np.array([*[own] * len(first), *self.sizes], np.int64)
         source, target = np.empty((2, own + len(self.source)), np.int32)
-        ascending = kernels.list_pairs(own, sizes, self.source.numpy(), self.target.numpy(), source, target)  # type: ignore[call-arg]
+        ascending = kernels.list_pairs(own, sizes, self.source.numpy(), self.target.numpy(), source, target)
         return PairTable(source, target, np.array([*first, *self.offsets], np.int64), sizes, ascending)
 
     @cached_property

@@ -164,7 +164,6 @@ def test_half_precision_segments_are_summed_in_float32(dtype):
     assert _sum_rows(rows, csr)[:, 8].tolist() == [torch.tensor(n, dtype=dtype).item() for n in (1000, 4000)]
 
 
-
 def test_the_choice_is_what_runs(monkeypatch):
     chosen = []
     for name in ("TiledGatherMatmul", "GatherMatmul"):

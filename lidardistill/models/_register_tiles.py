@@ -1,8 +1,8 @@
 """Two blocks of a product of gathered rows, in LLVM's own language: their sums stay in vector registers.
 
 numba has no vectors, and LLVM keeps no array of sums in registers across a loop, so that a block that is written in Python
-runs at a third of the speed. Each block is one loop of multiply-adds into a tile of sums, as many as the registers hold beside what comes in.
-Nothing checks bounds.
+runs at a third of the speed. Each block is one loop of multiply-adds into a tile of sums, as many as the registers hold
+beside what comes in. Nothing checks bounds.
 """
 
 from __future__ import annotations

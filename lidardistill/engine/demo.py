@@ -47,7 +47,8 @@ def run_arms(
         A list of one result for each of `ARMS`, and for the probe without a network.
     """
     names = (*ARMS, HAND_MADE)
-    jobs = [ArmJob(name, world, out, out / name, name, SEED) for name in names]
+    longest_first = sorted(names, key=lambda name: PRETRAINING_ARMS.get(name) is None)
+    jobs = [ArmJob(name, world, out, out / name, name, SEED) for name in longest_first]
     steps = pretrain_config(world, out, "pretrained", SEED).trainer.max_steps or 0
     total = steps * sum(PRETRAINING_ARMS[arm] is not None for arm in ARMS)
 
@@ -58,8 +59,8 @@ def run_arms(
         on_progress(note, sum(step for step, _ in latest.values()), total)
 
     with stages.stage("arms"):
-        results = run_jobs(jobs, on_progress=report)
-    return {name: [result] for name, result in zip(names, results, strict=True)}
+        results = dict(zip(longest_first, run_jobs(jobs, on_progress=report), strict=True))
+    return {name: [results[name]] for name in names}
 
 
 def summarise(out: Path, results: dict[str, list[dict[str, Any]]], stages: Stages) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
@@ -37,9 +38,9 @@ def rates_of(device: torch.device, dtype: torch.dtype) -> Rates:
     if device.type == "cpu" and dtype == torch.float32:
         # On AMD torch.mm takes MKL's AVX2 kernels; oneDNN, which torch has for other purposes, shows what the CPU can do.
         with suppress(AttributeError, RuntimeError):
-            onednn = torch.ops.mkldnn._linear_pointwise
-            onednn(a, a, None, "none", [], "")
-            ways.append(lambda: onednn(a, a, None, "none", [], ""))
+            onednn = partial(torch.ops.mkldnn._linear_pointwise, a, a, None, "none", [], "")
+            onednn()  # raises where it is not to be had
+            ways.append(onednn)
     product_ms = min(_best_ms(way, device) for way in ways)
     source = torch.zeros(num_bytes, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)

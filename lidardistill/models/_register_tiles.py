@@ -2,7 +2,7 @@
 
 numba has no vectors, and LLVM keeps no array of sums in registers across a loop, so that a block that is written in Python
 runs at a third of the speed. Each block is one loop of multiply-adds into a tile of sums, as many as the registers hold
-beside what comes in. Nothing checks bounds.
+beside what comes in. Nothing checks bounds. numba's cache does not notice a change in this file: touch the kernels' file, too.
 """
 
 from __future__ import annotations
@@ -43,45 +43,32 @@ def multiply_rows(vectors: int) -> Callable[..., None]:
         column: first column.
     """
 
-    @intrinsic
-    def block(
-        typing_context: Any,
-        x: Any,
-        w: Any,
-        out: Any,
-        source: Any,
-        target: Any,
-        p: Any,
-        end: Any,
-        k: Any,
-        column: Any,
-    ) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            code = _Code(context, builder, signature.args, args, vectors)
-            x, w, out, source, target = (code.data(i) for i in range(5))
-            p, end, k, column = args[5:]
-            inner, width = code.extent(1, 1), code.extent(1, 2)
-            last = builder.sub(end, _INT64(1))
-            pairs, rows = [], []
-            for r in range(TILE_PAIRS):
-                pair = builder.add(p, _INT64(r))
-                exists = builder.icmp_signed("<", pair, end)
-                pair = builder.select(exists, pair, last)
-                pairs.append((exists, pair))
-                rows.append(builder.gep(x, [builder.mul(code.index(source, pair), inner)]))
-            first = builder.mul(builder.mul(k, inner), width)
-            with code.sums(TILE_PAIRS, _INT64(0), inner) as (c, sums):
-                at = builder.add(builder.add(first, builder.mul(c, width)), column)
-                weights = code.load_vectors(builder.gep(w, [at]))
-                for r, row in enumerate(rows):
-                    sums.add(r, code.spread(builder.gep(row, [c])), weights)
-            for r, (exists, pair) in enumerate(pairs):
-                with builder.if_then(exists, likely=True):
-                    at = builder.add(builder.mul(code.index(target, pair), width), column)
-                    code.add_to(builder.gep(out, [at]), sums.row(r))
-            return context.get_dummy_value()
+    def write(code: _Code, p: Any, end: Any, k: Any, column: Any) -> None:
+        builder = code.builder
+        x, w, out, source, target = (code.data(i) for i in range(5))
+        inner, width = code.extent(1, 1), code.extent(1, 2)
+        last = builder.sub(end, _INT64(1))
+        pairs, rows = [], []
+        for r in range(TILE_PAIRS):
+            pair = builder.add(p, _INT64(r))
+            exists = builder.icmp_signed("<", pair, end)
+            pair = builder.select(exists, pair, last)
+            pairs.append((exists, pair))
+            rows.append(builder.gep(x, [builder.mul(code.index(source, pair), inner)]))
+        first = builder.mul(builder.mul(k, inner), width)
+        with code.sums(TILE_PAIRS, _INT64(0), inner) as (c, sums):
+            at = builder.add(builder.add(first, builder.mul(c, width)), column)
+            weights = code.load_vectors(builder.gep(w, [at]))
+            for r, row in enumerate(rows):
+                sums.add(r, code.spread(builder.gep(row, [c])), weights)
+        for r, (exists, pair) in enumerate(pairs):
+            with builder.if_then(exists, likely=True):
+                at = builder.add(builder.mul(code.index(target, pair), width), column)
+                code.add_to(builder.gep(out, [at]), sums.row(r))
 
-        return types.void(x, w, out, source, target, p, end, k, column), generate
+    @intrinsic
+    def block(typing_context, x, w, out, source, target, p, end, k, column):  # type: ignore[no-untyped-def]
+        return _in_place_of_the_call(write, vectors, (x, w, out, source, target, p, end, k, column))
 
     return block
 
@@ -101,41 +88,37 @@ def multiply_columns(vectors: int) -> Callable[..., None]:
         column: first column.
     """
 
-    @intrinsic
-    def block(
-        typing_context: Any,
-        x: Any,
-        g: Any,
-        out: Any,
-        source: Any,
-        target: Any,
-        p: Any,
-        end: Any,
-        k: Any,
-        row: Any,
-        column: Any,
-    ) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            code = _Code(context, builder, signature.args, args, vectors)
-            x, g, out, source, target = (code.data(i) for i in range(5))
-            p, end, k, row, column = args[5:]
-            height, width = code.extent(2, 1), code.extent(2, 2)
-            with code.sums(TILE_CHANNELS, p, end) as (q, sums):
-                at = builder.add(builder.mul(code.index(target, q), width), column)
-                gradients = code.load_vectors(builder.gep(g, [at]))
-                begin = builder.add(builder.mul(code.index(source, q), height), row)
-                for i in range(TILE_CHANNELS):
-                    at = builder.add(begin, _INT64(i))
-                    sums.add(i, code.spread(builder.gep(x, [at])), gradients)
-            first = builder.add(builder.mul(k, height), row)
+    def write(code: _Code, p: Any, end: Any, k: Any, row: Any, column: Any) -> None:
+        builder = code.builder
+        x, g, out, source, target = (code.data(i) for i in range(5))
+        height, width = code.extent(2, 1), code.extent(2, 2)
+        with code.sums(TILE_CHANNELS, p, end) as (q, sums):
+            at = builder.add(builder.mul(code.index(target, q), width), column)
+            gradients = code.load_vectors(builder.gep(g, [at]))
+            begin = builder.add(builder.mul(code.index(source, q), height), row)
             for i in range(TILE_CHANNELS):
-                at = builder.add(builder.mul(builder.add(first, _INT64(i)), width), column)
-                code.add_to(builder.gep(out, [at]), sums.row(i))
-            return context.get_dummy_value()
+                at = builder.add(begin, _INT64(i))
+                sums.add(i, code.spread(builder.gep(x, [at])), gradients)
+        first = builder.add(builder.mul(k, height), row)
+        for i in range(TILE_CHANNELS):
+            at = builder.add(builder.mul(builder.add(first, _INT64(i)), width), column)
+            code.add_to(builder.gep(out, [at]), sums.row(i))
 
-        return types.void(x, g, out, source, target, p, end, k, row, column), generate
+    @intrinsic
+    def block(typing_context, x, g, out, source, target, p, end, k, row, column):  # type: ignore[no-untyped-def]
+        return _in_place_of_the_call(write, vectors, (x, g, out, source, target, p, end, k, row, column))
 
     return block
+
+
+def _in_place_of_the_call(write: Callable[..., None], vectors: int, kinds: tuple[Any, ...]) -> Any:
+    """What numba wants of an intrinsic: its signature, and what writes its code; five arrays come before the numbers."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        write(_Code(context, builder, signature.args[:5], args[:5], vectors), *args[5:])
+        return context.get_dummy_value()
+
+    return types.void(*kinds), generate
 
 
 class _Code:
@@ -143,9 +126,7 @@ class _Code:
 
     def __init__(self, context: Any, builder: Any, kinds: Any, args: Any, vectors: int) -> None:
         self.context, self.builder, self.vectors = context, builder, vectors
-        self.arrays = [
-            make_array(kind)(context, builder, arg) for kind, arg in zip(kinds[:5], args, strict=False)
-        ]
+        self.arrays = [make_array(kind)(context, builder, arg) for kind, arg in zip(kinds, args, strict=True)]
         number = kinds[0].dtype
         self.size = number.bitwidth // 8
         self.lanes = VECTOR_BYTES // self.size

@@ -54,7 +54,7 @@ class PairTable(NamedTuple):
 
     @property
     def pairs(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        return self.source, self.target, self.offsets, self.sizes
+        return self[:4]
 
 
 @dataclass(frozen=True)

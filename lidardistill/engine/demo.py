@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from lidardistill.atomic import write_json_atomic
 from lidardistill.engine.experiment import ARMS as PRETRAINING_ARMS
 from lidardistill.engine.experiment import HAND_MADE, pretrain_config
 from lidardistill.engine.parallel_arms import ArmJob, compute_teacher_features, run_jobs
+from lidardistill.engine.rehearsal import rehearsal
 from lidardistill.engine.stages import Stages
 from lidardistill.synthetic.dataset import write_world
 
@@ -22,11 +24,10 @@ Progress = Callable[[str, int, int], None]
 
 
 def build_world(out: Path, stages: Stages, on_progress: Progress) -> Path:
-    """Render the embedded driving world."""
-    with stages.stage("world"):
-        return write_world(
-            out / "world", on_progress=lambda done, total, _: on_progress("world", done, total)
-        )
+    """Render the embedded driving world, and compile meanwhile what will be trained on it."""
+    world = out / "world"
+    with stages.stage("world"), nullcontext() if world.exists() else rehearsal():
+        return write_world(world, on_progress=lambda done, total, _: on_progress("world", done, total))
 
 
 def prepare(out: Path, world: Path, stages: Stages, on_progress: Progress) -> None:

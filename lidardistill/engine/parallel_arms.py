@@ -7,7 +7,6 @@ from a second thread.
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -15,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lidardistill.config.run import PretrainConfig
-
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+from lidardistill.one_thread import one_thread_for_children
 
 Progress = Callable[[dict[str, tuple[int, dict[str, float]]]], None]
 """Called with the latest (steps done, values) of each arm that has logged."""
@@ -90,30 +88,24 @@ def _in_processes(
 ) -> list[Any]:
     """Call a module-level function in processes with one thread each; messages come through a queue."""
     context = multiprocessing.get_context("spawn")
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    try:
-        queue = context.SimpleQueue()
-        with ProcessPoolExecutor(
+    queue = context.SimpleQueue()
+    with (
+        one_thread_for_children(),
+        ProcessPoolExecutor(
             min(workers, len(arguments)), context, initializer=_start, initargs=(queue,)
-        ) as pool:
-            futures = [pool.submit(function, *some) for some in arguments]
-            waiting = set(futures)
-            while waiting:
-                done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_EXCEPTION)
-                while not queue.empty():
-                    on_message(queue.get())
-                for future in done:
-                    if future.exception() is not None:
-                        pool.shutdown(wait=False, cancel_futures=True)
-                    future.result()
-            return [future.result() for future in futures]
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        ) as pool,
+    ):
+        futures = [pool.submit(function, *some) for some in arguments]
+        waiting = set(futures)
+        while waiting:
+            done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_EXCEPTION)
+            while not queue.empty():
+                on_message(queue.get())
+            for future in done:
+                if future.exception() is not None:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                future.result()
+        return [future.result() for future in futures]
 
 
 _queue: Any = None
@@ -148,13 +140,9 @@ def _run(job: ArmJob) -> dict[str, Any]:
 def _compute_share(config: PretrainConfig, share: int, shares: int) -> int:
     import torch
 
-    from lidardistill.engine.build import build_superpixels
     from lidardistill.engine.pretrain import Pretraining
 
     torch.set_num_threads(1)
-    if share > 0:
-        # They come last in a sample: compiled here while the first process compiles what comes before them.
-        build_superpixels(config.data).warm_up()
     parts = Pretraining.build(config)
     report = lambda done, total: _queue.put((share, done, total))  # noqa: E731
     return parts.compute_teacher_features(report, share=(share, shares))

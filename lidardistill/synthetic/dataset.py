@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import multiprocessing
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from lidardistill.data.splits import official_scenes
+from lidardistill.one_thread import one_thread_for_children
 from lidardistill.synthetic.nuscenes_writer import write_scene
 from lidardistill.synthetic.recording import SceneRecording
 from lidardistill.synthetic.static_tables import Tables, write_tables
@@ -242,7 +242,10 @@ def _render_here(
 def _render_in_processes(
     root: Path, jobs: list[_Job], record: Recorder | None, progress: _Progress, workers: int
 ) -> list[Tables]:
-    """Renders with one scene a process at a time; the first failure stops the others at their next keyframe."""
+    """Renders with one scene a process at a time; the first failure stops the others at their next keyframe.
+
+    The others begin when the first keyframe is there: what the first process had to compile for it, they load.
+    """
     # spawn, not fork: the caller may have started torch's or embree's threads, which a fork would break.
     context = multiprocessing.get_context("spawn")
     finished_keyframes = context.SimpleQueue()
@@ -253,19 +256,22 @@ def _render_in_processes(
             progress.step(finished_keyframes.get())
 
     with (
-        _one_thread_for_children(),
+        one_thread_for_children(),
         ProcessPoolExecutor(
             min(workers, len(jobs)), context, initializer=_enter_worker, initargs=(finished_keyframes, stop)
         ) as pool,
     ):
         try:
-            futures = [pool.submit(_run_in_worker, job, root, record) for job in jobs]
+            futures = [pool.submit(_run_in_worker, jobs[0], root, record)]
             waiting = set(futures)
             while waiting:
                 done, waiting = wait(waiting, timeout=0.1, return_when=FIRST_EXCEPTION)
                 report()
                 for future in done:
                     future.result()
+                if progress.done and len(futures) == 1:
+                    futures += [pool.submit(_run_in_worker, job, root, record) for job in jobs[1:]]
+                    waiting |= set(futures[1:])
             report()
             return [future.result() for future in futures]
         except BrokenProcessPool as error:
@@ -279,22 +285,6 @@ def _render_in_processes(
                 cancel_futures=True
             )  # and wait: nobody may write any more when the caller cleans up
             raise
-
-
-@contextlib.contextmanager
-def _one_thread_for_children() -> Iterator[None]:
-    """Processes started inside run every library on one thread; libraries read this when they are loaded."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 _worker: dict[str, Any] = {}

@@ -1,0 +1,59 @@
+"""The demo's pretraining once on noise, so that numba's cache holds its kernels before they are wanted.
+
+Compiling takes longer than the world's first scene, and needs no world: it runs beside the renderer.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lidardistill.one_thread import one_thread_for_children
+from lidardistill.synthetic.dataset import write_world
+from lidardistill.synthetic.noise import record_noise
+
+
+@contextmanager
+def rehearsal() -> Iterator[None]:
+    """Rehearse in a process of its own while the block runs, and wait for it at the end.
+
+    A rehearsal that fails is not heard of: whatever is wrong comes out where it matters, in the pretraining itself.
+    """
+    process = multiprocessing.get_context("spawn").Process(target=_quietly, daemon=True)
+    with one_thread_for_children():
+        process.start()
+    try:
+        yield
+        process.join()
+    finally:
+        process.terminate()  # no harm to one that has ended
+        process.join()
+
+
+def rehearse() -> None:
+    """Superpixels, teacher's features and some steps on a world of noise, in a temporary folder."""
+    # Here, because torch is slow to import and the process that renders does not need it.
+    from lidardistill.engine.experiment import pretrain_config
+    from lidardistill.engine.pretrain import pretrain
+
+    with tempfile.TemporaryDirectory(prefix="lidardistill-rehearsal-") as name:
+        folder = Path(name)
+        world = write_world(
+            folder / "world", train_scenes=1, val_scenes=0, keyframes=1, workers=1, record=record_noise
+        )
+        few = pretrain_config(world, folder, "pretrained", 0).schedule.warmup_steps + 1
+        pretrain(
+            pretrain_config(world, folder, "pretrained", 0, max_steps=few), folder / "run", progress=False
+        )
+
+
+def _quietly() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    logging.disable(logging.CRITICAL)
+    rehearse()

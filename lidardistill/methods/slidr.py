@@ -106,15 +106,15 @@ class SLidR(nn.Module):
         """
         voxels = batch.voxels
         backbone = self.student(voxels.features, voxels.voxel_coords, voxels.spatial_shape, voxels.batch_size)
-        # index_select, not [...]: its gradient adds in one order, and a run repeats bit by bit on several threads.
-        point_features = self.student_head(backbone).index_select(0, voxels.point2voxel[batch.pairing_points])
         view, row, col = batch.pairing_images.unbind(1)
-        superpixel = view * batch.num_superpixels + batch.superpixels[view, row, col]
+        _, height, width = batch.superpixels.shape
+        pixel = (view * height + row) * width + col
         return segment_mean(
-            point_features,
-            superpixel,
+            self.student_head(backbone),
+            view * batch.num_superpixels + batch.superpixels.flatten().index_select(0, pixel),
             len(batch.superpixels) * batch.num_superpixels,
-            mask=batch.superpixel_mask[view, row, col],
+            mask=batch.superpixel_mask.flatten().index_select(0, pixel),
+            rows=voxels.point2voxel.index_select(0, batch.pairing_points),
         )
 
     def superpixels(self, batch: PairBatch) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lidardistill.models.minkunet import VoxelBatchNorm
-
-EPS = 1e-6
+from lidardistill.ops.unit_rows import unit_rows
 
 
 class PointHead(nn.Module):
@@ -33,11 +32,7 @@ class PointHead(nn.Module):
         embedding = self.linear(features)
         if embedding.dtype != torch.float64:
             embedding = embedding.float()
-        if not self.normalize:
-            return embedding
-        # Without the mask the gradient of a zero row would be 1 / eps times what comes in.
-        alive = embedding.detach().norm(dim=1, keepdim=True) > EPS
-        return torch.where(alive, F.normalize(embedding, dim=1), 0.0)
+        return unit_rows(embedding) if self.normalize else embedding
 
 
 class ProjectionHead(nn.Module):

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from lidardistill.ops import _segment_numba as kernels
+
 
 def segment_mean(
-    values: Tensor, segment_idx: Tensor, num_segments: int, *, mask: Tensor | None = None
+    values: Tensor,
+    segment_idx: Tensor,
+    num_segments: int,
+    *,
+    mask: Tensor | None = None,
+    rows: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Mean of the rows of every segment, without a one-hot matrix.
 
     Sums and counts never happen in half precision, whatever the input or autocast says: float16 stops counting
-    at 2048 and bfloat16 at 256.
+    at 2048 and bfloat16 at 256. On a CPU no row is copied (`segment_mean_torch` is the twin), and the sums are the
+    same bits with any number of threads.
 
     Args:
-        values: (N, C) floating point, one row a point.
-        segment_idx: (N,) integer, segment of each row, in 0..num_segments-1 where `mask` is True.
+        values: (M, C) floating point, one row a voxel; without `rows` one a point, M = N.
+        segment_idx: (N,) integer, segment of each point, in 0..num_segments-1 where `mask` is True.
         num_segments: S, rows of the result.
-        mask: (N,) bool, False for rows that belong to no segment (their value and index are not looked at).
+        mask: (N,) bool, False for points that belong to no segment (their value and index are not looked at).
+        rows: (N,) integer, row of each point in `values`, in 0..M-1 where `mask` is True; None: its own.
 
     Returns:
-        mean: (S, C) float32 (float64 where `values` is), zero for empty segments. Not re-normalised.
+        mean: (S, C) float32 (float64 where `values` is), zero for empty segments. Not re-normalised. Differentiable
+            once.
         count: (S,) float32, exact up to 2**24 rows.
 
     Raises:
@@ -36,21 +47,70 @@ def segment_mean(
         raise ValueError(
             f"segment_mean: values must be (N, C) floating point, got {tuple(values.shape)} {values.dtype}"
         )
-    if segment_idx.shape != values.shape[:1] or (mask is not None and mask.shape != segment_idx.shape):
+    members = values.shape[0] if rows is None else rows.numel()
+    if segment_idx.shape != (members,) or any(x is not None and x.shape != (members,) for x in (mask, rows)):
         raise ValueError(
-            f"segment_mean: segment_idx and mask must be (N,) with N = {values.shape[0]}, "
-            f"got {tuple(segment_idx.shape)} and {None if mask is None else tuple(mask.shape)}"
+            f"segment_mean: segment_idx, mask and rows must be (N,) with N = {members}, got "
+            + ", ".join(str(None if x is None else tuple(x.shape)) for x in (segment_idx, mask, rows))
         )
     check_ids(segment_idx, num_segments, mask, what="segment_mean: segment_idx")
-    idx = segment_idx.long()
+    if rows is not None:
+        check_ids(rows, values.shape[0], mask, what="segment_mean: rows")
     values = values.to(accumulation_dtype(values.dtype))
+    if values.device.type != "cpu":
+        return segment_mean_torch(values, segment_idx, num_segments, mask, rows)
+    if rows is None:
+        rows = torch.arange(members)
+    if mask is None:
+        mask = torch.ones(members, dtype=torch.bool)
+    mean, count = _SegmentMean.apply(values, rows.long(), segment_idx.long(), mask, num_segments)
+    return mean, count
+
+
+def segment_mean_torch(
+    values: Tensor, segment_idx: Tensor, num_segments: int, mask: Tensor | None, rows: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """`segment_mean` in torch's own operations, on checked arguments and in the dtype of the sums."""
+    idx = segment_idx.long()
+    if mask is not None:
+        idx = torch.where(mask, idx, 0)
+        rows = None if rows is None else torch.where(mask, rows, 0)
+    if rows is not None:
+        # index_select, not [...]: its gradient adds in one order, and a run repeats bit by bit on several threads.
+        values = values.index_select(0, rows.long())
     if mask is not None:
         # where, not a product: a masked row may hold NaN.
         values = torch.where(mask[:, None], values, values.new_zeros(()))
-        idx = torch.where(mask, idx, 0)
     total = values.new_zeros(num_segments, values.shape[1]).index_add(0, idx, values)
     count = segment_count(idx, num_segments, mask)
     return total / count.clamp(min=1).to(total.dtype)[:, None], count
+
+
+class _SegmentMean(torch.autograd.Function):
+    """`segment_mean` on a CPU, with its gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, rows: Tensor, segments: Tensor, mask: Tensor, num_segments: int
+    ) -> tuple[Tensor, Tensor]:
+        total = values.new_zeros(num_segments, values.shape[1])
+        count = torch.zeros(num_segments, dtype=torch.int64)
+        where = [x.contiguous().numpy() for x in (rows, segments, mask)]
+        kernels.add_rows(values.detach().contiguous().numpy(), *where, total.numpy(), count.numpy())
+        ctx.where, ctx.shape = where, values.shape
+        divisor = count.clamp(min=1).to(total.dtype)[:, None]
+        ctx.save_for_backward(divisor)
+        found = count.to(torch.float32)
+        ctx.mark_non_differentiable(found)
+        return total.div_(divisor), found
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad_mean: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (divisor,) = ctx.saved_tensors
+        grad = grad_mean.new_zeros(ctx.shape)
+        kernels.give_back((grad_mean / divisor).contiguous().numpy(), *ctx.where, grad.numpy())
+        return grad, None, None, None, None
 
 
 def segment_max(values: Tensor, segment_idx: Tensor, num_segments: int) -> Tensor:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lidardistill.models.minkunet import VoxelBatchNorm
+from lidardistill.models.row_linear import RowLinear
 from lidardistill.ops.unit_rows import unit_rows
 
 
@@ -24,7 +25,7 @@ class PointHead(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, normalize: bool = True) -> None:
         super().__init__()
-        self.linear = nn.Linear(in_channels, out_channels)
+        self.linear = RowLinear(in_channels, out_channels)
         self.normalize = normalize
 
     def forward(self, features: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ class ProjectionHead(nn.Module):
 
     def __init__(self, in_channels: int, hidden: int, out_channels: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(in_channels, hidden, bias=False)
+        self.linear = RowLinear(in_channels, hidden, bias=False)
         self.norm = VoxelBatchNorm(hidden)
         self.head = PointHead(hidden, out_channels)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lidardistill.models.row_linear import RowLinear
 from lidardistill.models.sparse import SparseConv3d, SparseInverseConv3d, SparseTensor, SubMConv3d, sparse
 
 LEVELS = 4
@@ -63,7 +64,7 @@ class ResidualBlock(nn.Module):
         self.norm2 = VoxelBatchNorm(out_channels, bn_eps, bn_momentum)
         self.projection: nn.Sequential | None = None
         if in_channels != out_channels:
-            linear = nn.Linear(in_channels, out_channels, bias=False)
+            linear = RowLinear(in_channels, out_channels, bias=False)
             nn.init.uniform_(linear.weight, -(in_channels**-0.5), in_channels**-0.5)
             self.projection = nn.Sequential(
                 linear, VoxelBatchNorm(out_channels, bn_eps, projection_bn_momentum)

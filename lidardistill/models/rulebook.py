@@ -156,6 +156,12 @@ def triple(value: int | Sequence[int]) -> Shape:
     return int(value[0]), int(value[1]), int(value[2])
 
 
+def identity_rulebook(rows: int) -> Rulebook:
+    """Every row meets itself and nothing else: what is left of a submanifold convolution with a kernel of one voxel."""
+    none = torch.empty(0, dtype=torch.int32)
+    return Rulebook(none, none, (), (), rows, rows, centre=0)
+
+
 def submanifold_rulebook(coords: Tensor, spatial_shape: Shape, kernel_size: int) -> Rulebook:
     """Pairs of a submanifold convolution: outputs are the inputs, a voxel meets its active neighbours.
 

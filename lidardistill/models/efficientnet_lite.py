@@ -35,15 +35,19 @@ class SameConv2d(nn.Conv2d):
     """Convolution with TensorFlow's "same" padding: the odd pixel goes to the right and to the bottom."""
 
     def forward(self, input: Tensor) -> Tensor:
-        pads = []
-        for size, kernel, stride in zip(
-            reversed(input.shape[-2:]), reversed(self.kernel_size), reversed(self.stride), strict=True
+        size = [-(-side // step) for side, step in zip(input.shape[-2:], self.stride, strict=True)]
+        padding, begin = [], []
+        for side, out, kernel, step in zip(
+            input.shape[-2:], size, self.kernel_size, self.stride, strict=True
         ):
-            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-            pads += [total // 2, total - total // 2]
-        if pads[0] == pads[1] and pads[2] == pads[3]:
-            return F.conv2d(input, self.weight, self.bias, self.stride, (pads[2], pads[0]), 1, self.groups)
-        return super().forward(F.pad(input, pads))
+            total = max((out - 1) * step + kernel - side, 0)
+            # Padded by a whole step more on both sides where they differ, the convolution finds one more value before the
+            # first; to drop it is cheaper than to copy the input into a larger one.
+            uneven = total % 2
+            padding.append(total // 2 + uneven * step)
+            begin.append(uneven)
+        found = F.conv2d(input, self.weight, self.bias, self.stride, padding, 1, self.groups)
+        return found[..., begin[0] : begin[0] + size[0], begin[1] : begin[1] + size[1]]
 
 
 class InvertedBottleneck(nn.Module):

@@ -150,7 +150,9 @@ def encoded_size(data: bytes) -> tuple[int, int]:
 
 def _pack(height: int, width: int, streams: list[bytes]) -> bytes:
     fields = _FIELDS.pack(_MAGIC, CODEC_VERSION, height, width, *(len(stream) for stream in streams))
-    return fields + zlib.crc32(fields).to_bytes(4, "little") + zlib.compress(b"".join(streams), _DEFLATE_LEVEL)
+    return (
+        fields + zlib.crc32(fields).to_bytes(4, "little") + zlib.compress(b"".join(streams), _DEFLATE_LEVEL)
+    )
 
 
 def _read_header(data: bytes) -> tuple[int, int, tuple[int, ...]]:

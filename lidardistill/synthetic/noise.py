@@ -35,7 +35,9 @@ def record_noise(
     def record() -> Iterator[Keyframe]:
         for k in range(keyframes):
             stamp = _START_US + k * _KEYFRAME_US
-            images = (CameraImage(channel, stamp, np.eye(4), _patches(rng, image_size)) for channel in rig.channels)
+            images = (
+                CameraImage(channel, stamp, np.eye(4), _patches(rng, image_size)) for channel in rig.channels
+            )
             yield Keyframe(_scan(rng, stamp), tuple(images), (), ())
 
     ground = GroundMap(np.ones((8, 8), dtype=np.bool_), np.zeros(2), 1.0)

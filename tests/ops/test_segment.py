@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from lidardistill.ops import segment_max, segment_mean
+from lidardistill.ops.segment import segment_mean_torch
 
 
 def one_hot_mean(values, idx, num_segments):
@@ -31,6 +32,34 @@ def test_equal_to_the_sparse_one_hot_product_in_value_and_gradient():
     torch.testing.assert_close(ours.grad, theirs.grad, atol=1e-5, rtol=0)
     assert torch.equal(count, expected_count)
     assert torch.equal(mean[1::2], torch.zeros(20, 16))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_rows_that_are_not_gathered_are_those_that_are(masked):
+    generator = torch.Generator().manual_seed(2)
+    values = torch.randn(60, 17, generator=generator)  # voxels without a point, and with many
+    rows = torch.randint(0, 40, (500,), generator=generator)
+    idx = torch.randint(0, 30, (500,), generator=generator, dtype=torch.int32)
+    mask = torch.rand(500, generator=generator) < 0.7 if masked else None
+    if masked:
+        rows[~mask], idx[~mask] = -5, 99  # not to be looked at
+    weight = torch.randn(30, 17, generator=generator)
+    found = []
+    for function in (
+        lambda v: segment_mean(v, idx, 30, mask=mask, rows=rows),
+        lambda v: segment_mean_torch(v, idx, 30, mask, rows),
+    ):
+        leaf = values.clone().requires_grad_()
+        mean, count = function(leaf)
+        (mean * weight).sum().backward()
+        found.append((mean.detach(), count, leaf.grad))
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0, msg="the same sums in the same order")
+
+
+def test_gradcheck_of_rows_that_are_not_gathered():
+    values = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+    rows, idx = torch.arange(20) % 5, torch.arange(20) % 7
+    assert torch.autograd.gradcheck(lambda v: segment_mean(v, idx, 8, rows=rows)[0], values)
 
 
 def test_gradcheck_under_a_mask():
@@ -82,6 +111,8 @@ def test_shapes_that_do_not_fit():
         segment_mean(torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, dtype=torch.int64), 4)
     with pytest.raises(ValueError, match="N = 2"):
         segment_mean(torch.zeros(2, 3), torch.zeros(3, dtype=torch.int64), 4)
+    with pytest.raises(ValueError, match=r"N = 3, got \(3,\), None, \(3,\)|rows must lie in 0\.\.1"):
+        segment_mean(torch.zeros(2, 3), torch.zeros(3, dtype=torch.int64), 4, rows=torch.tensor([0, 2, 1]))
 
 
 def test_maximum_of_every_segment_and_its_gradient():

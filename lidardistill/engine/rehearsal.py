@@ -23,38 +23,38 @@ def rehearsal() -> Iterator[None]:
 
     A rehearsal that fails is not heard of: whatever is wrong comes out where it matters, in the pretraining itself.
     """
-    process = multiprocessing.get_context("spawn").Process(target=_quietly, args=(rehearse,), daemon=True)
-    with one_thread_for_children():
-        process.start()
-    try:
-        yield
-        process.join()
-    finally:
-        process.terminate()  # no harm to one that has ended
-        process.join()
+    with tempfile.TemporaryDirectory(prefix="lidardistill-rehearsal-") as folder:
+        process = multiprocessing.get_context("spawn").Process(
+            target=_quietly, args=(rehearse, Path(folder)), daemon=True
+        )
+        with one_thread_for_children():
+            process.start()
+        try:
+            yield
+            process.join()
+        finally:
+            process.terminate()  # no harm to one that has ended
+            process.join()
 
 
-def rehearse() -> None:
-    """Superpixels, teacher's features and some steps on a world of noise, in a temporary folder."""
+def rehearse(folder: Path) -> None:
+    """Superpixels, teacher's features and some steps on a world of noise, in an empty folder."""
     # Here, because torch is slow to import and the process that renders does not need it.
     from lidardistill.engine.experiment import pretrain_config
     from lidardistill.engine.pretrain import pretrain
 
-    with tempfile.TemporaryDirectory(prefix="lidardistill-rehearsal-") as name:
-        folder = Path(name)
-        world = write_world(
-            folder / "world", train_scenes=1, val_scenes=0, keyframes=1, workers=1, record=record_noise
-        )
-        few = pretrain_config(world, folder, "pretrained", 0).schedule.warmup_steps + 1
-        pretrain(
-            pretrain_config(world, folder, "pretrained", 0, max_steps=few), folder / "run", progress=False
-        )
+    world = write_world(
+        folder / "world", train_scenes=1, val_scenes=0, keyframes=1, workers=1, record=record_noise
+    )
+    few = pretrain_config(world, folder, "pretrained", 0).schedule.warmup_steps + 1
+    config = pretrain_config(world, folder, "pretrained", 0, max_steps=few)
+    pretrain(config, folder / "run", progress=False)
 
 
-def _quietly(play: Callable[[], None]) -> None:
+def _quietly(play: Callable[[Path], None], folder: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
     logging.disable(logging.CRITICAL)
     with suppress(Exception):
-        play()
+        play(folder)

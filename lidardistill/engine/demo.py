@@ -17,6 +17,8 @@ from lidardistill.synthetic.dataset import write_world
 
 ARMS = ("pretrained", "random", "permuted")
 SEED = 0
+IMAGE_SIZE = (360, 640)
+"""Height, width of the demo's pictures in pixels; its networks see 224x400 of them."""
 SUMMARY_FILE = "summary.json"
 
 Progress = Callable[[str, int, int], None]
@@ -27,7 +29,11 @@ def build_world(out: Path, stages: Stages, on_progress: Progress) -> Path:
     """Render the embedded driving world, and compile meanwhile what will be trained on it."""
     world = out / "world"
     with stages.stage("world"), nullcontext() if world.exists() else rehearsal():
-        return write_world(world, on_progress=lambda done, total, _: on_progress("world", done, total))
+        return write_world(
+            world,
+            image_size=IMAGE_SIZE,
+            on_progress=lambda done, total, _: on_progress("world", done, total),
+        )
 
 
 def prepare(out: Path, world: Path, stages: Stages, on_progress: Progress) -> None:

@@ -127,7 +127,8 @@ def fit_linear(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(epochs):
         for rows in torch.randperm(len(features), generator=generator).split(batch_points):
-            loss = nn.functional.cross_entropy(layer(features[rows]), train.targets[rows])
+            batch, targets = features.index_select(0, rows), train.targets.index_select(0, rows)
+            loss = nn.functional.cross_entropy(layer(batch), targets)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

@@ -17,7 +17,7 @@ from lidardistill.synthetic.dataset import write_world
 
 ARMS = ("pretrained", "random", "permuted")
 SEED = 0
-IMAGE_SIZE = (360, 640)
+IMAGE_SIZE = (288, 512)
 """Height, width of the demo's pictures in pixels; its networks see 224x400 of them."""
 SUMMARY_FILE = "summary.json"
 

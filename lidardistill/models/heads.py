@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lidardistill.models.minkunet import VoxelBatchNorm
 from lidardistill.models.row_linear import RowLinear
-from lidardistill.models.voxel_norm import VoxelBatchNorm, norm_relu
 from lidardistill.ops.unit_rows import unit_rows
 
 
@@ -57,7 +57,7 @@ class ProjectionHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(M, in_channels) to (M, out_channels) of unit length, float32 whatever autocast says (float64 stays)."""
-        return self.head(norm_relu(self.norm, self.linear(features)))
+        return self.head(F.relu(self.norm(self.linear(features))))
 
 
 class ImageHead(nn.Module):

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lidardistill.models.row_linear import RowLinear
 from lidardistill.models.sparse import SparseConv3d, SparseInverseConv3d, SparseTensor, SubMConv3d, sparse
-from lidardistill.models.voxel_norm import VoxelBatchNorm, norm_relu
 
 LEVELS = 4
 SPATIAL_MULTIPLE = 2**LEVELS
@@ -27,6 +27,22 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Arguments of `MinkUNet` by name. "minkunet34" is Res16UNet34C; 18 and 14 are the same net with fewer blocks (not
 MinkowskiEngine's lettered 18A, 14A, whose decoders have other widths); "mini" is the net of the CPU demo."""
+
+
+class VoxelBatchNorm(nn.BatchNorm1d):
+    """BatchNorm over voxels that also takes none or a single one in train mode.
+
+    The variance of one voxel says nothing, and torch refuses it. Such a level (a nearly empty scan at stride 16) is
+    normalised with the running statistics, which it leaves alone. `SyncBatchNorm.convert_sync_batchnorm` replaces it
+    like any BatchNorm; there the count is that of all ranks.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and input.shape[0] < 2:
+            return F.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+            )
+        return super().forward(input)
 
 
 class ResidualBlock(nn.Module):
@@ -56,9 +72,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         y = self.conv1(x)
-        y = self.conv2(y.with_features(norm_relu(self.norm1, y.features)))
+        y = self.conv2(y.with_features(F.relu(self.norm1(y.features), inplace=True)))
         shortcut = x.features if self.projection is None else self.projection(x.features)
-        return y.with_features(norm_relu(self.norm2, y.features, shortcut))
+        return y.with_features(F.relu(self.norm2(y.features) + shortcut, inplace=True))
 
 
 class _Resample(nn.Module):
@@ -71,7 +87,7 @@ class _Resample(nn.Module):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         y = self.conv(x)
-        return y.with_features(norm_relu(self.norm, y.features))
+        return y.with_features(F.relu(self.norm(y.features), inplace=True))
 
 
 class MinkUNet(nn.Module):

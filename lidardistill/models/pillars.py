@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lidardistill.models.minkunet import VoxelBatchNorm
 from lidardistill.models.sparse import SparseTensor
-from lidardistill.models.voxel_norm import VoxelBatchNorm, norm_relu
 from lidardistill.models.voxelnet import to_bev
 from lidardistill.ops.segment import segment_max, segment_mean
 
@@ -103,7 +104,7 @@ class PillarNet(nn.Module):
         # Empty slots all hold the same: outside of training, whose statistics count them, one stands for all.
         slots = 0 if self.max_points is None else num_pillars * self.max_points - len(rows)
         empty = features.new_zeros(slots if self.training else min(slots, 1), self.out_channels)
-        features = norm_relu(self.norm, torch.cat([features, empty]))
+        features = F.relu(self.norm(torch.cat([features, empty])), inplace=True)
         filled, empty = features.split([len(rows), len(empty)])
         pillars = segment_max(filled, pillar, num_pillars)
         if self.max_points is not None and len(empty):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lidardistill.models.minkunet import ResidualBlock
+from lidardistill.models.minkunet import ResidualBlock, VoxelBatchNorm
 from lidardistill.models.sparse import SparseConv3d, SparseTensor, SubMConv3d, sparse
-from lidardistill.models.voxel_norm import VoxelBatchNorm, norm_relu
 
 STAGES = 4
 BN_EPS, BN_MOMENTUM = 1e-3, 0.01  # SECOND, and everything after it
@@ -27,7 +27,7 @@ class ConvNormRelu(nn.Module):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         y = self.conv(x)
-        return y.with_features(norm_relu(self.norm, y.features))
+        return y.with_features(F.relu(self.norm(y.features), inplace=True))
 
 
 class _Stage(nn.Module):

@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from lidardistill.geometry.voxels import voxelize
-from lidardistill.models.minkunet import PRESETS, MinkUNet, ResidualBlock, build_minkunet
+from lidardistill.models.minkunet import PRESETS, MinkUNet, ResidualBlock, VoxelBatchNorm, build_minkunet
 from lidardistill.models.sparse import SparseConv3d, SparseInverseConv3d, SubMConv3d, sparse
-from lidardistill.models.voxel_norm import VoxelBatchNorm
 from tests.models.clouds import random_voxels
 
 SHAPE = (16, 32, 32)

@@ -19,6 +19,7 @@ import numpy as np
 
 from lidardistill.atomic import atomic_write, write_json_atomic
 from lidardistill.cli.progress import Bar
+from lidardistill.engine.demo import IMAGE_SIZE
 from lidardistill.engine.experiment import ARMS, HAND_MADE, pretrain_config
 from lidardistill.engine.manifest import git_state, machine, versions
 from lidardistill.engine.parallel_arms import ArmJob, compute_teacher_features, run_jobs
@@ -74,6 +75,7 @@ def run_group(options: argparse.Namespace, group: dict[str, Any], world_seed: in
     with Bar(f"{palette} {world_seed}") as bar:
         world = write_world(
             home / "world",
+            image_size=IMAGE_SIZE,
             seed=world_seed,
             palette=palette,
             on_progress=lambda done, total, _: bar.update(done, total=total),

@@ -18,7 +18,7 @@ from lidardistill.synthetic.dataset import write_world
 ARMS = ("pretrained", "random", "permuted")
 SEED = 0
 IMAGE_SIZE = (288, 512)
-"""Height, width of the demo's pictures in pixels; its networks see 224x400 of them."""
+"""Height, width of the demo's pictures in pixels; its networks see them at 224x400."""
 SUMMARY_FILE = "summary.json"
 
 Progress = Callable[[str, int, int], None]

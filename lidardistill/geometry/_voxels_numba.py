@@ -152,19 +152,19 @@ def unique_voxels(cells, origin, table, keys, first_point):  # type: ignore[no-u
         of_block = voxel[begin:end]
         for i in range(end - begin):
             key, slot = block_keys[i], block_slots[i]
+            # The next voxel's row is written before it is known whether there will be one: a branch on that would be
+            # guessed wrong for every third point.
+            keys[num_voxels] = key
+            first_point[num_voxels] = begin + i
             while True:
                 occupant = table[slot]
-                if occupant < 0:
-                    table[slot] = num_voxels
-                    keys[num_voxels] = key
-                    first_point[num_voxels] = begin + i
-                    of_block[i] = num_voxels
-                    num_voxels += one
-                    break
-                if keys[np.uint64(occupant)] == key:
-                    of_block[i] = occupant
+                found = num_voxels if occupant < 0 else np.uint64(occupant)
+                if keys[found] == key:
                     break
                 slot = (slot + one) & last_slot
+            table[slot] = found
+            of_block[i] = found
+            num_voxels += np.uint64(found == num_voxels)
     side = np.int64(MAX_SIDE - 1)
     coords = np.empty((np.int64(num_voxels), 3), np.int32)
     for i in range(len(coords)):

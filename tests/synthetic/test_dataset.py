@@ -146,6 +146,10 @@ def test_no_torch_is_loaded() -> None:
 
 WORKERS = """
 import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
 from fake_recorder import fake_record
 
 def dying(name, seed, **arguments):
@@ -162,6 +166,19 @@ def counting_threads(name, seed, **arguments):
     if os.environ["OMP_NUM_THREADS"] != "1":
         raise ValueError("more than one thread")
     return fake_record(name, seed, **arguments)
+
+def first_slowly(name, seed, **arguments):
+    marker = Path(__file__).with_name("first_keyframe")
+    recording = fake_record(name, seed, **arguments)
+    if name != "scene-0061":
+        if not marker.exists():
+            raise ValueError(f"{name} began before the first keyframe was there")
+        return recording
+    def keyframes():
+        time.sleep(1.0)
+        marker.touch()
+        yield from recording.keyframes
+    return replace(recording, keyframes=keyframes())
 """
 
 
@@ -191,6 +208,11 @@ def test_workers_change_nothing_but_the_time(
     assert {step[2] for step in seen} == {"scene-0061", "scene-0103", "scene-0553"}
     assert os.environ["OMP_NUM_THREADS"] == "7"
     assert "MKL_NUM_THREADS" not in os.environ
+
+
+def test_the_others_wait_until_the_first_has_compiled(workers: Any, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {**SMALL, "train_scenes": 2, "val_scenes": 0, "workers": 2}
+    write_world(tmp_path / "w", **arguments, record=workers.first_slowly)
 
 
 def test_a_failure_in_a_worker_reaches_the_caller(workers: Any, tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ def multiply(features, kernels, source, target, offsets, sizes, low, high, out):
     """out[t] += features[s] @ kernels[k] over the pairs (s, t) of each kernel offset k with low <= t < high.
 
     Args:
-        features: (M, C).
-        kernels: (K, C, D).
+        features: (M, C) of the type of out; or (M, C / 2) int32, pairs of bfloat16, see `multiply_rows`.
+        kernels: (K, C, D), or (K, C / 2, D) alike.
         source: (P,) int32 rows of features, grouped by kernel offset.
         target: (P,) int32 rows of out, ascending inside a group unless low and high leave out none.
         offsets: (G,) int64 kernel offset of each group.

@@ -16,7 +16,15 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-_HAS_AVX512 = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
+_FEATURES = llvmlite.binding.get_host_cpu_features()
+_HAS_AVX512 = bool(_FEATURES.get("avx512f"))
+
+HAS_BFLOAT16 = _HAS_AVX512 and bool(_FEATURES.get("avx512bf16"))
+"""Whether `multiply_rows` takes pairs of bfloat16: one instruction multiplies two of them and adds both to a float32."""
+
+if HAS_BFLOAT16:
+    # The instruction is written in assembly, because the name that LLVM has for it takes other types from version to version.
+    llvmlite.binding.initialize_native_asmparser()
 
 VECTOR_BYTES = 64 if _HAS_AVX512 else 32
 
@@ -36,7 +44,8 @@ def multiply_rows(vectors: int) -> Callable[..., None]:
     vectors of columns.
 
     Args of the intrinsic:
-        x: (M, C). w: (K, C, D). out: (M', D). All of one floating type and contiguous.
+        x: (M, C). w: (K, C, D). out: (M', D). All of one floating type and contiguous. Or, where `HAS_BFLOAT16`, x and w
+            are int32, two bfloat16 in each that follow each other along C, and out is float32.
         source, target: (P,) int32.
         p, end: first pair, and where the pairs of this kernel offset end; p < end.
         k: kernel offset.
@@ -127,10 +136,12 @@ class _Code:
     def __init__(self, context: Any, builder: Any, kinds: Any, args: Any, vectors: int) -> None:
         self.context, self.builder, self.vectors = context, builder, vectors
         self.arrays = [make_array(kind)(context, builder, arg) for kind, arg in zip(kinds, args, strict=True)]
-        number = kinds[0].dtype
+        factor, number = kinds[0].dtype, kinds[2].dtype
+        assert factor == number or (HAS_BFLOAT16 and (factor, number) == (types.int32, types.float32))
         self.size = number.bitwidth // 8
         self.lanes = VECTOR_BYTES // self.size
         self.vector = ir.VectorType(context.get_data_type(number), self.lanes)
+        self.factors = ir.VectorType(context.get_data_type(factor), self.lanes)
 
     def data(self, i: int) -> Any:
         return self.arrays[i].data
@@ -143,20 +154,28 @@ class _Code:
 
     def spread(self, pointer: Any) -> Any:
         """One number in every lane."""
-        undefined = ir.Constant(self.vector, ir.Undefined)
+        undefined = ir.Constant(self.factors, ir.Undefined)
         one = self.builder.insert_element(undefined, self.builder.load(pointer), _INT32(0))
         lanes = ir.Constant(ir.VectorType(_INT32, self.lanes), [0] * self.lanes)
         return self.builder.shuffle_vector(one, undefined, lanes)
 
-    def _pointers(self, pointer: Any) -> list[Any]:
+    def _pointers(self, pointer: Any, vector: Any) -> list[Any]:
         steps = (self.builder.gep(pointer, [_INT64(v * self.lanes)]) for v in range(self.vectors))
-        return [self.builder.bitcast(step, self.vector.as_pointer()) for step in steps]
+        return [self.builder.bitcast(step, vector.as_pointer()) for step in steps]
 
     def load_vectors(self, pointer: Any) -> list[Any]:
-        return [self.builder.load(p, align=self.size) for p in self._pointers(pointer)]
+        return [self.builder.load(p, align=self.size) for p in self._pointers(pointer, self.factors)]
+
+    def multiply_add(self, factor: Any, vector: Any, total: Any) -> Any:
+        """total + factor * vector; "contract" makes one instruction of the two where the CPU has it."""
+        builder, flags = self.builder, ("contract",)
+        if self.factors == self.vector:
+            return builder.fadd(builder.fmul(factor, vector, flags=flags), total, flags=flags)
+        kind = ir.FunctionType(self.vector, [self.vector, self.factors, self.factors])
+        return builder.asm(kind, "vdpbf16ps $3, $2, $0", "=v,0,v,v", [total, factor, vector], False)
 
     def add_to(self, pointer: Any, vectors: list[Any]) -> None:
-        for p, vector in zip(self._pointers(pointer), vectors, strict=True):
+        for p, vector in zip(self._pointers(pointer, self.vector), vectors, strict=True):
             total = self.builder.fadd(self.builder.load(p, align=self.size), vector)
             self.builder.store(total, p, align=self.size)
 
@@ -189,10 +208,9 @@ class _Loop:
         return self.number, self
 
     def add(self, r: int, factor: Any, vectors: list[Any]) -> None:
-        """Row r += factor * vectors; "contract" makes one instruction of the two where the CPU has it."""
-        builder, flags = self.code.builder, ("contract",)
+        """Row r += factor * vectors."""
         for total, vector in zip(self.old[r], vectors, strict=True):
-            self.new[r].append(builder.fadd(builder.fmul(factor, vector, flags=flags), total, flags=flags))
+            self.new[r].append(self.code.multiply_add(factor, vector, total))
 
     def row(self, r: int) -> list[Any]:
         """The sums of row r, once the loop is over."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lidardistill.models import _register_tiles, gather_matmul, tiled_matmul
+from lidardistill.models._register_tiles import HAS_BFLOAT16
 from lidardistill.models.gather_matmul import IMPLEMENTATIONS, _sum_rows, convolve
 from lidardistill.models.rulebook import Csr, strided_rulebook, submanifold_rulebook
 from tests.models.clouds import random_voxels
@@ -65,6 +66,21 @@ def test_tiles_are_as_exact_as_their_dtype(kind, channels, num_voxels, dtype):
     for ours, twin in zip(found, exact, strict=True):
         assert ours.dtype == dtype
         assert (ours - twin).abs().max() <= bound * twin.abs().max()
+
+
+@pytest.mark.skipif(not HAS_BFLOAT16, reason="this CPU has no instruction for bfloat16 (AVX512_BF16)")
+@pytest.mark.parametrize("channels", [(7, 5), (64, 64), (128, 96)])
+@pytest.mark.parametrize("kind", ["submanifold", "strided", "inverse"])
+def test_pairs_of_bfloat16_give_what_float32_gives(kind, channels, monkeypatch):
+    """Products of bfloat16 are exact in float32, so that both ways differ by the order of a sum, and by its last rounding."""
+    book, *tensors = case(kind, channels, 2000)
+    found = out_and_gradients(book, *tensors, "tiled", torch.bfloat16)
+    monkeypatch.setattr(tiled_matmul, "_COMPUTED", (torch.float32, torch.float64))
+    twins = out_and_gradients(book, *tensors, "tiled", torch.bfloat16)
+    for ours, twin in zip(found, twins, strict=True):
+        assert ours.dtype == twin.dtype == torch.bfloat16
+        assert (ours != twin).float().mean() < 0.01
+        torch.testing.assert_close(ours, twin, rtol=2**-7, atol=1e-5)
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)

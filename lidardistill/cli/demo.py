@@ -17,7 +17,9 @@ def run(out: OutOption) -> None:
     from lidardistill.report.page import write_page
 
     stages = Stages()
-    print("1/4  An embedded driving world: streets, six cameras, one LiDAR, in nuScenes format.")
+    print(
+        "1/4  An embedded driving world: streets, six cameras, one LiDAR, in nuScenes format. Kernels are compiled meanwhile, once."
+    )
     with Bar("world") as bar:
         world = build_world(out, stages, lambda note, done, total: bar.update(done, note, total))
     print("2/4  Superpixels of the images, and what an ImageNet network sees in them.")

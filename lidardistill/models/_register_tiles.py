@@ -23,7 +23,7 @@ HAS_BFLOAT16 = _HAS_AVX512 and bool(_FEATURES.get("avx512bf16"))
 """Whether `multiply_rows` takes pairs of bfloat16: one instruction multiplies two of them and adds both to a float32."""
 
 if HAS_BFLOAT16:
-    # The instruction is written in assembly, because the name that LLVM has for it takes other types from version to version.
+    # The instruction is written in assembly: LLVM's own name for it depends on its version.
     llvmlite.binding.initialize_native_asmparser()
 
 VECTOR_BYTES = 64 if _HAS_AVX512 else 32

@@ -46,7 +46,7 @@ def rehearse(folder: Path) -> None:
     world = write_world(
         folder / "world", train_scenes=1, val_scenes=0, keyframes=1, workers=1, record=record_noise
     )
-    few = pretrain_config(world, folder, "pretrained", 0).schedule.warmup_steps + 1
+    few = getattr(pretrain_config(world, folder, "pretrained", 0).schedule, "warmup_steps", 0) + 1
     config = pretrain_config(world, folder, "pretrained", 0, max_steps=few)
     pretrain(config, folder / "run", progress=False)
 

@@ -96,7 +96,8 @@ class _SegmentMean(torch.autograd.Function):
         total = values.new_zeros(num_segments, values.shape[1])
         count = torch.zeros(num_segments, dtype=torch.int64)
         where = [x.contiguous().numpy() for x in (rows, segments, mask)]
-        kernels.add_rows(values.detach().contiguous().numpy(), *where, total.numpy(), count.numpy())
+        arrays = [values.detach().contiguous().numpy(), *where, total.numpy(), count.numpy()]
+        kernels.add_rows(*arrays)
         ctx.where, ctx.shape = where, values.shape
         divisor = count.clamp(min=1).to(total.dtype)[:, None]
         ctx.save_for_backward(divisor)
@@ -109,7 +110,8 @@ class _SegmentMean(torch.autograd.Function):
     def backward(ctx: Any, grad_mean: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:
         (divisor,) = ctx.saved_tensors
         grad = grad_mean.new_zeros(ctx.shape)
-        kernels.give_back((grad_mean / divisor).contiguous().numpy(), *ctx.where, grad.numpy())
+        arrays = [(grad_mean / divisor).contiguous().numpy(), *ctx.where, grad.numpy()]
+        kernels.give_back(*arrays)
         return grad, None, None, None, None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from lidardistill.atomic import write_json_atomic
 from lidardistill.engine.experiment import ARMS as PRETRAINING_ARMS
 from lidardistill.engine.experiment import HAND_MADE, pretrain_config
-from lidardistill.engine.parallel_arms import ArmJob, compute_teacher_features, run_jobs
+from lidardistill.engine.parallel_arms import ArmJob, compute_teacher_features, run_jobs, start_process_server
 from lidardistill.engine.rehearsal import rehearsal
 from lidardistill.engine.stages import Stages
 from lidardistill.synthetic.dataset import write_world
@@ -28,6 +28,7 @@ Progress = Callable[[str, int, int], None]
 def build_world(out: Path, stages: Stages, on_progress: Progress) -> Path:
     """Render the embedded driving world, and compile meanwhile what will be trained on it."""
     world = out / "world"
+    start_process_server()
     with stages.stage("world"), nullcontext() if world.exists() else rehearsal():
         return write_world(
             world,

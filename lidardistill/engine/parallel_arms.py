@@ -7,6 +7,8 @@ from a second thread.
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.context
+import multiprocessing.forkserver
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -15,6 +17,9 @@ from typing import Any
 
 from lidardistill.config.run import PretrainConfig
 from lidardistill.one_thread import one_thread_for_children
+
+_PRELOADED = ["lidardistill.engine.experiment", "torch._dynamo"]
+"""What every process of an arm imports in the end: two to three seconds; the second comes with the first optimiser."""
 
 Progress = Callable[[dict[str, tuple[int, dict[str, float]]]], None]
 """Called with the latest (steps done, values) of each arm that has logged."""
@@ -32,6 +37,22 @@ class ArmJob:
     seed: int
     finetuned: bool = False
     trainer: dict[str, Any] = field(default_factory=dict)
+
+
+def start_process_server() -> None:
+    """Let the process that others are forked from import what they need, while this one does something else."""
+    if _context().get_start_method() == "forkserver":
+        with one_thread_for_children():
+            multiprocessing.forkserver.ensure_running()
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Processes that are forked from one which has imported everything and done nothing; spawned ones on Windows."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
 
 
 def run_jobs(
@@ -87,7 +108,7 @@ def _in_processes(
     on_message: Callable[[Any], None],
 ) -> list[Any]:
     """Call a module-level function in processes with one thread each; messages come through a queue."""
-    context = multiprocessing.get_context("spawn")
+    context = _context()
     queue = context.SimpleQueue()
     with (
         one_thread_for_children(),

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from lidardistill.cli import bench_step
 from lidardistill.cli.main import app
-from lidardistill.cli.profile_floors import _sparse_flops, bytes_of_parts
+from lidardistill.cli.profile_floors import _sparse_flops, bytes_of_parts, flops_of_parts
 from lidardistill.cli.profile_step import ORDER, table
 from lidardistill.cli.step_parts import Clock, Parts, measured, one_step
 from lidardistill.config.io import load_config
@@ -105,6 +105,17 @@ def test_the_benchmark_sorts_every_part_into_its_five(tiny_run, monkeypatch):
     )
 
 
+def test_flops_of_the_linear_layers_over_voxels(tiny_run):
+    """Their products are not torch's where they run, and are counted all the same."""
+    batch = next(tiny_run.batches(0))
+    flops, voxels = flops_of_parts(tiny_run, batch), len(batch.voxels.features)
+    heads = [tiny_run.method.student_head.linear, tiny_run.method.teacher_head.conv]
+    superpixels = flops["heads"] / 2 - voxels * heads[0].weight.numel()
+    assert superpixels > 0
+    assert superpixels % heads[1].weight.numel() == 0
+    assert flops["student"] > 2 * voxels * 48 * 32  # the first of the projections
+
+
 def test_flops_of_sparse_convolutions():
     coords = torch.cartesian_prod(torch.zeros(1), *[torch.arange(4.0)] * 3).int()
     block = coords[(coords[:, 1:] < 3).all(1)]
@@ -127,8 +138,9 @@ def test_bytes_of_optimiser_and_pooling(tiny_run):
     found = bytes_of_parts(tiny_run, batch, optimizer)
     assert found["optimiser"] == 4 * 7 * weights  # AdamW has two states
     pairs, superpixels = len(batch.pairing_points), len(batch.superpixels) * batch.num_superpixels
-    # Of the student: 64 channels, an id and a mask for each pair; means and counts in float32 come out.
-    assert found["pooling"] == pairs * (4 * 64 + 8 + 1) + superpixels * (4 * 64 + 4)
+    # Of the student: 64 channels of each voxel; a row, an id and a mask for each pair; means and counts in float32 come out.
+    voxels = len(batch.voxels.features)
+    assert found["pooling"] == voxels * 4 * 64 + pairs * (8 + 8 + 1) + superpixels * (4 * 64 + 4)
 
 
 def test_the_verb(tiny_world, tmp_path, monkeypatch):

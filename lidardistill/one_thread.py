@@ -6,14 +6,17 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+)
+"""What libraries read of the environment when they are loaded."""
 
 
 @contextlib.contextmanager
 def one_thread_for_children() -> Iterator[None]:
-    """Processes started inside run every library on one thread; libraries read this when they are loaded."""
-    before = {name: os.environ.get(name) for name in _VARIABLES}
-    os.environ.update(dict.fromkeys(_VARIABLES, "1"))
+    """Processes started inside run every library on one thread."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
     try:
         yield
     finally:

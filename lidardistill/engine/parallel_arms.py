@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.context
 import multiprocessing.forkserver
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lidardistill.config.run import PretrainConfig
-from lidardistill.one_thread import one_thread_for_children
+from lidardistill.one_thread import ONE_THREAD, one_thread_for_children
 
 _PRELOADED = ["lidardistill.engine.experiment", "torch._dynamo"]
 """What every process of an arm imports in the end: two to three seconds; the second comes with the first optimiser."""
@@ -135,6 +136,7 @@ _queue: Any = None
 def _start(queue: Any) -> None:
     global _queue
     _queue = queue
+    os.environ.update(ONE_THREAD)  # the server may have been started by somebody else, such as a loader
 
 
 def _run(job: ArmJob) -> dict[str, Any]:

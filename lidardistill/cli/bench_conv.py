@@ -202,12 +202,11 @@ def _gemm_rates() -> dict[str, float]:
     import torch
 
     from lidardistill.models.gather_matmul import convolve
-    from lidardistill.models.rulebook import Rulebook
+    from lidardistill.models.rulebook import identity_rulebook
 
     x, weight = torch.randn(GEMM_ROWS, 96), torch.randn(96, 96)
     half, half_weight = x.bfloat16(), weight.bfloat16()
-    none = torch.empty(0, dtype=torch.int32)
-    every_row = Rulebook(none, none, (), (), GEMM_ROWS, GEMM_ROWS, centre=0)
+    every_row = identity_rulebook(GEMM_ROWS)
     ways: dict[str, Callable[[], Tensor]] = {
         "ours float32": lambda: convolve(x, weight[:, None], every_row),
         "torch.mm float32": lambda: x @ weight,

@@ -42,6 +42,16 @@ def convolve(features: Tensor, weight: Tensor, book: Rulebook, implementation: s
     return kind.apply(features, weight, book)
 
 
+def convolution_layer(features: Tensor, weight: Tensor, bias: Tensor | None, book: Rulebook) -> Tensor:
+    """`convolve` as a layer runs it: in autocast's dtype where there is one, and with a bias, (D,) or None."""
+    kind = features.device.type
+    if torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+        features, weight = features.to(dtype), weight.to(dtype)
+    out = convolve(features, weight, book)
+    return out if bias is None else out + bias.to(out.dtype)
+
+
 class GatherMatmul(torch.autograd.Function):
     """`convolve` in torch.
 

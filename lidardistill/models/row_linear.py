@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from lidardistill.models.gather_matmul import convolve
+from lidardistill.models.gather_matmul import convolution_layer
 from lidardistill.models.rulebook import identity_rulebook
 
 
@@ -18,9 +17,4 @@ class RowLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         if input.device.type != "cpu":
             return super().forward(input)
-        weight = self.weight[:, None]
-        if torch.is_autocast_enabled("cpu"):
-            dtype = torch.get_autocast_dtype("cpu")
-            input, weight = input.to(dtype), weight.to(dtype)
-        out = convolve(input, weight, identity_rulebook(len(input)))
-        return out if self.bias is None else out + self.bias.to(out.dtype)
+        return convolution_layer(input, self.weight[:, None], self.bias, identity_rulebook(len(input)))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lidardistill.models.gather_matmul import convolve
+from lidardistill.models.gather_matmul import convolution_layer
 from lidardistill.models.rulebook import Rulebook, Shape, strided_rulebook, submanifold_rulebook, triple
 
 
@@ -145,20 +145,13 @@ class _SparseConvolution(nn.Module):
         if x.features.is_cuda and x.features.shape[0]:
             return self._with_spconv(x)
         book, coords, shape = self._pairs(x)
-        return SparseTensor(self._multiply(x.features, book), coords, shape, x.batch_size, x.pairs)
+        weight = self.weight.view(self.out_channels, -1, self.in_channels)
+        out = convolution_layer(x.features, weight, self.bias, book)
+        return SparseTensor(out, coords, shape, x.batch_size, x.pairs)
 
     def _pairs(self, x: SparseTensor) -> tuple[Rulebook, Tensor, Shape]:
         """Index pairs, output coordinates and output shape, from the cache where another layer made them."""
         raise NotImplementedError
-
-    def _multiply(self, features: Tensor, book: Rulebook) -> Tensor:
-        weight = self.weight.view(self.out_channels, -1, self.in_channels)
-        kind = features.device.type
-        if torch.is_autocast_enabled(kind):
-            dtype = torch.get_autocast_dtype(kind)
-            features, weight = features.to(dtype), weight.to(dtype)
-        out = convolve(features, weight, book)
-        return out if self.bias is None else out + self.bias.to(out.dtype)
 
     def _with_spconv(self, x: SparseTensor) -> SparseTensor:
         """Runs spconv's module of the same name on our own parameters."""

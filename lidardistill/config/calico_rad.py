@@ -39,7 +39,7 @@ class RADConfig(Strict):
     lidar_shift_m: the frozen LiDAR network sees the sweep moved along x and along y by up to so many metres, drawn anew for
         each keyframe, and its map is read where the points are then. 0: not moved, as CALICO says nothing of it. Both
         networks upsample by transposed convolutions on one grid, whose pattern alone tells points apart unless one of
-        the grids moves by a cell or more (docs/decisions.md).
+        the grids moves by a cell or more (docs/decisions/0023-rad-shortcut-cell-parity.md).
     weighting: region, CALICO's; or gaussian, its comparison with BEVDistill: points count by a Gaussian around the
         middle of their region, where BEVDistill has the centres of labelled boxes. Pretraining opens no label, so this
         is not BEVDistill, but its weighting.

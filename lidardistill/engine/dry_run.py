@@ -23,7 +23,7 @@ from lidardistill.engine.pretrain import Pretraining
 
 Batch = PairBatch | ScanPairBatch | RegionViewBatch | RegionImageBatch | JointBatch
 
-_SAMPLE_BYTES_OF_CACHE = 34_000  # one 1600x900 superpixel map, measured (docs/decisions.md)
+_SAMPLE_BYTES_OF_CACHE = 34_000  # one 1600x900 superpixel map; command not recorded
 
 
 def dry_run_report(config: PretrainConfig) -> str:

@@ -59,7 +59,7 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Session-wide: a test that spoils files copies it first.
     """
-    from lidardistill.synthetic.dataset import write_world
+    from lidardistill.synthetic.write.dataset import write_world
 
     return write_world(
         tmp_path_factory.mktemp("tiny") / "world",
@@ -77,7 +77,7 @@ def detection_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Session-wide: a test that spoils files copies it first. See `tests.data.detection_world`.
     """
-    from lidardistill.synthetic.dataset import write_world
+    from lidardistill.synthetic.write.dataset import write_world
     from tests.data.detection_world import KEYFRAMES, record_detection
 
     return write_world(
@@ -92,9 +92,9 @@ def detection_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def record_tiny(name: str, seed: int, *, keyframes: int, image_size: tuple[int, int], palette: str):  # type: ignore[no-untyped-def]
     """A street of points without objects, for whatever does not need the ray-caster (`synthetic.Recorder`)."""
-    from lidardistill.data.lidarseg_classes import RAW_CLASSES
-    from lidardistill.data.nuscenes_tables import CAMERAS
-    from lidardistill.synthetic.recording import (
+    from lidardistill.datasets.nuscenes.lidarseg_classes import RAW_CLASSES
+    from lidardistill.datasets.nuscenes.tables import CAMERAS
+    from lidardistill.synthetic.write.recording import (
         CameraImage,
         GroundMap,
         Keyframe,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lidardistill.data.types import PairBatch, PairSample, ScanPairBatch, ScanPairSample, VoxelBatch
+from lidardistill.data.batch import PairBatch, PairSample, ScanPairBatch, ScanPairSample, VoxelBatch
 
 
 class VoxelSample(Protocol):

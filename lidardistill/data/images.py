@@ -10,7 +10,7 @@ import simplejpeg
 from PIL import Image
 
 from lidardistill.data.frame import CorruptSample
-from lidardistill.regions.scaling import reduce_by_area
+from lidardistill.regions.superpixels.scaling import reduce_by_area
 
 JPEG_SCALES = (1, 2, 4, 8)
 """Whole factors by which a JPEG can be decoded reduced: its blocks are 8 x 8."""

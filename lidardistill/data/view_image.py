@@ -11,8 +11,8 @@ import numpy as np
 
 from lidardistill.data.image_cache import ImageCache
 from lidardistill.data.images import JPEG_SCALES, read_image
-from lidardistill.regions.scaling import reduce_by_area
-from lidardistill.regions.store import fingerprint
+from lidardistill.regions.superpixels.scaling import reduce_by_area
+from lidardistill.regions.superpixels.store import fingerprint
 
 
 @dataclass(frozen=True)

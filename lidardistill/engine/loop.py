@@ -27,7 +27,7 @@ from lidardistill.engine.prefetch import Prefetcher
 from lidardistill.engine.resume import Stateful, put_back, take_state
 from lidardistill.engine.signals import EXIT_INTERRUPTED, StopSignal
 from lidardistill.engine.stepper import StepFunction, StepOutcome, Stepper, StepRecord
-from lidardistill.methods.terms import Terms
+from lidardistill.engine.terms import Terms
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

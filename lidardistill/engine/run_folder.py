@@ -9,10 +9,10 @@ import yaml
 from pydantic import BaseModel
 
 from lidardistill.atomic import atomic_write
-from lidardistill.config.detect import DetectConfig
 from lidardistill.config.io import differing_keys, dump_yaml, validate
-from lidardistill.config.mapseg import MapSegConfig
-from lidardistill.config.run import FinetuneConfig, PretrainConfig, ProbeConfig
+from lidardistill.tasks.detect.config import DetectConfig
+from lidardistill.tasks.mapseg.config import MapSegConfig
+from lidardistill.tasks.pretrain.config import FinetuneConfig, PretrainConfig, ProbeConfig
 
 CONFIG_FILE = "config.yaml"
 CHECKPOINTS = "checkpoints"

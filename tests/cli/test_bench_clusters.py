@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from lidardistill.cli import bench_clusters
+from lidardistill.bench import clusters as bench_clusters
 
 
 @pytest.mark.parametrize("root", ["synthetic", "real", "labelled"])

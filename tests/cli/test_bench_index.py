@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 
-from lidardistill.cli import bench_index
-from lidardistill.cli.bench_index_tables import write_tables
-from lidardistill.data.nuscenes import NuScenesIndex
+from lidardistill.bench import index as bench_index
+from lidardistill.bench.index_tables import write_tables
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
 
 
 def test_the_tables_have_the_size_and_structure_of_the_real_ones(tmp_path):

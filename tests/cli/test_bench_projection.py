@@ -4,8 +4,9 @@ import json
 import numpy as np
 import pytest
 
-from lidardistill.cli import bench_projection, bench_voxelize
-from lidardistill.cli.bench_timing import alternate
+from lidardistill.bench import projection as bench_projection
+from lidardistill.bench import voxelize as bench_voxelize
+from lidardistill.bench.timing import alternate
 
 
 @pytest.mark.parametrize("bench", [bench_projection, bench_voxelize])

@@ -1,4 +1,4 @@
-from lidardistill.cli import bench_splat
+from lidardistill.bench import splat as bench_splat
 
 
 def test_the_benchmark_compares_equal_things(monkeypatch):

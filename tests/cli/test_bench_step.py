@@ -12,7 +12,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from lidardistill.cli import bench_step
+from lidardistill.bench import step as bench_step
 from lidardistill.cli.main import app
 
 TABLE = Path(__file__).resolve().parents[2] / "tools" / "gpu_table.py"

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from lidardistill.cli import bench_superpixels
-from lidardistill.regions.slic import PRESETS
+from lidardistill.bench import superpixels as bench_superpixels
+from lidardistill.regions.slic.slic import PRESETS
 
 
 def test_the_figures_compare_the_ways():

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from lidardistill.cli import bench_visibility
+from lidardistill.bench import visibility as bench_visibility
 
 
 @pytest.mark.parametrize("root", ["synthetic", "real"])

@@ -9,16 +9,16 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from lidardistill.cli import bench_step
+from lidardistill.bench import step as bench_step
+from lidardistill.bench.profile_floors import _sparse_flops, bytes_of_parts, flops_of_parts
+from lidardistill.bench.profile_step import ORDER, table
+from lidardistill.bench.step_parts import Clock, Parts, measured, one_step
 from lidardistill.cli.main import app
-from lidardistill.cli.profile_floors import _sparse_flops, bytes_of_parts, flops_of_parts
-from lidardistill.cli.profile_step import ORDER, table
-from lidardistill.cli.step_parts import Clock, Parts, measured, one_step
 from lidardistill.config.io import load_config
-from lidardistill.config.run import PretrainConfig
-from lidardistill.engine.pretrain import Pretraining
-from lidardistill.methods import slidr
-from lidardistill.models.sparse import SparseConv3d, SparseInverseConv3d, SubMConv3d, sparse
+from lidardistill.methods.slidr import method as slidr
+from lidardistill.sparse.sparse import SparseConv3d, SparseInverseConv3d, SubMConv3d, sparse
+from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.pretrain.run import Pretraining
 from tests.cli.test_main import DEMO
 
 CONV_PAIRS = 7**3  # of a full 3 x 3 x 3 block under a 3 x 3 x 3 kernel: 7 pairs along each axis
@@ -144,9 +144,9 @@ def test_bytes_of_optimiser_and_pooling(tiny_run):
 
 
 def test_the_verb(tiny_world, tmp_path, monkeypatch):
-    monkeypatch.setattr("lidardistill.cli.profile_floors.GEMM_SIZE", {"cpu": 64})
-    monkeypatch.setattr("lidardistill.cli.profile_floors.COPY_BYTES", {"cpu": 2**16})
-    monkeypatch.setattr("lidardistill.cli.profile_step.WARM_UP", 1)
+    monkeypatch.setattr("lidardistill.bench.profile_floors.GEMM_SIZE", {"cpu": 64})
+    monkeypatch.setattr("lidardistill.bench.profile_floors.COPY_BYTES", {"cpu": 2**16})
+    monkeypatch.setattr("lidardistill.bench.profile_step.WARM_UP", 1)
     trace = tmp_path / "new" / "trace.json"
     words = [
         "profile",
@@ -177,9 +177,9 @@ def test_the_verb(tiny_world, tmp_path, monkeypatch):
 
 
 def test_the_verb_knows_calico(tiny_world, tmp_path, monkeypatch):
-    monkeypatch.setattr("lidardistill.cli.profile_floors.GEMM_SIZE", {"cpu": 64})
-    monkeypatch.setattr("lidardistill.cli.profile_floors.COPY_BYTES", {"cpu": 2**16})
-    monkeypatch.setattr("lidardistill.cli.profile_step.WARM_UP", 1)
+    monkeypatch.setattr("lidardistill.bench.profile_floors.GEMM_SIZE", {"cpu": 64})
+    monkeypatch.setattr("lidardistill.bench.profile_floors.COPY_BYTES", {"cpu": 2**16})
+    monkeypatch.setattr("lidardistill.bench.profile_step.WARM_UP", 1)
     recipe = Path(DEMO).parent / "demo_calico_prc.yaml"
     words = [
         "profile",
@@ -218,9 +218,9 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", list(OTHERS))
 def test_the_verb_knows_every_method(name, tiny_world, tmp_path, monkeypatch):
-    monkeypatch.setattr("lidardistill.cli.profile_floors.GEMM_SIZE", {"cpu": 64})
-    monkeypatch.setattr("lidardistill.cli.profile_floors.COPY_BYTES", {"cpu": 2**16})
-    monkeypatch.setattr("lidardistill.cli.profile_step.WARM_UP", 1)
+    monkeypatch.setattr("lidardistill.bench.profile_floors.GEMM_SIZE", {"cpu": 64})
+    monkeypatch.setattr("lidardistill.bench.profile_floors.COPY_BYTES", {"cpu": 2**16})
+    monkeypatch.setattr("lidardistill.bench.profile_step.WARM_UP", 1)
     words = ["profile", Path(DEMO).parent / f"{name}.yaml", f"data.dataroot={tiny_world}"]
     own = {"demo_bevcontrast": "method.stride=1", "demo_calico_rad": "method.lidar_weights=random"}[name]
     words += [own, "--out", tmp_path / "trace.json", "--steps", "1"]

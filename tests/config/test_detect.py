@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lidardistill.config.detect import DetectConfig
 from lidardistill.config.io import dump_yaml, load_config
+from lidardistill.tasks.detect.config import DetectConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "detect"
 

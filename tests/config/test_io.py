@@ -8,10 +8,10 @@ from typing import get_args
 import pytest
 
 from lidardistill.config.base import Strict
-from lidardistill.config.data import SuperpixelConfig
 from lidardistill.config.io import differing_keys, dump_yaml, load_config, validate
-from lidardistill.config.run import FinetuneConfig, PretrainConfig
-from lidardistill.regions.slic import PRESETS
+from lidardistill.data.config import SuperpixelConfig
+from lidardistill.regions.slic.slic import PRESETS
+from lidardistill.tasks.pretrain.config import FinetuneConfig, PretrainConfig
 
 BASE = """
 name: base

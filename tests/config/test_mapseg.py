@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lidardistill.config.io import load_config
-from lidardistill.config.mapseg import MapClass, MapSegConfig
+from lidardistill.tasks.mapseg.config import MapClass, MapSegConfig
 
 DEMO = Path(__file__).resolve().parents[2] / "configs" / "mapseg" / "demo.yaml"
 
@@ -44,6 +44,6 @@ def test_contradictions(override, message):
 def test_the_classes_are_those_that_can_be_drawn():
     from typing import get_args
 
-    from lidardistill.data.map_masks import CLASSES
+    from lidardistill.datasets.nuscenes.map_masks import CLASSES
 
     assert get_args(MapClass) == CLASSES

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lidardistill.config.io import dump_yaml, load_config
-from lidardistill.config.run import PretrainConfig
+from lidardistill.tasks.pretrain.config import PretrainConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "pretrain"
 

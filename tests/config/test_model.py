@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lidardistill.config.model import LidarBevConfig, MinkUNetConfig, VoxelConfig, check_student
+from lidardistill.backbones.kinds import LidarBevConfig, MinkUNetConfig, VoxelConfig, check_student
 
 RANGE = (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0)
 VOXELS = VoxelConfig(

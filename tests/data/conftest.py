@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import simplejpeg
 
-from lidardistill.data.nuscenes_tables import CAMERAS, LIDAR
+from lidardistill.datasets.nuscenes.tables import CAMERAS, LIDAR
 
 VERSION = "v1.0-mini"
 SCENES = ("scene-0103", "scene-0061")

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from lidardistill.data.lidarseg_classes import RAW_CLASSES
-from lidardistill.synthetic.recording import (
+from lidardistill.datasets.nuscenes.lidarseg_classes import RAW_CLASSES
+from lidardistill.synthetic.render.rig import make_rig
+from lidardistill.synthetic.write.recording import (
     AnnotatedBox,
     CameraImage,
     GroundMap,
@@ -16,7 +17,6 @@ from lidardistill.synthetic.recording import (
     LidarScan,
     SceneRecording,
 )
-from lidardistill.synthetic.rig import make_rig
 
 KEYFRAMES = 5
 KEYFRAME_US = 500_000

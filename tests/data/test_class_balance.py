@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidardistill.data.class_balance import class_balanced_rows
+from lidardistill.tasks.detect.class_balance import class_balanced_rows
 
 
 def test_each_class_is_the_reason_for_equally_many() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from lidardistill.data.batch import PairBatch, PairSample, VoxelBatch
 from lidardistill.data.collate import collate_pairs, collate_voxels
-from lidardistill.data.types import PairBatch, PairSample, VoxelBatch
 
 NUM_SUPERPIXELS = 9
 

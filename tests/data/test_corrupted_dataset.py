@@ -7,13 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
-from lidardistill.data.corrupted_dataset import labelled_corruption, write_corrupted
-from lidardistill.data.corrupted_scan import NOISE
-from lidardistill.data.corruptions import Corruption
-from lidardistill.data.lidarseg_classes import RAW_CLASSES, RAW_TO_CLASS
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.nuscenes_labels import read_lidarseg
-from lidardistill.evaluation.lidarseg import score, write_predictions
+from lidardistill.corruptions.scan import NOISE
+from lidardistill.corruptions.table import Corruption
+from lidardistill.datasets.nuscenes.judge_points import score, write_predictions
+from lidardistill.datasets.nuscenes.labels import read_lidarseg
+from lidardistill.datasets.nuscenes.lidarseg_classes import RAW_CLASSES, RAW_TO_CLASS
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.tasks.robustness.corrupted_root import labelled_corruption, write_corrupted
 
 VERSION = "v1.0-mini"
 

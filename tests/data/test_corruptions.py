@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from lidardistill.data import corrupt_weather
-from lidardistill.data.corrupt_attack import ABOVE_GROUND_M, CAR_SIZE_M, spoofing, visible_surface
-from lidardistill.data.corrupt_sensor import (
+from lidardistill.corruptions import weather as corrupt_weather
+from lidardistill.corruptions.attack import ABOVE_GROUND_M, CAR_SIZE_M, spoofing, visible_surface
+from lidardistill.corruptions.scan import NOISE, CorruptedScan
+from lidardistill.corruptions.sensor import (
     HIGH_DEG,
     LOW_DEG,
     beam_missing,
@@ -21,9 +22,7 @@ from lidardistill.data.corrupt_sensor import (
     motion_blur,
     rings_by_elevation,
 )
-from lidardistill.data.corrupt_weather import flakes, fog, fog_echo, snow
-from lidardistill.data.corrupted_scan import NOISE, CorruptedScan
-from lidardistill.data.corruptions import (
+from lidardistill.corruptions.table import (
     ATTACKS,
     SEVERITIES,
     Corruption,
@@ -31,7 +30,8 @@ from lidardistill.data.corruptions import (
     corrupt,
     scan_generator,
 )
-from lidardistill.data.nuscenes import NuScenesIndex
+from lidardistill.corruptions.weather import flakes, fog, fog_echo, snow
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
 
 NAMES = tuple(SEVERITIES)
 

@@ -10,23 +10,23 @@ import numpy as np
 import pytest
 import torch
 
-from lidardistill.data.detection import (
+from lidardistill.data.frame import CorruptSample
+from lidardistill.data.loader import make_loader, warm_up
+from lidardistill.data.sampler import OnceSampler
+from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.datasets.nuscenes.boxes import BoxTable
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.sweeps import read_sweeps
+from lidardistill.geometry.boxes import points_in_boxes
+from lidardistill.tasks.detect.gt_database import GTDatabase
+from lidardistill.tasks.detect.gt_sampling import GTSampler
+from lidardistill.tasks.detect.sample import (
     CameraInput,
     DetectionAugment,
     DetectionDataset,
     DetectionSample,
     collate_detection,
 )
-from lidardistill.data.frame import CorruptSample
-from lidardistill.data.gt_database import GTDatabase
-from lidardistill.data.gt_sampling import GTSampler
-from lidardistill.data.loader import make_loader, warm_up
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.nuscenes_boxes import BoxTable
-from lidardistill.data.sampler import OnceSampler
-from lidardistill.data.sweeps import read_sweeps
-from lidardistill.data.voxel_input import VoxelSettings
-from lidardistill.geometry.boxes import points_in_boxes
 
 VERSION = "v1.0-mini"
 VOXELS = VoxelSettings(

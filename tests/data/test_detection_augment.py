@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidardistill.data.detection_augment import DetectionAugment, draw_old2new, move_boxes, move_points
 from lidardistill.geometry.boxes import points_in_boxes
+from lidardistill.tasks.detect.detection_augment import (
+    DetectionAugment,
+    draw_old2new,
+    move_boxes,
+    move_points,
+)
 
 
 def some_boxes(rng: np.random.Generator, count: int = 12) -> np.ndarray:

@@ -7,10 +7,15 @@ from functools import partial
 import numpy as np
 import torch
 
-from lidardistill.data.detection import CameraInput, DetectionAugment, DetectionDataset, collate_detection
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.nuscenes_boxes import BoxTable
 from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.datasets.nuscenes.boxes import BoxTable
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.tasks.detect.sample import (
+    CameraInput,
+    DetectionAugment,
+    DetectionDataset,
+    collate_detection,
+)
 
 
 def batch_of(root, *, train, cameras=True):

@@ -7,9 +7,14 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from lidardistill.data.detection_classes import ATTRIBUTES, CATEGORY_TO_CLASS, CLASSES, predict_attributes
-from lidardistill.data.lidarseg_classes import RAW_CLASSES
-from lidardistill.models.center_head import TASKS
+from lidardistill.datasets.nuscenes.detection_classes import (
+    ATTRIBUTES,
+    CATEGORY_TO_CLASS,
+    CLASSES,
+    predict_attributes,
+)
+from lidardistill.datasets.nuscenes.lidarseg_classes import RAW_CLASSES
+from lidardistill.tasks.detect.center_head import TASKS
 
 
 def test_labels_follow_the_heads_groups() -> None:

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidardistill.data.detection_classes import CLASSES
-from lidardistill.data.gt_database import GTDatabase
-from lidardistill.data.gt_sampling import GTSampler, GTSampling
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.nuscenes_boxes import BoxTable
-from lidardistill.data.sweeps import read_sweeps
+from lidardistill.datasets.nuscenes.boxes import BoxTable
+from lidardistill.datasets.nuscenes.detection_classes import CLASSES
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.sweeps import read_sweeps
 from lidardistill.geometry.boxes import box_corners_xy, points_in_boxes
+from lidardistill.tasks.detect.gt_database import GTDatabase
+from lidardistill.tasks.detect.gt_sampling import GTSampler, GTSampling
 
 VERSION = "v1.0-mini"
 CAR, TRUCK, PEDESTRIAN = (CLASSES.index(name) for name in ("car", "truck", "pedestrian"))

@@ -10,13 +10,13 @@ import pytest
 
 from lidardistill.data.augment import AugmentSettings
 from lidardistill.data.collate import collate_pairs, collate_scan_pairs
-from lidardistill.data.joint_batch import JointDataset, collate_joint
 from lidardistill.data.loader import warm_up
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.pairs import PairDataset
-from lidardistill.data.scan_pairs import ScanAugment, ScanPairDataset, rows_with_partner
 from lidardistill.data.view_image import ImageReading
 from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.methods.bevcontrast.sample import ScanAugment, ScanPairDataset, rows_with_partner
+from lidardistill.methods.both import JointDataset, collate_joint
+from lidardistill.methods.slidr.sample import PairDataset
 
 VOXELS = VoxelSettings(kind="cartesian", voxel_size=(0.5, 0.5, 0.5))
 

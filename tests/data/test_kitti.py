@@ -9,7 +9,7 @@ import pytest
 
 from lidardistill.data.frame import CorruptSample
 from lidardistill.data.images import read_image
-from lidardistill.data.kitti import kitti_names, read_kitti_frame
+from lidardistill.datasets.kitti.source import kitti_names, read_kitti_frame
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import shutil
 import numpy as np
 import pytest
 
-from lidardistill.data.map_expansion import MapExpansion, locations
-from lidardistill.data.map_masks import CLASS_LAYERS, CLASSES, MapMasks, draw_masks, global2lidar
-from lidardistill.data.nuscenes import NuScenesIndex
+from lidardistill.datasets.nuscenes.map_expansion import MapExpansion, locations
+from lidardistill.datasets.nuscenes.map_masks import CLASS_LAYERS, CLASSES, MapMasks, draw_masks, global2lidar
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
 
 pytest.importorskip("shapely", reason="maps are read with shapely")
 pytest.importorskip("cv2", reason="maps are drawn with opencv")

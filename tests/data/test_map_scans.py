@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from lidardistill.data.detection_augment import DetectionAugment
 from lidardistill.data.frame import CorruptSample
 from lidardistill.data.loader import make_loader
-from lidardistill.data.map_masks import CLASSES, MapMasks
-from lidardistill.data.map_scans import MapScanDataset, collate_maps
-from lidardistill.data.nuscenes import NuScenesIndex
 from lidardistill.data.sampler import OnceSampler
 from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.datasets.nuscenes.map_masks import CLASSES, MapMasks
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.tasks.detect.detection_augment import DetectionAugment
+from lidardistill.tasks.mapseg.sample import MapScanDataset, collate_maps
 
 pytest.importorskip("shapely", reason="maps are read with shapely")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.nuscenes_labels import read_lidarseg
-from lidardistill.data.nuscenes_tables import CAMERAS, LIDAR, stream_table
+from lidardistill.datasets.nuscenes.labels import read_lidarseg
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.nuscenes.tables import CAMERAS, LIDAR, stream_table
 
 VERSION = "v1.0-mini"
 
@@ -206,7 +206,7 @@ def test_it_is_built_once_and_lies_in_the_dataroot(small_root, monkeypatch):
     assert index.folder.parent == root / ".lidardistill" / f"index-{VERSION}"
     assert not [path for path in index.folder.parent.iterdir() if path != index.folder]
     assert all(path.suffix in {".npy", ".json"} for path in index.folder.iterdir())
-    monkeypatch.setattr("lidardistill.data.nuscenes_index.build_columns", None)
+    monkeypatch.setattr("lidardistill.datasets.nuscenes.index.build_columns", None)
     assert NuScenesIndex.open(root, VERSION, build=False).tokens == index.tokens
 
 
@@ -256,7 +256,7 @@ def test_no_place_at_all_says_so_and_leaves_nothing(small_root, tmp_path, monkey
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lidardistill.data.nuscenes_cache.np.save", full)
+    monkeypatch.setattr("lidardistill.datasets.nuscenes.cache.np.save", full)
     with pytest.raises(OSError, match=r"could not be written to .*No space left.*LIDARDISTILL_CACHE"):
         NuScenesIndex.open(root, VERSION, cache_dir=tmp_path / "cache")
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]

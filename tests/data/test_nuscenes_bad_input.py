@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lidardistill.data.frame import CorruptSample
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.nuscenes_labels import read_lidarseg
-from lidardistill.data.nuscenes_tables import CAMERAS, LIDAR
+from lidardistill.datasets.nuscenes.labels import read_lidarseg
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.nuscenes.tables import CAMERAS, LIDAR
 
 VERSION = "v1.0-mini"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidardistill.data.detection_classes import ATTRIBUTES, CATEGORY_TO_CLASS, CLASSES
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.nuscenes_boxes import BoxTable
+from lidardistill.datasets.nuscenes.boxes import BoxTable
+from lidardistill.datasets.nuscenes.detection_classes import ATTRIBUTES, CATEGORY_TO_CLASS, CLASSES
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from tests.data.detection_world import APART, EMPTY, GAP, KEYFRAMES, ONCE
 
 VERSION = "v1.0-mini"

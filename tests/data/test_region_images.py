@@ -15,12 +15,12 @@ import torch
 from lidardistill.data.augment import AugmentSettings, CropWindow
 from lidardistill.data.frame import CorruptSample, Frame
 from lidardistill.data.image_augment import image_matrix, resize_image
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.region_image_batch import collate_region_images
-from lidardistill.data.region_images import RegionImageDataset
 from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.methods.calico_rad.batch import collate_region_images
+from lidardistill.methods.calico_rad.sample import RegionImageDataset
 from lidardistill.ops import BevGrid, frustum_cells
-from lidardistill.regions.clusters import ProposalSettings, propose_regions
+from lidardistill.regions.sweep.clusters import ProposalSettings, propose_regions
 from tests.regions.test_clusters import street
 
 VOXELS = VoxelSettings(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidardistill.data.region_sampling import sample_region_points
+from lidardistill.regions.sweep.sampling import sample_region_points
 
 
 def sweep() -> tuple[np.ndarray, np.ndarray]:

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from lidardistill.data.frame import CorruptSample, Frame
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.region_batch import collate_region_views
-from lidardistill.data.region_views import RegionViewDataset, ViewAugment, draw_view, move_cloud
 from lidardistill.data.voxel_input import VoxelSettings
-from lidardistill.regions.clusters import ProposalSettings, propose_regions
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.methods.calico_prc.batch import collate_region_views
+from lidardistill.methods.calico_prc.sample import RegionViewDataset, ViewAugment, draw_view, move_cloud
+from lidardistill.regions.sweep.clusters import ProposalSettings, propose_regions
 from tests.regions.test_clusters import street
 
 VOXELS = VoxelSettings(

@@ -11,16 +11,16 @@ import pytest
 
 from lidardistill.data.collate import collate_scan_pairs
 from lidardistill.data.frame import CorruptSample
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.scan_pairs import (
+from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.geometry import transform_points
+from lidardistill.methods.bevcontrast.sample import (
     ScanAugment,
     ScanPairDataset,
     draw_motion,
     rows_with_partner,
     voxel_centres_xy,
 )
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
-from lidardistill.geometry import transform_points
 
 VOXELS = VoxelSettings(kind="cartesian", voxel_size=(0.5, 0.5, 0.5), rounding="round")
 

@@ -7,10 +7,10 @@ import pytest
 
 from lidardistill.data.augment import AugmentSettings
 from lidardistill.data.frame import CorruptSample
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.nuscenes_labels import read_lidarseg
-from lidardistill.data.scans import ScanDataset, collate_scans
 from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.datasets.nuscenes.labels import read_lidarseg
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.tasks.segment.sample import ScanDataset, collate_scans
 
 VOXELS = VoxelSettings(kind="cartesian", voxel_size=(0.5, 0.5, 0.5))
 

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from lidardistill.data.splits import SPLITS, label_fraction, official_scenes, scenes_of_split
+from lidardistill.datasets.nuscenes.splits import SPLITS, label_fraction, official_scenes, scenes_of_split
 
 SIZES = {
     "train": 700,

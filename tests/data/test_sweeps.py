@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lidardistill.data.frame import CorruptSample
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.sweeps import read_sweeps, scans_before
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.sweeps import read_sweeps, scans_before
 from tests.data.detection_world import KEYFRAMES, NUM_SWEEPS, POLE_XY, SWEEP_US
 
 VERSION = "v1.0-mini"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidardistill.data import detection_classes, lidarseg_classes
-from lidardistill.data.lidarseg_classes import RAW_CLASSES
-from lidardistill.data.nuscenes_boxes import FrameBoxes
-from lidardistill.data.vehicle_points import VEHICLE_LABELS, VEHICLES, boxed_vehicles
+from lidardistill.datasets.nuscenes import detection_classes, lidarseg_classes
+from lidardistill.datasets.nuscenes.boxes import FrameBoxes
+from lidardistill.datasets.nuscenes.lidarseg_classes import RAW_CLASSES
+from lidardistill.tasks.robustness.vehicle_points import VEHICLE_LABELS, VEHICLES, boxed_vehicles
 
 
 def test_vehicles_of_others():

@@ -22,7 +22,7 @@ from lidardistill.engine.distributed import agree_any, average_gradients, make_f
 from lidardistill.engine.logging import RunLogger, read_metrics
 from lidardistill.engine.loop import LoopSettings, run_loop
 from lidardistill.engine.optim import make_optimizer, make_schedule
-from lidardistill.methods.terms import Terms
+from lidardistill.engine.terms import Terms
 from lidardistill.objectives import info_nce
 from lidardistill.ops import all_gather_ragged, all_gather_with_grad, rank_weight
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lidardistill.config.detect import DetectConfig
 from lidardistill.config.io import load_config
-from lidardistill.config.run import FinetuneConfig, PretrainConfig, ProbeConfig
+from lidardistill.tasks.detect.config import DetectConfig
+from lidardistill.tasks.pretrain.config import FinetuneConfig, PretrainConfig, ProbeConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -133,7 +133,7 @@ def configs() -> dict[str, Callable]:
 @pytest.fixture(scope="session")
 def pretrained(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished pretraining run on the tiny world. To be read only."""
-    from lidardistill.engine.pretrain import pretrain
+    from lidardistill.tasks.pretrain.run import pretrain
 
     run = tmp_path_factory.mktemp("pretrained") / "run"
     assert pretrain(tiny_pretrain(tiny_world), run, progress=False).exit_code == 0

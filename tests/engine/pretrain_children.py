@@ -9,7 +9,7 @@ from pathlib import Path
 import lightning_fabric  # noqa: F401  (imported before the forks, once)
 import torch
 
-from lidardistill.engine import pretrain as module
+from lidardistill.tasks.pretrain import run as module
 
 HERE = Path(__file__).parent
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lidardistill.config.run import PretrainConfig
 from lidardistill.engine.logging import read_metrics
-from lidardistill.engine.pretrain import Pretraining, pretrain
-from lidardistill.models.weights import load_checkpoint_tensors
+from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.pretrain.run import Pretraining, pretrain
+from lidardistill.weights import load_checkpoint_tensors
 
 
 def assert_goes_on(config: PretrainConfig, whole: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

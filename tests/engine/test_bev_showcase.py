@@ -9,13 +9,13 @@ import pytest
 from typer.testing import CliRunner
 
 from lidardistill.cli.main import app
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.nuscenes_boxes import BoxTable
-from lidardistill.engine.bev_showcase import BEV_SHOWCASE_FILE, bev_showcases, write_bev_showcase
-from lidardistill.engine.detect import detect
-from lidardistill.engine.pretrain import pretrain
+from lidardistill.datasets.nuscenes.boxes import BoxTable
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.report.bev_scene import BevScene
 from lidardistill.report.runs import map_runs
+from lidardistill.showcase.bev_showcase import BEV_SHOWCASE_FILE, bev_showcases, write_bev_showcase
+from lidardistill.tasks.detect.run import detect
+from lidardistill.tasks.pretrain.run import pretrain
 
 pytest.importorskip("nuscenes", reason="scores come from nuscenes-devkit")
 

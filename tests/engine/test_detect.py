@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.nuscenes_boxes import BoxTable
-from lidardistill.engine import detect as verb
-from lidardistill.engine import detector_training
-from lidardistill.engine.build_rad import build_camera
-from lidardistill.engine.detect import detect, evaluate_detector, evaluate_submission, submission_path
-from lidardistill.engine.detection_batches import labelled_keyframes, still_keyframes, training_keyframes
-from lidardistill.engine.detector import build_detector, load_detector, parameter_groups
+from lidardistill.datasets.nuscenes.boxes import BoxTable
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.signals import Interrupted
-from lidardistill.engine.student_weights import BACKBONE_FILE
-from lidardistill.models.weights import load_checkpoint_tensors, save_backbone
+from lidardistill.exchange.of_run import BACKBONE_FILE
+from lidardistill.methods.calico_rad.build import build_camera
+from lidardistill.tasks.detect import run as verb
+from lidardistill.tasks.detect import train as detector_training
+from lidardistill.tasks.detect.batches import labelled_keyframes, still_keyframes, training_keyframes
+from lidardistill.tasks.detect.build import build_detector, load_detector, parameter_groups
+from lidardistill.tasks.detect.run import detect, evaluate_detector, evaluate_submission, submission_path
+from lidardistill.weights import load_checkpoint_tensors, save_backbone
 from tests.engine.conftest import tiny_detect as config_of
 
 pytest.importorskip("nuscenes", reason="scores come from nuscenes-devkit")

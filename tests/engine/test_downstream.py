@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.engine import downstream, supervised
-from lidardistill.engine.build import build_student
-from lidardistill.engine.downstream import evaluate, finetune, probe
-from lidardistill.engine.export import export_backbone
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.signals import EXIT_INTERRUPTED, Interrupted
-from lidardistill.engine.student_weights import load_student
-from lidardistill.models.weights import load_checkpoint_tensors
+from lidardistill.exchange.of_run import load_student
+from lidardistill.export.run import export_backbone
+from lidardistill.methods.build import build_student
+from lidardistill.tasks.segment import run as downstream
+from lidardistill.tasks.segment import train as supervised
+from lidardistill.tasks.segment.run import evaluate, finetune, probe
+from lidardistill.weights import load_checkpoint_tensors
 
 pytest.importorskip("nuscenes", reason="scores come from nuscenes-devkit")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from lidardistill.config.io import differing_keys
-from lidardistill.engine.build import feature_store
-from lidardistill.engine.experiment import ARMS, finetune_config, pretrain_config, probe_config
-from lidardistill.engine.stages import Stages
+from lidardistill.demo.experiment import ARMS, finetune_config, pretrain_config, probe_config
+from lidardistill.demo.stages import Stages
+from lidardistill.methods.build import feature_store
 
 WORLD, CACHE = Path("world"), Path("cache")
 

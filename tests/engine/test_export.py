@@ -11,16 +11,16 @@ import torch
 import yaml
 from safetensors.torch import save as dump
 
+from lidardistill.backbones.kinds import LidarBevConfig, MinkUNetConfig, VoxelConfig
 from lidardistill.cli.main import main
-from lidardistill.config.model import LidarBevConfig, MinkUNetConfig, VoxelConfig
-from lidardistill.engine.build import build_student
-from lidardistill.engine.detector import save_detector
-from lidardistill.engine.export import ENDINGS, export_backbone, save_student
-from lidardistill.engine.student_weights import load_student
-from lidardistill.models.center_head import TASKS, CenterHead
-from lidardistill.models.detector import Detector
-from lidardistill.models.weights import load_checkpoint_tensors
-from lidardistill.models.weights_mmdet3d import head_from_mmdet3d
+from lidardistill.exchange.mmdet3d import head_from_mmdet3d
+from lidardistill.exchange.of_run import load_student
+from lidardistill.export.run import ENDINGS, export_backbone, save_student
+from lidardistill.methods.build import build_student
+from lidardistill.tasks.detect.build import save_detector
+from lidardistill.tasks.detect.center_head import TASKS, CenterHead
+from lidardistill.tasks.detect.detector import Detector
+from lidardistill.weights import load_checkpoint_tensors
 
 RANGE = (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0)
 BEV_VOXELS = {"kind": "cartesian", "point_cloud_range": RANGE, "reduce": "mean"}

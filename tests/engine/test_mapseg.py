@@ -15,14 +15,14 @@ from typer.testing import CliRunner
 
 from lidardistill.cli.main import app
 from lidardistill.config.io import load_config
-from lidardistill.config.mapseg import MapSegConfig
-from lidardistill.data.map_masks import CLASSES
-from lidardistill.engine import mapseg as verb
-from lidardistill.engine.map_segmenter import load_segmenter
-from lidardistill.engine.mapseg import SHOWN_FILE, build_segmenter, evaluate_maps, mapseg
+from lidardistill.datasets.nuscenes.map_masks import CLASSES
 from lidardistill.engine.signals import Interrupted
-from lidardistill.models.weights import load_checkpoint_tensors, save_backbone
 from lidardistill.report.map_masks import maps_picture
+from lidardistill.tasks.mapseg import run as verb
+from lidardistill.tasks.mapseg.config import MapSegConfig
+from lidardistill.tasks.mapseg.model import load_segmenter
+from lidardistill.tasks.mapseg.run import SHOWN_FILE, build_segmenter, evaluate_maps, mapseg
+from lidardistill.weights import load_checkpoint_tensors, save_backbone
 
 pytest.importorskip("shapely", reason="maps are read with shapely")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lidardistill.engine.parallel_arms import _in_processes, start_process_server
+from lidardistill.demo.parallel_arms import _in_processes, start_process_server
 
 
 def _what_is_here() -> tuple[bool, str | None]:

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from lidardistill.config.run import PretrainConfig
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.nuscenes_labels import read_lidarseg
-from lidardistill.engine.dry_run import dry_run_report
+from lidardistill.datasets.nuscenes.labels import read_lidarseg
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.logging import read_metrics
-from lidardistill.engine.pretrain import pretrain
 from lidardistill.engine.run_folder import read_run
-from lidardistill.models.weights import load_checkpoint_tensors
+from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.pretrain.dry_run import dry_run_report
+from lidardistill.tasks.pretrain.run import pretrain
+from lidardistill.weights import load_checkpoint_tensors
 
 VERSION = "v1.0-mini"
 

@@ -7,14 +7,14 @@ import json
 import pytest
 import torch
 
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.engine.build import build_method, build_slidr, build_training_data, method_rows
-from lidardistill.engine.dry_run import dry_run_report
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.logging import read_metrics
-from lidardistill.engine.pretrain import pretrain
 from lidardistill.engine.run_folder import read_run
-from lidardistill.engine.showcase import load_method
-from lidardistill.models.weights import load_checkpoint_tensors
+from lidardistill.methods.build import build_method, build_slidr, build_training_data, method_rows
+from lidardistill.showcase.showcase import load_method
+from lidardistill.tasks.pretrain.dry_run import dry_run_report
+from lidardistill.tasks.pretrain.run import pretrain
+from lidardistill.weights import load_checkpoint_tensors
 
 from .resumed import assert_goes_on
 
@@ -53,7 +53,7 @@ def test_a_run_logs_both_losses_and_its_card_names_the_term(run):
 
 
 def test_the_method_of_a_run_can_be_shown(run):
-    from lidardistill.config.run import PretrainConfig
+    from lidardistill.tasks.pretrain.config import PretrainConfig
 
     method = load_method(read_run(run, PretrainConfig), run)
     weights = load_checkpoint_tensors(run / "backbone.safetensors")

@@ -7,14 +7,14 @@ import shutil
 
 import pytest
 
-from lidardistill.config.run import PretrainConfig
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.engine.build import build_slidr, method_rows
-from lidardistill.engine.downstream import probe
-from lidardistill.engine.dry_run import dry_run_report
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.logging import read_metrics
-from lidardistill.engine.pretrain import pretrain
 from lidardistill.engine.run_folder import read_run
+from lidardistill.methods.build import build_slidr, method_rows
+from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.pretrain.dry_run import dry_run_report
+from lidardistill.tasks.pretrain.run import pretrain
+from lidardistill.tasks.segment.run import probe
 
 from .resumed import assert_goes_on
 

@@ -7,19 +7,19 @@ import shutil
 
 import pytest
 
-from lidardistill.config.run import PretrainConfig
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.engine.build import build_method, build_slidr, build_training_data, method_rows
-from lidardistill.engine.build_bev import build_proposals
-from lidardistill.engine.dry_run import dry_run_report
-from lidardistill.engine.export import export_backbone
+from lidardistill.backbones.lidar_bev.net import build_lidar_bev
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.logging import read_metrics
-from lidardistill.engine.pretrain import pretrain
 from lidardistill.engine.run_folder import read_run
-from lidardistill.models.lidar_bev import build_lidar_bev
-from lidardistill.models.weights import load_checkpoint_tensors, load_matching
-from lidardistill.regions.clusters import ProposalSettings
-from lidardistill.regions.ground import GroundSettings
+from lidardistill.export.run import export_backbone
+from lidardistill.methods.bevcontrast.build import build_proposals
+from lidardistill.methods.build import build_method, build_slidr, build_training_data, method_rows
+from lidardistill.regions.sweep.clusters import ProposalSettings
+from lidardistill.regions.sweep.ground import GroundSettings
+from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.pretrain.dry_run import dry_run_report
+from lidardistill.tasks.pretrain.run import pretrain
+from lidardistill.weights import load_checkpoint_tensors, load_matching
 
 from .resumed import assert_goes_on
 
@@ -129,8 +129,8 @@ def test_every_key_reaches_what_it_is_about(tiny_world, configs):
 
 
 def test_defaults_stand_once():
-    from lidardistill.config.calico import PRCConfig, RegionConfig
-    from lidardistill.data.region_views import ViewAugment
+    from lidardistill.methods.calico_prc.config import PRCConfig, RegionConfig
+    from lidardistill.methods.calico_prc.sample import ViewAugment
 
     assert build_proposals(RegionConfig()) == ProposalSettings()
     config, view = PRCConfig(kind="calico_prc"), ViewAugment()

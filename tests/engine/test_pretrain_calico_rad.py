@@ -8,19 +8,19 @@ import shutil
 import pytest
 import torch
 
-from lidardistill.config.run import PretrainConfig
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.engine.build import build_method, build_training_data, method_rows
-from lidardistill.engine.build_rad import build_camera
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint
-from lidardistill.engine.downstream import probe
-from lidardistill.engine.dry_run import dry_run_report
-from lidardistill.engine.export import export_backbone
 from lidardistill.engine.logging import read_metrics
-from lidardistill.engine.pretrain import pretrain
 from lidardistill.engine.run_folder import CHECKPOINTS, read_run
-from lidardistill.engine.student_weights import load_student
-from lidardistill.models.weights import load_checkpoint_tensors
+from lidardistill.exchange.of_run import load_student
+from lidardistill.export.run import export_backbone
+from lidardistill.methods.build import build_method, build_training_data, method_rows
+from lidardistill.methods.calico_rad.build import build_camera
+from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.pretrain.dry_run import dry_run_report
+from lidardistill.tasks.pretrain.run import pretrain
+from lidardistill.tasks.segment.run import probe
+from lidardistill.weights import load_checkpoint_tensors
 
 from .resumed import assert_goes_on
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lidardistill.engine import rehearsal as module
-from lidardistill.engine.rehearsal import rehearsal
+from lidardistill.demo import rehearsal as module
+from lidardistill.demo.rehearsal import rehearsal
 
 _CHILD = """
 import sys
@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 from numba.core.dispatcher import Dispatcher
 
-from lidardistill.engine.experiment import pretrain_config
-from lidardistill.engine.pretrain import Pretraining
-from lidardistill.engine.rehearsal import rehearse
-from lidardistill.synthetic.dataset import write_world
+from lidardistill.demo.experiment import pretrain_config
+from lidardistill.tasks.pretrain.run import Pretraining
+from lidardistill.demo.rehearsal import rehearse
+from lidardistill.synthetic.write.dataset import write_world
 
 def compiled():
     kernels = {

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidardistill.config.detect import DetectConfig
 from lidardistill.config.io import load_config
-from lidardistill.data.detection_classes import CLASSES
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.sweeps import read_sweeps
-from lidardistill.engine import robust_detection
-from lidardistill.engine.detect import detect
-from lidardistill.engine.robust_detection import DetectionJudge
-from lidardistill.engine.robustness import _check_comparable, evaluate_corrupted
-from lidardistill.evaluation.detection import FrameDetections
+from lidardistill.datasets.nuscenes.detection_classes import CLASSES
+from lidardistill.datasets.nuscenes.judge_boxes import FrameDetections
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.sweeps import read_sweeps
+from lidardistill.tasks.detect.config import DetectConfig
+from lidardistill.tasks.detect.run import detect
+from lidardistill.tasks.robustness import detection as robust_detection
+from lidardistill.tasks.robustness.detection import DetectionJudge
+from lidardistill.tasks.robustness.run import _check_comparable, evaluate_corrupted
 
 pytest.importorskip("nuscenes", reason="scores come from nuscenes-devkit")
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from lidardistill.engine.downstream import probe
-from lidardistill.engine.robustness import ROBUSTNESS_FILE, evaluate_corrupted
+from lidardistill.tasks.robustness.run import ROBUSTNESS_FILE, evaluate_corrupted
+from lidardistill.tasks.segment.run import probe
 
 pytest.importorskip("nuscenes", reason="scores come from nuscenes-devkit")
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from lidardistill.config.io import validate
-from lidardistill.config.run import PretrainConfig
-from lidardistill.data.lidarseg_classes import CLASSES
-from lidardistill.engine.pretrain import pretrain
-from lidardistill.engine.showcase import choose_query, load_method, showcase_of_arm
+from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES
 from lidardistill.report.scene import Scene
+from lidardistill.showcase.showcase import choose_query, load_method, showcase_of_arm
+from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.pretrain.run import pretrain
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +86,8 @@ def test_a_showcase_of_the_real_keyframe(arm: Path) -> None:
 
 def test_weights_are_those_of_the_run(arm: Path) -> None:
     from lidardistill.engine.run_folder import read_run
-    from lidardistill.engine.student_weights import BACKBONE_FILE
-    from lidardistill.models.weights import load_checkpoint_tensors
+    from lidardistill.exchange.of_run import BACKBONE_FILE
+    from lidardistill.weights import load_checkpoint_tensors
 
     method = load_method(read_run(arm / "pretrain", PretrainConfig), arm / "pretrain")
     saved = load_checkpoint_tensors(arm / "pretrain" / BACKBONE_FILE)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from lidardistill.data.scans import ScanBatch
-from lidardistill.data.types import VoxelBatch
-from lidardistill.engine.classifier import seeded_head
-from lidardistill.engine.supervised import voxel_targets
+from lidardistill.data.batch import VoxelBatch
+from lidardistill.tasks.segment.classifier import seeded_head
+from lidardistill.tasks.segment.sample import ScanBatch
+from lidardistill.tasks.segment.train import voxel_targets
 
 
 def scan(point2voxel: list[int], target: list[int], mask: list[bool], num_voxels: int) -> ScanBatch:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lidardistill.data.detection_classes import ATTRIBUTES, CLASSES
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.nuscenes_boxes import BoxTable, FrameBoxes
-from lidardistill.evaluation import detection
-from lidardistill.evaluation.detection import FrameDetections, score_detections, write_detections
-from lidardistill.evaluation.devkit import META, rows_of_split
-from lidardistill.evaluation.lidarseg import write_metrics
+from lidardistill.datasets.nuscenes import judge_boxes as detection
+from lidardistill.datasets.nuscenes.boxes import BoxTable, FrameBoxes
+from lidardistill.datasets.nuscenes.detection_classes import ATTRIBUTES, CLASSES
+from lidardistill.datasets.nuscenes.devkit import META, rows_of_split
+from lidardistill.datasets.nuscenes.judge_boxes import FrameDetections, score_detections, write_detections
+from lidardistill.datasets.nuscenes.judge_points import write_metrics
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
 
 VERSION, SPLIT = "v1.0-mini", "mini_val"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidardistill.evaluation.joint_pca import fit_joint_pca, map_colors, position_r2
+from lidardistill.showcase.joint_pca import fit_joint_pca, map_colors, position_r2
 
 
 def two_sides(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

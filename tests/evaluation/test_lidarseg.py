@@ -10,16 +10,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lidardistill.data.lidarseg_classes import CLASSES, RAW_TO_CLASS
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.nuscenes_labels import read_lidarseg
-from lidardistill.data.nuscenes_tables import CAMERAS
-from lidardistill.data.splits import scenes_of_split
-from lidardistill.evaluation import lidarseg
-from lidardistill.evaluation.devkit import META
-from lidardistill.evaluation.lidarseg import score, write_metrics, write_predictions
-from lidardistill.synthetic.dataset import write_world
-from lidardistill.synthetic.recording import CameraImage, GroundMap, Keyframe, LidarScan, Rig, SceneRecording
+from lidardistill.datasets.nuscenes import judge_points as lidarseg
+from lidardistill.datasets.nuscenes.devkit import META
+from lidardistill.datasets.nuscenes.judge_points import score, write_metrics, write_predictions
+from lidardistill.datasets.nuscenes.labels import read_lidarseg
+from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES, RAW_TO_CLASS
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.nuscenes.splits import scenes_of_split
+from lidardistill.datasets.nuscenes.tables import CAMERAS
+from lidardistill.synthetic.write.dataset import write_world
+from lidardistill.synthetic.write.recording import (
+    CameraImage,
+    GroundMap,
+    Keyframe,
+    LidarScan,
+    Rig,
+    SceneRecording,
+)
 
 VERSION, SPLIT = "v1.0-mini", "mini_val"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lidardistill.evaluation.map_segmentation import THRESHOLDS, count_cells, map_scores
+from lidardistill.tasks.mapseg.score import THRESHOLDS, count_cells, map_scores
 
 NAMES = ("drivable_area", "walkway", "divider")
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lidardistill.data.types import VoxelBatch
-from lidardistill.evaluation.baselines import hand_made_features, hand_made_probe_features
-from lidardistill.evaluation.probe import (
+from lidardistill.data.batch import VoxelBatch
+from lidardistill.tasks.segment.baselines import hand_made_features, hand_made_probe_features
+from lidardistill.tasks.segment.probe import (
     ProbeFeatures,
     calibrate_batchnorm,
     extract_features,

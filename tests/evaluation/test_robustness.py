@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidardistill.evaluation.robustness import (
+from lidardistill.tasks.robustness.score import (
     attack_succeeds,
     corruption_error,
     detection_succeeds,

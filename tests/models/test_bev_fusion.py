@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lidardistill.models.bev_fusion import ConvFuser, on_grid
 from lidardistill.ops.bev_grid import BevGrid
+from lidardistill.tasks.detect.bev_fusion import ConvFuser, on_grid
 
 
 def test_masked_cells_do_not_matter():

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lidardistill.models.bev_neck import BevBackbone, BevNeck
+from lidardistill.backbones.lidar_bev.bev_neck import BevBackbone, BevNeck
 
 
 def norm_relu(x, state, name):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lidardistill.models.camera_bev import PRESETS, CameraBev, CameraBevSettings, build_camera_bev
-from lidardistill.models.lidar_bev import build_lidar_bev
+from lidardistill.backbones.camera_bev.net import PRESETS, CameraBev, CameraBevSettings, build_camera_bev
+from lidardistill.backbones.lidar_bev.net import build_lidar_bev
 
 SMALL = CameraBevSettings(
     image_network="efficientnet_lite0", image_channels=8, context_channels=4, depth_range=(1.0, 13.0), depth_step=2.0,
@@ -83,7 +83,7 @@ def test_it_is_the_outer_product_of_lift_splat_shoot(
     network: CameraBev, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole network by the slow way, in value and in the gradient of every weight."""
-    from lidardistill.models import camera_bev
+    from lidardistill.backbones.camera_bev import net as camera_bev
     from lidardistill.ops.lift_splat import lift_splat
 
     network.double()

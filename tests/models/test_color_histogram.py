@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from lidardistill.models.color_histogram import ColorHistogram
+from lidardistill.teachers.color_histogram import ColorHistogram
 
 
 def test_a_cell_holds_the_roots_of_its_color_frequencies():

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from lidardistill.models.bev_fusion import ConvFuser
-from lidardistill.models.center_head import TASKS, CenterHead
-from lidardistill.models.detector import Detector
-from lidardistill.models.lidar_bev import build_lidar_bev
+from lidardistill.backbones.lidar_bev.net import build_lidar_bev
 from lidardistill.ops.bev_grid import BevGrid
+from lidardistill.tasks.detect.bev_fusion import ConvFuser
+from lidardistill.tasks.detect.center_head import TASKS, CenterHead
+from lidardistill.tasks.detect.detector import Detector
 
 RANGE = (-12.8, -12.8, -5.0, 12.8, 12.8, 3.0)
 

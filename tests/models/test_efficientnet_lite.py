@@ -6,8 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lidardistill.models import efficientnet_lite
-from lidardistill.models.efficientnet_lite import (
+from lidardistill.teachers import efficientnet_lite
+from lidardistill.teachers.efficientnet_lite import (
     EfficientNetFeatures,
     SameConv2d,
     load_efficientnet_lite0,

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from lidardistill.models import _register_tiles, gather_matmul, tiled_matmul
-from lidardistill.models._register_tiles import HAS_BFLOAT16
-from lidardistill.models.gather_matmul import IMPLEMENTATIONS, _sum_rows, convolve
-from lidardistill.models.rulebook import Csr, strided_rulebook, submanifold_rulebook
+from lidardistill.sparse import _register_tiles, gather_matmul, tiled_matmul
+from lidardistill.sparse._register_tiles import HAS_BFLOAT16
+from lidardistill.sparse.gather_matmul import IMPLEMENTATIONS, _sum_rows, convolve
+from lidardistill.sparse.rulebook import Csr, strided_rulebook, submanifold_rulebook
 from tests.models.clouds import random_voxels
 
 SHAPE = (16, 16, 16)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lidardistill.models.heads import ImageHead, PointHead, ProjectionHead
+from lidardistill.methods.heads import ImageHead, PointHead, ProjectionHead
 
 
 def test_point_head_gives_unit_rows():

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lidardistill.models.image_encoder import ImageEncoder, interpolation
+from lidardistill.backbones.camera_bev.image_encoder import ImageEncoder, interpolation
 
 
 class Ramps(nn.Module):

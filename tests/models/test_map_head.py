@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lidardistill.models.map_head import MapHead
 from lidardistill.ops.bev_grid import BevGrid
+from lidardistill.tasks.mapseg.map_head import MapHead
 
 SOURCE, TARGET = BevGrid.of_range((-8, -8, 8, 8), 1.0), BevGrid.of_range((-4, -6, 4, 6), 0.5)
 

@@ -9,9 +9,15 @@ import pytest
 import torch
 from torch import nn
 
+from lidardistill.backbones.minkunet.net import (
+    PRESETS,
+    MinkUNet,
+    ResidualBlock,
+    VoxelBatchNorm,
+    build_minkunet,
+)
 from lidardistill.geometry.voxels import voxelize
-from lidardistill.models.minkunet import PRESETS, MinkUNet, ResidualBlock, VoxelBatchNorm, build_minkunet
-from lidardistill.models.sparse import SparseConv3d, SparseInverseConv3d, SubMConv3d, sparse
+from lidardistill.sparse.sparse import SparseConv3d, SparseInverseConv3d, SubMConv3d, sparse
 from tests.models.clouds import random_voxels
 
 SHAPE = (16, 32, 32)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lidardistill.engine.export_detector import detector_checkpoint
-from lidardistill.models.center_head import TASKS, CenterHead
-from lidardistill.models.lidar_bev import build_lidar_bev
-from lidardistill.models.weights_mmdet3d import from_mmdet3d
+from lidardistill.backbones.lidar_bev.net import build_lidar_bev
+from lidardistill.exchange.mmdet3d import from_mmdet3d
+from lidardistill.export.detector import detector_checkpoint
+from lidardistill.tasks.detect.center_head import TASKS, CenterHead
 
 pytest.importorskip(
     "mmdet3d", reason="needs mmdet3d: tools/build_mmdet3d.sh makes an environment that has it"

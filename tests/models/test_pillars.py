@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lidardistill.backbones.lidar_bev.pillars import PillarNet, first_of_each
 from lidardistill.geometry.voxels import voxelize
-from lidardistill.models.pillars import PillarNet, first_of_each
 
 SIZE, RANGE = (0.5, 0.25, 4.0), (-4.0, -2.0, -3.0, 4.0, 2.0, 1.0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lidardistill.models.resnet import ResNet50, load_resnet
+from lidardistill.teachers.resnet import ResNet50, load_resnet
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lidardistill.models.row_linear import RowLinear
+from lidardistill.sparse.row_linear import RowLinear
 
 
 @pytest.mark.parametrize("bias", [False, True])

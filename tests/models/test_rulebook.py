@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lidardistill.models.rulebook import Rulebook, strided_rulebook, submanifold_rulebook
-from lidardistill.models.sparse import spconv_rulebook
+from lidardistill.sparse.rulebook import Rulebook, strided_rulebook, submanifold_rulebook
+from lidardistill.sparse.sparse import spconv_rulebook
 from tests.models.clouds import random_voxels
 
 SHAPE = (6, 8, 10)

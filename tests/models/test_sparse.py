@@ -10,8 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lidardistill.models import gather_matmul
-from lidardistill.models.sparse import SparseConv3d, SparseInverseConv3d, SubMConv3d, import_spconv, sparse
+from lidardistill.sparse import gather_matmul
+from lidardistill.sparse.sparse import SparseConv3d, SparseInverseConv3d, SubMConv3d, import_spconv, sparse
 from tests.models.clouds import from_dense, random_voxels, to_dense
 
 SHAPE, BATCH = (6, 8, 10), 2

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from lidardistill.models.resnet import ResNet50
-from lidardistill.models.teachers import TEACHERS, Teacher, build_teacher
+from lidardistill.teachers.kinds import TEACHERS, Teacher, build_teacher
+from lidardistill.teachers.resnet import ResNet50
 
 
 class Encoder(nn.Module):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from lidardistill.models.vit import VisionTransformer, load_vit
+from lidardistill.teachers.vit import VisionTransformer, load_vit
 
 
 class FakeTransformer(nn.Module):

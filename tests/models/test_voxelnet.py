@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lidardistill.models.sparse import SparseConv3d, SubMConv3d, sparse
-from lidardistill.models.voxelnet import VoxelNet, to_bev
+from lidardistill.backbones.lidar_bev.voxelnet import VoxelNet, to_bev
+from lidardistill.sparse.sparse import SparseConv3d, SubMConv3d, sparse
 from tests.models.clouds import from_dense, random_voxels, to_dense
 
 GRID, BATCH = (25, 16, 24), 2

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from lidardistill.models.weights import load_checkpoint_tensors, load_matching, save_backbone
+from lidardistill.weights import load_checkpoint_tensors, load_matching, save_backbone
 
 
 class Unexpected:

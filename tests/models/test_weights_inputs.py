@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
+from lidardistill.backbones.minkunet.net import build_minkunet
 from lidardistill.data.collate import collate_voxels
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
-from lidardistill.models.lidar_bev import PRESETS, build_lidar_bev
-from lidardistill.models.minkunet import build_minkunet
-from lidardistill.models.mmdet3d_parts import COLUMNS, SEGMENTOR_COLUMNS
-from lidardistill.models.weights_inputs import with_columns
+from lidardistill.exchange.inputs import with_columns
+from lidardistill.export.mmdet3d_parts import COLUMNS, SEGMENTOR_COLUMNS
 
 
 def batch(cloud, features, scale, preset=None):

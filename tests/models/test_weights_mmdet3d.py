@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lidardistill.models.center_head import CenterHead
-from lidardistill.models.lidar_bev import build_lidar_bev
-from lidardistill.models.weights import load_matching
-from lidardistill.models.weights_layout import reverse_axes
-from lidardistill.models.weights_mmdet3d import (
+from lidardistill.backbones.lidar_bev.net import build_lidar_bev
+from lidardistill.exchange.layout import reverse_axes
+from lidardistill.exchange.mmdet3d import (
     from_mmdet3d,
     head_from_mmdet3d,
     head_to_mmdet3d,
     to_mmdet3d,
 )
+from lidardistill.tasks.detect.center_head import CenterHead
+from lidardistill.weights import load_matching
 
 BN = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 

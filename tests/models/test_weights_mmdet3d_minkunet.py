@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lidardistill.models.minkunet import PRESETS, build_minkunet
-from lidardistill.models.weights_mmdet3d_minkunet import minkunet_from_mmdet3d, minkunet_to_mmdet3d
+from lidardistill.backbones.minkunet.net import PRESETS, build_minkunet
+from lidardistill.exchange.mmdet3d_minkunet import minkunet_from_mmdet3d, minkunet_to_mmdet3d
 
 BN = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 STEM = "backbone.conv_input.1"

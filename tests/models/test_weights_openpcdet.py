@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lidardistill.models.lidar_bev import build_lidar_bev
-from lidardistill.models.weights_openpcdet import from_openpcdet, to_openpcdet
+from lidardistill.backbones.lidar_bev.net import build_lidar_bev
+from lidardistill.exchange.openpcdet import from_openpcdet, to_openpcdet
 
 BN = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from lidardistill.objectives.lovasz import lovasz_softmax
+from lidardistill.tasks.segment.lovasz import lovasz_softmax
 
 
 def jaccard_loss(prediction: torch.Tensor, target: torch.Tensor) -> float:

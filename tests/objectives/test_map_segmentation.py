@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from lidardistill.objectives.map_segmentation import sigmoid_focal_loss
+from lidardistill.tasks.mapseg.loss import sigmoid_focal_loss
 
 
 def slow(logits, masks, gamma, alpha):

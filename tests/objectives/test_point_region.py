@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lidardistill.objectives.point_region import (
+from lidardistill.methods.calico_prc.loss import (
     ViewPoints,
     both_point_contrasts,
     point_region_contrast,

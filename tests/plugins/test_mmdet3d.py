@@ -17,14 +17,14 @@ import pytest
 import torch
 from torch import nn
 
+from lidardistill.backbones.lidar_bev.pillars import PillarNet
+from lidardistill.backbones.lidar_bev.voxelnet import VoxelNet
+from lidardistill.backbones.minkunet.net import build_minkunet
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
-from lidardistill.models.minkunet import build_minkunet
-from lidardistill.models.mmdet3d_parts import MINKUNET_BASE, PILLARS_BASE, VOXELNET_BASE
-from lidardistill.models.pillars import PillarNet
-from lidardistill.models.voxelnet import VoxelNet
-from lidardistill.models.weights import save_backbone
-from lidardistill.models.weights_mmdet3d import to_mmdet3d
-from lidardistill.models.weights_mmdet3d_minkunet import minkunet_to_mmdet3d
+from lidardistill.exchange.mmdet3d import to_mmdet3d
+from lidardistill.exchange.mmdet3d_minkunet import minkunet_to_mmdet3d
+from lidardistill.export.mmdet3d_parts import MINKUNET_BASE, PILLARS_BASE, VOXELNET_BASE
+from lidardistill.weights import save_backbone
 
 SHAPE = {"sparse_shape": (41, 32, 24), "widths": (4, 4, 8, 8), "out_channels": 8}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from lidardistill.data.lidarseg_classes import CLASSES
+from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES
 
 MIOU = {"pretrained": 0.522, "random": 0.123, "permuted": 0.117}
 SESSION = {

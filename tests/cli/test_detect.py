@@ -9,7 +9,7 @@ from lidardistill.cli.main import app
 from lidardistill.config.io import dump_yaml
 from lidardistill.engine.signals import EXIT_INTERRUPTED, Interrupted
 from lidardistill.tasks.detect import run as engine
-from tests.engine.conftest import tiny_detect
+from tests.support.tiny_configs import tiny_detect
 
 pytest.importorskip("nuscenes", reason="scores come from nuscenes-devkit")
 

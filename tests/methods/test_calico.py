@@ -19,7 +19,7 @@ from lidardistill.methods.calico_prc.method import PRC
 from lidardistill.methods.calico_prc.sample import RegionViewDataset, ViewAugment
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.regions.sweep.clusters import ProposalSettings
-from tests.data.test_region_views import Streets
+from tests.methods.test_region_views import Streets
 
 SCENES, SIZE, CHANNELS = 2, 8, 5
 GRID = BevGrid.of_range((-4.0, -4.0, 4.0, 4.0), 1.0)

@@ -24,7 +24,7 @@ from lidardistill.methods.calico_rad.sample import RegionImageDataset
 from lidardistill.methods.heads import ProjectionHead
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.regions.sweep.clusters import ProposalSettings
-from tests.data.test_region_images import Street
+from tests.methods.test_region_images import Street
 
 CAMERA_GRID = BevGrid.of_range((-6.0, -6.0, 6.0, 6.0), 1.0)
 LIDAR_GRID = BevGrid.of_range((-4.0, -4.0, 4.0, 4.0), 0.5)

@@ -9,12 +9,11 @@ import pytest
 from scipy import ndimage
 
 from lidardistill.data.images import read_image
-from lidardistill.regions import SuperpixelSource
 from lidardistill.regions.slic import slic, slic_kernels
 from lidardistill.regions.slic._slic_tiles_numba import fill_tiles
 from lidardistill.regions.slic.slic import PRESETS, warm_up
 from lidardistill.regions.superpixels.quality import agreement, boundary_recall
-from lidardistill.regions.superpixels.source import segment
+from lidardistill.regions.superpixels.source import SuperpixelSource, segment
 
 QUICK = sorted(set(PRESETS) - {"reference"})
 

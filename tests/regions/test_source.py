@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from lidardistill.data.images import read_image
-from lidardistill.regions import SuperpixelSource, SuperpixelStore
 from lidardistill.regions.slic import slic
 from lidardistill.regions.superpixels.scaling import enlarge_labels, reduce_by_area
-from lidardistill.regions.superpixels.source import segment
+from lidardistill.regions.superpixels.source import SuperpixelSource, segment
+from lidardistill.regions.superpixels.store import SuperpixelStore
 
 NAME = "samples/CAM_FRONT/x.jpg"
 

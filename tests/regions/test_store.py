@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidardistill.regions import SuperpixelStore
 from lidardistill.regions.slic.slic import PRESETS
-from lidardistill.regions.superpixels.store import fingerprint, recipe_key
+from lidardistill.regions.superpixels.store import SuperpixelStore, fingerprint, recipe_key
 
 RECIPE = recipe_key(150, 6.0, 3.0, "reference")
 NAME = "samples/CAM_FRONT/x.jpg"

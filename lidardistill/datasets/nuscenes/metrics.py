@@ -2,7 +2,7 @@
 
 The convention: row and column of the ignored class are set to zero, a class that neither the labels nor the
 predictions hold is NaN, and the mean leaves NaN out. Source: nuscenes-devkit, `eval/lidarseg/utils.py`
-(ConfusionMatrix); tests/evaluation/test_metrics.py compares with it.
+(ConfusionMatrix); tests/datasets/test_metrics.py compares with it.
 """
 
 from __future__ import annotations

@@ -38,7 +38,9 @@ def official_scenes(name: str) -> tuple[str, ...]:
         raise ValueError(
             f"unknown split {name!r}: expected one of {', '.join(SPLITS)}. Did you mean {near[0]!r}?"
         )
-    lists = json.loads(files("lidardistill.data").joinpath("split_lists/nuscenes.json").read_text())
+    lists = json.loads(
+        files("lidardistill.datasets.nuscenes").joinpath("split_lists/nuscenes.json").read_text()
+    )
     if name == "slidr_train":
         held_out = set(lists["slidr_val"])
         numbers = [number for number in lists["train"] if number not in held_out]

@@ -21,7 +21,7 @@ from lidardistill.tasks.detect.batches import labelled_keyframes, still_keyframe
 from lidardistill.tasks.detect.build import build_detector, load_detector, parameter_groups
 from lidardistill.tasks.detect.run import detect, evaluate_detector, evaluate_submission, submission_path
 from lidardistill.weights import load_checkpoint_tensors, save_backbone
-from tests.engine.conftest import tiny_detect as config_of
+from tests.support.tiny_configs import tiny_detect as config_of
 
 pytest.importorskip("nuscenes", reason="scores come from nuscenes-devkit")
 

@@ -15,7 +15,7 @@ def found(tmp_path_factory):
     done = subprocess.run(
         [
             sys.executable,
-            str(Path(__file__).with_name("children.py")),
+            str(Path(__file__).parents[1] / "support" / "children.py"),
             str(tmp_path_factory.mktemp("children")),
         ],
         capture_output=True,

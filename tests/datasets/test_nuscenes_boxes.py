@@ -13,7 +13,7 @@ import pytest
 from lidardistill.datasets.nuscenes.boxes import BoxTable
 from lidardistill.datasets.nuscenes.detection_classes import ATTRIBUTES, CATEGORY_TO_CLASS, CLASSES
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from tests.data.detection_world import APART, EMPTY, GAP, KEYFRAMES, ONCE
+from tests.support.detection_world import APART, EMPTY, GAP, KEYFRAMES, ONCE
 
 VERSION = "v1.0-mini"
 

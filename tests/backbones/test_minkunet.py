@@ -18,7 +18,7 @@ from lidardistill.backbones.minkunet.net import (
 )
 from lidardistill.geometry.voxels import voxelize
 from lidardistill.sparse.sparse import SparseConv3d, SparseInverseConv3d, SubMConv3d, sparse
-from tests.models.clouds import random_voxels
+from tests.support.clouds import random_voxels
 
 SHAPE = (16, 32, 32)
 

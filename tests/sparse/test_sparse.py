@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from lidardistill.sparse import gather_matmul
 from lidardistill.sparse.sparse import SparseConv3d, SparseInverseConv3d, SubMConv3d, import_spconv, sparse
-from tests.models.clouds import from_dense, random_voxels, to_dense
+from tests.support.clouds import from_dense, random_voxels, to_dense
 
 SHAPE, BATCH = (6, 8, 10), 2
 

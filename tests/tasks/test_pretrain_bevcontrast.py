@@ -15,8 +15,7 @@ from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.dry_run import dry_run_report
 from lidardistill.tasks.pretrain.run import pretrain
 from lidardistill.tasks.segment.run import probe
-
-from .resumed import assert_goes_on
+from tests.support.resumed import assert_goes_on
 
 VERSION = "v1.0-mini"
 

@@ -30,7 +30,7 @@ def run(world: Path, out: Path, kill_at: int | None = None) -> int:
         return real(self, batch, number, diagnose=diagnose)
 
     module.Pretraining.step = step
-    config = load("conftest").tiny_pretrain(world, out.parent / "teacher", "trainer.max_steps=5")
+    config = load("tiny_configs").tiny_pretrain(world, out.parent / "teacher", "trainer.max_steps=5")
     return module.pretrain(config, out, progress=False).exit_code
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from lidardistill.backbones.lidar_bev.voxelnet import VoxelNet, to_bev
 from lidardistill.sparse.sparse import SparseConv3d, SubMConv3d, sparse
-from tests.models.clouds import from_dense, random_voxels, to_dense
+from tests.support.clouds import from_dense, random_voxels, to_dense
 
 GRID, BATCH = (25, 16, 24), 2
 

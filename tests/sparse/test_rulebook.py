@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lidardistill.sparse.rulebook import Rulebook, strided_rulebook, submanifold_rulebook
 from lidardistill.sparse.sparse import spconv_rulebook
-from tests.models.clouds import random_voxels
+from tests.support.clouds import random_voxels
 
 SHAPE = (6, 8, 10)
 needs_spconv = pytest.mark.skipif(

@@ -15,8 +15,7 @@ from lidardistill.showcase.showcase import load_method
 from lidardistill.tasks.pretrain.dry_run import dry_run_report
 from lidardistill.tasks.pretrain.run import pretrain
 from lidardistill.weights import load_checkpoint_tensors
-
-from .resumed import assert_goes_on
+from tests.support.resumed import assert_goes_on
 
 VERSION = "v1.0-mini"
 TERM = "bev_term={weight: 0.5, stride: 1, cell_size: 1.0, bev_range: [-51, -51, 51, 51]}"

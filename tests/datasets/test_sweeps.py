@@ -11,7 +11,7 @@ import pytest
 from lidardistill.data.frame import CorruptSample
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.sweeps import read_sweeps, scans_before
-from tests.data.detection_world import KEYFRAMES, NUM_SWEEPS, POLE_XY, SWEEP_US
+from tests.support.detection_world import KEYFRAMES, NUM_SWEEPS, POLE_XY, SWEEP_US
 
 VERSION = "v1.0-mini"
 AFTER = NUM_SWEEPS + 1

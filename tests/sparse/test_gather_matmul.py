@@ -12,7 +12,7 @@ from lidardistill.sparse import _register_tiles, gather_matmul, tiled_matmul
 from lidardistill.sparse._register_tiles import HAS_BFLOAT16
 from lidardistill.sparse.gather_matmul import IMPLEMENTATIONS, _sum_rows, convolve
 from lidardistill.sparse.rulebook import Csr, strided_rulebook, submanifold_rulebook
-from tests.models.clouds import random_voxels
+from tests.support.clouds import random_voxels
 
 SHAPE = (16, 16, 16)
 

@@ -28,8 +28,8 @@ from lidardistill.backbones.lidar_bev.net import LidarBev, build_lidar_bev
 from lidardistill.backbones.minkunet.net import build_minkunet
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.engine.manifest import git_state, versions
-from lidardistill.exchange.mmdet3d import HEAD, head_to_mmdet3d
 from lidardistill.export.detector import DetectorFormat, detector_checkpoint
+from lidardistill.export.head_mmdet3d import HEAD, head_to_mmdet3d
 from lidardistill.tasks.detect.center_head import BRANCHES, CenterHead
 
 TOLERANCE = 1e-4

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import overload
 
-from lidardistill.backbones.kinds import LidarBevConfig, MinkUNetConfig, VoxelConfig
+from lidardistill.backbones.lidar_bev.config import LidarBevConfig
 from lidardistill.backbones.lidar_bev.net import LidarBev, build_lidar_bev
+from lidardistill.backbones.minkunet.config import MinkUNetConfig
 from lidardistill.backbones.minkunet.net import PRESETS, MinkUNet
+from lidardistill.data.config import VoxelConfig
 from lidardistill.data.voxel_input import VoxelSettings
 
 

@@ -17,9 +17,10 @@ from lidardistill.bench.projection import CHANNELS, synthetic_rig
 from lidardistill.bench.timing import alternate_all
 
 if TYPE_CHECKING:
-    from lidardistill.data.batch import Frame, PairSample
+    from lidardistill.data.frame import Frame
     from lidardistill.data.view_image import ImageReading
-    from lidardistill.methods.slidr.sample import FrameIndex, PairDataset
+    from lidardistill.datasets.base import FrameIndex
+    from lidardistill.methods.slidr.sample import PairDataset, PairSample
     from lidardistill.regions.superpixels.source import SuperpixelSource
 
 SEED = 0
@@ -58,7 +59,7 @@ def run(
     import torch
 
     from lidardistill.bench.loader_workers import keyframes_per_second
-    from lidardistill.methods.slidr.sample import image_key
+    from lidardistill.data.keyframes import image_key
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -210,7 +211,7 @@ def _made_up_frame(folder: Path, image_size: tuple[int, int]) -> tuple[Frame, Pa
     """A made-up sweep with pictures that cost about as much to decode as street scenes."""
     import simplejpeg
 
-    from lidardistill.data.batch import Frame
+    from lidardistill.data.frame import Frame
     from lidardistill.geometry import intrinsics_to_cam2img
 
     rig = synthetic_rig()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lidardistill.data.augment import AugmentSettings
-    from lidardistill.data.batch import Frame
+    from lidardistill.data.frame import Frame
 
 
 @dataclass

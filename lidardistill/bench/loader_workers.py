@@ -55,15 +55,15 @@ def _speed(batches: Iterator[Any], number: int) -> float:
 
 
 def _processes(dataset: Any, number: int) -> Iterator[Any]:
-    from lidardistill.data.collate import collate_pairs
     from lidardistill.data.loader import TimedIterator, make_loader
+    from lidardistill.methods.slidr.sample import collate_pairs
 
     with TimedIterator(make_loader(dataset, _Keys(), collate_pairs, number)) as loader:
         yield from loader
 
 
 def _threads(dataset: Any, number: int) -> Iterator[Any]:
-    from lidardistill.data.collate import collate_pairs
+    from lidardistill.methods.slidr.sample import collate_pairs
 
     with ThreadPoolExecutor(number) as pool:
         waiting: list[list[Any]] = []

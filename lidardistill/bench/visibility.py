@@ -12,7 +12,7 @@ from lidardistill.bench.projection import read_rig, synthetic_rig
 from lidardistill.bench.timing import alternate
 from lidardistill.geometry import pair_points
 from lidardistill.geometry.camera import intrinsics_to_cam2img
-from lidardistill.geometry.projection import Pairing
+from lidardistill.geometry.views import Pairing
 from lidardistill.geometry.visibility import RELATIVE_MARGIN, splat_radius_px_m, visible_pairs
 
 

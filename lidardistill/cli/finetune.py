@@ -10,7 +10,7 @@ from lidardistill.cli.options import ConfigArgument, OutOption, Overrides, Weigh
 def run(config: ConfigArgument, weights: WeightsOption, out: OutOption, overrides: Overrides = None) -> None:
     """Fine-tune all weights on a share of the labels, scored by nuscenes-devkit."""
     from lidardistill.config.io import load_config
-    from lidardistill.tasks.pretrain.config import FinetuneConfig
+    from lidardistill.tasks.segment.config import FinetuneConfig
 
     resolved = load_config(FinetuneConfig, config, overrides or ())
     from lidardistill.cli.scores import print_scores

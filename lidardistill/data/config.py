@@ -7,18 +7,7 @@ from typing import Literal
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from lidardistill.config.base import Strict
-
-
-class SuperpixelConfig(Strict):
-    """SLidR's SLIC by default, computed on the fly; `cache` keeps them, `masks` reads foreign ones."""
-
-    num_superpixels: PositiveInt = 150
-    compactness: PositiveFloat = 6.0
-    sigma: PositiveFloat = 3.0
-    preset: Literal["reference", "exact", "fast", "draft"] = "exact"
-    scale: PositiveInt = 1
-    cache: str | None = None
-    masks: str | None = None
+from lidardistill.regions.superpixels.config import SuperpixelConfig
 
 
 class ImageConfig(Strict):
@@ -69,21 +58,33 @@ class PairDataConfig(Strict):
     max_corrupt: NonNegativeInt = 20
 
 
-class ScanDataConfig(Strict):
-    """Labelled keyframes for probing and fine-tuning.
+class VoxelConfig(Strict):
+    """How points become voxels and what each voxel carries."""
 
-    Attributes:
-        label_percent: share of the scenes of `train_split`, every k-th in database order.
-        train_keyframes: at most so many labelled keyframes, evenly spread over those scenes.
-    """
+    kind: Literal["cylindrical", "cartesian"] = "cylindrical"
+    voxel_size: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.1, 1.0, 0.1)
+    rounding: Literal["floor", "round"] = "floor"
+    point_cloud_range: tuple[float, float, float, float, float, float] | None = None
+    point_features: tuple[Literal["intensity", "x", "y", "z", "range", "height", "time_lag"], ...] = (
+        "intensity",
+    )
+    intensity_scale: PositiveFloat = 1.0
+    reduce: Literal["first", "mean"] = "first"
 
-    dataroot: str
-    version: str = "v1.0-trainval"
-    train_split: str = "train"
-    val_split: str = "val"
-    label_percent: Literal[1, 5, 10, 25, 100] = 100
-    train_keyframes: PositiveInt | None = None
-    rotate: bool = True
-    flip: bool = True
-    batch_size: PositiveInt = 16
-    num_workers: NonNegativeInt = 8
+    @model_validator(mode="after")
+    def _range_holds_whole_voxels(self) -> VoxelConfig:
+        if not self.point_features:
+            raise ValueError(
+                "voxels.point_features is empty: the network needs at least one, such as [intensity]"
+            )
+        if self.point_cloud_range is None:
+            return self
+        low, high = self.point_cloud_range[:3], self.point_cloud_range[3:]
+        if self.kind == "cartesian":
+            for axis, a, b, size in zip("xyz", low, high, self.voxel_size, strict=True):
+                cells = (b - a) / size
+                if b <= a or abs(cells - round(cells)) > 1e-4:
+                    raise ValueError(
+                        f"voxels.point_cloud_range along {axis}: {a} to {b} m is no whole number of {size} m voxels"
+                    )
+        return self

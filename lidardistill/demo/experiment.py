@@ -8,18 +8,20 @@ from typing import Any
 
 import torch
 
+from lidardistill.backbones.build import build_voxels
 from lidardistill.config.io import read_yaml, validate
-from lidardistill.datasets.nuscenes.judge_points import score, write_metrics, write_predictions
+from lidardistill.datasets.nuscenes.judge_points import score, write_predictions
 from lidardistill.datasets.nuscenes.lidarseg_classes import NUM_CLASSES
 from lidardistill.engine.loop import LogCallback
-from lidardistill.engine.run_folder import METRICS_FILE
-from lidardistill.methods.build import build_voxels, open_index
-from lidardistill.tasks.pretrain.config import CachedProbeConfig, FinetuneConfig, PretrainConfig, ProbeConfig
+from lidardistill.engine.run_folder import METRICS_FILE, finished_metrics, write_metrics
+from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.run import pretrain
+from lidardistill.tasks.rows import open_index, split_rows
 from lidardistill.tasks.segment.baselines import hand_made_features, hand_made_probe_features
+from lidardistill.tasks.segment.config import CachedProbeConfig, FinetuneConfig, ProbeConfig
 from lidardistill.tasks.segment.probe import ProbeFeatures, fit_linear
-from lidardistill.tasks.segment.run import finetune, finished_metrics, probe
-from lidardistill.tasks.segment.scan_batches import labelled_rows, split_rows, still_scans
+from lidardistill.tasks.segment.run import finetune, probe
+from lidardistill.tasks.segment.scan_batches import labelled_rows, still_scans
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 

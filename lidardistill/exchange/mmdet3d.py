@@ -25,14 +25,12 @@ from lidardistill.exchange.layout import (
     reverse_axes,
     to_layout,
 )
-from lidardistill.tasks.detect.center_head import BRANCHES
 
 Block = Literal["residual", "plain", "pillars"]
 Detector = Literal["centerpoint", "bevfusion"]
 STAGES = 4
 ENCODER, PILLARS = "pts_middle_encoder.", "pts_voxel_encoder.pfn_layers.0."
 TWO_D = {"backbone.": "pts_backbone.", "neck.": "pts_neck."}
-HEAD = "pts_bbox_head."
 _LAST_KERNEL: dict[Detector, Kernel] = {"centerpoint": (3, 1, 1), "bevfusion": (1, 1, 3)}
 
 
@@ -127,32 +125,6 @@ def from_mmdet3d(
     return ours
 
 
-def head_to_mmdet3d(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a `CenterHead` under the names of mmdet3d's.
-
-    Raises:
-        ValueError: a name that has no counterpart.
-    """
-    num_tasks = len({key.split(".")[1] for key in state if key.startswith("tasks.")})
-    return renamed(state, _head_modules(num_tasks), {}, "CenterHead")
-
-
-def head_from_mmdet3d(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The way back, out of a CenterPoint's state dict.
-
-    Raises:
-        ValueError: no head in it.
-    """
-    tasks = {key.split(".")[2] for key in state if key.startswith(f"{HEAD}task_heads.")}
-    found = known(state, {theirs: ours for ours, theirs in _head_modules(len(tasks)).items()}, {})
-    if not found:
-        raise ValueError(
-            f"no CenterHead in these weights: expected names like {HEAD}shared_conv.conv.weight, got names like "
-            f"{next(iter(state), '(none)')}"
-        )
-    return {target: value for target, (_, value) in found.items()}
-
-
 def num_blocks(block: Block, stage: int) -> int:
     return 1 if block == "plain" and stage == 0 else 2
 
@@ -167,15 +139,3 @@ def block_of(state: Mapping[str, Tensor]) -> Block:
 ENDS = (("stem", "input"), ("out", "out"))
 PARTS = (("conv", "0"), ("norm", "1"))
 RESIDUAL_PARTS = (("conv1", "conv1"), ("norm1", "bn1"), ("conv2", "conv2"), ("norm2", "bn2"))
-_HEAD_NAMES = {"offset": "reg", "height": "height", "size": "dim", "rotation": "rot", "velocity": "vel"}
-
-
-def _head_modules(num_tasks: int) -> dict[str, str]:
-    names = {"shared.0": "shared_conv.conv", "shared.1": "shared_conv.bn"}
-    branches = {name: _HEAD_NAMES[name] for name in BRANCHES} | {"heatmap": "heatmap"}
-    for task in range(num_tasks):
-        for ours, theirs in branches.items():
-            place = f"task_heads.{task}.{theirs}"
-            parts = (("0", "0.conv"), ("1", "0.bn"), ("3", "1"))
-            names |= {f"tasks.{task}.{ours}.{a}": f"{place}.{b}" for a, b in parts}
-    return {ours: HEAD + theirs for ours, theirs in names.items()}

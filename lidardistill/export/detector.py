@@ -12,9 +12,10 @@ from lidardistill.backbones.lidar_bev.net import PRESETS as BEV_PRESETS
 from lidardistill.backbones.lidar_bev.net import LidarBevSettings
 from lidardistill.backbones.minkunet.net import PRESETS as MINKUNET_PRESETS
 from lidardistill.exchange.inputs import with_columns
-from lidardistill.exchange.mmdet3d import head_to_mmdet3d, to_mmdet3d
+from lidardistill.exchange.mmdet3d import to_mmdet3d
 from lidardistill.exchange.mmdet3d_minkunet import minkunet_to_mmdet3d
 from lidardistill.exchange.openpcdet import to_openpcdet
+from lidardistill.export.head_mmdet3d import head_to_mmdet3d
 from lidardistill.export.mmdet3d_parts import (
     COLUMNS,
     MAX_POINTS,

@@ -7,48 +7,19 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lidardistill import __version__
 from lidardistill.atomic import atomic_write, write_json_atomic
 from lidardistill.engine.manifest import git_state
 from lidardistill.engine.run_folder import run_values
-from lidardistill.exchange.of_run import BACKBONE_FILE
+from lidardistill.exchange.of_run import _FORMAT, BACKBONE_FILE
 from lidardistill.export.detector import DetectorFormat, detector_checkpoint
 from lidardistill.tasks.segment.classifier import MODEL_FILE
 from lidardistill.weights import load_checkpoint_tensors, save_backbone
 
 ENDINGS = {"safetensors": ".safetensors"} | dict.fromkeys(get_args(DetectorFormat), ".pth")
 """Formats that a backbone can be exported in, and how their files are called."""
-_FORMAT = "lidardistill backbone, spconv weight layout (out, kz, ky, kx, in)"
-
-
-def save_student(student: nn.Module, config: dict[str, Any], path: Path, *, steps: int) -> Path:
-    """Write a backbone and its card.
-
-    Args:
-        student: the backbone.
-        config: resolved pretraining config.
-        path: `.safetensors` file; the card lies beside it as `.json`.
-        steps: optimiser steps it was trained for.
-
-    Returns:
-        The card's path.
-    """
-    card = {
-        "format": _FORMAT,
-        "version": __version__,
-        "commit": git_state()["commit"],
-        "steps": steps,
-        "student": config["student"],
-        "voxels": config["voxels"],
-        "teacher": config["teacher"],
-        "method": config["method"],
-        "bev_term": config["bev_term"],
-        "data": {key: config["data"][key] for key in ("version", "split")},
-        "seed": config["seed"],
-    }
-    return save_backbone(path, student.state_dict(), card)
 
 
 def export_backbone(source: Path, path: Path, kind: str = "safetensors") -> Path:

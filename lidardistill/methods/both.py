@@ -8,10 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import Dataset
 
-from lidardistill.data.batch import PairBatch, PairSample, ScanPairBatch, ScanPairSample
-from lidardistill.data.collate import collate_pairs, collate_scan_pairs
-from lidardistill.methods.bevcontrast.sample import ScanPairDataset
-from lidardistill.methods.slidr.sample import PairDataset, SampleKey
+from lidardistill.data.keyframes import SampleKey
+from lidardistill.methods.bevcontrast.sample import (
+    ScanPairBatch,
+    ScanPairDataset,
+    ScanPairSample,
+    collate_scan_pairs,
+)
+from lidardistill.methods.slidr.sample import PairBatch, PairDataset, PairSample, collate_pairs
 
 
 @dataclass

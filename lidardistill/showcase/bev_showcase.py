@@ -17,15 +17,16 @@ from torch import Tensor, nn
 
 from lidardistill.atomic import atomic_write
 from lidardistill.backbones.build import build_voxels
-from lidardistill.backbones.kinds import LidarBevConfig
+from lidardistill.backbones.lidar_bev.config import LidarBevConfig
 from lidardistill.backbones.lidar_bev.net import LidarBev
 from lidardistill.data.camera_input import CameraInput
 from lidardistill.data.images import read_image
+from lidardistill.data.view_image import build_image_reading
 from lidardistill.datasets.nuscenes.boxes import BoxTable
 from lidardistill.datasets.nuscenes.detection_classes import CLASSES
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.engine.run_folder import read_run, run_values
-from lidardistill.methods.build import build_image_reading, build_method, pretraining_rows, spread
+from lidardistill.engine.run_folder import run_values
+from lidardistill.methods.build import build_method
 from lidardistill.methods.calico_rad.method import RAD
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.regions.superpixels.scaling import reduce_by_area
@@ -40,8 +41,9 @@ from lidardistill.tasks.detect.center_groups import decode_groups
 from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.detect.sample import DetectionDataset, collate_detection
 from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.rows import pretraining_rows, split_rows, spread
 from lidardistill.tasks.segment.probe import calibrate_batchnorm
-from lidardistill.tasks.segment.scan_batches import split_rows
+from lidardistill.tasks.verb import read_run
 
 log = logging.getLogger(__name__)
 

@@ -14,29 +14,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lidardistill.atomic import atomic_write
-from lidardistill.data.batch import PairBatch
-from lidardistill.data.collate import collate_pairs, collate_voxels
+from lidardistill.backbones.build import build_voxels
+from lidardistill.data.collate import collate_voxels
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
 from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES, NUM_CLASSES, RAW_TO_CLASS
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.nuscenes.splits import official_scenes
 from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint
-from lidardistill.engine.run_folder import CHECKPOINTS, read_run
+from lidardistill.engine.run_folder import CHECKPOINTS
 from lidardistill.methods.bevcontrast.term import without_term
-from lidardistill.methods.build import (
-    build_pair_dataset,
-    build_slidr,
-    build_voxels,
-    open_index,
-    pretraining_rows,
-    spread,
-)
+from lidardistill.methods.slidr.build import build_pair_dataset, build_slidr
 from lidardistill.methods.slidr.method import SLidR
+from lidardistill.methods.slidr.sample import PairBatch, collate_pairs
 from lidardistill.showcase.joint_pca import fit_joint_pca, position_r2
-from lidardistill.tasks.pretrain.config import PretrainConfig, ProbeConfig
+from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.rows import open_index, pretraining_rows, split_rows, spread
+from lidardistill.tasks.segment.config import ProbeConfig
 from lidardistill.tasks.segment.probe import calibrate_batchnorm
 from lidardistill.tasks.segment.sample import ScanDataset
-from lidardistill.tasks.segment.scan_batches import split_rows
+from lidardistill.tasks.verb import read_run
 
 SHOWCASE_FILE = "showcase.npz"
 CALIBRATION_SCANS = 8

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from lidardistill.backbones.kinds import LidarBevConfig, MinkUNetConfig, VoxelConfig, check_student
+from lidardistill.backbones.kinds import check_student
+from lidardistill.backbones.lidar_bev.config import LidarBevConfig
+from lidardistill.backbones.minkunet.config import MinkUNetConfig
+from lidardistill.data.config import VoxelConfig
 
 RANGE = (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0)
 VOXELS = VoxelConfig(

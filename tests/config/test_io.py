@@ -9,9 +9,10 @@ import pytest
 
 from lidardistill.config.base import Strict
 from lidardistill.config.io import differing_keys, dump_yaml, load_config, validate
-from lidardistill.data.config import SuperpixelConfig
 from lidardistill.regions.slic.slic import PRESETS
-from lidardistill.tasks.pretrain.config import FinetuneConfig, PretrainConfig
+from lidardistill.regions.superpixels.config import SuperpixelConfig
+from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.segment.config import FinetuneConfig
 
 BASE = """
 name: base

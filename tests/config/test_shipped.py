@@ -11,7 +11,8 @@ from lidardistill.config.base import Strict
 from lidardistill.config.io import load_config, read_yaml
 from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.mapseg.config import MapSegConfig
-from lidardistill.tasks.pretrain.config import FinetuneConfig, PretrainConfig, ProbeConfig
+from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.segment.config import FinetuneConfig, ProbeConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 MODELS: dict[str, type[Strict]] = {

@@ -13,14 +13,13 @@ import pytest
 import torch
 
 from lidardistill.data.augment import AugmentSettings
-from lidardistill.data.collate import collate_pairs
 from lidardistill.data.image_cache import ImageCache
 from lidardistill.data.loader import TimedIterator, make_loader, warm_up
 from lidardistill.data.sampler import EpochOrder, OnceSampler, StepSampler
 from lidardistill.data.view_image import ImageReading
 from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.methods.slidr.sample import PairDataset
+from lidardistill.methods.slidr.sample import PairDataset, collate_pairs
 from lidardistill.regions.superpixels.source import SuperpixelSource
 
 # A plain dict is a data set: its keys are the sampler's, and every worker process can unpickle it.

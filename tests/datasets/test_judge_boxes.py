@@ -17,8 +17,8 @@ from lidardistill.datasets.nuscenes.boxes import BoxTable, FrameBoxes
 from lidardistill.datasets.nuscenes.detection_classes import ATTRIBUTES, CLASSES
 from lidardistill.datasets.nuscenes.devkit import META, rows_of_split
 from lidardistill.datasets.nuscenes.judge_boxes import FrameDetections, score_detections, write_detections
-from lidardistill.datasets.nuscenes.judge_points import write_metrics
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.engine.run_folder import write_metrics
 
 VERSION, SPLIT = "v1.0-mini", "mini_val"
 

@@ -12,12 +12,13 @@ import pytest
 
 from lidardistill.datasets.nuscenes import judge_points as lidarseg
 from lidardistill.datasets.nuscenes.devkit import META
-from lidardistill.datasets.nuscenes.judge_points import score, write_metrics, write_predictions
+from lidardistill.datasets.nuscenes.judge_points import score, write_predictions
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
 from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES, RAW_TO_CLASS
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.nuscenes.splits import scenes_of_split
 from lidardistill.datasets.nuscenes.tables import CAMERAS
+from lidardistill.engine.run_folder import write_metrics
 from lidardistill.synthetic.write.dataset import write_world
 from lidardistill.synthetic.write.recording import (
     CameraImage,

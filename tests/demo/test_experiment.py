@@ -9,7 +9,7 @@ import pytest
 from lidardistill.config.io import differing_keys
 from lidardistill.demo.experiment import ARMS, finetune_config, pretrain_config, probe_config
 from lidardistill.demo.stages import Stages
-from lidardistill.methods.build import feature_store
+from lidardistill.methods.slidr.build import feature_store
 
 WORLD, CACHE = Path("world"), Path("cache")
 

@@ -11,12 +11,14 @@ import torch
 import yaml
 from safetensors.torch import save as dump
 
-from lidardistill.backbones.kinds import LidarBevConfig, MinkUNetConfig, VoxelConfig
+from lidardistill.backbones.build import build_student
+from lidardistill.backbones.lidar_bev.config import LidarBevConfig
+from lidardistill.backbones.minkunet.config import MinkUNetConfig
 from lidardistill.cli.main import main
-from lidardistill.exchange.mmdet3d import head_from_mmdet3d
-from lidardistill.exchange.of_run import load_student
-from lidardistill.export.run import ENDINGS, export_backbone, save_student
-from lidardistill.methods.build import build_student
+from lidardistill.data.config import VoxelConfig
+from lidardistill.exchange.of_run import load_student, save_student
+from lidardistill.export.head_mmdet3d import head_from_mmdet3d
+from lidardistill.export.run import ENDINGS, export_backbone
 from lidardistill.tasks.detect.build import save_detector
 from lidardistill.tasks.detect.center_head import TASKS, CenterHead
 from lidardistill.tasks.detect.detector import Detector

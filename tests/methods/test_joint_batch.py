@@ -8,15 +8,15 @@ import shutil
 import numpy as np
 import pytest
 
-from lidardistill.data.augment import AugmentSettings
-from lidardistill.data.collate import collate_pairs, collate_scan_pairs
+from lidardistill.data.augment import AugmentSettings, ScanAugment
 from lidardistill.data.loader import warm_up
 from lidardistill.data.view_image import ImageReading
 from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.datasets.base import rows_with_partner
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.methods.bevcontrast.sample import ScanAugment, ScanPairDataset, rows_with_partner
+from lidardistill.methods.bevcontrast.sample import ScanPairDataset, collate_scan_pairs
 from lidardistill.methods.both import JointDataset, collate_joint
-from lidardistill.methods.slidr.sample import PairDataset
+from lidardistill.methods.slidr.sample import PairDataset, collate_pairs
 
 VOXELS = VoxelSettings(kind="cartesian", voxel_size=(0.5, 0.5, 0.5))
 

@@ -9,10 +9,11 @@ from PIL import Image
 
 from lidardistill.data.augment import AugmentSettings
 from lidardistill.data.frame import CorruptSample, Frame
+from lidardistill.data.keyframes import image_key
 from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.geometry.projection import pair_points
-from lidardistill.methods.slidr.sample import PairDataset, image_key
+from lidardistill.methods.slidr.sample import PairDataset
 
 HEIGHT, WIDTH, NUM_VIEWS = 90, 160, 2
 AUGMENT = AugmentSettings(image_size=(28, 50), cuboid_min_pairs=50, crop_min_pairs=200)

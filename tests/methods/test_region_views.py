@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lidardistill.data.augment import ViewAugment, draw_view, move_cloud
 from lidardistill.data.frame import CorruptSample, Frame
 from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.methods.calico_prc.batch import collate_region_views
-from lidardistill.methods.calico_prc.sample import RegionViewDataset, ViewAugment, draw_view, move_cloud
+from lidardistill.methods.calico_prc.sample import RegionViewDataset
 from lidardistill.regions.sweep.clusters import ProposalSettings, propose_regions
 from tests.regions.test_clusters import street
 

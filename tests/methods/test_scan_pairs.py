@@ -9,18 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lidardistill.data.collate import collate_scan_pairs
+from lidardistill.data.augment import ScanAugment, draw_motion
 from lidardistill.data.frame import CorruptSample
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.datasets.base import rows_with_partner
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.geometry import transform_points
-from lidardistill.methods.bevcontrast.sample import (
-    ScanAugment,
-    ScanPairDataset,
-    draw_motion,
-    rows_with_partner,
-    voxel_centres_xy,
-)
+from lidardistill.methods.bevcontrast.sample import ScanPairDataset, collate_scan_pairs, voxel_centres_xy
 
 VOXELS = VoxelSettings(kind="cartesian", voxel_size=(0.5, 0.5, 0.5), rounding="round")
 

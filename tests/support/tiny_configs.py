@@ -9,7 +9,8 @@ import pytest
 
 from lidardistill.config.io import load_config
 from lidardistill.tasks.detect.config import DetectConfig
-from lidardistill.tasks.pretrain.config import FinetuneConfig, PretrainConfig, ProbeConfig
+from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.segment.config import FinetuneConfig, ProbeConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 

@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 import torch
 
+from lidardistill.backbones.camera_bev.build import build_camera
 from lidardistill.datasets.nuscenes.boxes import BoxTable
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.signals import Interrupted
 from lidardistill.exchange.of_run import BACKBONE_FILE
-from lidardistill.methods.calico_rad.build import build_camera
 from lidardistill.tasks.detect import run as verb
 from lidardistill.tasks.detect import train as detector_training
-from lidardistill.tasks.detect.batches import labelled_keyframes, still_keyframes, training_keyframes
+from lidardistill.tasks.detect.batches import still_keyframes, training_keyframes
 from lidardistill.tasks.detect.build import build_detector, load_detector, parameter_groups
 from lidardistill.tasks.detect.run import detect, evaluate_detector, evaluate_submission, submission_path
+from lidardistill.tasks.rows import labelled_keyframes
 from lidardistill.weights import load_checkpoint_tensors, save_backbone
 from tests.support.tiny_configs import tiny_detect as config_of
 

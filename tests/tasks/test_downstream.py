@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from lidardistill.backbones.build import build_student
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.signals import EXIT_INTERRUPTED, Interrupted
 from lidardistill.exchange.of_run import load_student
 from lidardistill.export.run import export_backbone
-from lidardistill.methods.build import build_student
 from lidardistill.tasks.segment import run as downstream
 from lidardistill.tasks.segment import train as supervised
 from lidardistill.tasks.segment.run import evaluate, finetune, probe

@@ -9,11 +9,13 @@ import torch
 
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.logging import read_metrics
-from lidardistill.engine.run_folder import read_run
-from lidardistill.methods.build import build_method, build_slidr, build_training_data, method_rows
+from lidardistill.methods.build import build_method, build_training_data
+from lidardistill.methods.slidr.build import build_slidr
 from lidardistill.showcase.showcase import load_method
 from lidardistill.tasks.pretrain.dry_run import dry_run_report
 from lidardistill.tasks.pretrain.run import pretrain
+from lidardistill.tasks.rows import method_rows
+from lidardistill.tasks.verb import read_run
 from lidardistill.weights import load_checkpoint_tensors
 from tests.support.resumed import assert_goes_on
 

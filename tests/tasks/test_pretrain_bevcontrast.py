@@ -9,12 +9,13 @@ import pytest
 
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.logging import read_metrics
-from lidardistill.engine.run_folder import read_run
-from lidardistill.methods.build import build_slidr, method_rows
+from lidardistill.methods.slidr.build import build_slidr
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.dry_run import dry_run_report
 from lidardistill.tasks.pretrain.run import pretrain
+from lidardistill.tasks.rows import method_rows
 from lidardistill.tasks.segment.run import probe
+from lidardistill.tasks.verb import read_run
 from tests.support.resumed import assert_goes_on
 
 VERSION = "v1.0-mini"

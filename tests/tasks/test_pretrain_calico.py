@@ -10,15 +10,16 @@ import pytest
 from lidardistill.backbones.lidar_bev.net import build_lidar_bev
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.logging import read_metrics
-from lidardistill.engine.run_folder import read_run
 from lidardistill.export.run import export_backbone
-from lidardistill.methods.bevcontrast.build import build_proposals
-from lidardistill.methods.build import build_method, build_slidr, build_training_data, method_rows
-from lidardistill.regions.sweep.clusters import ProposalSettings
+from lidardistill.methods.build import build_method, build_training_data
+from lidardistill.methods.slidr.build import build_slidr
+from lidardistill.regions.sweep.clusters import ProposalSettings, build_proposals
 from lidardistill.regions.sweep.ground import GroundSettings
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.dry_run import dry_run_report
 from lidardistill.tasks.pretrain.run import pretrain
+from lidardistill.tasks.rows import method_rows
+from lidardistill.tasks.verb import read_run
 from lidardistill.weights import load_checkpoint_tensors, load_matching
 from tests.support.resumed import assert_goes_on
 
@@ -128,8 +129,9 @@ def test_every_key_reaches_what_it_is_about(tiny_world, configs):
 
 
 def test_defaults_stand_once():
-    from lidardistill.methods.calico_prc.config import PRCConfig, RegionConfig
-    from lidardistill.methods.calico_prc.sample import ViewAugment
+    from lidardistill.data.augment import ViewAugment
+    from lidardistill.methods.calico_prc.config import PRCConfig
+    from lidardistill.regions.sweep.config import RegionConfig
 
     assert build_proposals(RegionConfig()) == ProposalSettings()
     config, view = PRCConfig(kind="calico_prc"), ViewAugment()

@@ -8,18 +8,20 @@ import shutil
 import pytest
 import torch
 
+from lidardistill.backbones.camera_bev.build import build_camera
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint
 from lidardistill.engine.logging import read_metrics
-from lidardistill.engine.run_folder import CHECKPOINTS, read_run
+from lidardistill.engine.run_folder import CHECKPOINTS
 from lidardistill.exchange.of_run import load_student
 from lidardistill.export.run import export_backbone
-from lidardistill.methods.build import build_method, build_training_data, method_rows
-from lidardistill.methods.calico_rad.build import build_camera
+from lidardistill.methods.build import build_method, build_training_data
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.dry_run import dry_run_report
 from lidardistill.tasks.pretrain.run import pretrain
+from lidardistill.tasks.rows import method_rows
 from lidardistill.tasks.segment.run import probe
+from lidardistill.tasks.verb import read_run
 from lidardistill.weights import load_checkpoint_tensors
 from tests.support.resumed import assert_goes_on
 

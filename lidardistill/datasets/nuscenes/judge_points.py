@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 
-from lidardistill.atomic import atomic_write
 from lidardistill.datasets.nuscenes.devkit import checked_meta, import_evaluator, rows_of_split
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
 from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES, RAW_TO_CLASS
@@ -149,27 +148,6 @@ def score(dataroot: Path | str, version: str, split: str, results_dir: Path | st
         figures = ours
         evaluator = f"lidardistill confusion matrix ({devkit_name} knows no split {split})"
     return {**figures, "evaluator": evaluator, **counts, "split": split, "version": version}
-
-
-def write_metrics(path: Path | str, metrics: Mapping[str, Any]) -> None:
-    """Writes metrics as JSON, complete or not at all.
-
-    Args:
-        path: file to write; its folder is created.
-        metrics: what `json` can write; a missing figure is None, never NaN.
-
-    Raises:
-        ValueError: if a value is NaN or infinite, because then the file would be no JSON.
-    """
-    path = Path(path)
-    try:
-        text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: a metric is not finite ({error}); write None for a missing figure"
-        ) from error
-    with atomic_write(path) as stream:
-        stream.write(text.encode())
 
 
 def _label_folder(results_dir: Path, split: str) -> Path:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import numpy as np
 import torch
 from torch import nn
@@ -11,17 +9,13 @@ from torch import nn
 from lidardistill.backbones.build import build_student, build_voxels
 from lidardistill.backbones.lidar_bev.net import LidarBev
 from lidardistill.backbones.minkunet.net import MinkUNet
+from lidardistill.data.augment import ScanAugment
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.methods.bevcontrast.config import BEVContrastConfig
 from lidardistill.methods.bevcontrast.method import BEVContrast
-from lidardistill.methods.bevcontrast.sample import ScanAugment, ScanPairDataset
+from lidardistill.methods.bevcontrast.sample import ScanPairDataset
 from lidardistill.methods.bevcontrast.term import WithBEVTerm
-from lidardistill.methods.calico_prc.config import PRCConfig, RegionConfig
-from lidardistill.methods.calico_prc.method import PRC
-from lidardistill.methods.calico_prc.sample import RegionViewDataset, ViewAugment
-from lidardistill.methods.kinds import BEVContrastConfig
 from lidardistill.ops.bev_grid import BevGrid
-from lidardistill.regions.sweep.clusters import ProposalSettings
-from lidardistill.regions.sweep.ground import GroundSettings
 from lidardistill.tasks.pretrain.config import PretrainConfig
 
 _TERM_STREAM = 7  # keeps the first weights of a term's head apart from those of the student
@@ -57,54 +51,6 @@ def add_bev_term(config: PretrainConfig, method: nn.Module) -> WithBEVTerm:
         torch.manual_seed(int(stream[0]))
         term = _bevcontrast(method.student, config.bev_term)
     return WithBEVTerm(method, term, config.bev_term.weight)
-
-
-def build_prc(config: PretrainConfig) -> PRC:
-    """CALICO's first stage with freshly drawn weights."""
-    assert isinstance(config.method, PRCConfig)
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        student = build_student(config.student, config.voxels)
-        assert isinstance(student, LidarBev)
-        own = {
-            "hidden",
-            "embedding",
-            "alpha",
-            "temperature",
-            "average",
-            "equal_regions",
-            "negatives",
-            "pairing",
-        }
-        return PRC(
-            student,
-            student.grid,
-            student_channels=student.out_channels,
-            **config.method.model_dump(include=own),
-        )
-
-
-def build_proposals(config: RegionConfig) -> ProposalSettings:
-    """How regions are found."""
-    ground = GroundSettings(**config.ground.model_dump())
-    return ProposalSettings(ground=ground, **config.model_dump(exclude={"ground"}))
-
-
-def build_region_view_dataset(
-    config: PretrainConfig, index: NuScenesIndex, rows: np.ndarray
-) -> RegionViewDataset:
-    """Sweeps in two views."""
-    assert isinstance(config.method, PRCConfig)
-    moved = {field.name for field in fields(ViewAugment)}
-    return RegionViewDataset(
-        index,
-        rows,
-        voxels=build_voxels(config.voxels, config.student),
-        proposals=build_proposals(config.method.regions),
-        augment=ViewAugment(**config.method.model_dump(include=moved)),
-        seed=config.seed,
-        **config.method.model_dump(include={"num_rich", "num_plain", "max_per_region"}),
-    )
 
 
 def build_scan_pair_dataset(

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lidardistill.data.batch import ScanPairBatch
 from lidardistill.engine.terms import Terms
+from lidardistill.methods.bevcontrast.sample import ScanPairBatch
 from lidardistill.methods.heads import ImageHead, PointHead
 from lidardistill.objectives.contrast import info_nce
 from lidardistill.objectives.diagnostics import contrast_diagnostics

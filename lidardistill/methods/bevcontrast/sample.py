@@ -7,73 +7,99 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from lidardistill.data.batch import Frame, PlacedScan, ScanPairSample
+from lidardistill.data.augment import ScanAugment, draw_motion
+from lidardistill.data.batch import VoxelBatch, _pin, _to
+from lidardistill.data.collate import _check_some, _concatenate, collate_voxels
+from lidardistill.data.frame import Frame
+from lidardistill.data.keyframes import SampleKey
 from lidardistill.data.substitute import read_or_substitute
 from lidardistill.data.voxel_input import VoxelInput, VoxelSettings, voxelize_scan
+from lidardistill.datasets.base import SceneIndex
 from lidardistill.geometry.bev import planar_motion
 from lidardistill.geometry.rigid import invert_rigid
-from lidardistill.methods.slidr.sample import SampleKey
 
 
-class SceneIndex(Protocol):
-    """Keyframes by scene, then by time: `NuScenesIndex`, or a few frames in memory."""
+@dataclass
+class PlacedScan:
+    """One scan as augmented voxels that know where they are, in numpy.
 
-    def frame(self, row: int) -> Frame: ...
+    Attributes:
+        points: (N, 4) float32, augmented LiDAR frame, metres; intensity as stored.
+        scan2global: (4, 4) float64, from the augmented LiDAR frame.
+        voxel_xy: (M, 2) float32 centre of each voxel, augmented LiDAR frame, metres.
+        voxel_coords: (M, 3) int32 z, y, x.
+        voxel_features: (M, F) float32.
+        spatial_shape: (3,) cells z, y, x that hold every voxel.
+        point2voxel: (N,) int64 row in `voxel_coords`; meaningless where `point_mask` is False.
+        point_mask: (N,) bool, False for points outside the voxel grid.
+        point_features: (N, F) float32 of each point, or None where the student does not read them.
+    """
 
-    def sample_token(self, row: int) -> str: ...
+    points: np.ndarray
+    scan2global: np.ndarray
+    voxel_xy: np.ndarray
+    voxel_coords: np.ndarray
+    voxel_features: np.ndarray
+    spatial_shape: tuple[int, int, int]
+    point2voxel: np.ndarray
+    point_mask: np.ndarray
+    point_features: np.ndarray | None = None
 
-    def scene_name(self, row: int) -> str: ...
+
+@dataclass
+class ScanPairSample:
+    """Two scans of one scene, each augmented for itself, ready to be collated.
+
+    Attributes:
+        sample_token: the keyframe of scan a, which was asked for.
+        a: the earlier scan.
+        b: the later scan.
+        b2a: (3, 3) float64, where a point of b lies in a, seen from above: homogeneous x, y, 1, metres.
+        substitutes: sample tokens of pairs that could not be read and that this one stands in for, with reasons.
+    """
+
+    sample_token: str
+    a: PlacedScan
+    b: PlacedScan
+    b2a: np.ndarray
+    substitutes: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
-class ScanAugment:
-    """How a scan is moved before it meets the network; BEVContrast's values are the defaults.
+class ScanPairBatch:
+    """Pairs of scans: scan a of pair i is scan i of the voxels, scan b of it is scan B + i.
 
     Attributes:
-        shift_std_m: standard deviation of the shift along x, and of that along y, metres; 0 for none.
-        shift_max_m: what a shift is clipped to, metres.
-        rotate: then turn the cloud around the z axis by an angle drawn from 0..2 pi.
+        sample_tokens: B tokens, of the scans a.
+        voxels: 2 B scans.
+        voxel_xy: (M, 2) float32 centre of each voxel, in the augmented LiDAR frame of its own scan, metres.
+        b2a: (B, 3, 3) float64, where a point of b lies in a, seen from above: homogeneous x, y, 1, metres.
+        substitutes: what could not be read, as (sample token, reason).
     """
 
-    shift_std_m: float = 4.0
-    shift_max_m: float = 15.0
-    rotate: bool = True
+    sample_tokens: tuple[str, ...]
+    voxels: VoxelBatch
+    voxel_xy: Tensor
+    b2a: Tensor
+    substitutes: tuple[tuple[str, str], ...] = ()
 
-    def __post_init__(self) -> None:
-        if self.shift_std_m < 0 or self.shift_max_m < 0:
-            raise ValueError(
-                f"expected shift_std_m and shift_max_m of at least 0, got {self.shift_std_m}, {self.shift_max_m}"
-            )
+    @property
+    def batch_size(self) -> int:
+        """Pairs."""
+        return len(self.sample_tokens)
 
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> ScanPairBatch:
+        return _to(self, device, non_blocking)
 
-def rows_with_partner(index: SceneIndex, rows: Sequence[int] | np.ndarray, stride: int) -> np.ndarray:
-    """The rows whose scene goes on for `stride` keyframes.
-
-    Args:
-        index: rows are keyframes by scene, then by time.
-        rows: (n,) index rows, whole scenes.
-        stride: keyframes from a scan to its partner, at least 1.
-
-    Returns:
-        (m,) int64, those rows r for which r + stride is among `rows` and of the same scene.
-
-    Raises:
-        ValueError: there is none.
-    """
-    rows = np.asarray(rows, dtype=np.int64)
-    first = rows[np.isin(rows + stride, rows)]
-    kept = [r for r in first.tolist() if index.scene_name(r) == index.scene_name(r + stride)]
-    if not kept:
-        raise ValueError(
-            f"no scene of the split has two keyframes {stride} apart ({len(rows)} keyframes): lower method.stride, "
-            "or take scenes with more keyframes"
-        )
-    return np.array(kept, dtype=np.int64)
+    def pin_memory(self) -> ScanPairBatch:
+        """The same batch in page-locked memory; a DataLoader calls it where it is asked to pin."""
+        return _pin(self)
 
 
 class ScanPairDataset(Dataset[ScanPairSample]):
@@ -157,20 +183,6 @@ class ScanPairDataset(Dataset[ScanPairSample]):
         )
 
 
-def draw_motion(settings: ScanAugment, generator: np.random.Generator) -> np.ndarray:
-    """(4, 4) float64 `new = motion @ old`: a shift along x and y, then a turn around z."""
-    motion = np.eye(4)
-    shift = generator.normal(0.0, settings.shift_std_m, size=2)
-    motion[:2, 3] = shift.clip(-settings.shift_max_m, settings.shift_max_m)
-    if settings.rotate:
-        angle_rad = generator.uniform(0.0, 2.0 * np.pi)
-        c, s = np.cos(angle_rad), np.sin(angle_rad)
-        turn = np.eye(4)
-        turn[:2, :2] = ((c, -s), (s, c))
-        motion = turn @ motion
-    return motion
-
-
 def voxel_centres_xy(points: np.ndarray, voxels: VoxelInput, settings: VoxelSettings) -> np.ndarray:
     """Where the voxels of a scan are, seen from above.
 
@@ -190,3 +202,26 @@ def voxel_centres_xy(points: np.ndarray, voxels: VoxelInput, settings: VoxelSett
     position = (points[any_point, :2].astype(np.float64) - lower) / size
     cell = np.floor(position) + 0.5 if settings.rounding == "floor" else np.rint(position)
     return (lower + cell * size).astype(np.float32)
+
+
+def collate_scan_pairs(samples: Sequence[ScanPairSample]) -> ScanPairBatch:
+    """Concatenate pairs of scans: first all scans a, then all scans b.
+
+    Args:
+        samples: at least one; scans without points are allowed.
+
+    Returns:
+        The batch.
+
+    Raises:
+        ValueError: no samples, or scans with different numbers of features.
+    """
+    _check_some(samples)
+    scans = [s.a for s in samples] + [s.b for s in samples]
+    return ScanPairBatch(
+        sample_tokens=tuple(s.sample_token for s in samples),
+        voxels=collate_voxels(scans),
+        voxel_xy=_concatenate([scan.voxel_xy for scan in scans], "voxel_xy"),
+        b2a=torch.from_numpy(np.stack([s.b2a for s in samples])),
+        substitutes=tuple(entry for s in samples for entry in s.substitutes),
+    )

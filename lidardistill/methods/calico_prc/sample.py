@@ -6,17 +6,17 @@ A sample is a pure function of (seed, epoch, position in that epoch), as that of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from lidardistill.data.batch import Frame
+from lidardistill.data.augment import ViewAugment, draw_view, move_cloud
+from lidardistill.data.frame import Frame
+from lidardistill.data.keyframes import SampleKey
 from lidardistill.data.substitute import keyframe_rows, read_or_substitute
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.methods.calico_prc.batch import RegionViewSample
-from lidardistill.methods.slidr.sample import SampleKey
 from lidardistill.regions.sweep.clusters import ProposalSettings, propose_regions
 from lidardistill.regions.sweep.sampling import sample_region_points
 
@@ -27,31 +27,6 @@ class SweepIndex(Protocol):
     def frame(self, row: int) -> Frame: ...
 
     def sample_token(self, row: int) -> str: ...
-
-
-@dataclass(frozen=True)
-class ViewAugment:
-    """How a view is made of a sweep.
-
-    Attributes:
-        max_rotation_deg: the cloud is turned around z by an angle drawn from minus this to this (CALICO: 90).
-        scale: x, y and z are multiplied by a factor drawn from this range (CALICO: 0.9 to 1.1).
-        flip_x: x -> -x in every second view. CALICO's flips could not be read.
-        flip_y: y -> -y in every second view.
-    """
-
-    max_rotation_deg: float = 90.0
-    scale: tuple[float, float] = (0.9, 1.1)
-    flip_x: bool = True
-    flip_y: bool = True
-
-    def __post_init__(self) -> None:
-        low, high = self.scale
-        if not (0 <= self.max_rotation_deg <= 180 and 0 < low <= high):
-            raise ValueError(
-                "view: expected max_rotation_deg in 0..180 and 0 < smallest <= largest scale, got "
-                f"{self.max_rotation_deg} and {self.scale}"
-            )
 
 
 class RegionViewDataset(Dataset[RegionViewSample]):
@@ -147,24 +122,3 @@ class RegionViewDataset(Dataset[RegionViewSample]):
             region_mask=chosen.rich_mask,
             num_regions=chosen.num_regions,
         )
-
-
-def draw_view(settings: ViewAugment, generator: np.random.Generator) -> np.ndarray:
-    """(4, 4) float64 `new = view @ old`: a turn around z, then mirrors, then a scale of all three axes."""
-    limit = np.radians(settings.max_rotation_deg)
-    angle_rad = generator.uniform(-limit, limit)
-    c, s = np.cos(angle_rad), np.sin(angle_rad)
-    view = np.eye(4)
-    view[:2, :2] = ((c, -s), (s, c))
-    for axis, flips in enumerate((settings.flip_x, settings.flip_y)):
-        if flips and generator.random() < 0.5:
-            view[axis] *= -1.0
-    view[:3] *= generator.uniform(*settings.scale)
-    return view
-
-
-def move_cloud(points: np.ndarray, old2new: np.ndarray) -> np.ndarray:
-    """(N, >=3) float32 points with x, y, z moved by (4, 4) `new = old2new @ old`; the other columns stay."""
-    moved = points.copy()
-    moved[:, :3] = points[:, :3].astype(np.float64) @ old2new[:3, :3].T + old2new[:3, 3]
-    return moved

@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import numpy as np
 import torch
 
 from lidardistill.backbones.build import build_student, build_voxels
-from lidardistill.backbones.camera_bev.config import CameraBevConfig
-from lidardistill.backbones.camera_bev.net import CameraBev, build_camera_bev
+from lidardistill.backbones.camera_bev.build import build_camera
 from lidardistill.backbones.lidar_bev.net import LidarBev
 from lidardistill.data.augment import AugmentSettings
 from lidardistill.data.view_image import ImageReading
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.exchange.of_run import load_student
-from lidardistill.methods.bevcontrast.build import build_proposals
 from lidardistill.methods.calico_rad.config import RADConfig
 from lidardistill.methods.calico_rad.lidar_teacher import LidarTeacher
 from lidardistill.methods.calico_rad.method import RAD
 from lidardistill.methods.calico_rad.sample import RegionImageDataset
 from lidardistill.ops.bev_grid import BevGrid
+from lidardistill.regions.sweep.clusters import build_proposals
 from lidardistill.tasks.pretrain.config import PretrainConfig
 
 log = logging.getLogger(__name__)
-
-
-def build_camera(config: CameraBevConfig) -> CameraBev:
-    """The camera network with freshly drawn or published weights."""
-    given = config.model_dump(exclude={"kind", "preset", "weights"}, exclude_none=True)
-    return build_camera_bev(config.preset, config.weights, **given)
 
 
 def build_rad(config: PretrainConfig) -> RAD:
@@ -75,14 +67,6 @@ def build_region_image_dataset(
         seed=config.seed,
         **config.method.model_dump(include={"num_rich", "num_plain", "max_per_region", "lidar_shift_m"}),
     )
-
-
-def exported_values(config: PretrainConfig) -> dict[str, Any]:
-    """The config as the card of the exported weights tells it: `student` is what they are the weights of."""
-    values = config.model_dump(mode="json")
-    if isinstance(config.method, RADConfig):
-        values["student"] = values["method"]["camera"]
-    return values
 
 
 def _covers(outer: BevGrid, inner: BevGrid) -> bool:

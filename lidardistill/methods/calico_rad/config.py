@@ -8,8 +8,9 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveIn
 
 from lidardistill.backbones.camera_bev.config import CameraBevConfig
 from lidardistill.config.base import Strict
-from lidardistill.data.config import PairDataConfig, SuperpixelConfig
-from lidardistill.methods.calico_prc.config import RegionConfig
+from lidardistill.data.config import PairDataConfig
+from lidardistill.regions.superpixels.config import SuperpixelConfig
+from lidardistill.regions.sweep.config import RegionConfig
 
 
 class RADConfig(Strict):

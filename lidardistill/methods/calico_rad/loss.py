@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lidardistill.tasks.detect.center_targets import gaussian_radius
+from lidardistill.objectives.heatmap import gaussian_radius
 
 Denominator = Literal["all", "rich"]
 

@@ -12,14 +12,15 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from lidardistill.data.augment import AugmentSettings, CropWindow, augment_cloud
-from lidardistill.data.batch import Frame
+from lidardistill.data.frame import Frame
 from lidardistill.data.image_augment import image_matrix, resize_image
+from lidardistill.data.keyframes import SampleKey, image_key
 from lidardistill.data.substitute import keyframe_rows, read_or_substitute
 from lidardistill.data.view_image import WHOLE_IMAGES, ImageReading, ViewImage
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.datasets.base import FrameIndex
 from lidardistill.geometry.projection import pair_points
 from lidardistill.methods.calico_rad.batch import RegionImageSample
-from lidardistill.methods.slidr.sample import FrameIndex, SampleKey, image_key
 from lidardistill.regions.sweep.clusters import Proposals, ProposalSettings, propose_regions
 from lidardistill.regions.sweep.sampling import RegionPoints, sample_region_points
 

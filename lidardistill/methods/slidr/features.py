@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from lidardistill.data.batch import CorruptSample, PairBatch, PairSample
-from lidardistill.data.collate import collate_pairs
+from lidardistill.data.frame import CorruptSample
+from lidardistill.data.keyframes import SampleKey
 from lidardistill.data.loader import make_loader, warm_up
 from lidardistill.data.sampler import OnceSampler
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.methods.build import build_pair_dataset, feature_store
+from lidardistill.methods.slidr.build import build_pair_dataset, feature_store
 from lidardistill.methods.slidr.method import SLidR
-from lidardistill.methods.slidr.sample import PairDataset, SampleKey
+from lidardistill.methods.slidr.sample import PairBatch, PairDataset, PairSample, collate_pairs
 from lidardistill.tasks.pretrain.config import PretrainConfig
 
 

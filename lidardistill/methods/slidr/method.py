@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lidardistill.data.batch import PairBatch
 from lidardistill.engine.terms import Terms
 from lidardistill.methods.heads import ImageHead, PointHead
+from lidardistill.methods.slidr.sample import PairBatch
 from lidardistill.objectives.contrast import info_nce
 from lidardistill.objectives.diagnostics import contrast_diagnostics
 from lidardistill.ops.gather import all_gather_ragged, rank_weight

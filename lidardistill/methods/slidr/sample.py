@@ -7,10 +7,12 @@ number of workers or of processes changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from lidardistill.data.augment import (
@@ -22,27 +24,110 @@ from lidardistill.data.augment import (
     resized_crop,
     select_points,
 )
-from lidardistill.data.batch import Frame, PairSample
+from lidardistill.data.batch import VoxelBatch, _pin, _to
+from lidardistill.data.collate import _check_some, _concatenate, _optional, collate_voxels, offsets
+from lidardistill.data.frame import Frame
 from lidardistill.data.image_augment import label_places, resize_image, resize_labels
+from lidardistill.data.keyframes import SampleKey, image_key
 from lidardistill.data.substitute import keyframe_rows, read_or_substitute
 from lidardistill.data.view_image import WHOLE_IMAGES, ImageReading, ViewImage
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.datasets.base import FrameIndex
 from lidardistill.geometry.projection import pair_points
 
+
+@dataclass
+class PairSample:
+    """One keyframe after augmentation, in numpy, ready to be collated.
+
+    Attributes:
+        sample_token: the keyframe that was asked for.
+        points: (N, 4) float32, augmented LiDAR frame, metres; intensity as stored.
+        images: (V, 3, H, W) float32 in 0..1, RGB; None where the teacher's features are precomputed.
+        superpixels: (V, H, W) int32 id inside the view.
+        superpixel_mask: (V, H, W) bool, False where the pixel belongs to no superpixel.
+        num_superpixels: rows reserved for each view; every valid id is below it.
+        pairing_points: (P,) int64 row in `points`.
+        pairing_images: (P, 3) int64 view, row, col.
+        voxel_coords: (M, 3) int32 z, y, x (z, phi, rho when cylindrical).
+        voxel_features: (M, F) float32.
+        spatial_shape: (3,) cells z, y, x that hold every voxel.
+        point2voxel: (N,) int64 row in `voxel_coords`; meaningless where `point_mask` is False.
+        point_mask: (N,) bool, False for points outside the voxel grid.
+        teacher_features: (V * num_superpixels, C) float32 precomputed pooled teacher features, or None.
+        teacher_count: (V * num_superpixels,) float32 pixels behind each row of them, or None.
+        point_features: (N, F) float32 of each point, or None where the student does not read them.
+        substitutes: sample tokens that could not be read and that this sample stands in for, with reasons.
+    """
+
+    sample_token: str
+    points: np.ndarray
+    images: np.ndarray | None
+    superpixels: np.ndarray
+    superpixel_mask: np.ndarray
+    num_superpixels: int
+    pairing_points: np.ndarray
+    pairing_images: np.ndarray
+    voxel_coords: np.ndarray
+    voxel_features: np.ndarray
+    spatial_shape: tuple[int, int, int]
+    point2voxel: np.ndarray
+    point_mask: np.ndarray
+    teacher_features: np.ndarray | None = None
+    teacher_count: np.ndarray | None = None
+    point_features: np.ndarray | None = None
+    substitutes: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Ragged concatenation of samples: the only thing that crosses to the device.
+
+    Attributes:
+        sample_tokens: B tokens.
+        points: (N, 4) float32 of all scans.
+        point_offsets: (B + 1,) int64 from 0.
+        voxels: the same points as voxels.
+        images: (V, 3, H, W) float32 in 0..1 of all cameras of the batch, or None.
+        view_offsets: (B + 1,) int64 from 0.
+        superpixels: (V, H, W) int32 id inside the view.
+        superpixel_mask: (V, H, W) bool.
+        num_superpixels: rows reserved for each view.
+        pairing_points: (P,) int64 row in `points`; every one of them has a voxel.
+        pairing_images: (P, 3) int64 view in 0..V-1, row, col.
+        teacher_features: (V * num_superpixels, C) float32 or None.
+        teacher_count: (V * num_superpixels,) float32 or None.
+        substitutes: what could not be read, as (sample token, reason).
+    """
+
+    sample_tokens: tuple[str, ...]
+    points: Tensor
+    point_offsets: Tensor
+    voxels: VoxelBatch
+    images: Tensor | None
+    view_offsets: Tensor
+    superpixels: Tensor
+    superpixel_mask: Tensor
+    num_superpixels: int
+    pairing_points: Tensor
+    pairing_images: Tensor
+    teacher_features: Tensor | None
+    teacher_count: Tensor | None
+    substitutes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def batch_size(self) -> int:
+        return len(self.sample_tokens)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> PairBatch:
+        return _to(self, device, non_blocking)
+
+    def pin_memory(self) -> PairBatch:
+        """The same batch in page-locked memory; a DataLoader calls it where it is asked to pin."""
+        return _pin(self)
+
+
 __all__ = ["FrameIndex", "PairDataset", "SuperpixelReader", "VoxelSettings", "image_key"]
-
-SampleKey = tuple[int, int, int]
-"""Epoch, position in that epoch's order, row in the data set's `rows`."""
-
-
-class FrameIndex(Protocol):
-    """Whatever can read a keyframe: `NuScenesIndex`, or a few frames in memory; images lie below `dataroot`."""
-
-    dataroot: Path
-
-    def frame(self, row: int) -> Frame: ...
-
-    def sample_token(self, row: int) -> str: ...
 
 
 class SuperpixelReader(Protocol):
@@ -57,19 +142,6 @@ class SuperpixelReader(Protocol):
     def __call__(
         self, image: np.ndarray | Callable[[], np.ndarray], key: str
     ) -> tuple[np.ndarray, np.ndarray]: ...
-
-
-def image_key(path: Path, dataroot: Path) -> str:
-    """What names an image in superpixel caches and mask folders: its path inside the data set.
-
-    Args:
-        path: image file.
-        dataroot: root of its data set.
-
-    Returns:
-        Such as `samples/CAM_FRONT/x.jpg`, whatever the system; a data set that moves keeps its cache.
-    """
-    return path.relative_to(dataroot).as_posix()
 
 
 class PairDataset(Dataset[PairSample]):
@@ -277,3 +349,44 @@ class PairDataset(Dataset[PairSample]):
                 f"{sorted(sizes)}: give one size to resize them to"
             )
         return sizes.pop()
+
+
+def collate_pairs(samples: Sequence[PairSample]) -> PairBatch:
+    """Concatenate samples of pretraining; pairs are renumbered to the points and views of the batch.
+
+    Args:
+        samples: at least one; no points, no pairs are allowed.
+
+    Returns:
+        The batch.
+
+    Raises:
+        ValueError: no samples; images, superpixel tables or precomputed features that do not fit together.
+    """
+    _check_some(samples)
+    num_superpixels = {s.num_superpixels for s in samples}
+    if len(num_superpixels) != 1:
+        raise ValueError(f"num_superpixels: expected the same in every sample, got {sorted(num_superpixels)}")
+    point_offsets = offsets([len(s.points) for s in samples])
+    view_offsets = offsets([len(s.superpixels) for s in samples])
+    pairing_images = np.concatenate([s.pairing_images for s in samples])
+    pairing_images[:, 0] += np.repeat(view_offsets[:-1], [len(s.pairing_images) for s in samples])
+    pairing_points = np.concatenate(
+        [s.pairing_points + start for s, start in zip(samples, point_offsets, strict=False)]
+    )
+    return PairBatch(
+        sample_tokens=tuple(s.sample_token for s in samples),
+        points=_concatenate([s.points for s in samples], "points"),
+        point_offsets=torch.from_numpy(point_offsets),
+        voxels=collate_voxels(samples),
+        images=_optional([s.images for s in samples], "images"),
+        view_offsets=torch.from_numpy(view_offsets),
+        superpixels=_concatenate([s.superpixels for s in samples], "superpixels"),
+        superpixel_mask=_concatenate([s.superpixel_mask for s in samples], "superpixel_mask"),
+        num_superpixels=num_superpixels.pop(),
+        pairing_points=torch.from_numpy(pairing_points),
+        pairing_images=torch.from_numpy(pairing_images),
+        teacher_features=_optional([s.teacher_features for s in samples], "teacher_features"),
+        teacher_count=_optional([s.teacher_count for s in samples], "teacher_count"),
+        substitutes=tuple(entry for s in samples for entry in s.substitutes),
+    )

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from lidardistill.regions.sweep import _clusters_numba, _clusters_numpy
+from lidardistill.regions.sweep.config import RegionConfig
 from lidardistill.regions.sweep.ground import GroundSettings, check_points, find_ground
 
 Implementation = Literal["numba", "numpy"]
@@ -204,3 +205,9 @@ def propose_regions(
         number = (np.cumsum(kept) - 1).astype(np.int32)
         region[candidates] = np.where(region_mask[candidates], number[clusters.cluster], 0)
     return Proposals(region, region_mask, ground.ground_mask, int(kept.sum()))
+
+
+def build_proposals(config: RegionConfig) -> ProposalSettings:
+    """How regions are found."""
+    ground = GroundSettings(**config.ground.model_dump())
+    return ProposalSettings(ground=ground, **config.model_dump(exclude={"ground"}))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lidardistill.synthetic.matter.textures import SIZE, Pattern, _inside, _rows, _step, _uv, noise
+from lidardistill.synthetic.matter.pattern import SIZE, Pattern, _inside, _rows, _step, _uv, noise
 
 
 def _window(

@@ -9,7 +9,9 @@ import numpy as np
 from lidardistill.synthetic.ground.ground import SIDE_HALF_M, sign_of
 from lidardistill.synthetic.ground.street import KERB_M
 from lidardistill.synthetic.matter.meshes import Mesh
-from lidardistill.synthetic.place.population import (
+from lidardistill.synthetic.place.scenery import background, garden, house, street_furniture
+from lidardistill.synthetic.place.spots import park_somewhere, spot_in
+from lidardistill.synthetic.place.stage import (
     ADULT,
     BARRIER,
     BICYCLE,
@@ -24,8 +26,6 @@ from lidardistill.synthetic.place.population import (
     articulated,
     make,
 )
-from lidardistill.synthetic.place.scenery import background, garden, house, street_furniture
-from lidardistill.synthetic.place.spots import park_somewhere, spot_in
 from lidardistill.synthetic.place.traffic import WALKWAY_M, traffic, walkway
 from lidardistill.synthetic.things import props, riders
 

@@ -7,7 +7,7 @@ import numpy as np
 from lidardistill.synthetic.ground.ground import PLOT_DEPTH_M, SIDE_HALF_M, Plot, sign_of
 from lidardistill.synthetic.ground.street import KERB_M
 from lidardistill.synthetic.matter.meshes import Mesh
-from lidardistill.synthetic.place.population import MANMADE, VEGETATION, Stage, plant, pooled
+from lidardistill.synthetic.place.stage import MANMADE, VEGETATION, Stage, plant, pooled
 from lidardistill.synthetic.things import buildings, props, vegetation
 
 

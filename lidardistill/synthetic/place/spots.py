@@ -7,7 +7,7 @@ import numpy as np
 from lidardistill.synthetic.ground.ground import sign_of
 from lidardistill.synthetic.ground.street import KERB_M
 from lidardistill.synthetic.matter.meshes import Mesh
-from lidardistill.synthetic.place.population import Stage
+from lidardistill.synthetic.place.stage import Stage
 
 
 def spot_in(stage: Stage, zone: str, s: float) -> tuple[float, float, float, float] | None:

@@ -7,7 +7,7 @@ import numpy as np
 from lidardistill.synthetic.ground.ground import SIDE_HALF_M, sign_of
 from lidardistill.synthetic.ground.street import KERB_M, Profile
 from lidardistill.synthetic.place.course import Motion
-from lidardistill.synthetic.place.population import ADULT, BICYCLE, BUS, CAR, MOTORCYCLE, TRUCK, Stage, make
+from lidardistill.synthetic.place.stage import ADULT, BICYCLE, BUS, CAR, MOTORCYCLE, TRUCK, Stage, make
 from lidardistill.synthetic.things import riders
 from lidardistill.synthetic.things.cars import head_on
 

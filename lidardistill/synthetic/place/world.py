@@ -12,7 +12,8 @@ from lidardistill.synthetic.ground.street import Profile
 from lidardistill.synthetic.matter.materials import Kit, MaterialBook, MaterialTable, Palette
 from lidardistill.synthetic.matter.meshes import Mesh, join, rotation_z
 from lidardistill.synthetic.place.course import Course, Motion
-from lidardistill.synthetic.place.population import Stage, populate
+from lidardistill.synthetic.place.population import populate
+from lidardistill.synthetic.place.stage import Stage
 from lidardistill.synthetic.render.face_table import COLUMNS, pack_faces
 from lidardistill.synthetic.render.raycast import Mover, Placement, Tracer, Tree
 from lidardistill.synthetic.render.sky import Light, make_light

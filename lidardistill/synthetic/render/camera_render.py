@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lidardistill.synthetic.matter.materials import LEAF
-from lidardistill.synthetic.matter.textures import LEVEL_START, atlas, noise
+from lidardistill.synthetic.matter.pattern import noise
+from lidardistill.synthetic.matter.textures import LEVEL_START, atlas
 from lidardistill.synthetic.place.world import World
 from lidardistill.synthetic.render.face_table import surface_points
 from lidardistill.synthetic.render.filters import develop, film_table, find_edges, smooth_openness

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from lidardistill.synthetic.matter.materials import GLASS, GLOSS, REFL_A, REFL_B, REFL_C, TILE_U, TILE_V
-from lidardistill.synthetic.matter.textures import SIZE
+from lidardistill.synthetic.matter.pattern import SIZE
 
 # Unit normal; gradients of u and v in tiles a metre; metres a tile along them; u, v of the first corner in tiles
 # and the steps to the other two; shading normals of the three corners.

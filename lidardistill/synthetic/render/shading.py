@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from lidardistill.synthetic.matter.materials import BUMP, GLASS, GLOSS, LEAF, MACRO, SHARP, VARY, A, B, C
-from lidardistill.synthetic.matter.textures import LEVELS, SIZE
+from lidardistill.synthetic.matter.pattern import LEVELS, SIZE
 from lidardistill.synthetic.render.face_table import (
     GRADIENT_U,
     GRADIENT_V,

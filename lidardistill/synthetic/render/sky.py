@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lidardistill.synthetic.matter.textures import noise
+from lidardistill.synthetic.matter.pattern import noise
 
 DOME_ROWS, DOME_COLUMNS = 192, 1024
 

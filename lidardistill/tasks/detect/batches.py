@@ -11,31 +11,24 @@ import torch
 
 from lidardistill.backbones.build import build_voxels
 from lidardistill.data.camera_input import CameraInput
+from lidardistill.data.view_image import build_image_reading
 from lidardistill.datasets.nuscenes.boxes import BoxTable
 from lidardistill.datasets.nuscenes.detection_classes import CLASSES
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.datasets.nuscenes.splits import label_fraction, scenes_of_split
 from lidardistill.engine.batches import batches_once
-from lidardistill.methods.build import build_image_reading
 from lidardistill.tasks.detect.batch import DetectionBatch
 from lidardistill.tasks.detect.class_balance import class_balanced_rows
 from lidardistill.tasks.detect.config import (
     DetectConfig,
     DetectionAugmentConfig,
     DetectionDataConfig,
-    LabelledDataConfig,
 )
 from lidardistill.tasks.detect.gt_database import GTDatabase
 from lidardistill.tasks.detect.gt_sampling import GTSampler, GTSampling
 from lidardistill.tasks.detect.sample import Corrupt, DetectionAugment, DetectionDataset, collate_detection
+from lidardistill.tasks.rows import labelled_keyframes
 
 _BALANCE_STREAM = 5  # keeps the repeats of keyframes apart from their order and augmentation
-
-
-def labelled_keyframes(config: LabelledDataConfig, index: NuScenesIndex) -> np.ndarray:
-    """(n,) int64 index rows whose labels may be used for training."""
-    scenes = scenes_of_split(config.train_split, index.scene_names)
-    return index.rows_of_scenes(label_fraction(scenes, config.label_percent, at_least_one=True))
 
 
 def training_keyframes(config: DetectConfig, index: NuScenesIndex) -> DetectionDataset:

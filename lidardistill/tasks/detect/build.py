@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save
 
 from lidardistill.atomic import atomic_write
 from lidardistill.backbones.build import build_student
+from lidardistill.backbones.camera_bev.build import build_camera
 from lidardistill.exchange.of_run import load_student
-from lidardistill.methods.calico_rad.build import build_camera
 from lidardistill.tasks.detect.batch import DetectionBatch
 from lidardistill.tasks.detect.bev_fusion import ConvFuser
 from lidardistill.tasks.detect.center_head import TASKS, CenterHead

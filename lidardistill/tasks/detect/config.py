@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from lidardistill.backbones.camera_bev.config import CameraBevConfig
-from lidardistill.backbones.kinds import LidarBevConfig, VoxelConfig, check_student
+from lidardistill.backbones.kinds import check_student
+from lidardistill.backbones.lidar_bev.config import LidarBevConfig
 from lidardistill.config.base import Strict
-from lidardistill.data.config import ImageConfig
-from lidardistill.tasks.pretrain.config import (
+from lidardistill.data.config import ImageConfig, VoxelConfig
+from lidardistill.engine.config import (
     AdamWConfig,
     OneCycleConfig,
     OptimizerConfig,

@@ -9,12 +9,17 @@ from typing import Any
 import torch
 
 from lidardistill.datasets.nuscenes.judge_boxes import FrameDetections, score_detections, write_detections
-from lidardistill.datasets.nuscenes.judge_points import write_metrics
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.engine.distributed import make_fabric
+from lidardistill.engine.distributed import make_fabric, pick_device
+from lidardistill.engine.loop import to_the_end
 from lidardistill.engine.manifest import Manifest
-from lidardistill.engine.run_folder import CONFIG_FILE, METRICS_FILE, claim_run, read_run
-from lidardistill.methods.build import spread
+from lidardistill.engine.run_folder import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    claim_run,
+    finished_metrics,
+    write_metrics,
+)
 from lidardistill.tasks.detect.batches import still_keyframes, training_keyframes
 from lidardistill.tasks.detect.build import (
     NUM_CLASSES,
@@ -29,9 +34,9 @@ from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.detect.detector import Detector
 from lidardistill.tasks.detect.sample import Corrupt
 from lidardistill.tasks.detect.train import train_detector
+from lidardistill.tasks.rows import split_rows, spread
 from lidardistill.tasks.segment.probe import calibrate_batchnorm
-from lidardistill.tasks.segment.run import finished_metrics, pick_device, to_the_end
-from lidardistill.tasks.segment.scan_batches import split_rows
+from lidardistill.tasks.verb import read_run
 
 
 def detect(

@@ -6,19 +6,17 @@ A sample is a pure function of (seed, epoch, position in that epoch), as that of
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from lidardistill.data.batch import Frame
 from lidardistill.data.camera_input import CameraInput, read_cameras
+from lidardistill.data.keyframes import SampleKey, image_key
 from lidardistill.data.substitute import keyframe_rows, read_or_substitute
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.datasets.base import DetectionIndex
 from lidardistill.datasets.nuscenes.boxes import FrameBoxes
-from lidardistill.datasets.sweeps import CLOSE_M, SweepIndex, read_sweeps
-from lidardistill.methods.slidr.sample import SampleKey, image_key
+from lidardistill.datasets.sweeps import CLOSE_M, read_sweeps
 from lidardistill.tasks.detect.batch import DetectionBatch, DetectionSample, collate_detection
 from lidardistill.tasks.detect.detection_augment import (
     DetectionAugment,
@@ -41,16 +39,6 @@ __all__ = [
 
 Corrupt = Callable[[np.ndarray, int], np.ndarray]
 """(points (N, 5) of `read_sweeps`, index row) -> (N', 5)."""
-
-
-class DetectionIndex(SweepIndex, Protocol):
-    """`NuScenesIndex`."""
-
-    dataroot: Path
-
-    def frame(self, row: int) -> Frame: ...
-
-    def sample_token(self, row: int) -> str: ...
 
 
 class DetectionDataset(Dataset[DetectionSample]):

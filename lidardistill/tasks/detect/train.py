@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from lidardistill.data.quarantine import Quarantine
 from lidardistill.engine.data_wait import data_wait_advice
 from lidardistill.engine.logging import RunLogger
-from lidardistill.engine.loop import LoopResult
+from lidardistill.engine.loop import LoopResult, loop_settings
+from lidardistill.engine.optim import build_optimizer, build_schedule
 from lidardistill.engine.terms import Terms
-from lidardistill.methods.build import build_optimizer, build_schedule, loop_settings
 from lidardistill.tasks.detect.batch import DetectionBatch
 from lidardistill.tasks.detect.build import NUM_CLASSES, detector_inputs, parameter_groups
 from lidardistill.tasks.detect.center_groups import center_loss

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
 
-from lidardistill.backbones.kinds import LidarBevConfig, VoxelConfig, check_student
+from lidardistill.backbones.kinds import check_student
+from lidardistill.backbones.lidar_bev.config import LidarBevConfig
 from lidardistill.config.base import Strict, check_whole_cells
-from lidardistill.tasks.detect.config import DetectionAugmentConfig, LabelledDataConfig
-from lidardistill.tasks.pretrain.config import (
+from lidardistill.data.config import VoxelConfig
+from lidardistill.engine.config import (
     AdamWConfig,
     OneCycleConfig,
     OptimizerConfig,
@@ -17,6 +18,7 @@ from lidardistill.tasks.pretrain.config import (
     TrainerConfig,
     check_warmup,
 )
+from lidardistill.tasks.detect.config import DetectionAugmentConfig, LabelledDataConfig
 
 MapClass = Literal["drivable_area", "ped_crossing", "walkway", "stop_line", "carpark_area", "divider"]
 

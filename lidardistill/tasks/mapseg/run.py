@@ -12,40 +12,39 @@ import numpy as np
 import torch
 
 from lidardistill.atomic import atomic_write
+from lidardistill.backbones.build import build_student, build_voxels
 from lidardistill.data.quarantine import Quarantine
-from lidardistill.datasets.nuscenes.judge_points import write_metrics
 from lidardistill.datasets.nuscenes.map_masks import MapMasks
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.batches import batches_once
 from lidardistill.engine.data_wait import data_wait_advice
-from lidardistill.engine.distributed import make_fabric
+from lidardistill.engine.distributed import make_fabric, pick_device
 from lidardistill.engine.logging import RunLogger
-from lidardistill.engine.loop import LoopResult
+from lidardistill.engine.loop import LoopResult, loop_settings, to_the_end
 from lidardistill.engine.manifest import Manifest
-from lidardistill.engine.run_folder import CONFIG_FILE, METRICS_FILE, claim_run, read_run
+from lidardistill.engine.optim import build_optimizer, build_schedule
+from lidardistill.engine.run_folder import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    claim_run,
+    finished_metrics,
+    write_metrics,
+)
 from lidardistill.engine.terms import Terms
 from lidardistill.exchange.of_run import load_student
-from lidardistill.methods.build import (
-    build_optimizer,
-    build_schedule,
-    build_student,
-    build_voxels,
-    loop_settings,
-    spread,
-)
 from lidardistill.ops.bev_grid import BevGrid
-from lidardistill.tasks.detect.batches import build_detection_augment, labelled_keyframes
+from lidardistill.tasks.detect.batches import build_detection_augment
 from lidardistill.tasks.mapseg.config import MapSegConfig
 from lidardistill.tasks.mapseg.loss import sigmoid_focal_loss
 from lidardistill.tasks.mapseg.map_head import MapHead
 from lidardistill.tasks.mapseg.model import MapSegmenter, load_segmenter
 from lidardistill.tasks.mapseg.sample import MapBatch, MapScanDataset, collate_maps
 from lidardistill.tasks.mapseg.score import count_cells, map_scores
+from lidardistill.tasks.rows import labelled_keyframes, split_rows, spread
 from lidardistill.tasks.segment.classifier import save_classifier
 from lidardistill.tasks.segment.probe import calibrate_batchnorm
-from lidardistill.tasks.segment.run import finished_metrics, pick_device, to_the_end
-from lidardistill.tasks.segment.scan_batches import split_rows
 from lidardistill.tasks.training import train_labelled
+from lidardistill.tasks.verb import read_run
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -12,13 +12,13 @@ from torch.utils.data import Dataset
 
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.collate import collate_voxels
+from lidardistill.data.keyframes import SampleKey
 from lidardistill.data.substitute import keyframe_rows, read_or_substitute
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.datasets.base import DetectionIndex
 from lidardistill.datasets.nuscenes.map_masks import MapMasks
 from lidardistill.datasets.sweeps import CLOSE_M, read_sweeps
-from lidardistill.methods.slidr.sample import SampleKey
 from lidardistill.tasks.detect.detection_augment import DetectionAugment, draw_old2new, move_points
-from lidardistill.tasks.detect.sample import DetectionIndex
 
 
 @dataclass

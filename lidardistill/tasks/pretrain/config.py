@@ -2,105 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pydantic import NonNegativeInt, model_validator
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
-
-from lidardistill.backbones.kinds import (
-    MinkUNetConfig,
-    StudentConfig,
-    TeacherConfig,
-    VoxelConfig,
-    check_student,
-)
+from lidardistill.backbones.kinds import StudentConfig, check_student
+from lidardistill.backbones.minkunet.config import MinkUNetConfig
 from lidardistill.config.base import Strict
-from lidardistill.data.config import (
-    AugmentConfig,
-    ImageConfig,
-    PairDataConfig,
-    ScanDataConfig,
-    SuperpixelConfig,
+from lidardistill.data.config import AugmentConfig, ImageConfig, PairDataConfig, VoxelConfig
+from lidardistill.engine.config import (
+    CosineConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    SGDConfig,
+    TrainerConfig,
+    check_warmup,
 )
+from lidardistill.methods.bevcontrast.config import BEVContrastConfig, BEVTermConfig
 from lidardistill.methods.calico_rad.config import RADConfig
-from lidardistill.methods.kinds import BEVContrastConfig, BEVTermConfig, MethodConfig, SLidRConfig
-
-
-class SGDConfig(Strict):
-    kind: Literal["sgd"] = "sgd"
-    lr: PositiveFloat = 0.5
-    momentum: NonNegativeFloat = 0.9
-    dampening: NonNegativeFloat = 0.1
-    weight_decay: NonNegativeFloat = 1e-4
-
-
-class AdamWConfig(Strict):
-    kind: Literal["adamw"]
-    lr: PositiveFloat = 1e-3
-    weight_decay: NonNegativeFloat = 1e-2
-
-
-OptimizerConfig = Annotated[SGDConfig | AdamWConfig, Field(discriminator="kind")]
-
-
-class CosineConfig(Strict):
-    """Cosine to zero. `per` epoch is SLidR's staircase; `per` step is smooth and may warm up."""
-
-    kind: Literal["cosine"] = "cosine"
-    per: Literal["epoch", "step"] = "epoch"
-    warmup_steps: NonNegativeInt = 0
-
-
-class WarmCosineConfig(Strict):
-    """BEVContrast's: from zero up to the rate over a share of the run, then cosine down to a share of the rate."""
-
-    kind: Literal["warm_cosine"]
-    warmup_share: PositiveFloat = 0.05
-    final_share: NonNegativeFloat = 0.01
-
-
-class OneCycleConfig(Strict):
-    kind: Literal["one_cycle"]
-    warmup_share: PositiveFloat = 0.4
-
-
-class ConstantConfig(Strict):
-    kind: Literal["constant"]
-
-
-ScheduleConfig = Annotated[
-    CosineConfig | WarmCosineConfig | OneCycleConfig | ConstantConfig, Field(discriminator="kind")
-]
-
-
-class TrainerConfig(Strict):
-    """Length, precision and safety of a run. Exactly one of `epochs` and `max_steps` is given."""
-
-    epochs: PositiveInt | None = None
-    max_steps: PositiveInt | None = None
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    accumulate: PositiveInt = 1
-    clip_norm: PositiveFloat | None = None
-    ema_decay: PositiveFloat | None = None
-    checkpoint_every: PositiveInt = 1000
-    keep_checkpoints: PositiveInt = 2
-    log_every: PositiveInt = 50
-    max_nonfinite: PositiveInt = 5
-
-    @model_validator(mode="after")
-    def _one_length(self) -> TrainerConfig:
-        if (self.epochs is None) == (self.max_steps is None):
-            raise ValueError("trainer: give exactly one of epochs and max_steps")
-        return self
-
-
-def check_warmup(schedule: ScheduleConfig, trainer: TrainerConfig) -> None:
-    """A run shorter than its warm-up is refused before anything is built; a length in epochs is known only later."""
-    warmup = schedule.warmup_steps if isinstance(schedule, CosineConfig) else 0
-    if trainer.max_steps is not None and warmup >= trainer.max_steps:
-        raise ValueError(
-            f"schedule.warmup_steps must be below trainer.max_steps = {trainer.max_steps}, got {warmup}"
-        )
+from lidardistill.methods.kinds import MethodConfig
+from lidardistill.methods.slidr.config import SLidRConfig
+from lidardistill.regions.superpixels.config import SuperpixelConfig
+from lidardistill.teachers.config import TeacherConfig
 
 
 class PretrainConfig(Strict):
@@ -196,54 +117,4 @@ class PretrainConfig(Strict):
             raise ValueError(
                 "method.pairing other_keyframe takes cached features: set teacher_cache to a folder"
             )
-        return self
-
-
-class CachedProbeConfig(Strict):
-    """Features are computed once, standardised, and a linear layer is fitted until it has converged."""
-
-    kind: Literal["cached"] = "cached"
-    epochs: PositiveInt = 15
-    lr: PositiveFloat = 0.1
-    batch_points: PositiveInt = 16384
-    calibration_keyframes: NonNegativeInt = 16
-
-
-class OnlineProbeConfig(Strict):
-    """SLidR's protocol: the head trains on augmented scans behind a frozen network in eval mode."""
-
-    kind: Literal["online"]
-    optimizer: OptimizerConfig = SGDConfig(lr=0.05)
-    epochs: PositiveInt = 50
-    lovasz: bool = True
-
-
-class ProbeConfig(Strict):
-    name: str
-    seed: NonNegativeInt = 0
-    data: ScanDataConfig
-    voxels: VoxelConfig = VoxelConfig()
-    student: MinkUNetConfig = MinkUNetConfig()
-    probe: Annotated[CachedProbeConfig | OnlineProbeConfig, Field(discriminator="kind")] = CachedProbeConfig()
-    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-
-
-class FinetuneConfig(Strict):
-    """Cross-entropy and Lovasz on all weights; `lr_head` gives the new layer its own rate."""
-
-    name: str
-    seed: NonNegativeInt = 0
-    data: ScanDataConfig
-    voxels: VoxelConfig = VoxelConfig()
-    student: MinkUNetConfig = MinkUNetConfig()
-    optimizer: OptimizerConfig = SGDConfig(lr=0.02)
-    lr_head: PositiveFloat | None = None
-    schedule: ScheduleConfig = CosineConfig()
-    lovasz: bool = True
-    calibration_keyframes: NonNegativeInt = 0
-    trainer: TrainerConfig
-
-    @model_validator(mode="after")
-    def _warmup_fits(self) -> FinetuneConfig:
-        check_warmup(self.schedule, self.trainer)
         return self

@@ -9,15 +9,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lidardistill.data.batch import PairBatch, ScanPairBatch, VoxelBatch
+from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.image_cache import ImageCache
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.manifest import peak_memory
+from lidardistill.methods.bevcontrast.sample import ScanPairBatch
 from lidardistill.methods.both import JointBatch
 from lidardistill.methods.calico_prc.batch import RegionViewBatch
 from lidardistill.methods.calico_rad.batch import RegionImageBatch
 from lidardistill.methods.calico_rad.config import RADConfig
+from lidardistill.methods.slidr.sample import PairBatch
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.run import Pretraining
 

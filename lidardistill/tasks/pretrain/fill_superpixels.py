@@ -9,9 +9,10 @@ import numpy as np
 
 from lidardistill.data.config import PairDataConfig
 from lidardistill.data.images import read_image
-from lidardistill.methods.build import build_superpixels, open_index, pretraining_rows
-from lidardistill.methods.slidr.sample import image_key
+from lidardistill.data.keyframes import image_key
+from lidardistill.methods.slidr.build import build_superpixels
 from lidardistill.regions.superpixels.precompute import PrecomputeCounts, precompute
+from lidardistill.tasks.rows import open_index, pretraining_rows
 
 
 def fill_cache(

@@ -18,32 +18,32 @@ from lidardistill.engine.batches import endless_batches
 from lidardistill.engine.data_wait import data_wait_advice
 from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.logging import RunLogger, read_metrics
-from lidardistill.engine.loop import LogCallback, LoopResult, run_loop
+from lidardistill.engine.loop import LogCallback, LoopResult, loop_settings, run_loop
 from lidardistill.engine.manifest import Manifest
-from lidardistill.engine.optim import Schedule
+from lidardistill.engine.optim import Schedule, build_optimizer, build_schedule
 from lidardistill.engine.run_folder import FREE_KEYS, claim_run
 from lidardistill.engine.terms import Terms
-from lidardistill.exchange.of_run import BACKBONE_FILE
-from lidardistill.export.run import save_student
+from lidardistill.exchange.of_run import BACKBONE_FILE, save_student
 from lidardistill.methods.bevcontrast.term import WithBEVTerm
-from lidardistill.methods.build import (
-    Method,
-    build_method,
-    build_optimizer,
-    build_schedule,
-    build_training_data,
-    loop_settings,
-    method_rows,
-    open_index,
-)
-from lidardistill.methods.calico_rad.build import exported_values
+from lidardistill.methods.build import Method, build_method, build_training_data
+from lidardistill.methods.calico_rad.config import RADConfig
 from lidardistill.methods.slidr.features import fill_feature_store
 from lidardistill.methods.slidr.method import SLidR
 from lidardistill.objectives.diagnostics import is_collapsed
 from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.rows import method_rows, open_index
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+
+
+def exported_values(config: PretrainConfig) -> dict[str, Any]:
+    """The config as the card of the exported weights tells it: `student` is what they are the weights of."""
+    values = config.model_dump(mode="json")
+    if isinstance(config.method, RADConfig):
+        values["student"] = values["method"]["camera"]
+    return values
+
 
 log = logging.getLogger(__name__)
 

@@ -15,14 +15,14 @@ from lidardistill.datasets.nuscenes.detection_classes import CLASSES
 from lidardistill.datasets.nuscenes.judge_boxes import FrameDetections, score_detections, write_detections
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.sweeps import read_sweeps
-from lidardistill.engine.run_folder import read_run
+from lidardistill.engine.distributed import pick_device
 from lidardistill.tasks.detect.build import load_detector
 from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.detect.run import evaluate_detector, predictions
-from lidardistill.tasks.robustness.run import Judged
+from lidardistill.tasks.robustness.judge import Judged
 from lidardistill.tasks.robustness.score import detection_succeeds
 from lidardistill.tasks.robustness.vehicle_points import VEHICLES, boxed_vehicles
-from lidardistill.tasks.segment.run import pick_device
+from lidardistill.tasks.verb import read_run
 
 
 class DetectionJudge:

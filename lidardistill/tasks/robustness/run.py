@@ -5,43 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal
 
 from lidardistill.corruptions.table import ATTACKS, SEVERITIES, check_names
-from lidardistill.datasets.nuscenes.judge_points import write_metrics
+from lidardistill.engine.run_folder import write_metrics
+from lidardistill.tasks.robustness.judge import Judge, Judged
 from lidardistill.tasks.robustness.score import summarize
 
 ROBUSTNESS_FILE = "robustness.json"
-
-
-class Judged(NamedTuple):
-    """What the evaluator says of one corruption and severity.
-
-    Attributes:
-        accuracy: mIoU or NDS, 0..1.
-        by_class: class to IoU or AP, None where it cannot be told.
-        success: share of the attacked keyframes in which the attack succeeds; None where nothing was attacked.
-    """
-
-    accuracy: float
-    by_class: dict[str, float | None]
-    success: float | None
-
-
-class Judge(Protocol):
-    """A run that can be scored on clean and on corrupted scans.
-
-    Attributes:
-        metric: name of the accuracy.
-        evaluator: who scores.
-    """
-
-    metric: str
-    evaluator: str
-
-    def clean(self) -> float: ...
-
-    def corrupted(self, name: str, severity: int) -> Judged: ...
 
 
 def evaluate_corrupted(

@@ -12,11 +12,11 @@ from lidardistill.datasets.nuscenes.judge_points import score, write_predictions
 from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.tasks.robustness.corrupted_root import labelled_corruption, write_corrupted
-from lidardistill.tasks.robustness.run import Judged
+from lidardistill.tasks.robustness.judge import Judged
 from lidardistill.tasks.robustness.score import attack_succeeds
 from lidardistill.tasks.robustness.vehicle_points import VEHICLES
+from lidardistill.tasks.rows import split_rows
 from lidardistill.tasks.segment.run import evaluate, open_classifier, predictions
-from lidardistill.tasks.segment.scan_batches import split_rows
 
 
 class SegmentationJudge:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, overload
@@ -11,25 +10,35 @@ import numpy as np
 import torch
 from torch import nn
 
-from lidardistill.backbones.kinds import LidarBevConfig, MinkUNetConfig, VoxelConfig
+from lidardistill.backbones.build import build_student, build_voxels
+from lidardistill.backbones.lidar_bev.config import LidarBevConfig
 from lidardistill.backbones.lidar_bev.net import LidarBev
+from lidardistill.backbones.minkunet.config import MinkUNetConfig
 from lidardistill.backbones.minkunet.net import MinkUNet
 from lidardistill.data.batch import VoxelBatch
-from lidardistill.data.config import ScanDataConfig
-from lidardistill.datasets.nuscenes.judge_points import score, write_metrics, write_predictions
+from lidardistill.data.config import VoxelConfig
+from lidardistill.datasets.nuscenes.judge_points import score, write_predictions
 from lidardistill.datasets.nuscenes.lidarseg_classes import NUM_CLASSES
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.engine.loop import LoopResult
+from lidardistill.engine.distributed import pick_device
+from lidardistill.engine.loop import to_the_end
 from lidardistill.engine.manifest import Manifest
-from lidardistill.engine.run_folder import CONFIG_FILE, METRICS_FILE, claim_run, read_run, run_values
-from lidardistill.engine.signals import Interrupted
+from lidardistill.engine.run_folder import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    claim_run,
+    finished_metrics,
+    run_values,
+    write_metrics,
+)
 from lidardistill.exchange.of_run import load_student
-from lidardistill.methods.build import build_student, build_voxels, open_index, spread
-from lidardistill.tasks.pretrain.config import CachedProbeConfig, FinetuneConfig, ProbeConfig
+from lidardistill.tasks.rows import open_index, split_rows, spread
 from lidardistill.tasks.segment.classifier import Classifier, load_classifier, save_classifier, seeded_head
+from lidardistill.tasks.segment.config import CachedProbeConfig, FinetuneConfig, ProbeConfig, ScanDataConfig
 from lidardistill.tasks.segment.probe import calibrate_batchnorm, extract_features, fit_linear, predict_points
-from lidardistill.tasks.segment.scan_batches import labelled_rows, split_rows, still_scans, training_scans
+from lidardistill.tasks.segment.scan_batches import labelled_rows, still_scans, training_scans
 from lidardistill.tasks.segment.train import Recipe, train_classifier
+from lidardistill.tasks.verb import read_run
 
 
 def probe(config: ProbeConfig, weights: str, run: Path) -> dict[str, Any]:
@@ -220,32 +229,3 @@ def seeded_student(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return build_student(student, voxels)
-
-
-def pick_device(accelerator: str) -> torch.device:
-    """`auto` takes a GPU where there is one."""
-    if accelerator == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if accelerator == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            "accelerator: cuda was asked for and torch sees no GPU; set it to cpu, or see `lidardistill doctor`"
-        )
-    return torch.device(accelerator)
-
-
-def to_the_end(result: LoopResult, manifest: Manifest | None, run: Path) -> None:
-    """A run that a signal stopped is not to be judged yet; only the first process has a manifest.
-
-    Raises:
-        Interrupted: it was.
-    """
-    if result.interrupted:
-        if manifest is not None:
-            manifest.finish("interrupted")
-        raise Interrupted(f"{run} was stopped at step {result.steps}; the same command continues it")
-
-
-def finished_metrics(run: Path) -> dict[str, Any] | None:
-    """The metrics of a run that has finished."""
-    path = run / METRICS_FILE
-    return json.loads(path.read_text()) if path.is_file() else None

@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lidardistill.data.augment import AugmentSettings, augment_cloud
-from lidardistill.data.batch import CorruptSample, VoxelBatch
+from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.collate import collate_voxels, offsets
+from lidardistill.data.frame import CorruptSample
+from lidardistill.data.keyframes import SampleKey
 from lidardistill.data.substitute import keyframe_rows, read_or_substitute
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.datasets.base import FrameIndex
 from lidardistill.datasets.nuscenes.lidarseg_classes import CLASS_TO_TARGET, RAW_TO_CLASS
-from lidardistill.methods.slidr.sample import FrameIndex, SampleKey
 
 
 @dataclass

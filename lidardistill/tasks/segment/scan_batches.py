@@ -9,19 +9,14 @@ import numpy as np
 import torch
 
 from lidardistill.data.augment import AugmentSettings
-from lidardistill.data.config import ScanDataConfig
 from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.nuscenes.splits import label_fraction, scenes_of_split
 from lidardistill.engine.batches import batches_once
-from lidardistill.methods.build import spread
+from lidardistill.tasks.rows import spread
+from lidardistill.tasks.segment.config import ScanDataConfig
 from lidardistill.tasks.segment.sample import ScanBatch, ScanDataset, collate_scans
-
-
-def split_rows(index: NuScenesIndex, split: str) -> np.ndarray:
-    """(n,) int64 index rows of all keyframes of a split."""
-    return index.rows_of_scenes(scenes_of_split(split, index.scene_names))
 
 
 def labelled_rows(config: ScanDataConfig, index: NuScenesIndex) -> np.ndarray:

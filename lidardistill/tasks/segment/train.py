@@ -12,21 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lidardistill.datasets.nuscenes.lidarseg_classes import IGNORE_INDEX
+from lidardistill.engine.config import CosineConfig, OptimizerConfig, ScheduleConfig, TrainerConfig
 from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.logging import RunLogger
-from lidardistill.engine.loop import LoopResult
+from lidardistill.engine.loop import LoopResult, loop_settings
+from lidardistill.engine.optim import build_optimizer, build_schedule
 from lidardistill.engine.terms import Terms
-from lidardistill.methods.build import build_optimizer, build_schedule, loop_settings
-from lidardistill.tasks.pretrain.config import (
-    CosineConfig,
-    FinetuneConfig,
-    OnlineProbeConfig,
-    OptimizerConfig,
-    ProbeConfig,
-    ScheduleConfig,
-    TrainerConfig,
-)
 from lidardistill.tasks.segment.classifier import Classifier
+from lidardistill.tasks.segment.config import FinetuneConfig, OnlineProbeConfig, ProbeConfig
 from lidardistill.tasks.segment.lovasz import lovasz_softmax
 from lidardistill.tasks.segment.sample import ScanBatch, ScanDataset, collate_scans
 from lidardistill.tasks.training import train_labelled

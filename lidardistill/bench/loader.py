@@ -59,7 +59,7 @@ def run(
     import torch
 
     from lidardistill.bench.loader_workers import keyframes_per_second
-    from lidardistill.data.keyframes import image_key
+    from lidardistill.data.images import image_key
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

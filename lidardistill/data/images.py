@@ -85,3 +85,16 @@ def _decode_jpeg(data: bytes, scale: int, buffer: np.ndarray | None) -> tuple[tu
     image = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, buffer=buffer, **options)
     assert image.shape[:2] == reduced, f"asked libjpeg for {reduced}, got {image.shape}"
     return (height, width), image
+
+
+def image_key(path: Path, dataroot: Path) -> str:
+    """Name of an image in superpixel caches and mask folders: its path inside the data set.
+
+    Args:
+        path: image file.
+        dataroot: root of its data set.
+
+    Returns:
+        Such as `samples/CAM_FRONT/x.jpg` on every system; a data set that moves keeps its cache.
+    """
+    return path.relative_to(dataroot).as_posix()

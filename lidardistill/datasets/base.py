@@ -1,4 +1,4 @@
-"""Base of datasets."""
+"""The contract between data sets and everything that reads them. Labels and judges are apart from it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,52 @@ from typing import Protocol
 
 import numpy as np
 
-from lidardistill.data.frame import Frame
+from lidardistill.data.frame import Frame, Sweep
 from lidardistill.datasets.sweeps import SweepIndex
+
+
+class Source(Protocol):
+    """Keyframes of one data set, row by row: by scene, then by time. Pretraining sees this and nothing more.
+
+    Attributes:
+        dataroot: root that image names are relative to.
+        columns: float32 values of a point in a scan file.
+        rings: beams of the LiDAR, None if the data set does not tell.
+        intensity_scale: factor that maps stored intensities to 0..1.
+    """
+
+    dataroot: Path
+    columns: int
+    rings: int | None
+    intensity_scale: float
+
+    def __len__(self) -> int:
+        """Number of keyframes."""
+        ...
+
+    def sample_token(self, row: int) -> str:
+        """Unique name of a keyframe; safe as a file name."""
+        ...
+
+    def scene_name(self, row: int) -> str:
+        """Scene, or drive, that a keyframe belongs to."""
+        ...
+
+    def rows_of_split(self, split: str) -> np.ndarray:
+        """(n,) int64 rising rows of all keyframes of a split; raises ValueError for an unknown or empty split."""
+        ...
+
+    def frame(self, row: int) -> Frame:
+        """Read a keyframe's scan and calibration; pictures stay on disk and labels stay closed."""
+        ...
+
+    def sweeps(self, row: int) -> tuple[Sweep, ...]:
+        """LiDAR scans between the keyframe before and this one, by time; () if the data set has none."""
+        ...
+
+    def keyframe_scan(self, row: int) -> Sweep:
+        """File, time and pose of a keyframe's own scan; nothing is read."""
+        ...
 
 
 class SceneIndex(Protocol):

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from lidardistill.datasets.nuscenes.source import POINT_COLUMNS, Sweep
+from lidardistill.data.frame import Sweep
+from lidardistill.datasets.nuscenes.source import POINT_COLUMNS
 from lidardistill.datasets.points import read_points
 from lidardistill.geometry.rigid import invert_rigid, transform_points
 

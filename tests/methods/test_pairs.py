@@ -9,7 +9,7 @@ from PIL import Image
 
 from lidardistill.data.augment import AugmentSettings
 from lidardistill.data.frame import CorruptSample, Frame
-from lidardistill.data.keyframes import image_key
+from lidardistill.data.images import image_key
 from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.geometry.projection import pair_points

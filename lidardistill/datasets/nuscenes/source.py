@@ -7,11 +7,11 @@ import logging
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from lidardistill.data.frame import Frame
+from lidardistill.data.frame import Frame, Sweep
 from lidardistill.datasets.nuscenes.cache import (
     candidate_places,
     load_columns,
@@ -25,20 +25,6 @@ log = logging.getLogger(__name__)
 
 POINT_COLUMNS = 5
 """float32 values of a point in a nuScenes scan: x, y, z, intensity, ring."""
-
-
-class Sweep(NamedTuple):
-    """A LiDAR scan, mostly one between keyframes.
-
-    Attributes:
-        path: scan file, as `data.points.read_points` reads it.
-        timestamp_us: microseconds.
-        lidar2global: (4, 4) float64 at that time.
-    """
-
-    path: Path
-    timestamp_us: int
-    lidar2global: np.ndarray
 
 
 class NuScenesIndex:

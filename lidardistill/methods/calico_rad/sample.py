@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 from lidardistill.data.augment import AugmentSettings, CropWindow, augment_cloud
 from lidardistill.data.frame import Frame
 from lidardistill.data.image_augment import image_matrix, resize_image
-from lidardistill.data.keyframes import SampleKey, image_key
+from lidardistill.data.images import image_key
+from lidardistill.data.keyframes import SampleKey
 from lidardistill.data.substitute import keyframe_rows, read_or_substitute
 from lidardistill.data.view_image import WHOLE_IMAGES, ImageReading, ViewImage
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan

@@ -28,7 +28,8 @@ from lidardistill.data.batch import VoxelBatch, _pin, _to
 from lidardistill.data.collate import _check_some, _concatenate, _optional, collate_voxels, offsets
 from lidardistill.data.frame import Frame
 from lidardistill.data.image_augment import label_places, resize_image, resize_labels
-from lidardistill.data.keyframes import SampleKey, image_key
+from lidardistill.data.images import image_key
+from lidardistill.data.keyframes import SampleKey
 from lidardistill.data.substitute import keyframe_rows, read_or_substitute
 from lidardistill.data.view_image import WHOLE_IMAGES, ImageReading, ViewImage
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan

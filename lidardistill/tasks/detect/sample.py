@@ -11,7 +11,8 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from lidardistill.data.camera_input import CameraInput, read_cameras
-from lidardistill.data.keyframes import SampleKey, image_key
+from lidardistill.data.images import image_key
+from lidardistill.data.keyframes import SampleKey
 from lidardistill.data.substitute import keyframe_rows, read_or_substitute
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.datasets.base import DetectionIndex

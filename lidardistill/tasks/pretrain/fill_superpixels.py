@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lidardistill.data.config import PairDataConfig
-from lidardistill.data.images import read_image
-from lidardistill.data.keyframes import image_key
+from lidardistill.data.images import image_key, read_image
 from lidardistill.methods.slidr.build import build_superpixels
 from lidardistill.regions.superpixels.precompute import PrecomputeCounts, precompute
 from lidardistill.tasks.rows import open_index, pretraining_rows

@@ -1,10 +1,17 @@
 """Options and fixtures that every test may use."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+from tests.support.run_folders import make_arm, make_showcase
+from tests.support.small_root import small_root
+from tests.support.tiny_configs import configs, pretrained
+
+__all__ = ["configs", "make_arm", "make_showcase", "pretrained", "small_root"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
@@ -28,6 +35,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.config.getoption("--device"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small networks run in one thread: two threads would spend their time waiting for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """torch works on two threads until the test ends."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -59,7 +84,7 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     Session-wide: a test that spoils files copies it first.
     """
-    from lidardistill.synthetic.dataset import write_world
+    from lidardistill.synthetic.write.dataset import write_world
 
     return write_world(
         tmp_path_factory.mktemp("tiny") / "world",
@@ -75,10 +100,10 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def detection_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two training and two validation scenes of five keyframes with boxes of every detection class and sweeps.
 
-    Session-wide: a test that spoils files copies it first. See `tests.data.detection_world`.
+    Session-wide: a test that spoils files copies it first. See `tests.support.detection_world`.
     """
-    from lidardistill.synthetic.dataset import write_world
-    from tests.data.detection_world import KEYFRAMES, record_detection
+    from lidardistill.synthetic.write.dataset import write_world
+    from tests.support.detection_world import KEYFRAMES, record_detection
 
     return write_world(
         tmp_path_factory.mktemp("detection") / "world",
@@ -92,9 +117,9 @@ def detection_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def record_tiny(name: str, seed: int, *, keyframes: int, image_size: tuple[int, int], palette: str):  # type: ignore[no-untyped-def]
     """A street of points without objects, for whatever does not need the ray-caster (`synthetic.Recorder`)."""
-    from lidardistill.data.lidarseg_classes import RAW_CLASSES
-    from lidardistill.data.nuscenes_tables import CAMERAS
-    from lidardistill.synthetic.recording import (
+    from lidardistill.datasets.nuscenes.lidarseg_classes import RAW_CLASSES
+    from lidardistill.datasets.nuscenes.tables import CAMERAS
+    from lidardistill.synthetic.write.recording import (
         CameraImage,
         GroundMap,
         Keyframe,

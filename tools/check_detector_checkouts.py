@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lidardistill.models.lidar_bev import build_lidar_bev
+from lidardistill.backbones.lidar_bev.net import build_lidar_bev
 
 BEVFUSION = "projects/BEVFusion/configs/bevfusion_lidar_voxel0075_second_secfpn_8xb4-cyclic-20e_nus-3d.py"
 

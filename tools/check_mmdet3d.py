@@ -24,13 +24,13 @@ import torch
 from torch import Tensor, nn
 
 from lidardistill.atomic import write_json_atomic
+from lidardistill.backbones.lidar_bev.net import LidarBev, build_lidar_bev
+from lidardistill.backbones.minkunet.net import build_minkunet
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
-from lidardistill.engine.export_detector import DetectorFormat, detector_checkpoint
 from lidardistill.engine.manifest import git_state, versions
-from lidardistill.models.center_head import BRANCHES, CenterHead
-from lidardistill.models.lidar_bev import LidarBev, build_lidar_bev
-from lidardistill.models.minkunet import build_minkunet
-from lidardistill.models.weights_mmdet3d import HEAD, head_to_mmdet3d
+from lidardistill.export.detector import DetectorFormat, detector_checkpoint
+from lidardistill.export.head_mmdet3d import HEAD, head_to_mmdet3d
+from lidardistill.tasks.detect.center_head import BRANCHES, CenterHead
 
 TOLERANCE = 1e-4
 FEATURES = ("x", "y", "z", "intensity", "time_lag")
@@ -267,8 +267,8 @@ def minkunet(preset: str = "minkunet34") -> dict[str, Any]:
 
 
 def filled_pillars(preset: str) -> dict[str, Any]:
-    from lidardistill.models.lidar_bev import PRESETS
-    from lidardistill.models.mmdet3d_parts import MAX_POINTS
+    from lidardistill.backbones.lidar_bev.net import PRESETS
+    from lidardistill.export.mmdet3d_parts import MAX_POINTS
 
     if not preset.startswith("pillars"):
         return {}

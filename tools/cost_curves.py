@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from lidardistill.atomic import atomic_write, write_json_atomic
-from lidardistill.cli.bench_projection import synthetic_rig
-from lidardistill.cli.bench_record import surroundings
+from lidardistill.backbones.minkunet.net import build_minkunet
+from lidardistill.bench.projection import synthetic_rig
+from lidardistill.bench.record import surroundings
 from lidardistill.geometry import intrinsics_to_cam2img, pair_points, voxelize
-from lidardistill.models.minkunet import build_minkunet
 from lidardistill.ops import superpixel_pool
-from lidardistill.regions import slic
+from lidardistill.regions.slic import slic
 
 REPEATS = 7
 POINTS = (4_000, 8_000, 17_000, 35_000, 70_000, 140_000)

@@ -44,7 +44,7 @@ if torch.cuda.is_available():
     print(f"{torch.cuda.get_device_name()}, compute capability {torch.cuda.get_device_capability()}")
 elif not sys.argv[1]:
     sys.exit("error: torch finds no GPU; tools/gpu_check.sh --rehearse runs the same steps on a CPU")
-from lidardistill.models.sparse import import_spconv
+from lidardistill.sparse.sparse import import_spconv
 
 import_spconv(cuda=not sys.argv[1])
 PY

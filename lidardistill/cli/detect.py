@@ -20,13 +20,13 @@ def run(
     ] = "random",
 ) -> None:
     """Fine-tune a CenterPoint detector on a share of the boxes, scored by nuscenes-devkit."""
-    from lidardistill.config.detect import DetectConfig
     from lidardistill.config.io import load_config
+    from lidardistill.tasks.detect.config import DetectConfig
 
     resolved = load_config(DetectConfig, config, overrides or ())
     from lidardistill.cli.scores import print_detection_scores
-    from lidardistill.engine.detect import detect
     from lidardistill.engine.signals import Interrupted
+    from lidardistill.tasks.detect.run import detect
 
     try:
         metrics = detect(resolved, weights, out, camera_weights=camera_weights)

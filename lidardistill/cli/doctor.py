@@ -15,7 +15,7 @@ def run(
     ] = "v1.0-trainval",
 ) -> None:
     """Check the environment and, if named, the data. Exit code 1 and one line for each error."""
-    from lidardistill.cli.doctor_checks import check_data, check_environment
+    from lidardistill.doctor.checks import check_data, check_environment
 
     findings = check_environment()
     if dataroot is not None:

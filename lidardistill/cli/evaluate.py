@@ -68,19 +68,19 @@ def run(
         return
     if known == "lidarseg":
         from lidardistill.cli.scores import print_scores
-        from lidardistill.engine.downstream import evaluate
+        from lidardistill.tasks.segment.run import evaluate
 
         assert run is not None
         print_scores(evaluate(run, split, out), out)
     elif known == "map":
         from lidardistill.cli.scores import print_maps
-        from lidardistill.engine.mapseg import evaluate_maps
+        from lidardistill.tasks.mapseg.run import evaluate_maps
 
         assert run is not None
         print_maps(evaluate_maps(run, split, out), out)
     else:
         from lidardistill.cli.scores import print_detection_scores
-        from lidardistill.engine.detect import evaluate_detector, evaluate_submission
+        from lidardistill.tasks.detect.run import evaluate_detector, evaluate_submission
 
         if run is not None:
             metrics = evaluate_detector(run, split, out)
@@ -101,7 +101,7 @@ def _evaluate_corrupted(
     seed: int,
 ) -> None:
     from lidardistill.cli.scores import print_robustness
-    from lidardistill.engine.robustness import evaluate_corrupted
+    from lidardistill.tasks.robustness.run import evaluate_corrupted
 
     def progress(name: str, severity: int, accuracy: float) -> None:
         print(f"  {name:16s} severity {severity}: {100 * accuracy:5.1f}", file=sys.stderr)

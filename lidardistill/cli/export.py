@@ -30,7 +30,7 @@ def run(
     """Export the student backbone alone, with a JSON card beside it."""
     import json
 
-    from lidardistill.engine.export import export_backbone
+    from lidardistill.export.run import export_backbone
 
     card = export_backbone(weights, out, kind)
     print(f"{out} ({out.stat().st_size / 1e6:.1f} MB) and {card}")

@@ -10,12 +10,12 @@ from lidardistill.cli.options import ConfigArgument, OutOption, Overrides, Weigh
 def run(config: ConfigArgument, weights: WeightsOption, out: OutOption, overrides: Overrides = None) -> None:
     """Fine-tune all weights on a share of the labels, scored by nuscenes-devkit."""
     from lidardistill.config.io import load_config
-    from lidardistill.config.run import FinetuneConfig
+    from lidardistill.tasks.segment.config import FinetuneConfig
 
     resolved = load_config(FinetuneConfig, config, overrides or ())
     from lidardistill.cli.scores import print_scores
-    from lidardistill.engine.downstream import finetune
     from lidardistill.engine.signals import Interrupted
+    from lidardistill.tasks.segment.run import finetune
 
     try:
         print_scores(finetune(resolved, weights, out), out)

@@ -10,14 +10,14 @@ from lidardistill.cli.options import ConfigArgument, OutOption, Overrides, Weigh
 def run(config: ConfigArgument, weights: WeightsOption, out: OutOption, overrides: Overrides = None) -> None:
     """Train map segmentation on a share of the scenes and score it as BEVFusion does."""
     from lidardistill.config.io import load_config
-    from lidardistill.config.mapseg import MapSegConfig
+    from lidardistill.tasks.mapseg.config import MapSegConfig
 
     resolved = load_config(MapSegConfig, config, overrides or ())
     from lidardistill.cli.scores import print_maps
-    from lidardistill.engine.mapseg import SHOWN_FILE, mapseg
     from lidardistill.engine.signals import Interrupted
     from lidardistill.report.encode import save_png
     from lidardistill.report.map_masks import maps_picture
+    from lidardistill.tasks.mapseg.run import SHOWN_FILE, mapseg
 
     try:
         metrics = mapseg(resolved, weights, out)

@@ -26,7 +26,7 @@ def run(
     import numpy as np
 
     from lidardistill.atomic import atomic_write
-    from lidardistill.data.nuscenes import NuScenesIndex
+    from lidardistill.datasets.nuscenes.source import NuScenesIndex
     from lidardistill.geometry import pair_points
 
     if visibility not in ("none", "zbuffer"):

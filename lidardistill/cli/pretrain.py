@@ -19,14 +19,14 @@ def run(
 ) -> None:
     """Pretrain a LiDAR backbone from cameras. The same command continues an interrupted run."""
     from lidardistill.config.io import load_config
-    from lidardistill.config.run import PretrainConfig
+    from lidardistill.tasks.pretrain.config import PretrainConfig
 
     resolved = load_config(PretrainConfig, config, overrides or ())
     if dry_run:
-        from lidardistill.engine.dry_run import dry_run_report
+        from lidardistill.tasks.pretrain.dry_run import dry_run_report
 
         print(dry_run_report(resolved))
         return
-    from lidardistill.engine.pretrain import pretrain
+    from lidardistill.tasks.pretrain.run import pretrain
 
     raise typer.Exit(pretrain(resolved, out).exit_code)

@@ -19,9 +19,9 @@ def run(
     steps: Annotated[int, typer.Option(min=1, help="Steps that are timed, after two that are not.")] = 5,
 ) -> None:
     """Show where time and memory of a pretraining step go, part by part, beside what this machine could do."""
-    from lidardistill.cli.profile_step import profile_step, table
+    from lidardistill.bench.profile_step import profile_step, table
     from lidardistill.config.io import load_config
-    from lidardistill.config.run import PretrainConfig
+    from lidardistill.tasks.pretrain.config import PretrainConfig
 
     for line in table(profile_step(load_config(PretrainConfig, config, overrides or ()), out, steps)):
         print(line)

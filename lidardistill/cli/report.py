@@ -17,7 +17,7 @@ def run(
     from lidardistill.report.runs import map_runs
 
     if makers := map_runs(runs):
-        from lidardistill.engine.bev_showcase import bev_showcases
+        from lidardistill.showcase.bev_showcase import bev_showcases
 
         bev_showcases(makers)
     write_page(runs, out)

@@ -21,9 +21,9 @@ def run(
 ) -> None:
     """Compute superpixels ahead of training. Can be stopped and started again; never a required step."""
     from lidardistill.cli.progress import Bar
-    from lidardistill.config.data import PairDataConfig
     from lidardistill.config.io import validate
-    from lidardistill.engine.superpixels import fill_cache
+    from lidardistill.data.config import PairDataConfig
+    from lidardistill.tasks.pretrain.fill_superpixels import fill_cache
 
     superpixels = {"num_superpixels": num_superpixels, "preset": preset, "cache": str(out)}
     values = {

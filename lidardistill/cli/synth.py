@@ -23,7 +23,7 @@ def run(
 ) -> None:
     """Write the embedded driving world as a nuScenes v1.0-mini root."""
     from lidardistill.cli.progress import Bar
-    from lidardistill.synthetic.dataset import write_world
+    from lidardistill.synthetic.write.dataset import write_world
 
     with Bar("world", total=(train_scenes + val_scenes) * keyframes) as bar:
         write_world(

@@ -17,6 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lidardistill.data.config import PairDataConfig
+
 _ASPECT_TRIES = 10  # torchvision's RandomResizedCrop tries ten shapes, then takes the central crop
 
 
@@ -357,3 +359,98 @@ def flip_horizontal(
 def _check(ok: bool, name: str, expected: str, got: object) -> None:
     if not ok:
         raise ValueError(f"augment.{name}: expected {expected}, got {got!r}; change this value in the config")
+
+
+@dataclass(frozen=True)
+class ScanAugment:
+    """How a scan is moved before it meets the network; BEVContrast's values are the defaults.
+
+    Attributes:
+        shift_std_m: standard deviation of the shift along x, and of that along y, metres; 0 for none.
+        shift_max_m: what a shift is clipped to, metres.
+        rotate: then turn the cloud around the z axis by an angle drawn from 0..2 pi.
+    """
+
+    shift_std_m: float = 4.0
+    shift_max_m: float = 15.0
+    rotate: bool = True
+
+    def __post_init__(self) -> None:
+        if self.shift_std_m < 0 or self.shift_max_m < 0:
+            raise ValueError(
+                f"expected shift_std_m and shift_max_m of at least 0, got {self.shift_std_m}, {self.shift_max_m}"
+            )
+
+
+def draw_motion(settings: ScanAugment, generator: np.random.Generator) -> np.ndarray:
+    """(4, 4) float64 `new = motion @ old`: a shift along x and y, then a turn around z."""
+    motion = np.eye(4)
+    shift = generator.normal(0.0, settings.shift_std_m, size=2)
+    motion[:2, 3] = shift.clip(-settings.shift_max_m, settings.shift_max_m)
+    if settings.rotate:
+        angle_rad = generator.uniform(0.0, 2.0 * np.pi)
+        c, s = np.cos(angle_rad), np.sin(angle_rad)
+        turn = np.eye(4)
+        turn[:2, :2] = ((c, -s), (s, c))
+        motion = turn @ motion
+    return motion
+
+
+@dataclass(frozen=True)
+class ViewAugment:
+    """How a view is made of a sweep.
+
+    Attributes:
+        max_rotation_deg: the cloud is turned around z by an angle drawn from minus this to this (CALICO: 90).
+        scale: x, y and z are multiplied by a factor drawn from this range (CALICO: 0.9 to 1.1).
+        flip_x: x -> -x in every second view. CALICO's flips could not be read.
+        flip_y: y -> -y in every second view.
+    """
+
+    max_rotation_deg: float = 90.0
+    scale: tuple[float, float] = (0.9, 1.1)
+    flip_x: bool = True
+    flip_y: bool = True
+
+    def __post_init__(self) -> None:
+        low, high = self.scale
+        if not (0 <= self.max_rotation_deg <= 180 and 0 < low <= high):
+            raise ValueError(
+                "view: expected max_rotation_deg in 0..180 and 0 < smallest <= largest scale, got "
+                f"{self.max_rotation_deg} and {self.scale}"
+            )
+
+
+def draw_view(settings: ViewAugment, generator: np.random.Generator) -> np.ndarray:
+    """(4, 4) float64 `new = view @ old`: a turn around z, then mirrors, then a scale of all three axes."""
+    limit = np.radians(settings.max_rotation_deg)
+    angle_rad = generator.uniform(-limit, limit)
+    c, s = np.cos(angle_rad), np.sin(angle_rad)
+    view = np.eye(4)
+    view[:2, :2] = ((c, -s), (s, c))
+    for axis, flips in enumerate((settings.flip_x, settings.flip_y)):
+        if flips and generator.random() < 0.5:
+            view[axis] *= -1.0
+    view[:3] *= generator.uniform(*settings.scale)
+    return view
+
+
+def move_cloud(points: np.ndarray, old2new: np.ndarray) -> np.ndarray:
+    """(N, >=3) float32 points with x, y, z moved by (4, 4) `new = old2new @ old`; the other columns stay."""
+    moved = points.copy()
+    moved[:, :3] = points[:, :3].astype(np.float64) @ old2new[:3, :3].T + old2new[:3, 3]
+    return moved
+
+
+def build_augment(config: PairDataConfig) -> AugmentSettings:
+    c = config.augment
+    default = AugmentSettings()
+    return AugmentSettings(
+        image_size=c.image_size,
+        rotate=c.rotate,
+        flip_x_probability=default.flip_x_probability if c.flip else 0.0,
+        flip_y_probability=default.flip_y_probability if c.flip else 0.0,
+        drop_cuboid=c.drop_cuboid,
+        crop_images=c.crop_images,
+        image_flip_probability=default.image_flip_probability if c.flip_images else 0.0,
+    )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lidardistill.data.types import PairBatch, PairSample, ScanPairBatch, ScanPairSample, VoxelBatch
+from lidardistill.data.batch import VoxelBatch
 
 
 class VoxelSample(Protocol):
@@ -63,70 +63,6 @@ def collate_voxels(samples: Sequence[VoxelSample]) -> VoxelBatch:
         point_mask=torch.from_numpy(point_mask),
         batch_size=len(samples),
         point_features=_optional([s.point_features for s in samples], "point_features"),
-    )
-
-
-def collate_pairs(samples: Sequence[PairSample]) -> PairBatch:
-    """Concatenate samples of pretraining; pairs are renumbered to the points and views of the batch.
-
-    Args:
-        samples: at least one; no points, no pairs are allowed.
-
-    Returns:
-        The batch.
-
-    Raises:
-        ValueError: no samples; images, superpixel tables or precomputed features that do not fit together.
-    """
-    _check_some(samples)
-    num_superpixels = {s.num_superpixels for s in samples}
-    if len(num_superpixels) != 1:
-        raise ValueError(f"num_superpixels: expected the same in every sample, got {sorted(num_superpixels)}")
-    point_offsets = offsets([len(s.points) for s in samples])
-    view_offsets = offsets([len(s.superpixels) for s in samples])
-    pairing_images = np.concatenate([s.pairing_images for s in samples])
-    pairing_images[:, 0] += np.repeat(view_offsets[:-1], [len(s.pairing_images) for s in samples])
-    pairing_points = np.concatenate(
-        [s.pairing_points + start for s, start in zip(samples, point_offsets, strict=False)]
-    )
-    return PairBatch(
-        sample_tokens=tuple(s.sample_token for s in samples),
-        points=_concatenate([s.points for s in samples], "points"),
-        point_offsets=torch.from_numpy(point_offsets),
-        voxels=collate_voxels(samples),
-        images=_optional([s.images for s in samples], "images"),
-        view_offsets=torch.from_numpy(view_offsets),
-        superpixels=_concatenate([s.superpixels for s in samples], "superpixels"),
-        superpixel_mask=_concatenate([s.superpixel_mask for s in samples], "superpixel_mask"),
-        num_superpixels=num_superpixels.pop(),
-        pairing_points=torch.from_numpy(pairing_points),
-        pairing_images=torch.from_numpy(pairing_images),
-        teacher_features=_optional([s.teacher_features for s in samples], "teacher_features"),
-        teacher_count=_optional([s.teacher_count for s in samples], "teacher_count"),
-        substitutes=tuple(entry for s in samples for entry in s.substitutes),
-    )
-
-
-def collate_scan_pairs(samples: Sequence[ScanPairSample]) -> ScanPairBatch:
-    """Concatenate pairs of scans: first all scans a, then all scans b.
-
-    Args:
-        samples: at least one; scans without points are allowed.
-
-    Returns:
-        The batch.
-
-    Raises:
-        ValueError: no samples, or scans with different numbers of features.
-    """
-    _check_some(samples)
-    scans = [s.a for s in samples] + [s.b for s in samples]
-    return ScanPairBatch(
-        sample_tokens=tuple(s.sample_token for s in samples),
-        voxels=collate_voxels(scans),
-        voxel_xy=_concatenate([scan.voxel_xy for scan in scans], "voxel_xy"),
-        b2a=torch.from_numpy(np.stack([s.b2a for s in samples])),
-        substitutes=tuple(entry for s in samples for entry in s.substitutes),
     )
 
 

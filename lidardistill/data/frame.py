@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -45,3 +46,17 @@ class Frame:
     cam2img: np.ndarray
     lidar2ego: np.ndarray
     ego2global: np.ndarray
+
+
+class Sweep(NamedTuple):
+    """A LiDAR scan, mostly one between keyframes.
+
+    Attributes:
+        path: scan file, as `datasets.points.read_points` reads it.
+        timestamp_us: microseconds.
+        lidar2global: (4, 4) float64 at that time.
+    """
+
+    path: Path
+    timestamp_us: int
+    lidar2global: np.ndarray

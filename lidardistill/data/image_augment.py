@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from lidardistill.data.augment import CropWindow
-from lidardistill.regions.scaling import scale_places
+from lidardistill.regions.superpixels.scaling import scale_places
 
 Implementation = Literal["numba", "numpy"]
 

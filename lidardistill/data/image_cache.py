@@ -26,8 +26,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lidardistill.data.images import read_image
-from lidardistill.regions.scaling import reduce_by_area
-from lidardistill.regions.store import fingerprint
+from lidardistill.regions.superpixels.scaling import reduce_by_area
+from lidardistill.regions.superpixels.store import fingerprint
 
 _VERSION = 1
 _MAGIC = b"LDIM"

@@ -10,7 +10,7 @@ import simplejpeg
 from PIL import Image
 
 from lidardistill.data.frame import CorruptSample
-from lidardistill.regions.scaling import reduce_by_area
+from lidardistill.regions.superpixels.scaling import reduce_by_area
 
 JPEG_SCALES = (1, 2, 4, 8)
 """Whole factors by which a JPEG can be decoded reduced: its blocks are 8 x 8."""
@@ -85,3 +85,16 @@ def _decode_jpeg(data: bytes, scale: int, buffer: np.ndarray | None) -> tuple[tu
     image = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, buffer=buffer, **options)
     assert image.shape[:2] == reduced, f"asked libjpeg for {reduced}, got {image.shape}"
     return (height, width), image
+
+
+def image_key(path: Path, dataroot: Path) -> str:
+    """Name of an image in superpixel caches and mask folders: its path inside the data set.
+
+    Args:
+        path: image file.
+        dataroot: root of its data set.
+
+    Returns:
+        Such as `samples/CAM_FRONT/x.jpg` on every system; a data set that moves keeps its cache.
+    """
+    return path.relative_to(dataroot).as_posix()

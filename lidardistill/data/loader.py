@@ -59,7 +59,7 @@ def make_loader(
     context = multiprocessing.get_context(start_method)
     if start_method == "forkserver":
         # The server imports torch and numba once, and the workers inherit them.
-        context.set_forkserver_preload(["lidardistill.data.pairs"])
+        context.set_forkserver_preload(["lidardistill.methods.slidr.sample"])
     return DataLoader(
         dataset,
         batch_sampler=sampler,

@@ -9,10 +9,11 @@ from typing import Literal
 
 import numpy as np
 
+from lidardistill.data.config import ImageConfig
 from lidardistill.data.image_cache import ImageCache
 from lidardistill.data.images import JPEG_SCALES, read_image
-from lidardistill.regions.scaling import reduce_by_area
-from lidardistill.regions.store import fingerprint
+from lidardistill.regions.superpixels.scaling import reduce_by_area
+from lidardistill.regions.superpixels.store import fingerprint
 
 
 @dataclass(frozen=True)
@@ -139,3 +140,8 @@ class ViewImage:
             height, width = self.size
             buffer = self._buffer = _scratch.take(height * width * 3)
         return read_image(self.path, self.size, scale, buffer=buffer)
+
+
+def build_image_reading(images: ImageConfig) -> ImageReading:
+    cache = None if images.cache is None else ImageCache(images.cache, images.scale)
+    return ImageReading(images.scale, images.reduce, cache)

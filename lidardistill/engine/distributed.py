@@ -145,3 +145,14 @@ def broadcast_module(module: nn.Module) -> None:
         return
     for value in [*module.parameters(), *module.buffers()]:
         dist.broadcast(value.data, src=0)
+
+
+def pick_device(accelerator: str) -> torch.device:
+    """`auto` takes a GPU where there is one."""
+    if accelerator == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "accelerator: cuda was asked for and torch sees no GPU; set it to cpu, or see `lidardistill doctor`"
+        )
+    return torch.device(accelerator)

@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,14 +20,16 @@ from torch import Tensor, nn
 from lidardistill.atomic import remove_leftovers, write_json_atomic
 from lidardistill.data.quarantine import Quarantine
 from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from lidardistill.engine.config import TrainerConfig
 from lidardistill.engine.distributed import broadcast_module, gather_objects
 from lidardistill.engine.logging import RunLogger, read_metrics
+from lidardistill.engine.manifest import Manifest
 from lidardistill.engine.optim import EMA, Schedule
 from lidardistill.engine.prefetch import Prefetcher
 from lidardistill.engine.resume import Stateful, put_back, take_state
-from lidardistill.engine.signals import EXIT_INTERRUPTED, StopSignal
+from lidardistill.engine.signals import EXIT_INTERRUPTED, Interrupted, StopSignal
 from lidardistill.engine.stepper import StepFunction, StepOutcome, Stepper, StepRecord
-from lidardistill.methods.terms import Terms
+from lidardistill.engine.terms import Terms
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -347,3 +349,20 @@ def _values(
         "seconds": round(progress.seconds, 3),
         "data_wait_share": round(data_wait_share, 4),
     }
+
+
+def loop_settings(trainer: TrainerConfig, steps: int) -> LoopSettings:
+    kept = {f.name for f in fields(LoopSettings)} - {"total_steps"}
+    return LoopSettings(total_steps=steps, **trainer.model_dump(include=kept))
+
+
+def to_the_end(result: LoopResult, manifest: Manifest | None, run: Path) -> None:
+    """A run that a signal stopped is not to be judged yet; only the first process has a manifest.
+
+    Raises:
+        Interrupted: it was.
+    """
+    if result.interrupted:
+        if manifest is not None:
+            manifest.finish("interrupted")
+        raise Interrupted(f"{run} was stopped at step {result.steps}; the same command continues it")

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lidardistill.engine.config import OptimizerConfig, ScheduleConfig
+
 ParameterGroup = dict[str, Any]
 
 
@@ -243,3 +245,15 @@ def _averaged(model: nn.Module) -> dict[str, Tensor]:
             if buffer.is_floating_point():
                 trained[name] = buffer
     return trained
+
+
+def build_optimizer(
+    config: OptimizerConfig, params: nn.Module | list[dict[str, Any]]
+) -> torch.optim.Optimizer:
+    """An optimiser over the parameters that train."""
+    return make_optimizer(config.kind, params, **config.model_dump(exclude={"kind"}))
+
+
+def build_schedule(config: ScheduleConfig, *, steps: int, steps_per_epoch: float) -> Schedule:
+    options = config.model_dump(exclude={"kind"})
+    return make_schedule(config.kind, total_steps=steps, steps_per_epoch=steps_per_epoch, **options)

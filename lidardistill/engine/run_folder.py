@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,22 +11,12 @@ import yaml
 from pydantic import BaseModel
 
 from lidardistill.atomic import atomic_write
-from lidardistill.config.detect import DetectConfig
-from lidardistill.config.io import differing_keys, dump_yaml, validate
-from lidardistill.config.mapseg import MapSegConfig
-from lidardistill.config.run import FinetuneConfig, PretrainConfig, ProbeConfig
+from lidardistill.config.io import differing_keys, dump_yaml
 
 CONFIG_FILE = "config.yaml"
 CHECKPOINTS = "checkpoints"
 METRICS_FILE = "metrics.json"
 
-VERBS: dict[str, type[BaseModel]] = {
-    "pretrain": PretrainConfig,
-    "probe": ProbeConfig,
-    "finetune": FinetuneConfig,
-    "detect": DetectConfig,
-    "mapseg": MapSegConfig,
-}
 
 # What may change between the parts of one run, because no result depends on it.
 FREE_KEYS = (
@@ -77,26 +69,36 @@ def claim_run(run: Path, verb: str, config: BaseModel, **inputs: str) -> None:
         stream.write((head + dump_yaml(config)).encode())
 
 
-def read_run(run: Path, model: type[Config]) -> Config:
-    """The config of a run folder.
-
-    Raises:
-        FileNotFoundError: the folder holds no run.
-        ValueError: it holds a run of another verb.
-    """
-    values = run_values(run)
-    verb = values.pop("verb", None)
-    for inputs in ("weights", "camera_weights"):
-        values.pop(inputs, None)
-    if VERBS.get(str(verb)) is not model:
-        expected = next(name for name, known in VERBS.items() if known is model)
-        raise ValueError(f"{run} is a {verb} run; expected a {expected} run")
-    return validate(model, values, source=str(run / CONFIG_FILE))
-
-
 def run_values(run: Path) -> dict[str, Any]:
     """Everything in a run's config.yaml, its verb included."""
     path = run / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{run} is no run folder: expected {path}")
     return dict(yaml.safe_load(path.read_text()))
+
+
+def write_metrics(path: Path | str, metrics: Mapping[str, Any]) -> None:
+    """Writes metrics as JSON, complete or not at all.
+
+    Args:
+        path: file to write; its folder is created.
+        metrics: what `json` can write; a missing figure is None, never NaN.
+
+    Raises:
+        ValueError: if a value is NaN or infinite, because then the file would be no JSON.
+    """
+    path = Path(path)
+    try:
+        text = json.dumps(metrics, indent=2, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: a metric is not finite ({error}); write None for a missing figure"
+        ) from error
+    with atomic_write(path) as stream:
+        stream.write(text.encode())
+
+
+def finished_metrics(run: Path) -> dict[str, Any] | None:
+    """The metrics of a run that has finished."""
+    path = run / METRICS_FILE
+    return json.loads(path.read_text()) if path.is_file() else None

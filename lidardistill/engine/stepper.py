@@ -16,7 +16,7 @@ from lidardistill.engine.optim import EMA
 from lidardistill.engine.prefetch import Prefetcher
 from lidardistill.engine.resume import changing_state
 from lidardistill.engine.signals import StopSignal
-from lidardistill.methods.terms import Terms
+from lidardistill.engine.terms import Terms
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -2,7 +2,7 @@
 
 from lidardistill.geometry.bev import planar_motion
 from lidardistill.geometry.camera import intrinsics_to_cam2img, kitti_calibration, project
-from lidardistill.geometry.projection import Pairing, pair_points
+from lidardistill.geometry.projection import pair_points
 
 # `rigid`, the function, is not here: it would hide `rigid`, the module.
 from lidardistill.geometry.rigid import (
@@ -12,6 +12,7 @@ from lidardistill.geometry.rigid import (
     rotation_to_quaternion,
     transform_points,
 )
+from lidardistill.geometry.views import Pairing
 from lidardistill.geometry.visibility import splat_radius_px_m, visible_pairs
 from lidardistill.geometry.voxels import Voxels, voxelize
 

@@ -13,7 +13,7 @@ import numpy as np
 from lidardistill.geometry.lens import distort
 
 if TYPE_CHECKING:
-    from lidardistill.geometry.projection import Views
+    from lidardistill.geometry.views import Views
 
 
 def pair_views(

@@ -7,7 +7,7 @@ coordinates are kilometres, and float32 leaves them a tenth of a millimetre.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +16,7 @@ from lidardistill.geometry import _projection_numba, _projection_numpy
 from lidardistill.geometry.camera import check_cam2img, check_no_offset
 from lidardistill.geometry.lens import NUM_COEFFICIENTS, injective_radius, lens_coefficients
 from lidardistill.geometry.rigid import check_rigid
+from lidardistill.geometry.views import Pairing, Views
 from lidardistill.geometry.visibility import splat_radius_px_m, visible_pairs
 
 Implementation = Literal["numba", "numpy"]
@@ -24,47 +25,6 @@ Implementation = Literal["numba", "numpy"]
 _PIXEL_SLACK = 1.0
 _RAY_SLACK = 1e-6
 _DEPTH_SLACK_M = 1e-3
-
-
-class Pairing(NamedTuple):
-    """Point and pixel pairs of one keyframe, ordered by view, then by point. A point that two cameras see is in two.
-
-    Attributes:
-        pairing_points: (P,) int64 row in `points`.
-        pairing_images: (P, 3) int64 view, row, col.
-        depth: (P,) float32 camera z, metres.
-    """
-
-    pairing_points: np.ndarray
-    pairing_images: np.ndarray
-    depth: np.ndarray
-
-
-class Views(NamedTuple):
-    """The cameras of one keyframe as both implementations take them.
-
-    A point p goes to h = point2plane @ (p, 1), and to the place (h0 / h2, h1 / h2) of the image plane at depth h2.
-    For a pinhole the plane is measured in pixels and that is all. For a lens it is the plane at z = 1 of the
-    camera frame, whose places the lens then moves and `plane2img` takes to pixels.
-
-    Attributes:
-        point2plane: (V, 3, 4) float64.
-        frustum: (V, 5, 4) float64 linear forms of (p, 1), all above zero where a point may be visible: left, right,
-            top, bottom, near. They have room to spare for rounding, and decide nothing.
-        image_size: (V, 2) int64 height, width in pixels.
-        has_lens: whether the three below are used.
-        lens: (V, 8) float64 k1 k2 p1 p2 k3 k4 k5 k6.
-        lens_radius: (V,) float64 distance from the axis, at z = 1, beyond which the lens model folds.
-        plane2img: (V, 2, 3) float64 pixels.
-    """
-
-    point2plane: np.ndarray
-    frustum: np.ndarray
-    image_size: np.ndarray
-    has_lens: bool
-    lens: np.ndarray
-    lens_radius: np.ndarray
-    plane2img: np.ndarray
 
 
 def pair_points(

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from lidardistill.geometry import _visibility_numba, _visibility_numpy
 
 if TYPE_CHECKING:
-    from lidardistill.geometry.projection import Pairing
+    from lidardistill.geometry.views import Pairing
 
 # A road h below the camera recedes by depth * radius / h under a disc, so a road does not hide itself while
 # radius / h is below the margin: 0.1 m from 1.5 m above the road is 0.07.

@@ -23,12 +23,12 @@ from mmdet3d.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from lidardistill.backbones.lidar_bev.pillars import PillarNet
+from lidardistill.backbones.lidar_bev.voxelnet import VoxelNet
+from lidardistill.backbones.minkunet.net import build_minkunet
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
-from lidardistill.models.minkunet import build_minkunet
-from lidardistill.models.pillars import PillarNet
-from lidardistill.models.voxelnet import VoxelNet
-from lidardistill.models.weights import load_checkpoint_tensors, load_matching
-from lidardistill.models.weights_foreign import own_names
+from lidardistill.exchange.foreign import own_names
+from lidardistill.weights import load_checkpoint_tensors, load_matching
 
 
 class _Backbone(BaseModule):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lidardistill.geometry.projection import Pairing
+from lidardistill.geometry.views import Pairing
 from lidardistill.report.cameras import color_bar, faded, mosaic, resize, splat, stack, view_name, view_order
 from lidardistill.report.encode import save_png
 from lidardistill.report.palette import scalar_rgb

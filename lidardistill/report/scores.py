@@ -7,7 +7,7 @@ from html import escape
 from statistics import fmean
 from typing import Any
 
-from lidardistill.data.lidarseg_classes import CLASSES
+from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES
 from lidardistill.report.curves import Series, health_curves, loss_curves
 from lidardistill.report.encode import data_uri, png_bytes
 from lidardistill.report.palette import arm_color

@@ -7,9 +7,9 @@ from typer.testing import CliRunner
 
 from lidardistill.cli.main import app
 from lidardistill.config.io import dump_yaml
-from lidardistill.engine import detect as engine
 from lidardistill.engine.signals import EXIT_INTERRUPTED, Interrupted
-from tests.engine.conftest import tiny_detect
+from lidardistill.tasks.detect import run as engine
+from tests.support.tiny_configs import tiny_detect
 
 pytest.importorskip("nuscenes", reason="scores come from nuscenes-devkit")
 

@@ -10,11 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 from lidardistill.cli import synth
-from lidardistill.cli.doctor_checks import Finding, check_data, check_environment
-from lidardistill.cli.doctor_environment import package_findings, spconv_findings, torchvision_findings
 from lidardistill.cli.main import app
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.nuscenes_tables import CAMERAS
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.nuscenes.tables import CAMERAS
+from lidardistill.doctor.checks import Finding, check_data, check_environment
+from lidardistill.doctor.environment import package_findings, spconv_findings, torchvision_findings
 
 VERSION = "v1.0-mini"
 
@@ -88,7 +88,7 @@ def test_synth_hands_on_its_options(tmp_path, monkeypatch):
         options.pop("on_progress")(1, 4, "scene-0061")
         got.update(out=out, **options)
 
-    monkeypatch.setattr("lidardistill.synthetic.dataset.write_world", fake)
+    monkeypatch.setattr("lidardistill.synthetic.write.dataset.write_world", fake)
     words = ("--train-scenes", 1, "--val-scenes", 1, "--keyframes", 2, "--seed", 3, "--image-size", "45x80")
     result = invoke("synth", "--out", tmp_path / "w", *words, "--palette", "overlapping")
     assert result.exit_code == 0, result.output

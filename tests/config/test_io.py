@@ -8,10 +8,11 @@ from typing import get_args
 import pytest
 
 from lidardistill.config.base import Strict
-from lidardistill.config.data import SuperpixelConfig
 from lidardistill.config.io import differing_keys, dump_yaml, load_config, validate
-from lidardistill.config.run import FinetuneConfig, PretrainConfig
-from lidardistill.regions.slic import PRESETS
+from lidardistill.regions.slic.slic import PRESETS
+from lidardistill.regions.superpixels.config import SuperpixelConfig
+from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.segment.config import FinetuneConfig
 
 BASE = """
 name: base

@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from lidardistill.config.base import Strict
-from lidardistill.config.detect import DetectConfig
 from lidardistill.config.io import load_config, read_yaml
-from lidardistill.config.mapseg import MapSegConfig
-from lidardistill.config.run import FinetuneConfig, PretrainConfig, ProbeConfig
+from lidardistill.tasks.detect.config import DetectConfig
+from lidardistill.tasks.mapseg.config import MapSegConfig
+from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.segment.config import FinetuneConfig, ProbeConfig
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 MODELS: dict[str, type[Strict]] = {

@@ -10,10 +10,9 @@ import pytest
 
 from lidardistill.data.camera_input import CameraInput, choose_window, read_cameras, window_matrix
 from lidardistill.data.image_augment import resize_image
-from lidardistill.data.images import read_image
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.pairs import image_key
+from lidardistill.data.images import image_key, read_image
 from lidardistill.data.view_image import ImageReading
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.geometry import project, transform_points
 
 

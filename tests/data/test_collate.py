@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lidardistill.data.collate import collate_pairs, collate_voxels
-from lidardistill.data.types import PairBatch, PairSample, VoxelBatch
+from lidardistill.data.batch import VoxelBatch
+from lidardistill.data.collate import collate_voxels
+from lidardistill.methods.slidr.sample import PairBatch, PairSample, collate_pairs
 
 NUM_SUPERPIXELS = 9
 

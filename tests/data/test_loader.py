@@ -13,15 +13,14 @@ import pytest
 import torch
 
 from lidardistill.data.augment import AugmentSettings
-from lidardistill.data.collate import collate_pairs
 from lidardistill.data.image_cache import ImageCache
 from lidardistill.data.loader import TimedIterator, make_loader, warm_up
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.pairs import PairDataset
 from lidardistill.data.sampler import EpochOrder, OnceSampler, StepSampler
 from lidardistill.data.view_image import ImageReading
 from lidardistill.data.voxel_input import VoxelSettings
-from lidardistill.regions.source import SuperpixelSource
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.methods.slidr.sample import PairDataset, collate_pairs
+from lidardistill.regions.superpixels.source import SuperpixelSource
 
 # A plain dict is a data set: its keys are the sampler's, and every worker process can unpickle it.
 ORDER = EpochOrder(8, seed=0)
@@ -193,7 +192,8 @@ def test_keyframes_come_through_a_fresh_process_unchanged(small_root, tmp_path):
 WARMED_UP = """
 import pickle, sys
 from lidardistill.data.loader import warm_up
-from lidardistill.regions import _run_codec_numba as codec, _average_numba as average
+from lidardistill.regions.superpixels import _run_codec_numba as codec
+from lidardistill.regions.superpixels import _average_numba as average
 data = pickle.loads(bytes.fromhex(sys.stdin.read()))
 kernels = [codec._encode, codec._decode, codec._decode_at, average.average_blocks]
 counts = lambda: [len(kernel.signatures) for kernel in kernels]

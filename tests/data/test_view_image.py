@@ -16,13 +16,13 @@ from lidardistill.data.augment import AugmentSettings
 from lidardistill.data.frame import CorruptSample, Frame
 from lidardistill.data.image_cache import ImageCache
 from lidardistill.data.images import read_image
-from lidardistill.data.pairs import PairDataset
 from lidardistill.data.view_image import ImageReading, ViewImage
 from lidardistill.data.voxel_input import VoxelSettings
-from lidardistill.regions.scaling import reduce_by_area
-from lidardistill.regions.slic import slic
-from lidardistill.regions.source import SuperpixelSource
-from lidardistill.regions.store import fingerprint
+from lidardistill.methods.slidr.sample import PairDataset
+from lidardistill.regions.slic.slic import slic
+from lidardistill.regions.superpixels.scaling import reduce_by_area
+from lidardistill.regions.superpixels.source import SuperpixelSource
+from lidardistill.regions.superpixels.store import fingerprint
 
 SIZE = (61, 95)
 """Odd: the last blocks of a reduced image are cut."""
@@ -328,7 +328,7 @@ def test_a_reduced_image_is_segmented_as_it_is_at_hand(tmp_path, cache):
         return slic(image, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lidardistill.regions.source.slic", spied)
+        patch.setattr("lidardistill.regions.superpixels.source.slic", spied)
         patch.setattr("lidardistill.data.view_image.read_image", None)  # nothing is decoded
         found = cached[0, 1, 0]
     assert sizes == [(31, 48, 3)] * 2

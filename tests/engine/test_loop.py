@@ -14,7 +14,7 @@ from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.logging import RunLogger, read_metrics
 from lidardistill.engine.loop import LoopSettings, run_loop
 from lidardistill.engine.optim import make_optimizer, make_schedule
-from lidardistill.methods.terms import Terms
+from lidardistill.engine.terms import Terms
 
 
 @dataclass

@@ -15,7 +15,7 @@ from lidardistill.engine.optim import EMA, make_optimizer, make_schedule
 from lidardistill.engine.prefetch import Prefetcher
 from lidardistill.engine.signals import StopSignal
 from lidardistill.engine.stepper import Stepper
-from lidardistill.methods.terms import Terms
+from lidardistill.engine.terms import Terms
 
 from .test_loop import Net, batches
 

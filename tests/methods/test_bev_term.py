@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lidardistill.data.joint_batch import JointBatch
-from lidardistill.methods.bev_term import WithBEVTerm, without_term
-from lidardistill.methods.bevcontrast import BEVContrast
-from lidardistill.methods.slidr import SLidR
+from lidardistill.methods.bevcontrast.method import BEVContrast
+from lidardistill.methods.bevcontrast.term import WithBEVTerm, without_term
+from lidardistill.methods.both import JointBatch
+from lidardistill.methods.slidr.method import SLidR
 from tests.methods import test_bevcontrast as seen_from_above
 from tests.methods import test_slidr as slidr
 

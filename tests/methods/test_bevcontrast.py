@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lidardistill.data.collate import collate_scan_pairs
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.scan_pairs import ScanAugment, ScanPairDataset
-from lidardistill.data.types import ScanPairBatch, VoxelBatch
+from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
+from lidardistill.data.augment import ScanAugment
+from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.voxel_input import VoxelSettings
-from lidardistill.methods.bevcontrast import BEVContrast
-from lidardistill.models.lidar_bev import PRESETS, build_lidar_bev
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.methods.bevcontrast.method import BEVContrast
+from lidardistill.methods.bevcontrast.sample import ScanPairBatch, ScanPairDataset, collate_scan_pairs
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.ops.bev_scatter import bev_scatter
 

@@ -11,15 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
+from lidardistill.data.augment import ViewAugment
 from lidardistill.data.collate import collate_voxels
-from lidardistill.data.region_batch import RegionViewBatch, collate_region_views
-from lidardistill.data.region_views import RegionViewDataset, ViewAugment
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
-from lidardistill.methods.calico import PRC
-from lidardistill.models.lidar_bev import PRESETS, build_lidar_bev
+from lidardistill.methods.calico_prc.batch import RegionViewBatch, collate_region_views
+from lidardistill.methods.calico_prc.method import PRC
+from lidardistill.methods.calico_prc.sample import RegionViewDataset
 from lidardistill.ops.bev_grid import BevGrid
-from lidardistill.regions.clusters import ProposalSettings
-from tests.data.test_region_views import Streets
+from lidardistill.regions.sweep.clusters import ProposalSettings
+from tests.methods.test_region_views import Streets
 
 SCENES, SIZE, CHANNELS = 2, 8, 5
 GRID = BevGrid.of_range((-4.0, -4.0, 4.0, 4.0), 1.0)

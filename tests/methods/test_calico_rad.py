@@ -12,19 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lidardistill.backbones.camera_bev.net import build_camera_bev
+from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
 from lidardistill.data.augment import AugmentSettings
 from lidardistill.data.collate import collate_voxels
-from lidardistill.data.region_image_batch import RegionImageBatch, collate_region_images
-from lidardistill.data.region_images import RegionImageDataset
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
-from lidardistill.methods.calico_rad import RAD
-from lidardistill.models.camera_bev import build_camera_bev
-from lidardistill.models.heads import ProjectionHead
-from lidardistill.models.lidar_bev import PRESETS, build_lidar_bev
-from lidardistill.models.lidar_teacher import LidarTeacher
+from lidardistill.methods.calico_rad.batch import RegionImageBatch, collate_region_images
+from lidardistill.methods.calico_rad.lidar_teacher import LidarTeacher
+from lidardistill.methods.calico_rad.method import RAD
+from lidardistill.methods.calico_rad.sample import RegionImageDataset
+from lidardistill.methods.heads import ProjectionHead
 from lidardistill.ops.bev_grid import BevGrid
-from lidardistill.regions.clusters import ProposalSettings
-from tests.data.test_region_images import Street
+from lidardistill.regions.sweep.clusters import ProposalSettings
+from tests.methods.test_region_images import Street
 
 CAMERA_GRID = BevGrid.of_range((-6.0, -6.0, 6.0, 6.0), 1.0)
 LIDAR_GRID = BevGrid.of_range((-4.0, -4.0, 4.0, 4.0), 0.5)

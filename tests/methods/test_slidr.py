@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lidardistill.data.types import PairBatch, VoxelBatch
-from lidardistill.methods.slidr import SLidR
+from lidardistill.data.batch import VoxelBatch
+from lidardistill.methods.slidr.method import SLidR
+from lidardistill.methods.slidr.sample import PairBatch
 
 VIEWS, SUPERPIXELS, HEIGHT, WIDTH = 3, 6, 16, 24
 

@@ -1,7 +1,7 @@
 """The plug-in for mmdet3d: what it computes is what our networks compute, and it reads weights in every format.
 
 Where mmdet3d is not installed, which is the rule, stand-ins take the place of the three classes that it needs.
-tests/models/test_mmdet3d_parity.py runs it inside mmdet3d itself.
+tests/plugins/test_mmdet3d_parity.py runs it inside mmdet3d itself.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import pytest
 import torch
 from torch import nn
 
+from lidardistill.backbones.lidar_bev.pillars import PillarNet
+from lidardistill.backbones.lidar_bev.voxelnet import VoxelNet
+from lidardistill.backbones.minkunet.net import build_minkunet
 from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
-from lidardistill.models.minkunet import build_minkunet
-from lidardistill.models.mmdet3d_parts import MINKUNET_BASE, PILLARS_BASE, VOXELNET_BASE
-from lidardistill.models.pillars import PillarNet
-from lidardistill.models.voxelnet import VoxelNet
-from lidardistill.models.weights import save_backbone
-from lidardistill.models.weights_mmdet3d import to_mmdet3d
-from lidardistill.models.weights_mmdet3d_minkunet import minkunet_to_mmdet3d
+from lidardistill.exchange.mmdet3d import to_mmdet3d
+from lidardistill.exchange.mmdet3d_minkunet import minkunet_to_mmdet3d
+from lidardistill.export.mmdet3d_parts import MINKUNET_BASE, PILLARS_BASE, VOXELNET_BASE
+from lidardistill.weights import save_backbone
 
 SHAPE = {"sparse_shape": (41, 32, 24), "widths": (4, 4, 8, 8), "out_channels": 8}
 
@@ -215,7 +215,7 @@ def test_voxels_that_a_head_cannot_use(plugin, voxels):
 
 
 def test_shipped_configurations():
-    """Python, named in their README, on files of mmdet3d; tests/models/test_mmdet3d_parity.py builds them."""
+    """Python, named in their README, on files of mmdet3d; tests/plugins/test_mmdet3d_parity.py builds them."""
     folder = Path(__file__).resolve().parents[2] / "configs" / "mmdet3d"
     files = sorted(folder.glob("*.py"))
     assert len(files) == 5

@@ -3,14 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidardistill.regions.clusters import (
+from lidardistill.regions.sweep.clusters import (
     NUM_HEADINGS,
     ProposalSettings,
     cluster_sizes,
     dbscan,
     propose_regions,
 )
-from lidardistill.regions.ground import GroundSettings
+from lidardistill.regions.sweep.ground import GroundSettings
 from tests.regions.test_ground import road
 
 IMPLEMENTATIONS = pytest.mark.parametrize("implementation", ["numba", "numpy"])

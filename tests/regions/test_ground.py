@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidardistill.regions.ground import GroundSettings, find_ground
+from lidardistill.regions.sweep.ground import GroundSettings, find_ground
 
 IMPLEMENTATIONS = pytest.mark.parametrize("implementation", ["numba", "numpy"])
 SENSOR_HEIGHT = 1.84

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lidardistill.regions.masks import find_mask_file, read_mask_file, relabel_sequential
+from lidardistill.regions.superpixels.masks import find_mask_file, read_mask_file, relabel_sequential
 
 
 @pytest.fixture

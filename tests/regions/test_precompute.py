@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidardistill.regions import SuperpixelSource, SuperpixelStore, slic
-from lidardistill.regions.precompute import precompute
-from lidardistill.regions.store import recipe_key
+from lidardistill.regions.slic import slic
+from lidardistill.regions.superpixels.precompute import precompute
+from lidardistill.regions.superpixels.source import SuperpixelSource
+from lidardistill.regions.superpixels.store import SuperpixelStore, recipe_key
 
 KEY = recipe_key(20, 6.0, 1.0, "exact")
 RECIPE = {"num_superpixels": 20, "compactness": 6.0, "sigma": 1.0}
@@ -126,8 +127,8 @@ RUN = """
     import sys, time
     from pathlib import Path
     import numpy as np
-    from lidardistill.regions import SuperpixelStore
-    from lidardistill.regions.precompute import precompute
+    from lidardistill.regions.superpixels.store import SuperpixelStore
+    from lidardistill.regions.superpixels.precompute import precompute
 
     def read(path):
         time.sleep(0.03)

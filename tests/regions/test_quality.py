@@ -3,7 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidardistill.regions.quality import agreement, boundaries, boundary_recall, explained_variance
+from lidardistill.regions.superpixels.quality import (
+    agreement,
+    boundaries,
+    boundary_recall,
+    explained_variance,
+)
 
 
 def halves(border: int, width: int = 20) -> np.ndarray:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lidardistill.data.images import read_image
-from lidardistill.regions import run_codec, slic
-from lidardistill.regions.run_codec import CODEC_VERSION, decode, decode_at, encode, encoded_size
+from lidardistill.regions.slic import slic
+from lidardistill.regions.superpixels import run_codec
+from lidardistill.regions.superpixels.run_codec import CODEC_VERSION, decode, decode_at, encode, encoded_size
 
 IMPLEMENTATIONS = ("numba", "numpy")
 INT32 = np.iinfo(np.int32)

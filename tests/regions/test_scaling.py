@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidardistill.regions.scaling import enlarge_labels, reduce_by_area
+from lidardistill.regions.superpixels.scaling import enlarge_labels, reduce_by_area
 
 
 @pytest.mark.parametrize("size", [(8, 12), (9, 13), (5, 4), (1, 1), (2, 7)])

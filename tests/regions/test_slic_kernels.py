@@ -9,12 +9,12 @@ from skimage.color import rgb2lab
 from skimage.segmentation._slic import _enforce_label_connectivity_cython
 from skimage.util import regular_grid
 
-from lidardistill.regions._slic_assign_numba import MIXED, assign, write_labels
-from lidardistill.regions._slic_connect_numba import connect, connect_by_search
-from lidardistill.regions._slic_lab_numba import LINEAR, gaussian_weights, smooth_lab
-from lidardistill.regions._slic_rivals_numba import BOTTOM, CENTRE, COL, COLOUR, LEFT, RIGHT, ROW, TOP
-from lidardistill.regions._slic_tiles_numba import MAX_TILE_ROWS, cut_tiles, sum_grid
-from lidardistill.regions.slic_kernels import nearest_seed, no_winners, seed_grid
+from lidardistill.regions.slic._slic_assign_numba import MIXED, assign, write_labels
+from lidardistill.regions.slic._slic_connect_numba import connect, connect_by_search
+from lidardistill.regions.slic._slic_lab_numba import LINEAR, gaussian_weights, smooth_lab
+from lidardistill.regions.slic._slic_rivals_numba import BOTTOM, CENTRE, COL, COLOUR, LEFT, RIGHT, ROW, TOP
+from lidardistill.regions.slic._slic_tiles_numba import MAX_TILE_ROWS, cut_tiles, sum_grid
+from lidardistill.regions.slic.slic_kernels import nearest_seed, no_winners, seed_grid
 
 F = np.float32
 

@@ -9,11 +9,11 @@ import pytest
 from scipy import ndimage
 
 from lidardistill.data.images import read_image
-from lidardistill.regions import SuperpixelSource, slic, slic_kernels
-from lidardistill.regions._slic_tiles_numba import fill_tiles
-from lidardistill.regions.quality import agreement, boundary_recall
-from lidardistill.regions.slic import PRESETS, warm_up
-from lidardistill.regions.source import segment
+from lidardistill.regions.slic import slic, slic_kernels
+from lidardistill.regions.slic._slic_tiles_numba import fill_tiles
+from lidardistill.regions.slic.slic import PRESETS, warm_up
+from lidardistill.regions.superpixels.quality import agreement, boundary_recall
+from lidardistill.regions.superpixels.source import SuperpixelSource, segment
 
 QUICK = sorted(set(PRESETS) - {"reference"})
 
@@ -158,7 +158,9 @@ def test_nothing_is_left_to_compile_after_warming_up(preset):
 
 def test_a_source_on_reduced_images_warms_up_the_scale_too(monkeypatch):
     asked = []
-    monkeypatch.setattr("lidardistill.regions.source.warm_up_scaling", lambda: asked.append("scale"))
+    monkeypatch.setattr(
+        "lidardistill.regions.superpixels.source.warm_up_scaling", lambda: asked.append("scale")
+    )
     SuperpixelSource(20, preset="exact").warm_up()
     assert not asked
     SuperpixelSource(20, preset="exact", scale=2).warm_up()
@@ -167,7 +169,7 @@ def test_a_source_on_reduced_images_warms_up_the_scale_too(monkeypatch):
 
 def test_a_source_warms_up_its_own_preset_and_mask_files_need_none(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("lidardistill.regions.source.warm_up", asked.append)
+    monkeypatch.setattr("lidardistill.regions.superpixels.source.warm_up", asked.append)
     SuperpixelSource(20, preset="fast").warm_up()
     SuperpixelSource(20, mask_root=tmp_path).warm_up()
     assert asked == ["fast"]

@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from lidardistill.data.images import read_image
-from lidardistill.regions import SuperpixelSource, SuperpixelStore, slic
-from lidardistill.regions.scaling import enlarge_labels, reduce_by_area
-from lidardistill.regions.source import segment
+from lidardistill.regions.slic import slic
+from lidardistill.regions.superpixels.scaling import enlarge_labels, reduce_by_area
+from lidardistill.regions.superpixels.source import SuperpixelSource, segment
+from lidardistill.regions.superpixels.store import SuperpixelStore
 
 NAME = "samples/CAM_FRONT/x.jpg"
 
@@ -50,7 +51,7 @@ def test_scale_segments_the_reduced_image_with_the_reduced_sigma(image):
 
 
 def test_half_size_stays_close_on_a_real_image(nuscenes_one):
-    from lidardistill.regions.quality import boundary_recall
+    from lidardistill.regions.superpixels.quality import boundary_recall
 
     path = next((nuscenes_one / "samples" / "CAM_FRONT").glob("*.jpg"))
     image = reduce_by_area(read_image(path), 2)

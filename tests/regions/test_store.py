@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidardistill.regions import SuperpixelStore
-from lidardistill.regions.slic import PRESETS
-from lidardistill.regions.store import fingerprint, recipe_key
+from lidardistill.regions.slic.slic import PRESETS
+from lidardistill.regions.superpixels.store import SuperpixelStore, fingerprint, recipe_key
 
 RECIPE = recipe_key(150, 6.0, 3.0, "reference")
 NAME = "samples/CAM_FRONT/x.jpg"
@@ -72,7 +71,7 @@ def test_entries_are_spread_over_256_folders(store):
 
 def test_another_version_of_the_codec_has_other_entries(store, labels, monkeypatch):
     before = store.put(NAME, labels)
-    monkeypatch.setattr("lidardistill.regions.store.CODEC_VERSION", 99)
+    monkeypatch.setattr("lidardistill.regions.superpixels.store.CODEC_VERSION", 99)
     assert store.path_of(NAME) != before
     assert store.get(NAME) is None
 
@@ -125,7 +124,7 @@ def test_an_entry_of_another_image_under_the_same_name_is_missing(store, labels,
 def test_a_write_that_is_killed_leaves_no_entry(store, labels, tmp_path):
     script = f"""
         import os, signal, numpy as np
-        from lidardistill.regions import store
+        from lidardistill.regions.superpixels import store
         store.os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         store.SuperpixelStore({str(store.root)!r}, {RECIPE!r}).put({NAME!r}, np.zeros((20, 30), np.int32))
     """

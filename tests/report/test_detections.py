@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from lidardistill.data.detection_classes import CLASSES
+from lidardistill.datasets.nuscenes.detection_classes import CLASSES
 from lidardistill.report.detections import (
     box_corners,
     detections_bev,

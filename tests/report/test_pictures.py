@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from lidardistill.data.images import read_image
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.geometry.projection import Pairing, pair_points
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.geometry.projection import pair_points
+from lidardistill.geometry.views import Pairing
 from lidardistill.report.cameras import borders, splat, view_order
 from lidardistill.report.encode import png_bytes, reduce_colors, save_png
 from lidardistill.report.overview import MAX_BYTES, overview_png

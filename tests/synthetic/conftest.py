@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidardistill.data.lidarseg_classes import RAW_CLASSES
-from lidardistill.data.nuscenes_tables import CAMERAS
-from lidardistill.synthetic.recording import (
+from lidardistill.datasets.nuscenes.lidarseg_classes import RAW_CLASSES
+from lidardistill.datasets.nuscenes.tables import CAMERAS
+from lidardistill.synthetic.write.recording import (
     AnnotatedBox,
     CameraImage,
     GroundMap,
@@ -137,7 +137,7 @@ def recorder() -> Callable[..., SceneRecording]:
 @pytest.fixture(scope="session")
 def fake_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three train scenes and both validation scenes of boxes and noise."""
-    from lidardistill.synthetic.dataset import write_world
+    from lidardistill.synthetic.write.dataset import write_world
 
     return write_world(
         tmp_path_factory.mktemp("worlds") / "fake",

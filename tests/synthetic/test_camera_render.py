@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from lidardistill.geometry.rigid import invert_rigid
-from lidardistill.synthetic.camera_render import render
-from lidardistill.synthetic.lidar_scan import EGO_LABEL, scan
-from lidardistill.synthetic.rig import make_rig
-from lidardistill.synthetic.world import World, build_scene
+from lidardistill.synthetic.place.world import World, build_scene
+from lidardistill.synthetic.render.camera_render import render
+from lidardistill.synthetic.render.lidar_scan import EGO_LABEL, scan
+from lidardistill.synthetic.render.rig import make_rig
 
 SIZE = (90, 160)
 TIME_S = 0.5

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from lidardistill.synthetic.dataset import scene_seed, write_world
+from lidardistill.synthetic.write.dataset import scene_seed, write_world
 
 SMALL: dict[str, Any] = {"keyframes": 2, "image_size": (16, 24), "workers": 1}
 
 needs_renderer = pytest.mark.skipif(
-    importlib.util.find_spec("lidardistill.synthetic.record") is None, reason="the renderer is not here yet"
+    importlib.util.find_spec("lidardistill.synthetic.write.record") is None,
+    reason="the renderer is not here yet",
 )
 
 
@@ -140,7 +141,7 @@ def test_arguments_out_of_range_are_refused(
 
 
 def test_no_torch_is_loaded() -> None:
-    code = "import sys, lidardistill.synthetic.dataset; sys.exit('torch' in sys.modules)"
+    code = "import sys, lidardistill.synthetic.write.dataset; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

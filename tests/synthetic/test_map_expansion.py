@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from lidardistill.synthetic.map_expansion import write_map_expansion
-from lidardistill.synthetic.recording import MapLayers, MapPolygon
-from lidardistill.synthetic.static_tables import make_token
+from lidardistill.synthetic.write.map_expansion import write_map_expansion
+from lidardistill.synthetic.write.recording import MapLayers, MapPolygon
+from lidardistill.synthetic.write.static_tables import make_token
 
 CITY = "boston-seaport"  # NuScenesMap opens only what bears the name of one of its cities
 SQUARE = np.array([[10.0, 20.0], [18.0, 20.0], [18.0, 26.0], [10.0, 26.0]])

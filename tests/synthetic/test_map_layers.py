@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidardistill.data.lidarseg_classes import RAW_CLASSES
-from lidardistill.synthetic.ground import zebra_starts
-from lidardistill.synthetic.lidar_scan import scan
-from lidardistill.synthetic.map_layers import map_layers, open_stretches
-from lidardistill.synthetic.recording import MapLayers
-from lidardistill.synthetic.rig import make_rig
-from lidardistill.synthetic.world import World, build_scene
+from lidardistill.datasets.nuscenes.lidarseg_classes import RAW_CLASSES
+from lidardistill.synthetic.ground.ground import zebra_starts
+from lidardistill.synthetic.ground.map_layers import map_layers, open_stretches
+from lidardistill.synthetic.place.world import World, build_scene
+from lidardistill.synthetic.render.lidar_scan import scan
+from lidardistill.synthetic.render.rig import make_rig
+from lidardistill.synthetic.write.recording import MapLayers
 
 shapely = pytest.importorskip("shapely", reason="polygons are checked with shapely")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lidardistill.data.nuscenes import NuScenesIndex
-from lidardistill.data.nuscenes_labels import read_lidarseg
+from lidardistill.datasets.nuscenes.labels import read_lidarseg
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.geometry.projection import pair_points
-from lidardistill.synthetic.dataset import write_world
-from lidardistill.synthetic.noise import record_noise
+from lidardistill.synthetic.write.dataset import write_world
+from lidardistill.synthetic.write.noise import record_noise
 
 
 def test_it_can_be_read_every_camera_sees_points_and_every_point_has_a_label(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lidardistill.data.lidarseg_classes import RAW_CLASSES, RAW_TO_CLASS
-from lidardistill.synthetic.nuscenes_writer import rasterize_map, write_scene
-from lidardistill.synthetic.recording import GroundMap, SceneRecording
-from lidardistill.synthetic.static_tables import TABLE_NAMES, make_token, write_tables
+from lidardistill.datasets.nuscenes.lidarseg_classes import RAW_CLASSES, RAW_TO_CLASS
+from lidardistill.synthetic.write.nuscenes_writer import rasterize_map, write_scene
+from lidardistill.synthetic.write.recording import GroundMap, SceneRecording
+from lidardistill.synthetic.write.static_tables import TABLE_NAMES, make_token, write_tables
 
 Recorder = Callable[..., SceneRecording]
 
@@ -126,7 +126,7 @@ def test_boxes_hold_their_points_in_the_lidar_frame(nusc: Any) -> None:
 def test_boxes_stand_where_each_camera_saw_them(nusc: Any, recorder: Recorder) -> None:
     from nuscenes.utils.geometry_utils import BoxVisibility
 
-    from lidardistill.synthetic.dataset import scene_seed
+    from lidardistill.synthetic.write.dataset import scene_seed
 
     recording = recorder(
         "scene-0061", scene_seed(0, "scene-0061"), keyframes=4, image_size=(30, 52), palette="natural"

@@ -8,9 +8,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lidardistill.data.lidarseg_classes import CLASSES, RAW_CLASSES, RAW_TO_CLASS
-from lidardistill.synthetic.record import record_scene
-from lidardistill.synthetic.recording import Keyframe, SceneRecording
+from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES, RAW_CLASSES, RAW_TO_CLASS
+from lidardistill.synthetic.write.record import record_scene
+from lidardistill.synthetic.write.recording import Keyframe, SceneRecording
 
 SIZE = (45, 80)
 

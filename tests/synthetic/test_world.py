@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from lidardistill.data.lidarseg_classes import CLASSES, RAW_CLASSES, RAW_TO_CLASS
-from lidardistill.synthetic.world import World, build_scene
+from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES, RAW_CLASSES, RAW_TO_CLASS
+from lidardistill.synthetic.place.world import World, build_scene
 
 
 def digest(world: World) -> str:

@@ -1,0 +1,1 @@
+"""LiDAR backbones, one room each."""

@@ -1,0 +1,1 @@
+"""The camera network that makes bird's-eye-view maps."""

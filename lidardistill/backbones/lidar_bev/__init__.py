@@ -1,0 +1,1 @@
+"""LiDAR backbones whose output is a bird's-eye-view map."""

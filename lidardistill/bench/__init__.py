@@ -1,0 +1,1 @@
+"""Benchmarks: our kernels beside what people use today."""

@@ -1,0 +1,1 @@
+"""Corruptions of scans for robustness tests."""

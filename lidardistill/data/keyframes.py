@@ -1,0 +1,102 @@
+"""The one data set of the project: keyframes of any source, made into samples by a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from torch.utils.data import Dataset
+
+from lidardistill.data.substitute import keyframe_rows, read_or_substitute
+
+Sample = TypeVar("Sample")
+SampleKey = tuple[int, int, int]
+"""Epoch, position in that epoch's order, place in the data set's `rows`."""
+
+
+class Named(Protocol):
+    """A source that names its keyframes; see `lidardistill.datasets.base.Source`."""
+
+    def sample_token(self, row: int) -> str: ...
+
+
+class Recipe(Protocol[Sample]):
+    """Makes a sample of one keyframe. It runs in worker processes: numpy in, numpy out, picklable."""
+
+    def rows(self, source: Any, rows: np.ndarray) -> np.ndarray:
+        """The rows, out of (n,) int64 rows of whole scenes, that a sample can be made of; most recipes return all."""
+        ...
+
+    def sample(self, source: Any, row: int, generator: np.random.Generator) -> Sample:
+        """Read one keyframe and augment it; raises CorruptSample if one of its files cannot be used."""
+        ...
+
+    def collate(self, samples: Sequence[Sample]) -> Any:
+        """Make a batch, which has `to`, `pin_memory` and `substitutes`, of at least one sample."""
+        ...
+
+    def warm_up(self) -> None:
+        """Compile the kernels that reading one cached sample would not reach; most recipes have nothing to do."""
+        ...
+
+
+class Keyframes(Dataset[Sample]):
+    """Samples by `SampleKey`: each is a pure function of (seed, epoch, position).
+
+    Args:
+        source: reads keyframes by index row.
+        rows: (n,) index rows; the last entry of a key is a place in them.
+        recipe: makes the samples.
+        seed: of all randomness here.
+        max_substitutes: if a keyframe cannot be read, try at most this many others, always the same ones. 0 raises the
+            error instead: evaluation must score exactly the keyframes of its split.
+
+    Raises:
+        ValueError: `rows` is empty.
+    """
+
+    def __init__(
+        self,
+        source: Named,
+        rows: Sequence[int] | np.ndarray,
+        recipe: Recipe[Sample],
+        *,
+        seed: int,
+        max_substitutes: int = 8,
+    ) -> None:
+        self.source = source
+        self.rows = keyframe_rows(rows)
+        self.recipe = recipe
+        self.seed = seed
+        self.max_substitutes = max_substitutes
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: SampleKey) -> Sample:
+        """Read one sample.
+
+        Args:
+            key: epoch, position in the epoch's order (they seed the randomness), place in `rows`.
+
+        Returns:
+            The sample, or that of a deterministic substitute with the reason in `substitutes`.
+
+        Raises:
+            CorruptSample: the keyframe and `max_substitutes` others cannot be read.
+        """
+        read: Callable[[int, np.random.Generator], Sample] = self._read
+        return read_or_substitute(self.source, self.rows, key, self.seed, self.max_substitutes, read)
+
+    def _read(self, row: int, generator: np.random.Generator) -> Sample:
+        return self.recipe.sample(self.source, row, generator)
+
+    @property
+    def collate(self) -> Callable[[Sequence[Sample]], Any]:
+        """Makes batches of these samples; picklable."""
+        return self.recipe.collate
+
+    def warm_up(self) -> None:
+        """Compile the kernels that reading one cached sample would not reach."""
+        self.recipe.warm_up()

@@ -1,0 +1,111 @@
+"""The contract between data sets and everything that reads them. Labels and judges are apart from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from lidardistill.data.frame import Frame, Sweep
+from lidardistill.datasets.sweeps import SweepIndex
+
+
+class Source(Protocol):
+    """Keyframes of one data set, row by row: by scene, then by time. Pretraining sees this and nothing more.
+
+    Attributes:
+        dataroot: root that image names are relative to.
+        columns: float32 values of a point in a scan file.
+        rings: beams of the LiDAR, None if the data set does not tell.
+        intensity_scale: factor that maps stored intensities to 0..1.
+    """
+
+    dataroot: Path
+    columns: int
+    rings: int | None
+    intensity_scale: float
+
+    def __len__(self) -> int:
+        """Number of keyframes."""
+        ...
+
+    def sample_token(self, row: int) -> str:
+        """Unique name of a keyframe; safe as a file name."""
+        ...
+
+    def scene_name(self, row: int) -> str:
+        """Scene, or drive, that a keyframe belongs to."""
+        ...
+
+    def rows_of_split(self, split: str) -> np.ndarray:
+        """(n,) int64 rising rows of all keyframes of a split; raises ValueError for an unknown or empty split."""
+        ...
+
+    def frame(self, row: int) -> Frame:
+        """Read a keyframe's scan and calibration; pictures stay on disk and labels stay closed."""
+        ...
+
+    def sweeps(self, row: int) -> tuple[Sweep, ...]:
+        """LiDAR scans between the keyframe before and this one, by time; () if the data set has none."""
+        ...
+
+    def keyframe_scan(self, row: int) -> Sweep:
+        """File, time and pose of a keyframe's own scan; nothing is read."""
+        ...
+
+
+class SceneIndex(Protocol):
+    """Keyframes by scene, then by time: `NuScenesIndex`, or a few frames in memory."""
+
+    def frame(self, row: int) -> Frame: ...
+
+    def sample_token(self, row: int) -> str: ...
+
+    def scene_name(self, row: int) -> str: ...
+
+
+def rows_with_partner(index: SceneIndex, rows: Sequence[int] | np.ndarray, stride: int) -> np.ndarray:
+    """The rows whose scene goes on for `stride` keyframes.
+
+    Args:
+        index: rows are keyframes by scene, then by time.
+        rows: (n,) index rows, whole scenes.
+        stride: keyframes from a scan to its partner, at least 1.
+
+    Returns:
+        (m,) int64, those rows r for which r + stride is among `rows` and of the same scene.
+
+    Raises:
+        ValueError: there is none.
+    """
+    rows = np.asarray(rows, dtype=np.int64)
+    first = rows[np.isin(rows + stride, rows)]
+    kept = [r for r in first.tolist() if index.scene_name(r) == index.scene_name(r + stride)]
+    if not kept:
+        raise ValueError(
+            f"no scene of the split has two keyframes {stride} apart ({len(rows)} keyframes): lower method.stride, "
+            "or take scenes with more keyframes"
+        )
+    return np.array(kept, dtype=np.int64)
+
+
+class FrameIndex(Protocol):
+    """Whatever can read a keyframe: `NuScenesIndex`, or a few frames in memory; images lie below `dataroot`."""
+
+    dataroot: Path
+
+    def frame(self, row: int) -> Frame: ...
+
+    def sample_token(self, row: int) -> str: ...
+
+
+class DetectionIndex(SweepIndex, Protocol):
+    """`NuScenesIndex`."""
+
+    dataroot: Path
+
+    def frame(self, row: int) -> Frame: ...
+
+    def sample_token(self, row: int) -> str: ...

@@ -1,0 +1,170 @@
+"""Where the index of a nuScenes root lies on disk, whether it is fresh, and how it gets there in one piece."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lidardistill.datasets.nuscenes.tables import OPTIONAL, REQUIRED
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Raise it whenever a column changes its meaning: older indexes are then built anew."""
+
+_META = "meta.json"
+
+
+def source_digest(tables: Path, names: Sequence[str] = REQUIRED + OPTIONAL) -> str:
+    """A name for the state of the tables: format, and each file's name, size and time of change.
+
+    Args:
+        tables: folder of the version's JSON tables.
+        names: tables that are read.
+
+    Returns:
+        A short name, fit for a folder. It changes when a table is replaced, appears or goes.
+    """
+    state: list[tuple[str, int, int]] = []
+    for name in names:
+        try:
+            stat = (tables / f"{name}.json").stat()
+        except FileNotFoundError:
+            continue
+        state.append((name, stat.st_size, stat.st_mtime_ns))
+    return f"v{FORMAT}-{hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]}"
+
+
+def candidate_places(
+    dataroot: Path, version: str, cache_dir: Path | None, *, kind: str = "index"
+) -> list[Path]:
+    """Folders that may hold the indexes of a version, best first.
+
+    The dataroot itself comes first, so that all users of a disk share one index; the user's cache
+    (LIDARDISTILL_CACHE, XDG_CACHE_HOME or ~/.cache) is for roots that cannot be written. A `cache_dir` replaces both.
+    `kind` keeps apart what is made of the same tables.
+    """
+    name = f"{kind}-{version}"
+    root_key = hashlib.sha256(str(dataroot.resolve()).encode()).hexdigest()[:12]
+    if cache_dir is not None:
+        return [cache_dir / f"{name}-{root_key}"]
+    user = os.environ.get("LIDARDISTILL_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "lidardistill"
+    )
+    return [dataroot / ".lidardistill" / name, Path(user) / f"{name}-{root_key}"]
+
+
+def load_columns(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    """Map the columns of an index into memory.
+
+    Args:
+        folder: one index.
+
+    Returns:
+        Columns by name, read-only and shared by all processes that map them, and what `save_columns` was given
+        beside them. None where there is no index, or a damaged one.
+    """
+    try:
+        meta = json.loads((folder / _META).read_text())
+        columns = {
+            # a plain view of the map: rows of np.memmap are slow to take
+            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
+            for name in meta["columns"]
+        }
+        return columns, meta["meta"]
+    except FileNotFoundError:
+        if folder.exists():
+            log.warning("index %s is incomplete", folder)
+        return None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        log.warning("index %s is damaged: %s", folder, error)
+        return None
+
+
+def save_columns(folder: Path, columns: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
+    """Write an index so that others see all of it or nothing, and drop those of earlier states of the tables.
+
+    Two processes may do this at once: the second finds the folder there and throws its own copy away.
+
+    Args:
+        folder: the index; its parent is made if need be.
+        columns: arrays by name, none of them of objects.
+        meta: values that JSON can hold.
+
+    Raises:
+        OSError: the place cannot be written or the disk is full; nothing is left behind.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+    try:
+        for name, column in columns.items():
+            np.save(temporary / f"{name}.npy", column, allow_pickle=False)
+        (temporary / _META).write_text(json.dumps({"columns": list(columns), "meta": dict(meta)}))
+        temporary.chmod(0o755)
+        _move_into_place(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for other in folder.parent.glob(f"v{FORMAT}-*"):
+        if other != folder:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def save_in_first_place(
+    places: Sequence[Path],
+    digest: str,
+    columns: Mapping[str, np.ndarray],
+    meta: Mapping[str, Any],
+    *,
+    what: str,
+    bytes_a_keyframe: str,
+) -> Path:
+    """Write an index where it can be written.
+
+    Args:
+        places: of `candidate_places`.
+        digest: of `source_digest`.
+        columns, meta: as in `save_columns`.
+        what: is saved, for a message.
+        bytes_a_keyframe: about how much room it needs, for a message.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        OSError: none of the places can be written.
+    """
+    for number, place in enumerate(places, start=1):
+        try:
+            save_columns(place / digest, columns, meta)
+        except OSError as error:
+            if number == len(places):
+                raise OSError(
+                    f"{what} could not be written to {' or '.join(map(str, places))}: {error}. Expected a folder with "
+                    f"about {bytes_a_keyframe} free for each keyframe; set LIDARDISTILL_CACHE to one."
+                ) from error
+            log.info("%s cannot be kept in %s (%s)", what, place, error)
+            continue
+        return place / digest
+    raise AssertionError("there is always a place")
+
+
+def _move_into_place(temporary: Path, folder: Path) -> None:
+    try:
+        temporary.rename(folder)
+    except OSError:
+        if load_columns(folder) is not None:
+            return
+        # what is there is damaged: put it aside and try once more
+        aside = Path(tempfile.mkdtemp(prefix=".damaged-", dir=folder.parent))
+        folder.rename(aside / folder.name)
+        shutil.rmtree(aside, ignore_errors=True)
+        temporary.rename(folder)

@@ -1,0 +1,207 @@
+"""Detections judged by nuscenes-devkit itself: NDS, mAP, and the errors of what was found.
+
+What the evaluator does that one has to know:
+
+- It looks at boxes nearer to the ego car than a limit of their class (30 m for cones and barriers, 40 m for
+  pedestrians and two-wheelers, 50 m for the rest), and leaves out annotated boxes without any LiDAR or radar point and
+  two-wheelers in bicycle racks. A detection of an annotated box that it leaves out for its points is a false one.
+- A class without annotated boxes scores AP 0 and errors of 1, so that a small split cannot reach NDS 1.
+- Annotations without a velocity or an attribute take no part in that error; where a class has none with one, its error
+  is 1. Cones have no orientation, velocity and attribute error, barriers no velocity and attribute error.
+- Classes that are found to less than 10 % have errors of 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import io
+import json
+import math
+import tempfile
+import warnings
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from lidardistill.atomic import write_json_atomic
+from lidardistill.datasets.nuscenes.detection_classes import CATEGORY_TO_CLASS, CLASSES
+from lidardistill.datasets.nuscenes.devkit import import_evaluator, rows_of_split
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.nuscenes.splits import official_scenes
+from lidardistill.datasets.nuscenes.submission import (
+    FrameDetections,
+    read_detections,
+    write_detections,
+)
+
+__all__ = ["FrameDetections", "score_detections", "write_detections"]
+
+CONFIG = "detection_cvpr_2019"
+"""The official settings."""
+
+_TP_ERRORS = {
+    "trans_err": "trans",
+    "scale_err": "scale",
+    "orient_err": "orient",
+    "vel_err": "vel",
+    "attr_err": "attr",
+}
+
+_FAR_AWAY_M = 1e7
+
+
+def score_detections(dataroot: Path | str, version: str, split: str, path: Path | str) -> dict[str, Any]:
+    """Scores a submission with `nuscenes.eval.detection.evaluate.DetectionEval`.
+
+    Args:
+        dataroot: nuScenes root with annotations.
+        version: such as v1.0-mini.
+        split: such as mini_val, or one that the devkit does not know (slidr_val), which it is then told of.
+        path: what `write_detections`, or another detector, wrote.
+
+    Returns:
+        nds, map: 0..1;
+        tp_errors: trans (metres), scale (1 - IoU), orient (radians), vel (metres a second), attr (1 - accuracy), means
+            over classes;
+        ap: the ten class names to 0..1, means over distances; ap_by_distance: to one figure for each of 0.5, 1, 2, 4 m;
+        tp_errors_by_class: the same errors for each class, None where the class has no such error;
+        num_annotations: boxes of each class that were judged, 0 where AP 0 means nothing;
+        evaluator; num_detections; num_keyframes; split; version; meta: flags of the submission.
+
+    Raises:
+        ImportError: if nuscenes-devkit is not installed; the message says how to install it.
+        FileNotFoundError: there is no such file.
+        ValueError: the submission is invalid, see `read_detections`; the data set lacks a scene of the split, or any
+            box in it.
+    """
+    devkit = import_evaluator("detection")
+    index = NuScenesIndex.open(dataroot, version)
+    rows = rows_of_split(index, split)
+    absent = sorted(set(official_scenes(split)) - set(index.scene_names))
+    if absent:
+        raise ValueError(
+            f"a figure for {split} is one over all of it, and {index.dataroot} lacks {len(absent)} of its scenes, such "
+            f"as {', '.join(absent[:3])}; complete the data set (a synthetic world needs train_scenes=8 for mini_train "
+            "and val_scenes=2 for mini_val)"
+        )
+    content = read_detections(path, map(index.sample_token, rows))
+    with tempfile.TemporaryDirectory(prefix="lidardistill-detection-") as scratch:
+        figures = _devkit_figures(devkit, index, split, Path(path), content, Path(scratch))
+    return {
+        **figures,
+        "evaluator": f"nuscenes-devkit {importlib.metadata.version('nuscenes-devkit')} DetectionEval {CONFIG}",
+        "num_detections": sum(map(len, content["results"].values())),
+        "num_keyframes": len(rows),
+        "split": split,
+        "version": version,
+        "meta": content["meta"],
+    }
+
+
+def _devkit_figures(
+    devkit: ModuleType, index: NuScenesIndex, split: str, path: Path, content: dict[str, Any], scratch: Path
+) -> dict[str, Any]:
+    from nuscenes.eval.common.config import config_factory
+
+    if not any(content["results"].values()):
+        # The devkit cannot tell what kind of boxes it has where it has none. A box that its own range filter removes
+        # before anything is counted tells it.
+        path = _with_a_box_out_of_range(content, scratch / "detections.json")
+    quiet = io.StringIO()
+    with (
+        contextlib.redirect_stdout(quiet),
+        contextlib.redirect_stderr(quiet),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        try:
+            nusc = devkit.NuScenes(version=index.version, dataroot=str(index.dataroot), verbose=False)
+            _check_annotated(nusc, set(content["results"]), index, split)
+            known = split if _known_to_devkit(split) else _tell_split(nusc, index, split, scratch)
+            evaluation = devkit.DetectionEval(
+                nusc, config_factory(CONFIG), str(path), known, str(scratch / "out"), verbose=False
+            )
+            metrics, _ = evaluation.evaluate()
+        except AssertionError as error:
+            raise ValueError(f"nuscenes-devkit refuses {index.dataroot} with {path}: {error}") from error
+    return {
+        **_figures(metrics.serialize()),
+        "num_annotations": _num_annotations(evaluation.gt_boxes.all),
+    }
+
+
+def _figures(serialized: dict[str, Any]) -> dict[str, Any]:
+    """Plain values for JSON: NaN, which is no JSON, becomes None."""
+
+    def plain(value: float) -> float | None:
+        return None if math.isnan(value) else float(value)
+
+    return {
+        "nds": float(serialized["nd_score"]),
+        "map": float(serialized["mean_ap"]),
+        "tp_errors": {ours: plain(serialized["tp_errors"][name]) for name, ours in _TP_ERRORS.items()},
+        "ap": {name: float(serialized["mean_dist_aps"][name]) for name in CLASSES},
+        "ap_by_distance": {
+            name: {str(distance): float(ap) for distance, ap in serialized["label_aps"][name].items()}
+            for name in CLASSES
+        },
+        "tp_errors_by_class": {
+            name: {
+                ours: plain(serialized["label_tp_errors"][name][theirs])
+                for theirs, ours in _TP_ERRORS.items()
+            }
+            for name in CLASSES
+        },
+    }
+
+
+def _num_annotations(boxes: list[Any]) -> dict[str, int]:
+    found = Counter(box.detection_name for box in boxes)
+    return {name: found[name] for name in CLASSES}
+
+
+def _with_a_box_out_of_range(content: dict[str, Any], path: Path) -> Path:
+    """A copy of a submission without boxes that has one, where nobody looks."""
+    token = next(iter(content["results"]))
+    box = {
+        "sample_token": token,
+        "translation": [_FAR_AWAY_M, _FAR_AWAY_M, 0.0],
+        "size": [1.0, 1.0, 1.0],
+        "rotation": [1.0, 0.0, 0.0, 0.0],
+        "velocity": [0.0, 0.0],
+        "detection_name": CLASSES[0],
+        "detection_score": 0.0,
+        "attribute_name": "",
+    }
+    write_json_atomic(path, {**content, "results": {**content["results"], token: [box]}})
+    return path
+
+
+def _check_annotated(nusc: Any, tokens: set[str], index: NuScenesIndex, split: str) -> None:
+    for annotation in nusc.sample_annotation:
+        if annotation["sample_token"] in tokens and annotation["category_name"] in CATEGORY_TO_CLASS:
+            return
+    raise ValueError(
+        f"{index.dataroot} ({index.version}) has no annotated box of the ten classes in {split}: there is nothing to judge "
+        "by. Expected sample_annotation.json of nuScenes; its test split has none"
+    )
+
+
+def _tell_split(nusc: Any, index: NuScenesIndex, split: str, scratch: Path) -> str:
+    """Let the devkit know a split of ours; returns the name it then has."""
+    name = f"lidardistill-{split}"
+    folder = scratch / index.version
+    folder.mkdir()
+    (folder / "splits.json").write_text(json.dumps({name: list(official_scenes(split))}))
+    # The devkit looks for custom splits beside its tables, which it has read by now and which are not ours to add to.
+    nusc.dataroot = str(scratch)
+    return name
+
+
+def _known_to_devkit(split: str) -> bool:
+    from nuscenes.utils.splits import is_predefined_split
+
+    return is_predefined_split(split)

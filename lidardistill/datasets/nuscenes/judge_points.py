@@ -1,0 +1,262 @@
+"""Point labels in nuScenes-lidarseg's submission format, and their score by nuscenes-devkit itself.
+
+Source: nuScenes-lidarseg challenge (nuscenes-devkit, eval/lidarseg/README.md): a file of one byte a point for
+each LiDAR keyframe of a split, classes 1..16, and a submission.json that says what was used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import io
+import json
+import math
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from lidardistill.datasets.nuscenes.devkit import checked_meta, import_evaluator, rows_of_split
+from lidardistill.datasets.nuscenes.labels import read_lidarseg
+from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES, RAW_TO_CLASS
+from lidardistill.datasets.nuscenes.metrics import (
+    confusion_matrix,
+    frequency_weighted_iou,
+    iou_per_class,
+    mean_iou,
+)
+from lidardistill.datasets.nuscenes.source import POINT_COLUMNS, NuScenesIndex
+from lidardistill.datasets.nuscenes.splits import official_scenes
+
+IGNORED = 0
+"""Evaluated class that takes no part: in `CLASSES` and in the devkit."""
+
+TOLERANCE = 1e-9
+"""How far our figures may lie from the devkit's: both divide the same integers."""
+
+
+def write_predictions(
+    out_dir: Path | str,
+    version: str,
+    split: str,
+    predictions: Iterable[tuple[str, np.ndarray]],
+    *,
+    dataroot: Path | str,
+    meta: Mapping[str, bool] | None = None,
+) -> Path:
+    """Writes a submission: `lidarseg/<split>/<token>_lidarseg.bin` and `<split>/submission.json`.
+
+    The predictions are taken one at a time. They replace an earlier submission for the split only when all of
+    them are there and valid.
+
+    Args:
+        out_dir: results folder, which may hold other splits.
+        version: such as v1.0-mini.
+        split: such as mini_val; every keyframe of its scenes in the data set needs a prediction.
+        predictions: pairs of the sample_data token of a LIDAR_TOP keyframe (`NuScenesIndex.lidar_token`) and
+            (N,) uint8 classes 1..16, one for each point of the scan file, in its order.
+        dataroot: nuScenes root, to know the keyframes and their number of points.
+        meta: flags that differ from `devkit.META`.
+
+    Returns:
+        `out_dir`.
+
+    Raises:
+        ValueError: on a prediction that the official evaluator would refuse, or one missing or too many.
+    """
+    flags = checked_meta(meta)
+    index = NuScenesIndex.open(dataroot, version)
+    missing = {index.lidar_token(row): row for row in rows_of_split(index, split)}
+    written: set[str] = set()
+
+    out_dir = Path(out_dir)
+    target = _label_folder(out_dir, split)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{split}.", suffix=".partial", dir=target.parent))
+    try:
+        staging.chmod(0o755)
+        for token, labels in predictions:
+            if token in written:
+                raise ValueError(f"{token} was predicted twice; one prediction a keyframe is expected")
+            if token not in missing:
+                raise ValueError(
+                    f"{token} is no LIDAR_TOP keyframe of {split} in {index.dataroot}; expected the token of "
+                    "sample_data (NuScenesIndex.lidar_token), not that of sample"
+                )
+            _check_prediction(token, labels, _num_points(index, missing.pop(token)))
+            (staging / _label_file(token)).write_bytes(labels.tobytes())
+            written.add(token)
+        if missing:
+            raise ValueError(
+                f"{split} has {len(written) + len(missing)} keyframes and {len(missing)} have no prediction, "
+                f"such as {', '.join(sorted(missing)[:3])}; predict all of them"
+            )
+        _replace_folder(staging, target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    (out_dir / split).mkdir(exist_ok=True)
+    (out_dir / split / "submission.json").write_text(json.dumps({"meta": flags}, indent=2) + "\n")
+    return out_dir
+
+
+def score(dataroot: Path | str, version: str, split: str, results_dir: Path | str) -> dict[str, Any]:
+    """Scores a submission with nuscenes-devkit, and beside it with our own confusion matrix.
+
+    Args:
+        dataroot: nuScenes root with lidarseg labels.
+        version: such as v1.0-mini.
+        split: such as mini_val. For a split that the devkit does not know (`slidr_val`) the figures are our
+            own, and `evaluator` says so.
+        results_dir: what `write_predictions` wrote.
+
+    Returns:
+        miou, fwiou: 0..1, None where no evaluated class is there;
+        iou: the 16 class names to 0..1, None for a class neither labelled nor predicted;
+        evaluator; num_points: points of all scans; num_points_ignored: those of them whose label is ignored;
+        num_keyframes; split; version.
+
+    Raises:
+        ImportError: if nuscenes-devkit is not installed; the message says how to install it.
+        FileNotFoundError: if a prediction or a label file is missing.
+        ValueError: if a prediction is invalid, or if the data set lacks a scene of the split: the devkit
+            scores whole splits.
+        AssertionError: if the devkit's figures and ours differ.
+    """
+    devkit = import_evaluator("lidarseg")
+    devkit_name = f"nuscenes-devkit {importlib.metadata.version('nuscenes-devkit')}"
+    index = NuScenesIndex.open(dataroot, version)
+    matrix, counts = _own_matrix(index, split, Path(results_dir))
+    ours = _figures(mean_iou(matrix), frequency_weighted_iou(matrix), iou_per_class(matrix))
+    if _known_to_devkit(split):
+        absent = sorted(set(official_scenes(split)) - set(index.scene_names))
+        if absent:
+            raise ValueError(
+                f"the devkit scores whole splits, and {index.dataroot} lacks {len(absent)} scenes of {split}, "
+                f"such as {', '.join(absent[:3])}; complete the data set (a synthetic world needs "
+                "train_scenes=8 for mini_train and val_scenes=2 for mini_val)"
+            )
+        figures = _devkit_figures(devkit, index.dataroot, version, split, Path(results_dir))
+        _assert_equal(figures, ours)
+        evaluator = f"{devkit_name} LidarSegEval"
+    else:
+        figures = ours
+        evaluator = f"lidardistill confusion matrix ({devkit_name} knows no split {split})"
+    return {**figures, "evaluator": evaluator, **counts, "split": split, "version": version}
+
+
+def _label_folder(results_dir: Path, split: str) -> Path:
+    return results_dir / "lidarseg" / split
+
+
+def _label_file(token: str) -> str:
+    return f"{token}_lidarseg.bin"
+
+
+def _num_points(index: NuScenesIndex, row: int) -> int:
+    path = index.lidar_path(row)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; it tells how many points a prediction must have")
+    return path.stat().st_size // (4 * POINT_COLUMNS)
+
+
+def _check_prediction(name: str, labels: np.ndarray, num_points: int) -> None:
+    if not isinstance(labels, np.ndarray) or labels.dtype != np.uint8 or labels.ndim != 1:
+        got = f"{labels.shape} {labels.dtype}" if isinstance(labels, np.ndarray) else type(labels).__name__
+        raise ValueError(f"{name}: a prediction is (N,) uint8, got {got}")
+    if len(labels) != num_points:
+        raise ValueError(
+            f"{name}: {num_points} points in the scan and {len(labels)} predictions; every raw point needs one, "
+            "those outside the voxel grid too"
+        )
+    if num_points and not 1 <= labels.min() <= labels.max() < len(CLASSES):
+        raise ValueError(
+            f"{name}: classes are 1..{len(CLASSES) - 1}, got {labels.min()}..{labels.max()}; 0 (ignore) is no "
+            "prediction, and training targets 0..15 are one less than the class"
+        )
+
+
+def _replace_folder(new: Path, target: Path) -> None:
+    """Puts `new` in the place of `target`, whose old contents go only after that."""
+    old = new.with_suffix(".old")
+    if target.exists():
+        target.rename(old)
+    new.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _own_matrix(index: NuScenesIndex, split: str, results_dir: Path) -> tuple[np.ndarray, dict[str, int]]:
+    """Confusion matrix of a submission by our own code, and how many points and keyframes went in."""
+    folder = _label_folder(results_dir, split)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{results_dir} holds no predictions for {split}; expected {folder}/TOKEN_lidarseg.bin"
+        )
+    rows = rows_of_split(index, split)
+    matrix = np.zeros((len(CLASSES), len(CLASSES)), dtype=np.int64)
+    num_points = num_ignored = 0
+    for row in rows:
+        target = RAW_TO_CLASS[read_lidarseg(index, row)]
+        path = folder / _label_file(index.lidar_token(row))
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} is missing; every keyframe of {split} needs a prediction, and there are {len(rows)}"
+            )
+        prediction = np.fromfile(path, dtype=np.uint8)
+        _check_prediction(str(path), prediction, len(target))
+        matrix += confusion_matrix(target, prediction, len(CLASSES), ignore=IGNORED)
+        num_points += len(target)
+        num_ignored += int((target == IGNORED).sum())
+    return matrix, {
+        "num_points": num_points,
+        "num_points_ignored": num_ignored,
+        "num_keyframes": len(rows),
+    }
+
+
+def _known_to_devkit(split: str) -> bool:
+    from nuscenes.utils.splits import create_splits_scenes
+
+    return split in create_splits_scenes(verbose=False)
+
+
+def _devkit_figures(
+    devkit: ModuleType, dataroot: Path, version: str, split: str, results_dir: Path
+) -> dict[str, Any]:
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # nanmean where no class is there
+        try:
+            nusc = devkit.NuScenes(version=version, dataroot=str(dataroot), verbose=False)
+            result = devkit.LidarSegEval(nusc, str(results_dir), split, verbose=False).evaluate()
+        except AssertionError as error:
+            raise ValueError(f"nuscenes-devkit refuses {dataroot} with {results_dir}: {error}") from error
+    iou = np.array([result["iou_per_class"][name] for name in CLASSES], dtype=np.float64)
+    return _figures(result["miou"], result["freq_weighted_iou"], iou)
+
+
+def _figures(miou: float, fwiou: float, iou: np.ndarray) -> dict[str, Any]:
+    """Plain values for JSON: NaN, which is no JSON, becomes None; the ignored class goes."""
+
+    def plain(value: float) -> float | None:
+        return None if math.isnan(value) else float(value)
+
+    return {
+        "miou": plain(miou),
+        "fwiou": plain(fwiou),
+        "iou": {name: plain(iou[number]) for number, name in enumerate(CLASSES) if number != IGNORED},
+    }
+
+
+def _assert_equal(devkit: dict[str, Any], ours: dict[str, Any]) -> None:
+    pairs = {name: (devkit[name], ours[name]) for name in ("miou", "fwiou")}
+    pairs |= {f"iou of {name}": (devkit["iou"][name], ours["iou"][name]) for name in devkit["iou"]}
+    for name, (theirs, own) in pairs.items():
+        same = theirs is own is None or (
+            theirs is not None and own is not None and abs(theirs - own) < TOLERANCE
+        )
+        assert same, f"{name}: nuscenes-devkit says {theirs}, our confusion matrix {own}"

@@ -1,0 +1,274 @@
+"""nuScenes through a compact, memory-mapped index: milliseconds to open, and shared by all workers."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lidardistill.data.frame import Frame, Sweep
+from lidardistill.datasets.nuscenes.cache import (
+    candidate_places,
+    load_columns,
+    save_in_first_place,
+    source_digest,
+)
+from lidardistill.datasets.nuscenes.tables import CAMERAS, LIDAR, collector_paused, find_tables
+from lidardistill.datasets.points import read_points
+
+log = logging.getLogger(__name__)
+
+POINT_COLUMNS = 5
+"""float32 values of a point in a nuScenes scan: x, y, z, intensity, ring."""
+
+
+class NuScenesIndex:
+    """All keyframes of one version of a nuScenes root. Row i is a keyframe: by scene in database order, then by time.
+
+    Make it with `NuScenesIndex.open`. Pickling it carries its place on disk, not its contents.
+
+    Attributes:
+        dataroot: root that file names are relative to.
+        version: such as v1.0-trainval.
+        channels: camera names, in the order of every per-view array.
+    """
+
+    channels: tuple[str, ...] = CAMERAS
+
+    def __init__(self, folder: Path, dataroot: Path, version: str) -> None:
+        """Map an index that exists; `open` finds or builds it.
+
+        Raises:
+            FileNotFoundError: there is none in `folder`, or a damaged one.
+        """
+        loaded = load_columns(folder)
+        if loaded is None:
+            raise FileNotFoundError(
+                f"no usable index in {folder}: its tables changed or it was removed while it was in use. "
+                f"Start the command again; the index is then built anew."
+            )
+        self._set(folder, dataroot, version, *loaded)
+
+    def _set(
+        self, folder: Path, dataroot: Path, version: str, columns: dict[str, np.ndarray], meta: dict[str, Any]
+    ) -> None:
+        self.folder = folder
+        self.dataroot = dataroot
+        self.version = version
+        self.scene_names: tuple[str, ...] = tuple(meta["scene_names"])
+        self._columns = columns
+
+    @classmethod
+    def open(
+        cls, dataroot: Path | str, version: str, *, cache_dir: Path | str | None = None, build: bool = True
+    ) -> NuScenesIndex:
+        """Open the index of a root; build it first where there is none or the tables have changed.
+
+        It lies in `<dataroot>/.lidardistill/index-<version>`, or, where that cannot be written, under
+        LIDARDISTILL_CACHE or ~/.cache/lidardistill.
+
+        Args:
+            dataroot: nuScenes root.
+            version: name of its folder of tables.
+            cache_dir: put the index here instead.
+            build: False to refuse where it would have to be built.
+
+        Raises:
+            FileNotFoundError: no root or no tables (with the expected tree), or no index and `build` is False.
+            ValueError: unknown version, or tables that contradict themselves; see `nuscenes_index.build_columns`.
+        """
+        root = Path(dataroot).expanduser().absolute()
+        tables = find_tables(root, version)
+        digest = source_digest(tables)
+        places = candidate_places(
+            root, version, None if cache_dir is None else Path(cache_dir).expanduser().absolute()
+        )
+        for place in places:
+            loaded = load_columns(place / digest)
+            if loaded is not None:
+                index = cls.__new__(cls)
+                index._set(place / digest, root, version, *loaded)
+                return index
+        if not build:
+            raise FileNotFoundError(
+                f"no index of {tables} in {' or '.join(map(str, places))}. Build it with "
+                f"`lidardistill doctor --dataroot {dataroot} --version {version}`."
+            )
+        return cls(_build(tables, places, digest), root, version)
+
+    def __reduce__(self) -> tuple[type[NuScenesIndex], tuple[Path, Path, str]]:
+        return type(self), (self.folder, self.dataroot, self.version)
+
+    def __len__(self) -> int:
+        return self.num_keyframes
+
+    def __repr__(self) -> str:
+        return f"NuScenesIndex({str(self.dataroot)!r}, {self.version!r}, {self.num_keyframes} keyframes)"
+
+    @property
+    def num_keyframes(self) -> int:
+        return len(self._columns["scene"])
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Sample tokens of all rows."""
+        return tuple(token.decode() for token in self._columns["sample_tokens"].tolist())
+
+    def sample_token(self, row: int) -> str:
+        return self._columns["sample_tokens"][self._row(row)].decode()
+
+    def lidar_token(self, row: int) -> str:
+        """The LiDAR keyframe's sample_data token: what lidarseg predictions are named after."""
+        return self._columns["lidar_tokens"][self._row(row)].decode()
+
+    def scene_name(self, row: int) -> str:
+        return self.scene_names[self._columns["scene"][self._row(row)]]
+
+    def row_of(self, token: str) -> int:
+        """Row of a sample token.
+
+        Raises:
+            ValueError: no keyframe has it.
+        """
+        tokens, order = self._columns["sample_tokens"], self._columns["token_order"]
+        place = int(np.searchsorted(tokens, token.encode(), sorter=order))
+        row = int(order[place]) if place < len(order) else -1
+        if row < 0 or tokens[row] != token.encode():
+            raise ValueError(
+                f"sample token {token!r} is not in {self.dataroot} ({self.version}, {self.num_keyframes} keyframes). "
+                f"Expected a token of its sample.json, such as {self.sample_token(0)}."
+            )
+        return row
+
+    def rows_of_scenes(self, names: Iterable[str]) -> np.ndarray:
+        """Rows of all keyframes of some scenes.
+
+        Args:
+            names: scene names, in any order.
+
+        Returns:
+            (N,) int64 rising: by scene in database order, then by time.
+
+        Raises:
+            ValueError: a scene that the database lacks; the message names the nearest.
+        """
+        number_of = {name: number for number, name in enumerate(self.scene_names)}
+        wanted = np.zeros(len(self.scene_names), dtype=bool)
+        for name in names:
+            if name not in number_of:
+                near = difflib.get_close_matches(name, self.scene_names, n=1, cutoff=0.0)
+                raise ValueError(
+                    f"unknown scene {name!r}: {self.dataroot} ({self.version}) holds {len(number_of)} scenes. "
+                    f"Did you mean {near[0]!r}?"
+                )
+            wanted[number_of[name]] = True
+        return np.flatnonzero(wanted[self._columns["scene"]])
+
+    def lidar_path(self, row: int) -> Path:
+        return self.dataroot / self._name("names", self._row(row) * self._slots)
+
+    def image_paths(self, row: int) -> tuple[Path, ...]:
+        """V picture files, in the order of `channels`."""
+        first = self._row(row) * self._slots + 1
+        return tuple(self.dataroot / self._name("names", first + view) for view in range(len(self.channels)))
+
+    def lidarseg_path(self, row: int) -> Path | None:
+        """The file of the keyframe's point labels, None where the root has none. Only a name: nothing is opened."""
+        name = self._name("lidarseg", self._row(row))
+        return self.dataroot / name if name else None
+
+    def sweeps(self, row: int) -> tuple[Sweep, ...]:
+        """The LiDAR scans between the keyframe before, of the same scene, and this one, in the order of time."""
+        first, last = self._columns["sweep_offsets"][self._row(row) :][:2].tolist()
+        return tuple(
+            Sweep(
+                self.dataroot / self._name("sweep_names", number),
+                int(self._columns["sweep_timestamps_us"][number]),
+                np.array(self._columns["sweep_lidar2global"][number]),
+            )
+            for number in range(first, last)
+        )
+
+    def keyframe_scan(self, row: int) -> Sweep:
+        """The LiDAR scan of the keyframe itself; nothing is read."""
+        row = self._row(row)
+        columns = self._columns
+        sensor2ego = columns["sensor2ego"][columns["calibration"][row, 0]]
+        return Sweep(
+            self.lidar_path(row),
+            int(columns["timestamps_us"][row, 0]),
+            np.array(columns["ego2global"][row] @ sensor2ego),
+        )
+
+    def frame(self, row: int) -> Frame:
+        """Read a keyframe's scan and put its calibration beside it; pictures stay on disk, labels unopened.
+
+        Args:
+            row: 0 .. num_keyframes - 1.
+
+        Returns:
+            The keyframe, V = 6 cameras in the order of `channels`.
+
+        Raises:
+            FileNotFoundError: the scan is missing.
+            CorruptSample: the scan is empty, truncated, or holds NaN or infinity.
+        """
+        row = self._row(row)
+        path = self.lidar_path(row)
+        points = read_points(path, POINT_COLUMNS)
+        columns = self._columns
+        times, calibration = columns["timestamps_us"][row], columns["calibration"][row]
+        return Frame(
+            sample_token=self.sample_token(row),
+            scene_name=self.scene_name(row),
+            timestamp_us=int(times[0]),
+            lidar_path=path,
+            points=points,
+            channels=self.channels,
+            image_paths=self.image_paths(row),
+            image_timestamps_us=np.array(times[1:]),
+            image_size=columns["image_size"][row].astype(np.int64),
+            lidar2cam=np.array(columns["lidar2cam"][row]),
+            cam2img=columns["cam2img"][calibration[1:]],
+            lidar2ego=np.array(columns["sensor2ego"][calibration[0]]),
+            ego2global=np.array(columns["ego2global"][row]),
+        )
+
+    @property
+    def _slots(self) -> int:
+        return 1 + len(self.channels)
+
+    def _row(self, row: int) -> int:
+        if not 0 <= row < self.num_keyframes:
+            raise IndexError(
+                f"row {row}: expected 0 .. {self.num_keyframes - 1} ({LIDAR} keyframes of {self.version})"
+            )
+        return int(row)
+
+    def _name(self, column: str, number: int) -> str:
+        first, last = self._columns[f"{column}_offsets"][number : number + 2]
+        return self._columns[column][first:last].tobytes().decode()
+
+
+def _build(tables: Path, places: list[Path], digest: str) -> Path:
+    """Build the index in the first place that can be written; return its folder."""
+    # imported here because the builder needs the geometry layer, and with it numba, which opening must not pay for
+    from lidardistill.datasets.nuscenes.index import build_columns
+
+    if any(place.is_dir() for place in places):
+        log.warning("the tables in %s changed since they were indexed: building the index anew", tables)
+    else:
+        log.info("indexing %s; this happens once", tables)
+    start = time.perf_counter()
+    with collector_paused():
+        columns, meta = build_columns(tables)
+    folder = save_in_first_place(
+        places, digest, columns, meta, what=f"the index of {tables}", bytes_a_keyframe="3 kB"
+    )
+    log.info("indexed %d keyframes in %.1f s: %s", len(columns["scene"]), time.perf_counter() - start, folder)
+    return folder

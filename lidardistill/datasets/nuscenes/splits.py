@@ -1,0 +1,107 @@
+"""Which scenes train and which judge: nuScenes' official splits, SLidR's hold-out, and label fractions.
+
+Source: nuScenes (train 700, val 150, test 150, mini 8 + 2); SLidR's code holds 100 scenes out of the official
+train, `slidr_val` ("verifying"), and pretrains on the other 600, `slidr_train` ("parametrizing"). The lists
+lie in `split_lists/nuscenes.json` as scene numbers.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+SPLITS: tuple[str, ...] = ("train", "val", "test", "mini_train", "mini_val", "slidr_train", "slidr_val")
+"""Names that `scenes_of_split` knows."""
+
+SKIP_OF_PERCENT: dict[int, int] = {1: 100, 5: 20, 10: 10, 20: 5, 25: 4, 50: 2, 100: 1}
+"""Label percentage: every k-th scene is kept."""
+
+
+@cache
+def official_scenes(name: str) -> tuple[str, ...]:
+    """All scenes of a split, present or not, by rising number.
+
+    Args:
+        name: one of `SPLITS`.
+
+    Returns:
+        Scene names, such as scene-0061.
+
+    Raises:
+        ValueError: unknown split; the message names the nearest.
+    """
+    if name not in SPLITS:
+        near = difflib.get_close_matches(name, SPLITS, n=1, cutoff=0.0)
+        raise ValueError(
+            f"unknown split {name!r}: expected one of {', '.join(SPLITS)}. Did you mean {near[0]!r}?"
+        )
+    lists = json.loads(
+        files("lidardistill.datasets.nuscenes").joinpath("split_lists/nuscenes.json").read_text()
+    )
+    if name == "slidr_train":
+        held_out = set(lists["slidr_val"])
+        numbers = [number for number in lists["train"] if number not in held_out]
+    else:
+        numbers = lists[name]
+    return tuple(f"scene-{number:04d}" for number in numbers)
+
+
+def scenes_of_split(name: str, database_scene_names: Sequence[str]) -> tuple[str, ...]:
+    """The scenes of a split that a database holds.
+
+    Args:
+        name: one of `SPLITS`.
+        database_scene_names: all scenes of the database, in its own order (`NuScenesIndex.scene_names`).
+
+    Returns:
+        Scene names in database order, at least one.
+
+    Raises:
+        ValueError: unknown split, or none of its scenes is in the database.
+    """
+    wanted = set(official_scenes(name))
+    found = tuple(scene for scene in database_scene_names if scene in wanted)
+    if not found:
+        present = set(database_scene_names)
+        here = [split for split in SPLITS if present.intersection(official_scenes(split))]
+        raise ValueError(
+            f"split {name!r}: none of its {len(wanted)} scenes is among the {len(present)} of this database. "
+            f"Splits with scenes here: {', '.join(here) or 'none'}. Choose one of them or open another version."
+        )
+    return found
+
+
+def label_fraction(
+    scene_names: Sequence[str], percent: int, *, at_least_one: bool = False
+) -> tuple[str, ...]:
+    """Keep every k-th scene, counted from 1, as few-label protocols of SLidR's line do.
+
+    Args:
+        scene_names: scenes of the training split, in database order.
+        percent: 1, 5, 10, 20, 25, 50 or 100: every 100th, 20th, 10th, 5th, 4th, 2nd or every scene.
+        at_least_one: of a split with fewer than k scenes keep the last, instead of refusing it.
+
+    Returns:
+        Scene names in the same order, at least one (700 scenes give 7, 35, 70, 175, 700).
+
+    Raises:
+        ValueError: another percentage, or a split so small that nothing is left; the message says what works.
+    """
+    if percent not in SKIP_OF_PERCENT:
+        raise ValueError(
+            f"label percentage: expected one of {', '.join(map(str, SKIP_OF_PERCENT))}, got {percent}. They are "
+            f"the fractions of the published protocol (every 100th, 20th, 10th, 5th, 4th, 2nd, every scene)."
+        )
+    skip = SKIP_OF_PERCENT[percent]
+    first = min(skip, len(scene_names)) if at_least_one else skip
+    kept = tuple(scene_names[max(first - 1, 0) :: skip])
+    if not kept:
+        works = [str(p) for p, k in SKIP_OF_PERCENT.items() if len(scene_names) >= k]
+        raise ValueError(
+            f"{percent} % of the labels keeps every {skip}th scene, and the split has {len(scene_names)}: nothing "
+            f"is left. Percentages that work here: {', '.join(works) or 'none, the split is empty'}."
+        )
+    return kept

@@ -1,0 +1,258 @@
+"""Detections in nuScenes' submission format: written whole or not at all, and looked through before they are judged.
+
+Source: nuScenes detection challenge (nuscenes-devkit, eval/detection/README.md): boxes in the global frame, at most 500
+a keyframe, one attribute each, for every keyframe of a split.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from lidardistill.atomic import atomic_write
+from lidardistill.datasets.nuscenes.detection_classes import (
+    ATTRIBUTES,
+    CLASSES,
+    check_labels,
+    predict_attributes,
+)
+from lidardistill.datasets.nuscenes.devkit import checked_meta, rows_of_split
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.geometry.rigid import rotation_to_quaternion, transform_points
+
+MAX_BOXES = 500
+"""A keyframe may have so many."""
+
+_LENGTHS = {"translation": 3, "size": 3, "rotation": 4, "velocity": 2}
+
+
+class FrameDetections(NamedTuple):
+    """What a detector says about one keyframe, n boxes in any order.
+
+    Attributes:
+        boxes: (n, 9) x, y, z of the centre, length, width, height in metres, yaw about z in radians from x towards y,
+            velocity x, y in metres a second; LiDAR frame of the keyframe, before any augmentation.
+        scores: (n,) 0..1.
+        labels: (n,) int place in `detection_classes.CLASSES`.
+        attributes: (n,) int place in `detection_classes.ATTRIBUTES` or -1 for none; None leaves the choice to
+            `predict_attributes`.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    attributes: np.ndarray | None = None
+
+
+def write_detections(
+    path: Path | str,
+    version: str,
+    split: str,
+    detections: Iterable[tuple[str, FrameDetections]],
+    *,
+    dataroot: Path | str,
+    meta: Mapping[str, bool] | None = None,
+) -> Path:
+    """Writes a submission, a JSON file.
+
+    The detections are taken and written one keyframe at a time. They replace an earlier file only when all of them are
+    there and valid.
+
+    Args:
+        path: file to write; its folder is created.
+        version: such as v1.0-mini.
+        split: such as mini_val; every keyframe of its scenes in the data set needs an entry, which may be empty.
+        detections: pairs of sample token and detections. Of more than 500 boxes the best are written.
+        dataroot: nuScenes root, to know the keyframes and where they are.
+        meta: flags that differ from `devkit.META`: what the detector takes as input, such as use_camera.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: on a box that the official evaluator would refuse (or take for something else), a keyframe missing,
+            unknown or doubled. The message names the sample token.
+        OSError: the file cannot be written.
+    """
+    flags = checked_meta(meta)
+    index = NuScenesIndex.open(dataroot, version)
+    missing = {index.sample_token(row): row for row in rows_of_split(index, split)}
+    total = len(missing)
+    path = Path(path)
+    with atomic_write(path) as stream:
+        stream.write(b'{"meta": ' + orjson.dumps(flags) + b', "results": {')
+        written: set[str] = set()
+        for token, found in detections:
+            if token in written:
+                raise ValueError(f"{token} was predicted twice; one entry a keyframe is expected")
+            if token not in missing:
+                raise ValueError(
+                    f"{token} is no keyframe of {split} in {index.dataroot}; expected the token of sample "
+                    "(NuScenesIndex.sample_token)"
+                )
+            lidar2global = index.keyframe_scan(missing.pop(token)).lidar2global
+            entry = orjson.dumps(to_global(token, found, lidar2global))
+            stream.write((b",\n" if written else b"\n") + orjson.dumps(token) + b": " + entry)
+            written.add(token)
+        if missing:
+            raise ValueError(
+                f"{split} has {total} keyframes and {len(missing)} have no entry, such as "
+                f"{', '.join(sorted(missing)[:3])}; predict all of them, with no boxes where nothing is seen"
+            )
+        stream.write(b"\n}}\n")
+    return path
+
+
+def to_global(token: str, found: FrameDetections, lidar2global: np.ndarray) -> list[dict[str, Any]]:
+    """The entries of one keyframe.
+
+    Args:
+        token: sample token.
+        found: in the LiDAR frame.
+        lidar2global: (4, 4) float64.
+
+    Returns:
+        At most 500 entries, best first. A box stands upright in the LiDAR frame, and so leans in the global one as the
+        sensor does; the evaluator looks at where its front points seen from above.
+
+    Raises:
+        ValueError: see `write_detections`.
+    """
+    boxes, scores, labels, attributes = _checked(token, found)
+    best = np.argsort(-scores, kind="stable")[:MAX_BOXES]
+    boxes, scores, labels, attributes = boxes[best], scores[best], labels[best], attributes[best]
+    centre = transform_points(lidar2global, boxes[:, :3])
+    velocity = boxes[:, 7:] @ lidar2global[:2, :2].T
+    w, x, y, z = rotation_to_quaternion(lidar2global[:3, :3])
+    c, s = np.cos(boxes[:, 6] / 2), np.sin(boxes[:, 6] / 2)
+    rotation = np.stack([w * c - z * s, x * c + y * s, y * c - x * s, z * c + w * s], axis=1)
+    return [
+        {
+            "sample_token": token,
+            "translation": centre[i].tolist(),
+            "size": boxes[i, [4, 3, 5]].tolist(),
+            "rotation": rotation[i].tolist(),
+            "velocity": velocity[i].tolist(),
+            "detection_name": CLASSES[labels[i]],
+            "detection_score": float(scores[i]),
+            "attribute_name": ATTRIBUTES[attributes[i]] if attributes[i] >= 0 else "",
+        }
+        for i in range(len(boxes))
+    ]
+
+
+def read_detections(path: Path | str, tokens: Iterable[str]) -> dict[str, Any]:
+    """Reads a submission and refuses what the official evaluator would stumble over without saying where.
+
+    Args:
+        path: what `write_detections`, or another detector, wrote.
+        tokens: sample tokens that need an entry, and no others.
+
+    Returns:
+        The file's content: `meta`, and `results` by sample token.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not a submission, a keyframe missing or too many, a box that is none. The message names the file
+            and the sample token.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no detections at {path}: expected a nuScenes submission, a JSON file")
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); write it again") from error
+    if not isinstance(content, dict) or not all(
+        isinstance(content.get(key), dict) for key in ("meta", "results")
+    ):
+        raise ValueError(f"{path}: expected an object with `meta` and `results`, as nuScenes defines them")
+    wanted, found = set(tokens), set(content["results"])
+    if wanted - found:
+        raise ValueError(
+            f"{path}: {len(wanted - found)} of {len(wanted)} keyframes have no entry, such as "
+            f"{', '.join(sorted(wanted - found)[:3])}; every keyframe of the split needs one, if an empty one"
+        )
+    if found - wanted:
+        raise ValueError(
+            f"{path}: {len(found - wanted)} entries are of no keyframe of the split, such as "
+            f"{', '.join(sorted(found - wanted)[:3])}; was it written for another split?"
+        )
+    for token, entries in content["results"].items():
+        if not isinstance(entries, list) or len(entries) > MAX_BOXES:
+            got = len(entries) if isinstance(entries, list) else type(entries).__name__
+            raise ValueError(f"{path}, {token}: expected a list of at most {MAX_BOXES} boxes, got {got}")
+        for entry in entries:
+            if (problem := _problem(token, entry)) is not None:
+                raise ValueError(f"{path}, {token}: {problem}")
+    return content
+
+
+def _checked(token: str, found: FrameDetections) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes and scores in float64, labels and attributes in int64."""
+    boxes, scores = (np.asarray(values, dtype=np.float64) for values in found[:2])
+    labels = np.asarray(found.labels)
+    n = len(boxes)
+    if boxes.shape != (n, 9) or scores.shape != (n,) or labels.shape != (n,):
+        raise ValueError(
+            f"{token}: expected boxes (n, 9), scores (n,) and labels (n,), got {boxes.shape}, {scores.shape} and "
+            f"{labels.shape}"
+        )
+    labels = labels.astype(np.int64)
+    finite = np.isfinite(boxes).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"{token}: box {int(np.argmin(finite))} of {n} holds NaN or infinity: {boxes[np.argmin(finite)].tolist()}; "
+            "did the training diverge? A velocity that is not known is 0 here: the evaluator skips NaN, as if it were right"
+        )
+    if n and not (boxes[:, 3:6] > 0).all():
+        raise ValueError(f"{token}: expected lengths, widths and heights above 0, got {boxes[:, 3:6].min()}")
+    if n and not (np.isfinite(scores).all() and 0 <= scores.min() <= scores.max() <= 1):
+        raise ValueError(f"{token}: expected scores in 0..1, got {scores.min()}..{scores.max()}; logits?")
+    try:
+        check_labels(labels)
+    except ValueError as error:
+        raise ValueError(f"{token}: {error}") from None
+    if found.attributes is None:
+        return boxes, scores, labels, predict_attributes(labels, boxes[:, 7:])
+    attributes = np.asarray(found.attributes, dtype=np.int64)
+    if attributes.shape != (n,) or (n and not -1 <= attributes.min() <= attributes.max() < len(ATTRIBUTES)):
+        raise ValueError(
+            f"{token}: expected attributes ({n},) in -1..{len(ATTRIBUTES) - 1}, got {attributes.shape} "
+            f"{attributes.tolist()[:5]}"
+        )
+    return boxes, scores, labels, attributes
+
+
+def _problem(token: str, entry: Any) -> str | None:
+    """What is wrong with an entry."""
+    if not isinstance(entry, dict):
+        return f"a box is an object, got {entry!r}"
+    for key, length in _LENGTHS.items():
+        value = entry.get(key)
+        if not isinstance(value, list) or len(value) != length or not all(map(_is_number, value)):
+            return f"expected {length} numbers as {key}, got {value!r}"
+        # NaN as a velocity is lawful: the evaluator then leaves it out of the velocity error.
+        if key != "velocity" and not np.isfinite(value).all():
+            return f"{key} holds NaN or infinity: {value}"
+    if min(entry["size"]) <= 0:
+        return f"expected width, length and height above 0, got {entry['size']}"
+    if entry.get("detection_name") not in CLASSES:
+        return f"detection_name: expected one of {', '.join(CLASSES)}, got {entry.get('detection_name')!r}"
+    if entry.get("attribute_name") not in ("", *ATTRIBUTES):
+        return f"attribute_name: expected one of {', '.join(ATTRIBUTES)} or '', got {entry.get('attribute_name')!r}"
+    score: Any = entry.get("detection_score")
+    if not _is_number(score) or not np.isfinite(score):
+        return f"detection_score: expected a number, got {score!r}"
+    if entry.get("sample_token") != token:
+        return f"an entry says that it belongs to sample {entry.get('sample_token')!r}"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

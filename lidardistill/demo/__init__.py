@@ -1,0 +1,1 @@
+"""The demo: a world, its teacher, and the arms that it compares."""

@@ -1,0 +1,176 @@
+"""Arms of an experiment: the same world, probe and seeds; what differs is how the backbone came to its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lidardistill.backbones.build import build_voxels
+from lidardistill.config.io import read_yaml, validate
+from lidardistill.datasets.nuscenes.judge_points import score, write_predictions
+from lidardistill.datasets.nuscenes.lidarseg_classes import NUM_CLASSES
+from lidardistill.engine.loop import LogCallback
+from lidardistill.engine.run_folder import METRICS_FILE, finished_metrics, write_metrics
+from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.pretrain.run import pretrain
+from lidardistill.tasks.rows import open_index, split_rows
+from lidardistill.tasks.segment.baselines import hand_made_features, hand_made_probe_features
+from lidardistill.tasks.segment.config import CachedProbeConfig, FinetuneConfig, ProbeConfig
+from lidardistill.tasks.segment.probe import ProbeFeatures, fit_linear
+from lidardistill.tasks.segment.run import finetune, probe
+from lidardistill.tasks.segment.scan_batches import labelled_rows, still_scans
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+
+ARMS: dict[str, dict[str, Any] | None] = {
+    "pretrained": {},
+    "random": None,
+    "permuted": {"method": {"pairing": "permuted"}},
+    "other_keyframe": {"method": {"pairing": "other_keyframe"}},
+    "color_histogram": {"teacher": {"kind": "color_histogram"}},
+    "random_teacher": {"teacher": {"kind": "random_efficientnet_lite0"}},
+    "bevcontrast": {},
+}
+"""Name of an arm: what it changes in its pretraining config; None does not pretrain."""
+
+HAND_MADE = "hand_made"
+"""Beside the arms: no backbone at all, see `run_hand_made`."""
+
+BASES = {"bevcontrast": "pretrain/demo_bevcontrast"}
+"""Arms whose config is another than `pretrain/demo`."""
+
+
+def shipped(name: str) -> dict[str, Any]:
+    """The values of a config that ships with the repository, such as `pretrain/demo`."""
+    path = CONFIGS / f"{name}.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing: the demo's configs lie in the repository; install with `pip install -e .` from a checkout"
+        )
+    return read_yaml(path)
+
+
+def pretrain_config(world: Path, cache: Path, arm: str, seed: int, **trainer: Any) -> PretrainConfig:
+    """The demo-sized pretraining config for one arm and seed on a world."""
+    base = BASES.get(arm, "pretrain/demo")
+    values = shipped(base)
+    changes = ARMS[arm]
+    if changes is None:
+        raise ValueError(f"arm {arm} does not pretrain")
+    for key, change in changes.items():
+        # Another kind brings other keys, so nothing of the old one may stay.
+        values[key] = change if "kind" in change else {**values.get(key, {}), **change}
+    values["seed"] = seed
+    values["data"]["dataroot"] = str(world)
+    if "teacher" in values:
+        values["data"]["superpixels"]["cache"] = str(cache / "superpixels")
+        values["teacher_cache"] = str(cache / "teacher")
+    values["trainer"].update(trainer)
+    return validate(PretrainConfig, values, source=f"configs/{base}.yaml")
+
+
+def probe_config(world: Path, seed: int) -> ProbeConfig:
+    values = shipped("probe/demo")
+    values["seed"] = seed
+    values["data"]["dataroot"] = str(world)
+    return validate(ProbeConfig, values, source="configs/probe/demo.yaml")
+
+
+def finetune_config(world: Path, seed: int) -> FinetuneConfig:
+    values = shipped("finetune/demo")
+    values["seed"] = seed
+    values["data"]["dataroot"] = str(world)
+    return validate(FinetuneConfig, values, source="configs/finetune/demo.yaml")
+
+
+def run_arm(
+    world: Path,
+    cache: Path,
+    out: Path,
+    arm: str,
+    seed: int,
+    *,
+    finetuned: bool = False,
+    on_log: Sequence[LogCallback] = (),
+    progress: bool = True,
+    **trainer: Any,
+) -> dict[str, Any]:
+    """Pretrain one arm where it does, probe it, and fine-tune it if asked.
+
+    Args:
+        world: nuScenes root of the world.
+        cache: superpixels and teacher features, shared by the arms of a world.
+        out: gets a folder for each of `pretrain`, `probe` and `finetune`.
+        arm: key of `ARMS`.
+        seed: of initial weights, order and augmentation.
+        finetuned: also fine-tune on two labelled keyframes.
+        on_log: told of the lines of metrics of pretraining.
+        progress: show progress.
+        trainer: keys of the pretraining config's `trainer` to change.
+
+    Returns:
+        miou (percent), iou by class, loss (mean over the last metrics window), log_candidates, finetuned_miou.
+    """
+    result: dict[str, Any] = {"arm": arm, "seed": seed}
+    weights = "random"
+    if ARMS[arm] is not None:
+        config = pretrain_config(world, cache, arm, seed, **trainer)
+        done = pretrain(config, out / "pretrain", label=arm, progress=progress, on_log=on_log)
+        weights = str(out / "pretrain")
+        result["loss"] = done.metrics.get("loss_window")
+        result["log_candidates"] = done.metrics.get("log_candidates")
+        result["pretrain_seconds"] = round(done.seconds, 1)
+    metrics = probe(probe_config(world, seed), weights, out / "probe")
+    result["miou"] = 100 * metrics["miou"]
+    result["iou"] = {name: None if value is None else 100 * value for name, value in metrics["iou"].items()}
+    if finetuned:
+        result["finetuned_miou"] = (
+            100 * finetune(finetune_config(world, seed), weights, out / "finetune")["miou"]
+        )
+    return result
+
+
+def run_hand_made(world: Path, out: Path, seed: int) -> dict[str, Any]:
+    """The same probe on intensity, height and range instead of features.
+
+    Args:
+        world: nuScenes root of the world.
+        out: gets predictions and metrics; what is finished there is not run again.
+        seed: of the linear layer.
+
+    Returns:
+        arm, seed, miou (percent).
+    """
+    metrics = finished_metrics(out)
+    if metrics is None:
+        metrics = _score_hand_made(world, out, seed)
+    return {"arm": HAND_MADE, "seed": seed, "miou": 100 * metrics["miou"]}
+
+
+def _score_hand_made(world: Path, out: Path, seed: int) -> dict[str, Any]:
+    config = probe_config(world, seed)
+    assert isinstance(config.probe, CachedProbeConfig)
+    index, cpu = open_index(config.data), torch.device("cpu")
+    voxels = build_voxels(config.voxels, config.student)
+    scans = still_scans(config.data, index, labelled_rows(config.data, index), voxels, cpu, labels=True)
+    parts = [hand_made_probe_features(scan.points, scan.labels()) for scan in scans]
+    train = ProbeFeatures(torch.cat([p.features for p in parts]), torch.cat([p.targets for p in parts]))
+    generator = torch.Generator().manual_seed(seed)
+    head = fit_linear(train, NUM_CLASSES, generator=generator, epochs=config.probe.epochs, lr=config.probe.lr)
+    split = config.data.val_split
+    validation = still_scans(config.data, index, split_rows(index, split), voxels, cpu, labels=False)
+    predicted = (
+        (
+            index.lidar_token(scan.rows[0]),
+            (head(hand_made_features(scan.points)).argmax(1) + 1).byte().numpy(),
+        )
+        for scan in validation
+    )
+    with torch.no_grad():
+        write_predictions(out, config.data.version, split, predicted, dataroot=world)
+    metrics = score(world, config.data.version, split, out)
+    write_metrics(out / METRICS_FILE, metrics)
+    return metrics

@@ -1,0 +1,171 @@
+"""Arms side by side: one process an arm, one thread a process.
+
+Two arms on one core each are faster than one after the other on two, because the small network of the demo gains little
+from a second thread.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.context
+import multiprocessing.forkserver
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lidardistill.one_thread import ONE_THREAD, one_thread_for_children
+from lidardistill.tasks.pretrain.config import PretrainConfig
+
+_PRELOADED = ["lidardistill.demo.experiment", "torch._dynamo"]
+"""What every process of an arm imports in the end: two to three seconds; the second comes with the first optimiser."""
+
+Progress = Callable[[dict[str, tuple[int, dict[str, float]]]], None]
+"""Called with the latest (steps done, values) of each arm that has logged."""
+
+
+@dataclass(frozen=True)
+class ArmJob:
+    """Arguments of `experiment.run_arm`, and a name that is unique among the jobs; `arm` may be `HAND_MADE`."""
+
+    name: str
+    world: Path
+    cache: Path
+    out: Path
+    arm: str
+    seed: int
+    finetuned: bool = False
+    trainer: dict[str, Any] = field(default_factory=dict)
+
+
+def start_process_server() -> None:
+    """Let the process that others are forked from import what they need, while this one does something else."""
+    if _context().get_start_method() == "forkserver":
+        with one_thread_for_children():
+            multiprocessing.forkserver.ensure_running()
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """Processes that are forked from one which has imported everything and done nothing; spawned ones on Windows."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOADED)
+    return context
+
+
+def run_jobs(
+    jobs: Sequence[ArmJob], workers: int = 2, on_progress: Progress | None = None
+) -> list[dict[str, Any]]:
+    """Run arms in processes of their own.
+
+    Args:
+        jobs: what to run; results keep this order.
+        workers: processes at a time.
+        on_progress: called in this process whenever something was logged.
+
+    Returns:
+        What `run_arm`, or `run_hand_made`, returned for each.
+    """
+    latest: dict[str, tuple[int, dict[str, float]]] = {}
+
+    def on_message(message: tuple[str, int, dict[str, float]]) -> None:
+        name, step, values = message
+        latest[name] = step, values
+        if on_progress is not None:
+            on_progress(latest)
+
+    return _in_processes(_run, [(job,) for job in jobs], workers, on_message)
+
+
+def compute_teacher_features(
+    config: PretrainConfig, workers: int = 2, on_progress: Callable[[int, int], None] | None = None
+) -> int:
+    """Fill the feature cache of a config with several processes; returns the keyframes computed.
+
+    Args:
+        config: with `teacher_cache`.
+        workers: processes, each with one thread.
+        on_progress: called with (keyframes done, keyframes that were missing).
+    """
+    latest: dict[int, tuple[int, int]] = {}
+
+    def on_message(message: tuple[int, int, int]) -> None:
+        share, done, total = message
+        latest[share] = done, total
+        if on_progress is not None:
+            on_progress(sum(d for d, _ in latest.values()), sum(t for _, t in latest.values()))
+
+    shares = [(config, share, workers) for share in range(workers)]
+    return sum(_in_processes(_compute_share, shares, workers, on_message))
+
+
+def _in_processes(
+    function: Callable[..., Any],
+    arguments: Sequence[tuple[Any, ...]],
+    workers: int,
+    on_message: Callable[[Any], None],
+) -> list[Any]:
+    """Call a module-level function in processes with one thread each; messages come through a queue."""
+    context = _context()
+    queue = context.SimpleQueue()
+    with (
+        one_thread_for_children(),
+        ProcessPoolExecutor(
+            min(workers, len(arguments)), context, initializer=_start, initargs=(queue,)
+        ) as pool,
+    ):
+        futures = [pool.submit(function, *some) for some in arguments]
+        waiting = set(futures)
+        while waiting:
+            done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_EXCEPTION)
+            while not queue.empty():
+                on_message(queue.get())
+            for future in done:
+                if future.exception() is not None:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                future.result()
+        return [future.result() for future in futures]
+
+
+_queue: Any = None
+
+
+def _start(queue: Any) -> None:
+    global _queue
+    _queue = queue
+    os.environ.update(ONE_THREAD)  # the server may have been started by somebody else, such as a loader
+
+
+def _run(job: ArmJob) -> dict[str, Any]:
+    import torch
+
+    from lidardistill.demo.experiment import HAND_MADE, run_arm, run_hand_made
+
+    torch.set_num_threads(1)
+    if job.arm == HAND_MADE:
+        return run_hand_made(job.world, job.out, job.seed)
+    return run_arm(
+        job.world,
+        job.cache,
+        job.out,
+        job.arm,
+        job.seed,
+        finetuned=job.finetuned,
+        on_log=[lambda step, values: _queue.put((job.name, step, values))],
+        progress=False,
+        **job.trainer,
+    )
+
+
+def _compute_share(config: PretrainConfig, share: int, shares: int) -> int:
+    import torch
+
+    from lidardistill.tasks.pretrain.run import Pretraining
+
+    torch.set_num_threads(1)
+    parts = Pretraining.build(config)
+    report = lambda done, total: _queue.put((share, done, total))  # noqa: E731
+    return parts.compute_teacher_features(report, share=(share, shares))

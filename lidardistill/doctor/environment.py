@@ -1,0 +1,221 @@
+"""Is everything here that a run needs? Most of it is read from metadata: what is broken may crash at its import."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from lidardistill.doctor.finding import Finding
+
+PYTHON = ((3, 10), (3, 13))
+"""Oldest and newest version that is tested."""
+
+LEAST_FREE_GB = 5.0
+"""Below this a run with checkpoints and caches may fill the disk; the demo alone stays under it."""
+
+
+def check_environment() -> list[Finding]:
+    """Python, packages, GPU, disk and threads.
+
+    Returns:
+        A finding for each, errors and warnings with what to do.
+    """
+    installed = installed_packages()
+    torch_finding, torch_cuda, gpu = _torch()
+    return [
+        _python(),
+        torch_finding,
+        *spconv_findings(installed, torch_cuda, gpu=gpu),
+        *torchvision_findings(installed, _required_torch(installed)),
+        *package_findings(installed),
+        _gpu(torch_cuda, gpu),
+        _disk(),
+    ]
+
+
+def installed_packages() -> dict[str, str]:
+    """Version of every installed distribution, by lower-case name with hyphens."""
+    return {
+        re.sub(r"[-_.]+", "-", name).lower(): found.version
+        for found in importlib.metadata.distributions()
+        if (name := found.metadata["Name"])
+    }
+
+
+def spconv_findings(installed: Mapping[str, str], torch_cuda: str | None, *, gpu: bool) -> list[Finding]:
+    """Which spconv wheel is there, and whether it fits.
+
+    Args:
+        installed: versions by name.
+        torch_cuda: CUDA version torch was built for, None for a CPU build.
+        gpu: whether torch sees a GPU.
+    """
+    found = []
+    for family in ("spconv", "cumm"):
+        wheels = sorted(name for name in installed if re.fullmatch(rf"{family}(-cu\d+)?", name))
+        if len(wheels) > 1:  # they share one import package, so that the last one wins, file by file
+            text = (
+                f"{' and '.join(wheels)} are installed together and overwrite each other: pip uninstall all"
+            )
+            found.append(Finding("error", f"{text} of them, then install one again"))
+        elif family == "spconv":
+            found.append(_one_spconv(wheels, installed, torch_cuda, gpu))
+    return found
+
+
+def _one_spconv(
+    wheels: list[str], installed: Mapping[str, str], torch_cuda: str | None, gpu: bool
+) -> Finding:
+    if not wheels:
+        if gpu:
+            return Finding(
+                "error",
+                "spconv is not installed and a GPU needs it: pip install 'lidardistill[cu120]', or cu121, cu124, cu126",
+            )
+        return Finding("warning", "spconv is not installed; a CPU run does without, a GPU run needs it")
+    (wheel,) = wheels
+    name = f"{wheel} {installed[wheel]}"
+    cuda = wheel.partition("-cu")[2]
+    if not cuda:
+        if gpu:
+            return Finding(
+                "error",
+                f"{name} has no CUDA kernels and torch sees a GPU: pip uninstall spconv cumm, then pip install "
+                "'lidardistill[cu120]', or cu121, cu124, cu126",
+            )
+        return Finding("ok", f"{name}, CPU wheel")
+    major = cuda[:-1]
+    if torch_cuda is not None and torch_cuda.partition(".")[0] != major:
+        return Finding(
+            "warning",
+            f"{name} was built for CUDA {major} and torch for {torch_cuda}: should the first sparse convolution "
+            "fail, install matching ones",
+        )
+    return Finding("ok", f"{name}, CUDA {major}.{cuda[-1]}")
+
+
+def torchvision_findings(installed: Mapping[str, str], required_torch: str | None) -> list[Finding]:
+    """A torchvision that cannot be imported takes transformers, lightning and others down with it.
+
+    Args:
+        installed: versions by name.
+        required_torch: the torch version that torchvision's metadata pins, None where it pins none.
+    """
+    version, torch = installed.get("torchvision"), installed.get("torch")
+    if version is None or torch is None:
+        return []
+    reasons = []
+    if required_torch is not None and required_torch != torch.partition("+")[0]:
+        reasons.append(f"it wants torch {required_torch}")
+    if torch.endswith("+cpu") and not version.endswith(
+        "+cpu"
+    ):  # PyPI's wheel links to torch's CUDA libraries
+        reasons.append("it is a CUDA build and torch is not")
+    if not reasons:
+        return [Finding("ok", f"torchvision {version} (not used)")]
+    return [
+        Finding(
+            "warning",
+            f"torchvision {version} cannot work beside torch {torch} ({', '.join(reasons)}), and breaks whatever "
+            "imports it, transformers among them. lidardistill does not need it: pip uninstall torchvision",
+        )
+    ]
+
+
+def package_findings(installed: Mapping[str, str]) -> list[Finding]:
+    """numpy, numba, and what some verbs need."""
+    found = []
+    numpy = installed.get("numpy")
+    if numpy is None or _numbers(numpy) < (1, 26):
+        found.append(Finding("error", f"numpy {numpy or 'is missing'}: expected 1.26 or newer"))
+    else:
+        found.append(Finding("ok", f"numpy {numpy}"))
+    for name, level, without in (
+        ("numba", "error", "nothing works; pip install numba"),
+        ("embreex", "warning", "`demo` and `synth` cannot render; pip install embreex"),
+        (
+            "nuscenes-devkit",
+            "warning",
+            "`probe`, `finetune` and `evaluate` cannot score; pip install 'lidardistill[nuscenes]'",
+        ),
+    ):
+        if name in installed:
+            found.append(Finding("ok", f"{name} {installed[name]}"))
+        else:
+            found.append(Finding("error" if level == "error" else "warning", f"{name} is missing: {without}"))
+    if "transformers" in installed:
+        found.append(Finding("ok", f"transformers {installed['transformers']}"))
+    else:
+        found.append(
+            Finding(
+                "ok",
+                "transformers is not installed; only the DINO teachers want it (pip install 'lidardistill[teachers]')",
+            )
+        )
+    return found
+
+
+def _python() -> Finding:
+    version = sys.version_info[:2]
+    oldest, newest = PYTHON
+    text = f"Python {sys.version.split()[0]}"
+    tested = f"tested with {oldest[0]}.{oldest[1]} to {newest[0]}.{newest[1]}"
+    if version < oldest:
+        return Finding("error", f"{text} is too old: {tested}")
+    if version > newest:
+        return Finding("warning", f"{text} is newer than what is {tested}")
+    return Finding("ok", text)
+
+
+def _torch() -> tuple[Finding, str | None, bool]:
+    """The finding, the CUDA version torch was built for, and whether it sees a GPU."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return Finding("error", f"torch cannot be imported: {error}"), None, False
+    finding = Finding(
+        "ok", f"torch {torch.__version__}, {torch.get_num_threads()} threads of {_cores()} cores"
+    )
+    return finding, torch.version.cuda, torch.cuda.is_available()
+
+
+def _gpu(torch_cuda: str | None, gpu: bool) -> Finding:
+    if gpu:
+        import torch
+
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return Finding("ok", f"GPU: {', '.join(names)}")
+    if torch_cuda is not None:
+        return Finding(
+            "warning", f"torch was built for CUDA {torch_cuda} and sees no GPU: runs go to the CPU"
+        )
+    return Finding("ok", "no GPU: runs go to the CPU")
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    text = f"{free:.1f} GB free in {Path.cwd()}"
+    return Finding("ok", text) if free >= LEAST_FREE_GB else Finding("warning", f"only {text}")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _required_torch(installed: Mapping[str, str]) -> str | None:
+    """The version in torchvision's `Requires-Dist: torch==...`."""
+    if "torchvision" not in installed:
+        return None
+    for line in importlib.metadata.requires("torchvision") or ():
+        if match := re.match(r"torch\s*\(?==\s*([\w.]+)", line):
+            return match[1]
+    return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])

@@ -1,0 +1,88 @@
+"""The student backbone alone, in a file that any other framework can read, and a card that says what it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from lidardistill import __version__
+from lidardistill.atomic import atomic_write, write_json_atomic
+from lidardistill.engine.manifest import git_state
+from lidardistill.engine.run_folder import run_values
+from lidardistill.exchange.of_run import _FORMAT, BACKBONE_FILE
+from lidardistill.export.detector import DetectorFormat, detector_checkpoint
+from lidardistill.tasks.segment.classifier import MODEL_FILE
+from lidardistill.weights import load_checkpoint_tensors, save_backbone
+
+ENDINGS = {"safetensors": ".safetensors"} | dict.fromkeys(get_args(DetectorFormat), ".pth")
+"""Formats that a backbone can be exported in, and how their files are called."""
+
+
+def export_backbone(source: Path, path: Path, kind: str = "safetensors") -> Path:
+    """Write the backbone of a finished run to a file of its own.
+
+    Args:
+        source: a pretraining run; a detection run, whose head CenterPoint of mmdet3d gets too; or a `.safetensors` file
+            that was exported before, with its card beside it.
+        path: the file; the card lies beside it as `.json`. Both are whole or absent.
+        kind: key of `ENDINGS`.
+
+    Returns:
+        The card's path.
+
+    Raises:
+        FileNotFoundError: the run has not finished; the file or its card is not there.
+        ValueError: an unknown format, a file name that does not end as the format does, a backbone that it cannot hold.
+    """
+    if kind not in ENDINGS:
+        raise ValueError(f"--format {kind}: expected {', '.join(ENDINGS)}")
+    if path.suffix != ENDINGS[kind]:
+        raise ValueError(f"--out {path}: expected a file name that ends in {ENDINGS[kind]}")
+    tensors, card = _read(source)
+    if kind == "safetensors":
+        backbone = {key: value for key, value in tensors.items() if not key.startswith("head.")}
+        return save_backbone(path, backbone, card)
+    checkpoint, card = detector_checkpoint(tensors, card, kind)  # type: ignore[arg-type]
+    with atomic_write(path) as stream:
+        torch.save(checkpoint, stream)
+    write_json_atomic(path.with_suffix(".json"), card)
+    return path.with_suffix(".json")
+
+
+def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and card of a backbone, and with a detection run those of its head behind `head.`."""
+    if source.suffix == ".safetensors":
+        for file in (source, source.with_suffix(".json")):
+            if not file.is_file():
+                raise FileNotFoundError(
+                    f"--weights {source}: expected it with its card beside it, and {file} is not there"
+                )
+        return load_checkpoint_tensors(source), json.loads(source.with_suffix(".json").read_text())
+    values = run_values(source)
+    verb = values.get("verb")
+    file = source / {"pretrain": BACKBONE_FILE, "detect": MODEL_FILE}.get(str(verb), BACKBONE_FILE)
+    if verb not in ("pretrain", "detect") or not file.is_file():
+        raise FileNotFoundError(
+            f"{source} holds no {file.name}: expected a finished `lidardistill pretrain` run, or a finished "
+            "`lidardistill detect` run"
+        )
+    tensors = load_checkpoint_tensors(file)
+    if verb == "pretrain":
+        return tensors, json.loads(file.with_suffix(".json").read_text())
+    if any(key.startswith("camera.") for key in tensors):
+        raise ValueError(f"{source} is a detector with cameras; expected one that sees points alone")
+    card = {
+        "format": _FORMAT,
+        "version": __version__,
+        "commit": git_state()["commit"],
+        "student": values["student"],
+        "voxels": values["voxels"],
+        "weights": values.get("weights"),
+        "data": {key: values["data"][key] for key in ("version", "train_split", "label_percent")},
+        "seed": values["seed"],
+    }
+    return {key.removeprefix("backbone."): value for key, value in tensors.items()}, card

@@ -1,0 +1,1 @@
+"""CALICO's first stage: point-region contrast."""

@@ -1,0 +1,1 @@
+"""CALICO's second stage: region-aware distillation."""

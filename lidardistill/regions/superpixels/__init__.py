@@ -1,0 +1,1 @@
+"""Superpixels: where they come from, and how they are stored."""

@@ -1,0 +1,185 @@
+"""Region maps that other programs wrote: segment-anything masks, SLidR's PNGs, arrays of one's own."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from lidardistill.regions.superpixels._relabel_numba import relabel
+
+SUFFIXES = (".png", ".npy", ".npz")
+_MAP_KINDS = {"numpy", "L", "P", "I;16", "I;16B", "I"}
+
+
+def read_mask_file(
+    path: Path | str,
+    *,
+    ignore: int | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read one region map.
+
+    Args:
+        path: `.npy` (H, W) integers; `.npz` with `labels` (or one single array) and perhaps `mask` (H, W) bool;
+            or `.png` of 8 or 16 bits, grey or palette (the palette's indices are the ids).
+        ignore: the value that means "no region" in this file (255, say, or 0 where the writer used 0 as void).
+            Nothing is guessed: without it every pixel is valid and 0 is an ordinary id.
+        image_size: (H, W) pixels that the map must have; None accepts any.
+
+    Returns:
+        labels: (H, W) int32, ids as stored, 0 where the mask is False.
+        mask: (H, W) bool, False where the pixel belongs to no region.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read, is no map of integers, has negative ids that are not ignored, or another
+            size than the image.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no region map {path}")
+    stored, mask = _read_arrays(path)
+    if stored.ndim != 2 or stored.dtype.kind not in "iu":
+        raise ValueError(
+            f"region map {path}: expected integer ids of shape (H, W), got {stored.dtype} {stored.shape}; "
+            "write one channel of ids (a coloured picture of regions is not a map)"
+        )
+    if mask is None:
+        mask = np.ones(stored.shape, dtype=bool)
+    if mask.dtype != np.bool_ or mask.shape != stored.shape:
+        raise ValueError(
+            f"region map {path}: mask must be bool {stored.shape}, got {mask.dtype} {mask.shape}"
+        )
+    if image_size is not None and stored.shape != tuple(image_size):
+        raise ValueError(
+            f"region map {path}: its image has {tuple(image_size)} pixels (H, W), the map {stored.shape}; "
+            "write the map at the size of the image"
+        )
+    if ignore is not None:
+        mask = mask & (stored != ignore)
+    labels = np.where(mask, stored, 0)
+    if labels.size and (labels.min() < 0 or labels.max() > np.iinfo(np.int32).max):
+        raise ValueError(
+            f"region map {path}: ids must lie in 0..{np.iinfo(np.int32).max}, got {labels.min()}..{labels.max()}; "
+            "if one of these values means 'no region', pass it as ignore"
+        )
+    return labels.astype(np.int32), mask
+
+
+def relabel_sequential(
+    labels: np.ndarray, mask: np.ndarray | None = None, *, implementation: str = "numba"
+) -> tuple[np.ndarray, int]:
+    """Number the ids of a map 0..n-1 in their order, leaving no gap.
+
+    Args:
+        labels: (H, W) int32.
+        mask: (H, W) bool; pixels outside it have no part and get 0. None: all pixels.
+        implementation: "numba", or "numpy" for the slow twin.
+
+    Returns:
+        (H, W) int32, and n, the number of ids.
+
+    Raises:
+        ValueError: if the arrays are not of these kinds.
+    """
+    mask = np.ones(labels.shape, dtype=bool) if mask is None else mask
+    if labels.ndim != 2 or labels.dtype != np.int32 or mask.shape != labels.shape or mask.dtype != np.bool_:
+        raise ValueError(
+            "relabel_sequential: expected labels (H, W) int32 and a bool mask of the same shape, "
+            f"got {labels.dtype} {labels.shape} and {mask.dtype} {mask.shape}"
+        )
+    if not mask.any():
+        return np.zeros(labels.shape, dtype=np.int32), 0
+    low = int(labels.min(where=mask, initial=np.iinfo(np.int32).max))
+    size = int(labels.max(where=mask, initial=np.iinfo(np.int32).min)) - low + 1
+    # A table beats a sort by far, as long as it is not larger than the map.
+    if implementation == "numba" and size <= max(labels.size, 1 << 16):
+        out = np.empty(labels.size, dtype=np.int32)
+        flat = np.ascontiguousarray(labels).reshape(-1)
+        count = relabel(flat, np.ascontiguousarray(mask).reshape(-1), low, size, out)
+        return out.reshape(labels.shape), int(count)
+    out = np.zeros(labels.shape, dtype=np.int32)
+    ids, inverse = np.unique(labels[mask], return_inverse=True)
+    out[mask] = inverse.reshape(-1)
+    return out, len(ids)
+
+
+def find_mask_file(root: Path | str, image_key: str) -> Path:
+    """The region map of an image below `root`.
+
+    Args:
+        root: folder of region maps.
+        image_key: the image's path, such as `samples/CAM_FRONT/x.jpg`. Its map may lie at `root/samples/CAM_FRONT/x`,
+            `root/CAM_FRONT/x` or `root/x`, with any of `SUFFIXES`; the first that exists is taken.
+
+    Raises:
+        FileNotFoundError: naming the places.
+        ValueError: if the key would leave `root`.
+    """
+    key = Path(image_key)
+    if ".." in key.parts or not key.name:
+        raise ValueError(f"image key {image_key!r} names no place below the folder of region maps {root}")
+    # Only the suffix of an image is one: a bare token must not lose what follows a dot in it.
+    stem = key.with_suffix("") if key.suffix.lower() in {".jpg", ".jpeg", ".png"} else key
+    parts = [part for part in stem.parts if part != stem.anchor]
+    tails = dict.fromkeys(Path(*parts[-depth:]) for depth in (3, 2, 1))
+    places = [Path(root) / tail.with_name(tail.name + suffix) for tail in tails for suffix in SUFFIXES]
+    for place in places:
+        if place.is_file():
+            return place
+    raise FileNotFoundError(
+        f"no region map for image {image_key!r}; looked for {', '.join(map(str, places))}"
+    )
+
+
+def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"region map {path}: unknown kind {suffix!r}; expected one of {', '.join(SUFFIXES)}")
+    try:
+        arrays, kind = _read_png(path) if suffix == ".png" else (_read_numpy(path), "numpy")
+    except (OSError, EOFError, ValueError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"region map {path} cannot be read ({error}); is it truncated? Write it anew"
+        ) from error
+    if kind not in _MAP_KINDS:
+        raise ValueError(
+            f"region map {path}: expected a PNG with one channel of 8 or 16 bits, got {kind}; "
+            "a coloured picture of regions is not a map"
+        )
+    others = [name for name in arrays if name != "mask"]
+    name = "labels" if "labels" in arrays else others[0] if len(others) == 1 else None
+    if name is None:
+        raise ValueError(
+            f"region map {path}: expected an array named labels (and perhaps mask), got {list(arrays)}"
+        )
+    return arrays[name], arrays.get("mask")
+
+
+def _read_numpy(path: Path) -> dict[str, np.ndarray]:
+    # allow_pickle stays off: a pickle can run code.
+    loaded = np.load(path, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return {"labels": loaded}
+    with loaded:
+        return {name: loaded[name] for name in loaded.files}
+
+
+def _read_png(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        picture.verify()  # compares every chunk's check sum, which decoding alone does not
+    with Image.open(path) as picture:
+        bits = _png_bits(path)
+        # Pillow stretches grey of fewer than 8 bits to 0..255, which changes the ids; palette indices it leaves.
+        kind = f"mode {picture.mode}, {bits} bits" if picture.mode == "L" and bits < 8 else picture.mode
+        return {"labels": np.asarray(picture)}, kind
+
+
+def _png_bits(path: Path) -> int:
+    with open(path, "rb") as file:
+        return file.read(25)[24]  # 8 bytes of signature, 8 of chunk header, width, height, then the depth

@@ -1,0 +1,205 @@
+"""Fill a superpixel store for many images, with several processes, at any time interruptible.
+
+An image that has its entry is skipped, so that the same call continues after an interruption. Several runs, on one
+machine or on many that share the folder, help each other: each begins at another image and skips what it meets.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from itertools import islice
+from multiprocessing import connection
+from pathlib import Path
+
+import numpy as np
+
+from lidardistill.regions.slic.slic import check_slic_arguments, warm_up
+from lidardistill.regions.superpixels.scaling import check_factor, warm_up_scaling
+from lidardistill.regions.superpixels.source import segment
+from lidardistill.regions.superpixels.store import SuperpixelStore, fingerprint
+
+ReadImage = Callable[[Path], np.ndarray]
+
+
+@dataclass
+class PrecomputeCounts:
+    """What has been done so far.
+
+    Attributes:
+        total: images asked for.
+        computed: entries written by this run.
+        skipped: images that had an entry.
+        failed: (path, reason) of images that could not be used.
+        stored_bytes: size of the entries written by this run.
+    """
+
+    total: int
+    computed: int = 0
+    skipped: int = 0
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    stored_bytes: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.computed + self.skipped + len(self.failed)
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.done} of {self.total} images: {self.computed} computed ({self.stored_bytes / 1e6:.1f} MB), "
+            f"{self.skipped} were there, {len(self.failed)} failed"
+        )
+        shown = [f"\n  {path}: {reason}" for path, reason in self.failed[:10]]
+        return text + "".join(shown) + ("\n  ..." if len(self.failed) > len(shown) else "")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Everything a worker needs; it travels once to each."""
+
+    store: SuperpixelStore
+    read_image: ReadImage
+    num_superpixels: int
+    compactness: float
+    sigma: float
+    preset: str
+    scale: int
+
+
+def precompute(
+    images: Sequence[tuple[str, Path]],
+    store: SuperpixelStore,
+    *,
+    read_image: ReadImage,
+    num_superpixels: int = 150,
+    compactness: float = 6.0,
+    sigma: float = 3.0,
+    preset: str = "exact",
+    scale: int = 1,
+    workers: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> PrecomputeCounts:
+    """Compute the superpixels that a store lacks.
+
+    Args:
+        images: (key, path) of each image; the key is what `SuperpixelSource` will be asked for.
+        store: its key must stand for these very parameters (`store.recipe_key`, or a digest of a config).
+        read_image: gives (H, W, 3) uint8 RGB from a path. With workers it must be importable (no lambda).
+        num_superpixels, compactness, sigma, preset, scale: see `source.segment`.
+        workers: processes; 0 works in this one.
+        on_progress: called in this process after every image with how many are through, and how many there are.
+
+    Returns:
+        The counts. An image that cannot be read or segmented is listed in `failed` and stops nothing.
+
+    Raises:
+        ValueError: if a parameter is out of range, a key comes twice, or `read_image` cannot travel to the workers.
+        OSError: if the store cannot be written, the path named; what is stored stays.
+        RuntimeError: if a worker died. Call again to continue.
+    """
+    check_slic_arguments(num_superpixels, compactness, sigma, preset)
+    check_factor(scale)
+    if len({key for key, _ in images}) != len(images):
+        raise ValueError(
+            f"precompute: {len(images)} images, but only {len({key for key, _ in images})} different keys"
+        )
+    if workers < 0:
+        raise ValueError(f"precompute: workers must be 0 or more, got {workers}")
+    job = _Job(store, read_image, num_superpixels, compactness, sigma, preset, scale)
+    counts = PrecomputeCounts(total=len(images))
+    store.remove_temporary()
+    warm_up(preset)  # here, not in every worker
+    if scale > 1:
+        warm_up_scaling()
+    # A run that begins elsewhere meets another run's results instead of doing the same work beside it. The order
+    # has no influence on any entry.
+    begin = secrets.randbelow(len(images)) if images else 0
+    order = [*images[begin:], *images[:begin]]
+    for outcome in _outcomes(job, order, min(workers, len(order))):
+        if outcome.failure is not None:
+            counts.failed.append((outcome.path, outcome.failure))
+        elif outcome.stored_bytes == 0:
+            counts.skipped += 1
+        else:
+            counts.computed += 1
+            counts.stored_bytes += outcome.stored_bytes
+        if on_progress is not None:
+            on_progress(counts.done, counts.total)
+    return counts
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of one image: a failure and its reason, an entry of `stored_bytes`, or nothing to do."""
+
+    path: str
+    failure: str | None = None
+    stored_bytes: int = 0
+
+
+def _make_entry(job: _Job, key: str, path: Path) -> _Outcome:
+    if job.store.has(key):
+        return _Outcome(str(path))
+    try:
+        image = job.read_image(path)
+        labels = segment(image, job.num_superpixels, job.compactness, job.sigma, job.preset, job.scale)
+    except (OSError, ValueError) as error:
+        return _Outcome(str(path), failure=f"{type(error).__name__}: {error}")
+    # Outside the try: a store that cannot be written concerns every image, and ends the run.
+    entry = job.store.put(key, labels, made_from=fingerprint(image))
+    return _Outcome(str(path), stored_bytes=entry.stat().st_size)
+
+
+def _outcomes(job: _Job, order: Sequence[tuple[str, Path]], workers: int) -> Iterator[_Outcome]:
+    if workers == 0:
+        for key, path in order:
+            yield _make_entry(job, key, path)
+        return
+    try:
+        pickle.dumps(job)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"precompute: read_image cannot travel to worker processes ({error}); "
+            "pass a function of a module, or workers=0"
+        ) from error
+    # Spawned, not forked: a fork inherits the threads' locks of whoever calls.
+    pool = ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_live_as_long_as_the_parent
+    )
+    try:
+        waiting = iter(order)
+        # A few at a time: a data set has hundreds of thousands of images.
+        running = {pool.submit(_make_entry, job, *image) for image in islice(waiting, 2 * workers)}
+        while running:
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            running |= {pool.submit(_make_entry, job, *image) for image in islice(waiting, len(finished))}
+            for future in finished:
+                yield future.result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            f"precompute: a worker process died (out of memory?); what is stored in {job.store.root} is whole: "
+            "call again to continue, with fewer workers if memory is short"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _live_as_long_as_the_parent() -> None:
+    """End this worker when the parent is killed; a pool's worker would otherwise wait for work for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _exit_after(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)

@@ -1,0 +1,1 @@
+"""Regions of a LiDAR sweep: ground and clusters."""

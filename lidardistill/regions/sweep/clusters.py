@@ -1,0 +1,213 @@
+"""Regions of a LiDAR sweep without labels: the road goes, what stands on it falls into clusters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from lidardistill.regions.sweep import _clusters_numba, _clusters_numpy
+from lidardistill.regions.sweep.config import RegionConfig
+from lidardistill.regions.sweep.ground import GroundSettings, check_points, find_ground
+
+Implementation = Literal["numba", "numpy"]
+NUM_HEADINGS = 8
+"""Headings over half a turn along which a cluster is measured: its length is at most 2 % longer than the figure."""
+
+
+class Clusters(NamedTuple):
+    """Density-connected clusters.
+
+    Attributes:
+        cluster: (N,) int32 id 0..num_clusters-1, by the order of the clusters' first core points; meaningless where
+            `cluster_mask` is False.
+        cluster_mask: (N,) bool, False for noise.
+        core_mask: (N,) bool, True for points with enough neighbours.
+        num_clusters: how many.
+    """
+
+    cluster: np.ndarray
+    cluster_mask: np.ndarray
+    core_mask: np.ndarray
+    num_clusters: int
+
+
+def dbscan(
+    points: np.ndarray, eps_m: float, min_points: int, *, implementation: Implementation = "numba"
+) -> Clusters:
+    """Density-based clustering in x, y, z.
+
+    A point with at least `min_points` points within `eps_m` (the distance included, itself counted) is a core point;
+    core points within `eps_m` of each other share a cluster. DBSCAN leaves open what becomes of a border point, one
+    that is no core but has cores of several clusters in reach. Here it joins that cluster among them whose first core
+    point comes first in `points`, which is what scikit-learn's order of search comes to: ids are equal to its own.
+
+    Args:
+        points: (N, >=3) metres; columns after z are not read.
+        eps_m: radius, above zero.
+        min_points: at least 1.
+        implementation: "numba", which looks at neighbouring cells of a grid, or "numpy", which looks at all pairs.
+
+    Returns:
+        The clusters, in float64 arithmetic; none for no points.
+
+    Raises:
+        ValueError: wrong shape, coordinates that are not finite, a parameter out of range, points too far apart for
+            the grid's numbers (2^20 cells of eps / 1.7 along an axis: 450 km).
+
+    Source: Ester et al., "A Density-Based Algorithm for Discovering Clusters", KDD 1996.
+    """
+    xyz = check_points(points)
+    if not (np.isfinite(eps_m) and eps_m > 0):
+        raise ValueError(f"eps_m: expected a radius above zero, got {eps_m}")
+    if isinstance(min_points, bool) or min_points < 1:
+        raise ValueError(f"min_points: expected at least 1, got {min_points}")
+    num_points = xyz.shape[1]
+    cluster, mask = np.zeros(num_points, np.int32), np.zeros(num_points, bool)
+    core = np.zeros(num_points, bool)
+    if num_points == 0:
+        return Clusters(cluster, mask, core, 0)
+    if implementation == "numpy":
+        count = _clusters_numpy.dbscan(xyz, eps_m, min_points, cluster, mask, core)
+        return Clusters(cluster, mask, core, count)
+    # In a cell of this side no two points are more than eps apart, rounding included: its cores need no distances.
+    side = eps_m / np.sqrt(3.0) * (1 - 1e-9)
+    cells = np.floor((xyz - xyz.min(axis=1, keepdims=True)) / side)
+    if cells.max() >= _clusters_numba.MAX_CELLS:
+        raise ValueError(
+            f"points: they span {cells.max() * side:.0f} m, more than {_clusters_numba.MAX_CELLS} cells of "
+            f"{side:.3g} m. Drop the stray points, or take a larger eps_m."
+        )
+    keys = _clusters_numba.cell_keys(cells.astype(np.int64))
+    order = np.argsort(keys, kind="stable")
+    count = _clusters_numba.dbscan(
+        np.ascontiguousarray(xyz.T[order]), keys[order], order, eps_m, min_points, cluster, mask, core
+    )
+    return Clusters(cluster, mask, core, int(count))
+
+
+class ClusterSizes(NamedTuple):
+    """How large clusters are.
+
+    Attributes:
+        num_points: (K,) int64.
+        length_m: (K,) float64 largest extent in x, y over `NUM_HEADINGS` headings, so that it does not depend on how
+            the vehicle stands.
+        height_m: (K,) float64 extent in z.
+    """
+
+    num_points: np.ndarray
+    length_m: np.ndarray
+    height_m: np.ndarray
+
+
+def cluster_sizes(points: np.ndarray, clusters: Clusters) -> ClusterSizes:
+    """Measures every cluster; `points` (N, >=3) are those that were clustered, metres."""
+    ids = clusters.cluster[clusters.cluster_mask]
+    x, y, z = np.asarray(points)[clusters.cluster_mask, :3].T.astype(np.float64)
+    num = clusters.num_clusters
+
+    def extent(values: np.ndarray) -> np.ndarray:
+        low, high = np.full(num, np.inf), np.full(num, -np.inf)
+        np.minimum.at(low, ids, values)
+        np.maximum.at(high, ids, values)
+        return high - low
+
+    headings = np.pi * np.arange(NUM_HEADINGS) / NUM_HEADINGS
+    lengths = [extent(np.cos(heading) * x + np.sin(heading) * y) for heading in headings]
+    return ClusterSizes(np.bincount(ids, minlength=num), np.max(lengths, axis=0), extent(z))
+
+
+@dataclass(frozen=True)
+class ProposalSettings:
+    """How regions are proposed. The paper gives `eps_m` and `min_neighbors`; all else is our choice.
+
+    Attributes:
+        eps_m: radius of DBSCAN (CALICO, section 3: 0.75 m).
+        min_neighbors: points within it that make a core point, itself counted (CALICO: 5).
+        min_range_m: points nearer to the sensor's axis than this see the vehicle itself and are in no region. CALICO
+            is silent; nuScenes' sensor stands above the roof.
+        min_points: clusters of fewer points are dropped. CALICO is silent.
+        max_length_m: longer clusters are dropped ("too large": walls, hedges). CALICO names no figure; a bus is 12 m.
+        max_height_m: higher ones too ("or high": buildings, trees). CALICO names no figure; a lorry is 4 m.
+        ground: how the ground is found. CALICO is silent.
+    """
+
+    eps_m: float = 0.75
+    min_neighbors: int = 5
+    min_range_m: float = 2.5
+    min_points: int = 5
+    max_length_m: float = 15.0
+    max_height_m: float = 4.0
+    ground: GroundSettings = field(default_factory=GroundSettings)
+
+    def __post_init__(self) -> None:
+        if not (min(self.eps_m, self.max_length_m, self.max_height_m) > 0 and self.min_range_m >= 0):
+            raise ValueError(
+                "proposals: expected eps_m, max_length_m, max_height_m above zero and min_range_m >= 0, got "
+                f"{self.eps_m}, {self.max_length_m}, {self.max_height_m}, {self.min_range_m}"
+            )
+
+
+class Proposals(NamedTuple):
+    """Regions of one sweep.
+
+    Attributes:
+        region: (N,) int32 id 0..num_regions-1 without a gap; meaningless where `region_mask` is False.
+        region_mask: (N,) bool, True for semantic-rich points. All others (ground, noise, dropped clusters, the
+            vehicle itself) are semantic-less.
+        ground_mask: (N,) bool.
+        num_regions: how many.
+    """
+
+    region: np.ndarray
+    region_mask: np.ndarray
+    ground_mask: np.ndarray
+    num_regions: int
+
+
+def propose_regions(
+    points: np.ndarray,
+    settings: ProposalSettings = ProposalSettings(),
+    *,
+    implementation: Implementation = "numba",
+) -> Proposals:
+    """Finds the objects of a sweep without labels: no ground, DBSCAN, no clusters that are too small, long or high.
+
+    Args:
+        points: (N, >=3) LiDAR frame, metres, z up within a few degrees; columns after z are not read.
+        settings: see `ProposalSettings`.
+        implementation: "numba", or "numpy" for the slow twins.
+
+    Returns:
+        The regions, a function of the points and their order alone; none for an empty sweep.
+
+    Raises:
+        ValueError: as `find_ground` and `dbscan`.
+
+    Source: CALICO (Sun et al., ICLR 2024), section 3, semantic pooling.
+    """
+    points = np.asarray(points)
+    ground = find_ground(points, settings.ground, implementation=implementation)
+    candidates = ~ground.ground_mask & (np.hypot(points[:, 0], points[:, 1]) >= settings.min_range_m)
+    above = points[candidates]
+    clusters = dbscan(above, settings.eps_m, settings.min_neighbors, implementation=implementation)
+    sizes = cluster_sizes(above, clusters)
+    kept = (
+        (sizes.num_points >= settings.min_points)
+        & (sizes.length_m <= settings.max_length_m)
+        & (sizes.height_m <= settings.max_height_m)
+    )
+    region, region_mask = np.zeros(len(points), np.int32), np.zeros(len(points), bool)
+    if clusters.num_clusters:
+        region_mask[candidates] = clusters.cluster_mask & kept[clusters.cluster]
+        number = (np.cumsum(kept) - 1).astype(np.int32)
+        region[candidates] = np.where(region_mask[candidates], number[clusters.cluster], 0)
+    return Proposals(region, region_mask, ground.ground_mask, int(kept.sum()))
+
+
+def build_proposals(config: RegionConfig) -> ProposalSettings:
+    """How regions are found."""
+    ground = GroundSettings(**config.ground.model_dump())
+    return ProposalSettings(ground=ground, **config.model_dump(exclude={"ground"}))

@@ -1,0 +1,241 @@
+"""What a report draws of a network that makes bird's-eye-view maps: arrays of one keyframe, without a picture in them.
+
+Of a detection run its detections beside the true boxes; of a pretraining run no label is read. Of both the colours of the
+map and the regions that proposals find without labels.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lidardistill.atomic import atomic_write
+from lidardistill.backbones.build import build_voxels
+from lidardistill.backbones.lidar_bev.config import LidarBevConfig
+from lidardistill.backbones.lidar_bev.net import LidarBev
+from lidardistill.data.camera_input import CameraInput
+from lidardistill.data.images import read_image
+from lidardistill.data.view_image import build_image_reading
+from lidardistill.datasets.nuscenes.boxes import BoxTable
+from lidardistill.datasets.nuscenes.detection_classes import CLASSES
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.engine.run_folder import run_values
+from lidardistill.methods.build import build_method
+from lidardistill.methods.calico_rad.method import RAD
+from lidardistill.ops.bev_grid import BevGrid
+from lidardistill.regions.superpixels.scaling import reduce_by_area
+from lidardistill.regions.sweep.clusters import propose_regions
+from lidardistill.showcase.joint_pca import map_colors
+from lidardistill.showcase.showcase import CALIBRATION_SCANS, load_trained, validation_rows
+from lidardistill.tasks.detect.batch import DetectionBatch
+from lidardistill.tasks.detect.batches import still_keyframes
+from lidardistill.tasks.detect.bev_fusion import on_grid
+from lidardistill.tasks.detect.build import NUM_CLASSES, detector_inputs, load_detector
+from lidardistill.tasks.detect.center_groups import decode_groups
+from lidardistill.tasks.detect.config import DetectConfig
+from lidardistill.tasks.detect.sample import DetectionDataset, collate_detection
+from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.rows import pretraining_rows, split_rows, spread
+from lidardistill.tasks.segment.probe import calibrate_batchnorm
+from lidardistill.tasks.verb import read_run
+
+log = logging.getLogger(__name__)
+
+BEV_SHOWCASE_FILE = "bev_showcase.npz"
+MAX_IMAGE_WIDTH = 800
+
+
+def bev_showcases(runs: Sequence[Path]) -> list[Path]:
+    """Write what is missing for some finished runs.
+
+    What cannot be written, because the data have gone, is said in a warning.
+
+    Args:
+        runs: as `report.runs.map_runs` finds them.
+
+    Returns:
+        The files that are there now.
+    """
+    found = []
+    for run in runs:
+        path = run / BEV_SHOWCASE_FILE
+        try:
+            found.append(path if path.is_file() else write_bev_showcase(run))
+        except (OSError, ValueError) as error:
+            log.warning("no pictures of %s: %s", run, error)
+    return found
+
+
+def write_bev_showcase(run: Path, *, row: int | None = None) -> Path:
+    """Run the network of a finished run on one keyframe and store what a report draws of it.
+
+    Args:
+        run: of detection, or of pretraining a network that makes maps.
+        row: index row of the keyframe; by default one of the split that judges, for a detector that with most classes.
+
+    Returns:
+        `bev_showcase.npz` in `run`. V views of h x w pixels, N points, a map of H x W cells:
+            channels (V,); images (V, h, w, 3) uint8; lidar2cam, cam2img (V, 4, 4) to these images; points (N, 4) float32,
+            LiDAR frame; lidar2ego (4, 4); region (N,) int32, region_mask, ground_mask (N,) bool; grid (5,) x_min, y_min,
+            cell size in metres, H, W; occupied (H, W) bool; map_names (K,) and maps (K, H, W, 3) uint8; position_r2, parity_r2 (3,);
+            of a detector also classes, boxes (n, 9), scores, labels (n,), true_boxes (m, 9), true_labels (m,), LiDAR
+            frame; sample_token, scene, split.
+
+    Raises:
+        FileNotFoundError, ValueError: the run has not finished, its network makes no maps, or its data have gone.
+    """
+    verb = run_values(run).get("verb")
+    if verb == "detect":
+        arrays = _of_detector(run, row)
+    elif verb == "pretrain":
+        arrays = _of_pretraining(run, row)
+    else:
+        raise ValueError(f"{run} is a {verb} run: expected one of detect or pretrain")
+    out = run / BEV_SHOWCASE_FILE
+    with atomic_write(out) as stream:
+        np.savez_compressed(stream, **arrays)
+    return out
+
+
+def _of_detector(run: Path, row: int | None) -> dict[str, Any]:
+    config = read_run(run, DetectConfig)
+    index = NuScenesIndex.open(config.data.dataroot, config.data.version)
+    detector = load_detector(config, run)
+    table = BoxTable.open(index)
+    if row is None:
+        rows = split_rows(index, config.data.eval_split)
+        row = int(rows[table.classes_present(rows, min_points=1).sum(axis=1).argmax()])
+    (batch,) = still_keyframes(config, index, np.array([row]), torch.device("cpu"))
+    with torch.no_grad():
+        bev = detector.bev(**detector_inputs(batch))
+        (found,) = decode_groups(
+            detector.head(bev),
+            num_classes=NUM_CLASSES,
+            grid=detector.grid,
+            score_threshold=config.head.score_threshold,
+            max_boxes=config.head.max_boxes,
+        )
+    truth = table.read(row)
+    seen = truth.take(truth.num_lidar_pts + truth.num_radar_pts >= 1)
+    return {
+        **_keyframe(index, row, config.data.eval_split),
+        **_maps([("what the head reads", bev[0])], detector.grid, index.frame(row).points),
+        "classes": np.array(CLASSES),
+        "boxes": found.boxes.numpy(),
+        "scores": found.scores.numpy(),
+        "labels": found.labels.numpy(),
+        "true_boxes": seen.boxes,
+        "true_labels": seen.labels,
+    }
+
+
+def _of_pretraining(run: Path, row: int | None) -> dict[str, Any]:
+    config = read_run(run, PretrainConfig)
+    if not isinstance(config.student, LidarBevConfig):
+        raise ValueError(f"{run}: its student is a {config.student.kind} and makes no maps")
+    index = NuScenesIndex.open(config.data.dataroot, config.data.version)
+    split, rows = validation_rows(config, None, index)
+    row = int(rows[len(rows) // 2]) if row is None else row
+    method = build_method(config)
+    load_trained(method, run)
+    batch = _unlabelled(config, index, row)
+    with torch.no_grad():
+        if isinstance(method, RAD):
+            named, grid = _joint_maps(method, batch)
+        else:
+            student = method.student
+            known = spread(pretraining_rows(config.data, index), CALIBRATION_SCANS)
+            calibrate_batchnorm(
+                student,
+                (_unlabelled(config, index, one).voxels for one in known.tolist()),
+                lambda network, voxels: network(**voxels.bev_inputs()),
+            )
+            bev = student(**batch.voxels.bev_inputs())[0]
+            assert isinstance(student, LidarBev)
+            named, grid = [("the pretrained network's map", bev)], student.grid
+    return {**_keyframe(index, row, split), **_maps(named, grid, index.frame(row).points)}
+
+
+def _joint_maps(method: RAD, batch: DetectionBatch) -> tuple[list[tuple[str, Tensor]], BevGrid]:
+    """Both maps where they meet: behind their projectors, on the cells of the cameras."""
+    camera_bev, _ = method.student(**(batch.camera_inputs() or {}))
+    lidar_bev = method.teacher(**batch.voxels.bev_inputs())
+    grid = method.student.grid
+    lidar_bev, _ = on_grid(lidar_bev, method.teacher.grid, grid)
+    return [
+        ("cameras, as the student sees them", _projected(method.student_head, camera_bev)),
+        ("LiDAR, as the teacher sees it", _projected(method.teacher_head, lidar_bev)),
+    ], grid
+
+
+def _projected(head: nn.Module, bev: Tensor) -> Tensor:
+    """(D, H, W) of a map (1, C, H, W)."""
+    rows = head(bev[0].flatten(1).T)
+    return rows.T.unflatten(1, bev.shape[2:])
+
+
+def _unlabelled(config: PretrainConfig, index: NuScenesIndex, row: int) -> DetectionBatch:
+    """One keyframe as the method's networks read it, neither augmented nor labelled."""
+    cameras = None
+    if config.method.sees_cameras:
+        reading = build_image_reading(config.data.images)
+        cameras = CameraInput(config.data.augment.image_size, reading=reading)
+    voxels = build_voxels(config.voxels, config.student)
+    dataset = DetectionDataset(
+        index, np.array([row]), voxels, seed=0, train=False, read_boxes=None, cameras=cameras
+    )
+    return collate_detection([dataset[(0, 0, 0)]])
+
+
+def _maps(named: Sequence[tuple[str, Tensor]], grid: BevGrid, points: np.ndarray) -> dict[str, Any]:
+    cell, inside = grid.cells(torch.from_numpy(points[:, :2]))
+    occupied = np.zeros(grid.num_cells, bool)
+    occupied[cell[inside].numpy()] = True
+    occupied = occupied.reshape(grid.height, grid.width)
+    centres = grid.centres(torch.arange(grid.num_cells)).numpy().reshape(grid.height, grid.width, 2)
+    shown = map_colors([bev.float().numpy() for _, bev in named], occupied, centres)
+    return {
+        "grid": np.array([grid.x_min, grid.y_min, grid.cell_size, grid.height, grid.width]),
+        "occupied": occupied,
+        "map_names": np.array([name for name, _ in named]),
+        "maps": np.stack(shown.colors),
+        "position_r2": shown.position_r2,
+        "parity_r2": shown.parity_r2,
+    }
+
+
+def _keyframe(index: NuScenesIndex, row: int, split: str) -> dict[str, Any]:
+    """Points, regions, and images no wider than a page shows."""
+    frame = index.frame(row)
+    images, cam2img = [], []
+    for path, matrix in zip(frame.image_paths, frame.cam2img, strict=True):
+        image = read_image(path)
+        factor = -(-image.shape[1] // MAX_IMAGE_WIDTH)
+        if factor > 1:
+            image = reduce_by_area(image, factor)
+        # Pixel (r, c) of the smaller image is centred at (r + 0.5) * factor - 0.5 of the larger one.
+        shrink = np.diag([1 / factor, 1 / factor, 1.0, 1.0])
+        shrink[:2, 2] = 0.5 / factor - 0.5
+        images.append(image)
+        cam2img.append(shrink @ matrix)
+    proposals = propose_regions(frame.points)
+    return {
+        "channels": np.array(frame.channels),
+        "images": np.stack(images),
+        "lidar2cam": frame.lidar2cam,
+        "cam2img": np.stack(cam2img),
+        "points": frame.points,
+        "lidar2ego": frame.lidar2ego,
+        "region": proposals.region,
+        "region_mask": proposals.region_mask,
+        "ground_mask": proposals.ground_mask,
+        "sample_token": np.array(frame.sample_token),
+        "scene": np.array(frame.scene_name),
+        "split": np.array(split),
+    }

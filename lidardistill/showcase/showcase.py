@@ -1,0 +1,274 @@
+"""What a report draws of one keyframe: arrays of a finished arm, without a picture in them.
+
+The file holds what pretraining saw (cameras, superpixels, pairs), what it made of it (colours of the joint embedding,
+similarity to one point) and, where a probe ran, its predictions beside the labels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lidardistill.atomic import atomic_write
+from lidardistill.backbones.build import build_voxels
+from lidardistill.data.collate import collate_voxels
+from lidardistill.datasets.nuscenes.labels import read_lidarseg
+from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES, NUM_CLASSES, RAW_TO_CLASS
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.nuscenes.splits import official_scenes
+from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint
+from lidardistill.engine.run_folder import CHECKPOINTS
+from lidardistill.methods.bevcontrast.term import without_term
+from lidardistill.methods.slidr.build import build_pair_dataset, build_slidr
+from lidardistill.methods.slidr.method import SLidR
+from lidardistill.methods.slidr.sample import PairBatch, collate_pairs
+from lidardistill.showcase.joint_pca import fit_joint_pca, position_r2
+from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.rows import open_index, pretraining_rows, split_rows, spread
+from lidardistill.tasks.segment.config import ProbeConfig
+from lidardistill.tasks.segment.probe import calibrate_batchnorm
+from lidardistill.tasks.segment.sample import ScanDataset
+from lidardistill.tasks.verb import read_run
+
+SHOWCASE_FILE = "showcase.npz"
+CALIBRATION_SCANS = 8
+MAX_CANDIDATES = 32
+MIN_POINTS = 20
+QUERY_CLASSES = ("car", "pedestrian", "truck", "bus", "vegetation", "manmade")
+"""What the similarity map asks for, in this order: the first that is there, near enough and seen by a camera."""
+
+
+def showcase_of_arm(arm: Path) -> Path:
+    """Write `showcase.npz` into an arm folder of `engine.experiment.run_arm`.
+
+    Raises:
+        FileNotFoundError: the arm has no pretraining run.
+        ValueError: the run has no finished checkpoint.
+    """
+    probe = arm / "probe"
+    return write_showcase(
+        read_run(arm / "pretrain", PretrainConfig),
+        arm / "pretrain",
+        probe if (probe / "config.yaml").is_file() else None,
+        arm / SHOWCASE_FILE,
+    )
+
+
+def write_showcase(
+    config: PretrainConfig, run: Path, probe_run: Path | None, out: Path, *, row: int | None = None
+) -> Path:
+    """Run student and teacher of a pretraining run on one keyframe and store what a report draws of it.
+
+    Args:
+        config: of the run.
+        run: pretraining run with a finished checkpoint.
+        probe_run: probe of its backbone, whose predictions are read; None for none.
+        out: the .npz file. V views of h x w pixels, N points, P pairs:
+            channels (V,); images (V, h, w, 3) uint8; superpixels (V, h, w) int32; superpixel_mask (V, h, w) bool;
+            points (N, 4) float32, LiDAR frame; lidar2ego (4, 4); pairing_points (P,); pairing_images (P, 3); depth (P,)
+            float16, metres; pca_points (N, 3) uint8; pca_images (V, h, w, 3) uint8; point_mask (N,) bool, False where
+            the student saw nothing; position_r2 (3,); query, row in `points`; similarity_points (N,) and
+            similarity_images (V, h, w) float16 cosines to it; classes; where they are known, labels and predictions
+            (N,) uint8 0..16; sample_token, scene, split, teacher.
+        row: index row of the keyframe; by default the one of the validation split that shows most classes.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ValueError: the run has no finished checkpoint, or its method no teacher.
+    """
+    index = open_index(config.data)
+    split, rows = validation_rows(config, probe_run, index)
+    if row is None:
+        row = _richest(index, rows)
+    method = load_method(config, run)
+    _calibrate(method, config, index)
+    sample = build_pair_dataset(config, index, np.array([row]), train=False, from_cache=False)[(0, 0, 0)]
+    batch = collate_pairs([sample])
+    points_embedded, maps = embed(method, batch)
+    frame = index.frame(row)
+    labels = _labels(index, row)
+    views, rows_px, cols_px = sample.pairing_images.T
+    seen = frame.points[sample.pairing_points, :3].astype(np.float64)
+    to_cam = frame.lidar2cam[views]
+    depth = (to_cam[:, 2, :3] * seen).sum(axis=1) + to_cam[:, 2, 3]
+
+    size = (sample.superpixels.shape[1], sample.superpixels.shape[2])
+    pixels = [_pixels(maps[view : view + 1], size) for view in range(len(maps))]
+    pca = fit_joint_pca(
+        points_embedded[sample.pairing_points],
+        np.concatenate([pixels[v][rows_px[views == v], cols_px[views == v]] for v in range(len(pixels))]),
+    )
+    projected = pca.student(points_embedded)
+    known = sample.point_mask
+    query = choose_query(frame.points, sample.pairing_points, depth, labels)
+    asked = points_embedded[query]
+    arrays: dict[str, np.ndarray] = {
+        "channels": np.array(frame.channels),
+        "images": (sample.images.transpose(0, 2, 3, 1) * 255).round().astype(np.uint8),  # type: ignore[union-attr]
+        "superpixels": sample.superpixels,
+        "superpixel_mask": sample.superpixel_mask,
+        "points": frame.points,
+        "lidar2ego": frame.lidar2ego,
+        "pairing_points": sample.pairing_points.astype(np.int32),
+        "pairing_images": sample.pairing_images.astype(np.int16),
+        "depth": depth.astype(np.float16),
+        "point_mask": known,
+        "pca_points": pca.rgb(projected),
+        "pca_images": np.stack([pca.rgb(pca.teacher(view)) for view in pixels]),
+        "position_r2": position_r2(projected[known], frame.points[known, :3]),
+        "query": np.array(query),
+        "similarity_points": (points_embedded @ asked).astype(np.float16),
+        "similarity_images": np.stack([view @ asked for view in pixels]).astype(np.float16),
+        "classes": np.array(CLASSES),
+        "sample_token": np.array(frame.sample_token),
+        "scene": np.array(frame.scene_name),
+        "split": np.array(split),
+        "teacher": np.array(config.teacher.kind if config.teacher is not None else "none"),
+    }
+    if labels is not None:
+        arrays["labels"] = labels
+    predictions = None if probe_run is None else _predictions(probe_run, split, index.lidar_token(row))
+    if predictions is not None and len(predictions) == len(frame.points):
+        arrays["predictions"] = predictions
+    with atomic_write(out) as stream:
+        np.savez_compressed(stream, **arrays)
+    return out
+
+
+def load_method(config: PretrainConfig, run: Path) -> SLidR:
+    """Student, teacher and heads of a run as its newest checkpoint left them, in eval mode on the CPU.
+
+    Raises:
+        ValueError: as `load_trained`, or the run is of another method than slidr.
+    """
+    method = build_slidr(config)
+    load_trained(method, run)
+    return method
+
+
+def load_trained(method: nn.Module, run: Path) -> None:
+    """Fill a method from the newest checkpoint of its run, and set it to eval mode.
+
+    Raises:
+        ValueError: the run has no finished checkpoint, or one of another model.
+    """
+    path = latest_checkpoint(run / CHECKPOINTS)
+    if path is None:
+        raise ValueError(
+            f"{run} has no finished checkpoint: run `lidardistill pretrain` again to continue it"
+        )
+    state = load_checkpoint(path)["state"]
+    weights = without_term({**state["model"], **state["ema"].get("average", {})})
+    # Buffers that a checkpoint carries and `load_state_dict` does not know: they follow from the config.
+    given = dict(method.named_buffers()).keys() - method.state_dict().keys()
+    weights = {name: value for name, value in weights.items() if name not in given}
+    # The frozen teacher is not in a checkpoint; everything else must be.
+    missing, unexpected = method.load_state_dict(weights, strict=False)
+    wrong = [*(name for name in missing if not name.startswith("teacher.")), *unexpected]
+    if wrong:
+        raise ValueError(f"checkpoint {path} is of another model; it differs in {', '.join(wrong[:5])}")
+    method.eval()
+
+
+@torch.no_grad()
+def embed(method: SLidR, batch: PairBatch) -> tuple[np.ndarray, Tensor]:
+    """One keyframe in the space where student and teacher meet.
+
+    Returns:
+        (N, D) float32 unit rows of the points, zero outside the voxel grid, and (V, D, h, w) maps of the teacher.
+    """
+    voxels = batch.voxels
+    backbone = method.student(voxels.features, voxels.voxel_coords, voxels.spatial_shape, voxels.batch_size)
+    rows = F.normalize(method.student_head(backbone).float(), dim=1)
+    points = rows.new_zeros(len(voxels.point_mask), rows.shape[1])
+    points[voxels.point_mask] = rows[voxels.point2voxel[voxels.point_mask]]
+    maps = torch.cat([method.teacher_head(method.teacher(view[None])) for view in batch.images])  # type: ignore[union-attr]
+    return points.numpy(), maps.float()
+
+
+def choose_query(
+    points: np.ndarray, pairing_points: np.ndarray, depth: np.ndarray, labels: np.ndarray | None
+) -> int:
+    """The point that a similarity map is drawn for: well inside an object that a camera sees from near.
+
+    Args:
+        points: (N, >=3) LiDAR frame, metres.
+        pairing_points: (P,) rows in `points`.
+        depth: (P,) metres.
+        labels: (N,) 0..16, or None: then any point above the ground will do.
+
+    Returns:
+        Row in `points`; the same arguments give the same row.
+    """
+    near = np.unique(pairing_points[(depth > 4) & (depth < 25)])
+    if len(near) == 0:
+        near = np.unique(pairing_points) if len(pairing_points) else np.arange(len(points))
+    for name in QUERY_CLASSES if labels is not None else ():
+        mine = near[labels[near] == CLASSES.index(name)]  # type: ignore[index]
+        if len(mine) >= MIN_POINTS:
+            near = mine
+            break
+    else:
+        high = near[points[near, 2] > -1.0]  # the sensor stands 1.8 m above the road
+        near = high if len(high) else near
+    xyz = points[near, :3].astype(np.float64)
+    candidates = np.linspace(0, len(near) - 1, min(len(near), 512)).round().astype(np.int64)
+    distance = np.linalg.norm(xyz[candidates, None] - xyz[None], axis=2)
+    return int(near[candidates[(distance < 0.8).sum(axis=1).argmax()]])
+
+
+def _pixels(maps: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """(h, w, D) float32 unit features of every pixel of one view, upsampled as pretraining does."""
+    fine = F.interpolate(maps, size=size, mode="bilinear", align_corners=True)
+    return F.normalize(fine, dim=1)[0].permute(1, 2, 0).numpy()
+
+
+def _calibrate(method: SLidR, config: PretrainConfig, index: NuScenesIndex) -> None:
+    """BatchNorm statistics of scans that are not augmented, as the probe has them."""
+    rows = spread(pretraining_rows(config.data, index), CALIBRATION_SCANS)
+    scans = ScanDataset(index, rows, build_voxels(config.voxels, config.student), seed=0, train=False)
+    calibrate_batchnorm(method.student, (collate_voxels([scans[(0, i, i)]]) for i in range(len(rows))))
+
+
+def validation_rows(
+    config: PretrainConfig, probe_run: Path | None, index: NuScenesIndex
+) -> tuple[str, np.ndarray]:
+    """The split that the probe was scored on, else one that pretraining did not see, else its own; and its rows."""
+    if probe_run is not None:
+        split = read_run(probe_run, ProbeConfig).data.val_split
+        return split, split_rows(index, split)
+    present = set(index.scene_names)
+    for split in ("mini_val", "slidr_val", "val"):
+        if present.intersection(official_scenes(split)) and split != config.data.split:
+            return split, split_rows(index, split)
+    return config.data.split, pretraining_rows(config.data, index)
+
+
+def _richest(index: NuScenesIndex, rows: np.ndarray) -> int:
+    """The keyframe that shows most classes; the middle one where there are no labels."""
+    best, most = int(rows[len(rows) // 2]), -1
+    for row in spread(rows, MAX_CANDIDATES).tolist():
+        labels = _labels(index, row)
+        if labels is None:
+            continue
+        shown = int((np.bincount(labels, minlength=NUM_CLASSES + 1)[1:] >= MIN_POINTS).sum())
+        if shown > most:
+            best, most = row, shown
+    return best
+
+
+def _labels(index: NuScenesIndex, row: int) -> np.ndarray | None:
+    path = index.lidarseg_path(row)
+    return RAW_TO_CLASS[read_lidarseg(index, row)] if path is not None and path.is_file() else None
+
+
+def _predictions(probe_run: Path, split: str, lidar_token: str) -> np.ndarray | None:
+    """What the probe wrote for the official evaluator, None where it has not."""
+    path = probe_run / "lidarseg" / split / f"{lidar_token}_lidarseg.bin"
+    return np.fromfile(path, np.uint8) if path.is_file() else None

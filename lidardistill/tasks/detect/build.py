@@ -1,0 +1,94 @@
+"""A detector from its config, with the weights that a pretraining run left, and its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+
+from lidardistill.atomic import atomic_write
+from lidardistill.backbones.build import build_student
+from lidardistill.backbones.camera_bev.build import build_camera
+from lidardistill.exchange.of_run import load_student
+from lidardistill.tasks.detect.batch import DetectionBatch
+from lidardistill.tasks.detect.bev_fusion import ConvFuser
+from lidardistill.tasks.detect.center_head import TASKS, CenterHead
+from lidardistill.tasks.detect.config import DetectConfig
+from lidardistill.tasks.detect.detector import Detector
+from lidardistill.tasks.segment.classifier import MODEL_FILE
+
+NUM_CLASSES = tuple(map(len, TASKS))
+"""Of each group of nuScenes' classes."""
+
+
+def build_detector(config: DetectConfig) -> Detector:
+    """A detector whose first weights follow from the seed; the backbone's are those that pretraining starts from."""
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        backbone = build_student(config.student, config.voxels)
+        camera = None if config.camera is None else build_camera(config.camera)
+        fuser = (
+            None
+            if camera is None
+            else ConvFuser(backbone.out_channels, camera.out_channels, backbone.out_channels)
+        )
+        head = CenterHead(backbone.out_channels, NUM_CLASSES, config.head.width)
+        return Detector(backbone, head, camera, fuser)
+
+
+def load_pretrained(detector: Detector, weights: str, camera_weights: str = "random") -> None:
+    """Fill the backbones from pretraining runs or exported files; `random` leaves one as it was built.
+
+    Raises:
+        FileNotFoundError, ValueError: of `load_student`.
+        ValueError: weights for a camera network where there is none.
+    """
+    load_student(detector.backbone, weights)
+    if camera_weights == "random":
+        return
+    if detector.camera is None:
+        raise ValueError(f"--camera-weights {camera_weights}: this config has no `camera`")
+    load_student(detector.camera, camera_weights, option="--camera-weights")
+
+
+def parameter_groups(detector: Detector, config: DetectConfig) -> list[dict[str, Any]]:
+    """The networks that pretraining may have filled with their own learning rate, and the rest."""
+    pretrained = list(detector.backbone.parameters())
+    if detector.camera is not None:
+        pretrained += detector.camera.parameters()
+    known = set(map(id, pretrained))
+    new = [parameter for parameter in detector.parameters() if id(parameter) not in known]
+    return [
+        {"params": new, "lr": config.optimizer.lr},
+        {"params": pretrained, "lr": config.optimizer.lr * config.lr_backbone},
+    ]
+
+
+def detector_inputs(batch: DetectionBatch) -> dict[str, Any]:
+    """Arguments of `Detector.forward`."""
+    return {"lidar": batch.voxels.bev_inputs(), "cameras": batch.camera_inputs()}
+
+
+def save_detector(detector: Detector, run: Path) -> None:
+    """Write `model.safetensors` into a run folder, whole or not at all."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in detector.state_dict().items()}
+    with atomic_write(run / MODEL_FILE) as stream:
+        stream.write(save(state))
+
+
+def load_detector(config: DetectConfig, run: Path) -> Detector:
+    """The detector that a run left behind, in eval mode.
+
+    Raises:
+        FileNotFoundError: the run did not finish.
+    """
+    path = run / MODEL_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{run} holds no {MODEL_FILE}: the run has not finished; the same `lidardistill detect` command continues it"
+        )
+    detector = build_detector(config)
+    detector.load_state_dict(load_file(path))
+    return detector.eval()

@@ -1,0 +1,89 @@
+"""CenterPoint: a LiDAR backbone, the cameras' map beside it where there is one, and the head that finds centres."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from lidardistill.backbones.lidar_bev.net import LidarBev
+from lidardistill.ops.bev_grid import BevGrid
+from lidardistill.tasks.detect.bev_fusion import ConvFuser, on_grid
+from lidardistill.tasks.detect.center_head import CenterHead, CenterMaps
+
+
+class CameraBackbone(Protocol):
+    """What a detector needs of a network that sees the cameras: images to a map."""
+
+    out_channels: int
+    grid: BevGrid
+
+    def __call__(self, **cameras: Any) -> tuple[Tensor, Tensor | None]:
+        """(B, out_channels, H, W) and (B, H, W) bool, cells that a camera sees, or None for all."""
+        ...
+
+
+class Detector(nn.Module):
+    """Points, and images where it has cameras, to the maps of every group of classes.
+
+    Args:
+        backbone: sees the points.
+        head: its `in_channels` are those of the backbone's map, or of the fuser's.
+        camera: sees the images, see `CameraBackbone`; None for LiDAR alone.
+        fuser: makes one of the two maps; given with `camera` alone.
+
+    Attributes:
+        grid: cells of the maps.
+
+    Raises:
+        ValueError: one of `camera` and `fuser` without the other, or channels that do not fit.
+
+    Source: CenterPoint (Yin et al., CVPR 2021); with cameras, BEVFusion (Liu et al., ICRA 2023) section 3.
+    """
+
+    def __init__(
+        self,
+        backbone: LidarBev,
+        head: CenterHead,
+        camera: nn.Module | None = None,
+        fuser: ConvFuser | None = None,
+    ) -> None:
+        super().__init__()
+        if (camera is None) != (fuser is None):
+            raise ValueError("Detector: expected camera and fuser together, or neither")
+        if camera is not None and fuser is not None:
+            given = (backbone.out_channels, camera.out_channels)
+            if (fuser.lidar_channels, fuser.camera_channels) != given:
+                raise ValueError(
+                    f"Detector: maps of {given[0]} and {given[1]} channels, and a fuser of {fuser.lidar_channels} and "
+                    f"{fuser.camera_channels}"
+                )
+        self.backbone, self.camera, self.fuser, self.head = backbone, camera, fuser, head
+        self.grid = backbone.grid
+
+    def bev(self, lidar: Mapping[str, Any], cameras: Mapping[str, Any] | None = None) -> Tensor:
+        """The map that the head reads: (B, C, H = y, W = x).
+
+        Args:
+            lidar: arguments of `LidarBev.forward`, such as a `VoxelBatch` names them in `bev_inputs()`.
+            cameras: arguments of the camera network.
+
+        Raises:
+            ValueError: a network with cameras and a batch without, or the other way round.
+        """
+        bev = self.backbone(**lidar)
+        if (cameras is None) != (self.camera is None):
+            raise ValueError(
+                f"Detector: the network has {'no ' if self.camera is None else ''}cameras, and the batch has "
+                f"{'none' if cameras is None else 'some'}"
+            )
+        if self.camera is None or self.fuser is None or cameras is None:
+            return bev
+        seen, mask = self.camera(**cameras)
+        seen, mask = on_grid(seen, self.camera.grid, self.grid, mask)  # type: ignore[arg-type]
+        return self.fuser(bev, seen, mask)
+
+    def forward(self, lidar: Mapping[str, Any], cameras: Mapping[str, Any] | None = None) -> list[CenterMaps]:
+        """The maps of each group of classes; arguments as `bev`."""
+        return self.head(self.bev(lidar, cameras))

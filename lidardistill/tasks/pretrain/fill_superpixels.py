@@ -1,0 +1,47 @@
+"""Fill the superpixel cache of a data set ahead of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from lidardistill.data.config import PairDataConfig
+from lidardistill.data.images import image_key, read_image
+from lidardistill.methods.slidr.build import build_superpixels
+from lidardistill.regions.superpixels.precompute import PrecomputeCounts, precompute
+from lidardistill.tasks.rows import open_index, pretraining_rows
+
+
+def fill_cache(
+    config: PairDataConfig, *, workers: int = 2, on_progress: Callable[[int, int], None] | None = None
+) -> PrecomputeCounts:
+    """Compute the superpixels of every image of a split that the cache lacks.
+
+    Args:
+        config: `superpixels.cache` names the folder; `split` may be `all`.
+        workers: processes.
+        on_progress: called with (images done, images in all).
+
+    Returns:
+        The counts, with the images that could not be used.
+    """
+    source = build_superpixels(config)
+    if source.store is None:
+        raise ValueError("data.superpixels.cache: expected the folder of the cache, got null")
+    index = open_index(config)
+    rows = np.arange(index.num_keyframes) if config.split == "all" else pretraining_rows(config, index)
+    images = [
+        (image_key(path, index.dataroot), Path(path))
+        for row in rows.tolist()
+        for path in index.image_paths(row)
+    ]
+    return precompute(
+        images,
+        source.store,
+        read_image=read_image,
+        **config.superpixels.model_dump(exclude={"cache", "masks"}),
+        workers=workers,
+        on_progress=on_progress,
+    )

@@ -1,0 +1,96 @@
+"""A detector on corrupted scans: its data set corrupts what it reads, the boxes stay."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from lidardistill.corruptions.table import ATTACKS, NEEDS_VEHICLES, Corruption
+from lidardistill.datasets.nuscenes.boxes import BoxTable
+from lidardistill.datasets.nuscenes.detection_classes import CLASSES
+from lidardistill.datasets.nuscenes.judge_boxes import FrameDetections, score_detections, write_detections
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.sweeps import read_sweeps
+from lidardistill.engine.distributed import pick_device
+from lidardistill.tasks.detect.build import load_detector
+from lidardistill.tasks.detect.config import DetectConfig
+from lidardistill.tasks.detect.run import evaluate_detector, predictions
+from lidardistill.tasks.robustness.judge import Judged
+from lidardistill.tasks.robustness.score import detection_succeeds
+from lidardistill.tasks.robustness.vehicle_points import VEHICLES, boxed_vehicles
+from lidardistill.tasks.verb import read_run
+
+
+class DetectionJudge:
+    """NDS on clean and on corrupted scans.
+
+    With sweeps, the cloud that they make is corrupted as a whole: each of its points as if the sensor of the keyframe
+    had just seen it.
+
+    Args:
+        run: detection run without cameras.
+        split: such as val or mini_val.
+        out: gets the clean detections.
+        seed: of all corruptions.
+
+    Raises:
+        ValueError: a run of another verb, or one with cameras, whose pictures stay clean.
+    """
+
+    metric = "NDS"
+
+    def __init__(self, run: Path, split: str, out: Path, seed: int) -> None:
+        self.run, self.split, self.out, self.seed = run, split, out, seed
+        self.config = read_run(run, DetectConfig)
+        if self.config.camera is not None:
+            raise ValueError(
+                f"{run} reads cameras too: expected a detector of LiDAR alone, because only scans are corrupted here"
+            )
+        self.device = pick_device(self.config.trainer.accelerator)
+        self.index = NuScenesIndex.open(self.config.data.dataroot, self.config.data.version)
+        self.detector = load_detector(self.config, run)
+        self.evaluator = ""
+
+    def clean(self) -> float:
+        metrics = evaluate_detector(self.run, self.split, self.out)
+        self.evaluator = metrics["evaluator"]
+        return metrics["nds"]
+
+    def corrupted(self, name: str, severity: int) -> Judged:
+        data = self.config.data
+        corruption = self.corruption(name, severity)
+        hits: list[bool] = []
+        found = predictions(self.detector, self.config, self.index, self.split, self.device, corruption)
+        if name in ATTACKS:
+            found = self._watched(found, corruption, hits)
+        with tempfile.TemporaryDirectory(prefix=f".{self.out.name}.", dir=self.out.parent) as folder:
+            path = write_detections(
+                Path(folder) / "detections.json", data.version, self.split, found, dataroot=data.dataroot
+            )
+            metrics = score_detections(data.dataroot, data.version, self.split, path)
+        return Judged(metrics["nds"], metrics["ap"], sum(hits) / len(hits) if hits else None)
+
+    def corruption(self, name: str, severity: int) -> Corruption:
+        """With vehicles from boxes where it needs them."""
+        vehicles = None
+        if name in NEEDS_VEHICLES:
+            vehicles = partial(boxed_vehicles, BoxTable.open(self.index).read)
+        return Corruption(name, severity, self.seed, vehicles)
+
+    def _watched(
+        self, found: Iterator[tuple[str, FrameDetections]], corruption: Corruption, hits: list[bool]
+    ) -> Iterator[tuple[str, FrameDetections]]:
+        """The same detections; `hits` gets whether each keyframe's feigned car was found."""
+        vehicles = [CLASSES.index(name) for name in VEHICLES]
+        for token, detections in found:
+            row = self.index.row_of(token)
+            points = read_sweeps(self.index, row, self.config.data.sweeps)
+            box = corruption.scan(points, row).fake_box
+            assert box is not None
+            mine = np.isin(detections.labels, vehicles)
+            hits.append(detection_succeeds(detections.boxes[mine, :2], detections.scores[mine], box[:2]))
+            yield token, detections

@@ -1,0 +1,35 @@
+"""Judge of robustness."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+
+class Judged(NamedTuple):
+    """What the evaluator says of one corruption and severity.
+
+    Attributes:
+        accuracy: mIoU or NDS, 0..1.
+        by_class: class to IoU or AP, None where it cannot be told.
+        success: share of the attacked keyframes in which the attack succeeds; None where nothing was attacked.
+    """
+
+    accuracy: float
+    by_class: dict[str, float | None]
+    success: float | None
+
+
+class Judge(Protocol):
+    """A run that can be scored on clean and on corrupted scans.
+
+    Attributes:
+        metric: name of the accuracy.
+        evaluator: who scores.
+    """
+
+    metric: str
+    evaluator: str
+
+    def clean(self) -> float: ...
+
+    def corrupted(self, name: str, severity: int) -> Judged: ...

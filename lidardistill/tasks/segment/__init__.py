@@ -1,0 +1,1 @@
+"""Point segmentation: probe and fine-tuning."""

@@ -1,0 +1,89 @@
+"""Config of segment."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from lidardistill.backbones.minkunet.config import MinkUNetConfig
+from lidardistill.config.base import Strict
+from lidardistill.data.config import VoxelConfig
+from lidardistill.engine.config import (
+    CosineConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    SGDConfig,
+    TrainerConfig,
+    check_warmup,
+)
+
+
+class ScanDataConfig(Strict):
+    """Labelled keyframes for probing and fine-tuning.
+
+    Attributes:
+        label_percent: share of the scenes of `train_split`, every k-th in database order.
+        train_keyframes: at most so many labelled keyframes, evenly spread over those scenes.
+    """
+
+    dataroot: str
+    version: str = "v1.0-trainval"
+    train_split: str = "train"
+    val_split: str = "val"
+    label_percent: Literal[1, 5, 10, 25, 100] = 100
+    train_keyframes: PositiveInt | None = None
+    rotate: bool = True
+    flip: bool = True
+    batch_size: PositiveInt = 16
+    num_workers: NonNegativeInt = 8
+
+
+class CachedProbeConfig(Strict):
+    """Features are computed once, standardised, and a linear layer is fitted until it has converged."""
+
+    kind: Literal["cached"] = "cached"
+    epochs: PositiveInt = 15
+    lr: PositiveFloat = 0.1
+    batch_points: PositiveInt = 16384
+    calibration_keyframes: NonNegativeInt = 16
+
+
+class OnlineProbeConfig(Strict):
+    """SLidR's protocol: the head trains on augmented scans behind a frozen network in eval mode."""
+
+    kind: Literal["online"]
+    optimizer: OptimizerConfig = SGDConfig(lr=0.05)
+    epochs: PositiveInt = 50
+    lovasz: bool = True
+
+
+class ProbeConfig(Strict):
+    name: str
+    seed: NonNegativeInt = 0
+    data: ScanDataConfig
+    voxels: VoxelConfig = VoxelConfig()
+    student: MinkUNetConfig = MinkUNetConfig()
+    probe: Annotated[CachedProbeConfig | OnlineProbeConfig, Field(discriminator="kind")] = CachedProbeConfig()
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class FinetuneConfig(Strict):
+    """Cross-entropy and Lovasz on all weights; `lr_head` gives the new layer its own rate."""
+
+    name: str
+    seed: NonNegativeInt = 0
+    data: ScanDataConfig
+    voxels: VoxelConfig = VoxelConfig()
+    student: MinkUNetConfig = MinkUNetConfig()
+    optimizer: OptimizerConfig = SGDConfig(lr=0.02)
+    lr_head: PositiveFloat | None = None
+    schedule: ScheduleConfig = CosineConfig()
+    lovasz: bool = True
+    calibration_keyframes: NonNegativeInt = 0
+    trainer: TrainerConfig
+
+    @model_validator(mode="after")
+    def _warmup_fits(self) -> FinetuneConfig:
+        check_warmup(self.schedule, self.trainer)
+        return self

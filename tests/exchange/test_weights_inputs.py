@@ -1,0 +1,80 @@
+"""A first layer for other columns gives what the first layer gave."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
+from lidardistill.backbones.minkunet.net import build_minkunet
+from lidardistill.data.collate import collate_voxels
+from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.exchange.inputs import with_columns
+from lidardistill.export.mmdet3d_parts import COLUMNS, SEGMENTOR_COLUMNS
+
+
+def batch(cloud, features, scale, preset=None):
+    options = {}
+    if preset is not None:
+        chosen = PRESETS[preset]
+        options = {
+            "voxel_size": chosen.voxel_size,
+            "point_cloud_range": chosen.point_cloud_range,
+            "align": 1,
+            "per_point": True,
+        }
+    settings = VoxelSettings(
+        "cartesian", **options, point_features=features, intensity_scale=scale, reduce="mean"
+    )
+    return collate_voxels([voxelize_scan(cloud, settings)])
+
+
+def cloud(rng, num=2000):
+    columns = [
+        *rng.uniform(-20, 20, (2, num)),
+        rng.uniform(-2, 2, num),
+        *rng.uniform(0, 200, (1, num)),
+        rng.random(num),
+    ]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("preset", ["voxelnet_mini", "pillars_mini"])
+@pytest.mark.parametrize(
+    "features", [("x", "y", "z", "intensity"), ("x", "y", "z", "time_lag", "intensity"), ("x", "y", "z")]
+)
+def test_maps_are_the_same(rng, preset, features):
+    torch.manual_seed(0)
+    points = cloud(rng)
+    net, other = build_lidar_bev(preset, len(features)), build_lidar_bev(preset, 5)
+    other.load_state_dict(with_columns(net.state_dict(), features, COLUMNS, 1 / 255))
+    with torch.no_grad():
+        expected = net(**batch(points, features, 1 / 255, preset).bev_inputs())
+        found = other(**batch(points, COLUMNS, 1.0, preset).bev_inputs())
+    assert expected.abs().max() > 1  # in train mode, BatchNorms keep the map from fading
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_features_of_a_minkunet_are_the_same(rng):
+    torch.manual_seed(0)
+    points = cloud(rng)
+    net, other = build_minkunet("mini", 1).eval(), build_minkunet("mini", 4).eval()
+    other.load_state_dict(with_columns(net.state_dict(), ["intensity"], SEGMENTOR_COLUMNS))
+    with torch.no_grad():
+        one, four = batch(points, ("intensity",), 1.0), batch(points, SEGMENTOR_COLUMNS, 1.0)
+        expected = net(one.features, one.voxel_coords, one.spatial_shape, 1)
+        found = other(four.features, four.voxel_coords, four.spatial_shape, 1)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_cannot_be_had_is_named():
+    state = build_minkunet("mini", 2).state_dict()
+    with pytest.raises(
+        ValueError, match=r"voxels\.point_features: range cannot be had from points of x, y, z, intensity"
+    ):
+        with_columns(state, ["intensity", "range"], SEGMENTOR_COLUMNS)
+    with pytest.raises(ValueError, match=r"stem\.conv\.weight has shape .* does not fit 1 features \(x\)"):
+        with_columns(state, ["x"], COLUMNS)
+    with pytest.raises(ValueError, match="no first layer"):
+        with_columns({"conv1.weight": torch.zeros(1)}, ["x"], COLUMNS)

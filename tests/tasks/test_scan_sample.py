@@ -1,0 +1,89 @@
+"""Scans for the downstream tasks: a target for every raw point, and no keyframe silently exchanged in evaluation."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from lidardistill.data.augment import AugmentSettings
+from lidardistill.data.frame import CorruptSample
+from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.datasets.nuscenes.labels import read_lidarseg
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.tasks.segment.sample import ScanDataset, collate_scans
+
+VOXELS = VoxelSettings(kind="cartesian", voxel_size=(0.5, 0.5, 0.5))
+
+
+@pytest.fixture
+def index(small_root):
+    return NuScenesIndex.open(small_root.write(), "v1.0-mini")
+
+
+def scans(index, **changes):
+    options = {"rows": np.arange(4), "seed": 0, "train": False, "read_labels": partial(read_lidarseg, index)}
+    options.update(changes)
+    return ScanDataset(index, voxels=VOXELS, **options)
+
+
+def test_every_raw_point_has_its_target(index):
+    sample = scans(index)[0, 0, 2]
+    raw = read_lidarseg(index, 2)
+    assert sample.row == 2
+    assert sample.sample_token == index.sample_token(2)
+    assert np.array_equal(sample.points, index.frame(2).points)
+    assert sample.target.dtype == np.int64
+    # nuScenes: 17 car -> class 4 -> target 3; 30 vegetation -> 16 -> 15; 0 noise, 31 ego -> ignored
+    for label, target in ((17, 3), (30, 15), (24, 10), (0, 255), (31, 255)):
+        assert (sample.target[raw == label] == target).all()
+    assert set(np.unique(sample.target)) <= {*range(16), 255}
+
+
+def test_training_turns_the_cloud_and_evaluation_does_not(index):
+    still = scans(index)[3, 9, 1]
+    assert np.array_equal(still.points, index.frame(1).points)
+    turned = scans(index, train=True, augment=AugmentSettings())
+    assert not np.array_equal(turned[0, 0, 1].points, still.points)
+    assert np.array_equal(turned[0, 5, 1].points, turned[0, 5, 1].points)
+    assert np.array_equal(turned[0, 0, 1].target, still.target)
+    assert np.array_equal(scans(index, train=True)[0, 0, 1].points, still.points), (
+        "no settings, no augmentation"
+    )
+
+
+def test_batches_keep_scans_and_targets_together(index):
+    samples = [scans(index)[0, place, place] for place in range(3)]
+    batch = collate_scans(samples)
+    assert batch.rows == (0, 1, 2)
+    assert batch.batch_size == batch.voxels.batch_size == 3
+    for b, sample in enumerate(samples):
+        here = slice(*batch.point_offsets[b : b + 2].tolist())
+        assert np.array_equal(batch.target[here], sample.target)
+        assert np.array_equal(batch.points[here], sample.points)
+        rows = batch.voxels.point2voxel[here]
+        assert np.array_equal(batch.voxels.features[rows, 0], sample.voxel_features[sample.point2voxel, 0])
+    assert batch.to("meta").target.device.type == "meta"
+
+
+def test_labels_are_optional_but_not_mixed(index):
+    bare = scans(index, read_labels=None)[0, 0, 0]
+    assert bare.target is None
+    assert collate_scans([bare]).target is None
+    with pytest.raises(ValueError, match="target: 1 of 2"):
+        collate_scans([bare, scans(index)[0, 1, 1]])
+
+
+def test_a_broken_scan_stops_evaluation_and_is_replaced_in_training(index):
+    index.lidar_path(1).write_bytes(b"")
+    with pytest.raises(CorruptSample, match="is empty"):
+        scans(index)[0, 0, 1]
+    sample = scans(index, train=True)[0, 0, 1]
+    assert sample.row != 1
+    assert sample.substitutes[0][0] == index.sample_token(1)
+
+
+def test_labels_of_another_scan_are_refused(index):
+    with pytest.raises(CorruptSample, match="expected one for each of the 50 points"):
+        scans(index, read_labels=lambda row: np.zeros(49, np.uint8))[0, 0, 0]
+    with pytest.raises(ValueError, match="at least one keyframe"):
+        scans(index, rows=[])

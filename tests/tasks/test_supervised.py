@@ -1,0 +1,39 @@
+"""Voxel labels and the losses of fine-tuning."""
+
+from __future__ import annotations
+
+import torch
+
+from lidardistill.data.batch import VoxelBatch
+from lidardistill.tasks.segment.classifier import seeded_head
+from lidardistill.tasks.segment.sample import ScanBatch
+from lidardistill.tasks.segment.train import voxel_targets
+
+
+def scan(point2voxel: list[int], target: list[int], mask: list[bool], num_voxels: int) -> ScanBatch:
+    voxels = VoxelBatch(
+        torch.zeros(num_voxels, 1),
+        torch.zeros(num_voxels, 4, dtype=torch.int32),
+        (16, 16, 16),
+        torch.tensor(point2voxel),
+        torch.tensor(mask),
+        1,
+    )
+    points = torch.zeros(len(target), 4)
+    return ScanBatch(("a",), (0,), points, torch.tensor([0, len(target)]), voxels, torch.tensor(target))
+
+
+def test_a_voxel_has_the_label_of_its_first_labelled_point() -> None:
+    batch = scan([2, 0, 2, 0, 2], [255, 3, 7, 4, 8], [True] * 5, num_voxels=4)
+    assert voxel_targets(batch).tolist() == [3, 255, 7, 255]
+
+
+def test_points_outside_the_grid_label_nothing() -> None:
+    batch = scan([0, 0], [5, 6], [False, True], num_voxels=1)
+    assert voxel_targets(batch).tolist() == [6]
+
+
+def test_the_first_head_follows_from_the_generator() -> None:
+    first, second = (seeded_head(8, 3, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert torch.equal(first.weight, second.weight)
+    assert torch.all(first.bias == 0)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lidardistill.data.augment import AugmentSettings
-from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.nuscenes.splits import label_fraction, scenes_of_split
@@ -26,7 +26,7 @@ def labelled_rows(config: ScanDataConfig, index: NuScenesIndex) -> np.ndarray:
 
 
 def training_scans(
-    config: ScanDataConfig, index: NuScenesIndex, rows: np.ndarray, voxels: VoxelSettings, seed: int
+    config: ScanDataConfig, index: NuScenesIndex, rows: np.ndarray, voxels: ScanInput, seed: int
 ) -> ScanDataset:
     """Augmented, labelled scans."""
     default = AugmentSettings()
@@ -44,7 +44,7 @@ def still_scans(
     config: ScanDataConfig,
     index: NuScenesIndex,
     rows: np.ndarray,
-    voxels: VoxelSettings,
+    voxels: ScanInput,
     device: torch.device,
     *,
     labels: bool,

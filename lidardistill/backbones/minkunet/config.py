@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import PositiveFloat
 
@@ -10,6 +10,8 @@ from lidardistill.config.base import Strict
 
 
 class MinkUNetConfig(Strict):
+    makes: ClassVar[Literal["points", "map"]] = "points"
+
     kind: Literal["minkunet"] = "minkunet"
     preset: Literal["minkunet34", "minkunet18", "minkunet14", "mini"] = "minkunet34"
     bn_momentum: PositiveFloat = 0.05

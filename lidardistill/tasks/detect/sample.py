@@ -1,6 +1,6 @@
 """Keyframes with boxes, for training and judging detectors.
 
-A sample is a pure function of (seed, epoch, position in that epoch), as that of `lidardistill.methods.slidr.sample`.
+A sample is a pure function of (seed, epoch, position in that epoch), as that of `lidardistill.data.keyframes.Keyframes`.
 """
 
 from __future__ import annotations

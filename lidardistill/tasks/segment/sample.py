@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lidardistill.data.augment import AugmentSettings, augment_cloud
+from lidardistill.data.augment import augment_cloud
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.collate import collate_voxels, offsets
+from lidardistill.data.config import AugmentConfig
 from lidardistill.data.frame import CorruptSample
 from lidardistill.data.keyframes import SampleKey
 from lidardistill.data.substitute import keyframe_rows, read_or_substitute
@@ -126,7 +127,7 @@ class ScanDataset(Dataset[ScanSample]):
         *,
         seed: int,
         train: bool,
-        augment: AugmentSettings | None = None,
+        augment: AugmentConfig | None = None,
         read_labels: Callable[[int], np.ndarray] | None = None,
         max_substitutes: int = 8,
     ) -> None:
@@ -136,7 +137,7 @@ class ScanDataset(Dataset[ScanSample]):
         self.seed = seed
         self.train = train
         self.augment = (
-            (augment or AugmentSettings().for_validation()) if train else AugmentSettings().for_validation()
+            (augment or AugmentConfig().still()) if train else AugmentConfig().still()
         )
         self.read_labels = read_labels
         self.max_substitutes = max_substitutes if train else 0

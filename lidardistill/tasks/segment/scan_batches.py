@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from lidardistill.data.augment import AugmentSettings
+from lidardistill.data.config import AugmentConfig
 from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
@@ -29,12 +29,7 @@ def training_scans(
     config: ScanDataConfig, index: NuScenesIndex, rows: np.ndarray, voxels: ScanInput, seed: int
 ) -> ScanDataset:
     """Augmented, labelled scans."""
-    default = AugmentSettings()
-    augment = AugmentSettings(
-        rotate=config.rotate,
-        flip_x_probability=default.flip_x_probability if config.flip else 0.0,
-        flip_y_probability=default.flip_y_probability if config.flip else 0.0,
-    )
+    augment = AugmentConfig(rotate=config.rotate, flip=config.flip)
     return ScanDataset(
         index, rows, voxels, seed=seed, train=True, augment=augment, read_labels=partial(read_lidarseg, index)
     )

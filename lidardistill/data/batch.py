@@ -6,7 +6,6 @@ Nothing here holds a label: pretraining cannot leak what it never carries.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,17 +32,6 @@ class VoxelBatch:
     point_mask: Tensor
     batch_size: int
     point_features: Tensor | None = None
-
-    def bev_inputs(self) -> dict[str, Any]:
-        """What `models.lidar_bev.LidarBev` reads, by the names of its arguments."""
-        return {
-            "features": self.features,
-            "voxel_coords": self.voxel_coords,
-            "batch_size": self.batch_size,
-            "point_features": self.point_features,
-            "point2voxel": self.point2voxel,
-            "point_mask": self.point_mask,
-        }
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> VoxelBatch:
         return _to(self, device, non_blocking)

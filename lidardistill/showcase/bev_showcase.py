@@ -16,9 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from lidardistill.atomic import atomic_write
-from lidardistill.backbones.build import build_voxels
-from lidardistill.backbones.lidar_bev.config import LidarBevConfig
-from lidardistill.backbones.lidar_bev.net import LidarBev
 from lidardistill.data.camera_input import CameraInput
 from lidardistill.data.images import read_image
 from lidardistill.data.view_image import build_image_reading
@@ -36,7 +33,7 @@ from lidardistill.showcase.showcase import CALIBRATION_SCANS, load_trained, vali
 from lidardistill.tasks.detect.batch import DetectionBatch
 from lidardistill.tasks.detect.batches import still_keyframes
 from lidardistill.tasks.detect.bev_fusion import on_grid
-from lidardistill.tasks.detect.build import NUM_CLASSES, detector_inputs, load_detector
+from lidardistill.tasks.detect.build import NUM_CLASSES, load_detector
 from lidardistill.tasks.detect.center_groups import decode_groups
 from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.detect.sample import DetectionDataset, collate_detection
@@ -113,7 +110,7 @@ def _of_detector(run: Path, row: int | None) -> dict[str, Any]:
         row = int(rows[table.classes_present(rows, min_points=1).sum(axis=1).argmax()])
     (batch,) = still_keyframes(config, index, np.array([row]), torch.device("cpu"))
     with torch.no_grad():
-        bev = detector.bev(**detector_inputs(batch))
+        bev = detector.bev(batch.voxels, batch.camera_inputs())
         (found,) = decode_groups(
             detector.head(bev),
             num_classes=NUM_CLASSES,
@@ -137,7 +134,7 @@ def _of_detector(run: Path, row: int | None) -> dict[str, Any]:
 
 def _of_pretraining(run: Path, row: int | None) -> dict[str, Any]:
     config = read_run(run, PretrainConfig)
-    if not isinstance(config.student, LidarBevConfig):
+    if config.student.makes != "map":
         raise ValueError(f"{run}: its student is a {config.student.kind} and makes no maps")
     index = NuScenesIndex.open(config.data.dataroot, config.data.version)
     split, rows = validation_rows(config, None, index)
@@ -154,18 +151,16 @@ def _of_pretraining(run: Path, row: int | None) -> dict[str, Any]:
             calibrate_batchnorm(
                 student,
                 (_unlabelled(config, index, one).voxels for one in known.tolist()),
-                lambda network, voxels: network(**voxels.bev_inputs()),
             )
-            bev = student(**batch.voxels.bev_inputs())[0]
-            assert isinstance(student, LidarBev)
-            named, grid = [("the pretrained network's map", bev)], student.grid
+            features = student(batch.voxels)
+            named, grid = [("the pretrained network's map", features.bev[0])], features.grid
     return {**_keyframe(index, row, split), **_maps(named, grid, index.frame(row).points)}
 
 
 def _joint_maps(method: RAD, batch: DetectionBatch) -> tuple[list[tuple[str, Tensor]], BevGrid]:
     """Both maps where they meet: behind their projectors, on the cells of the cameras."""
     camera_bev, _ = method.student(**(batch.camera_inputs() or {}))
-    lidar_bev = method.teacher(**batch.voxels.bev_inputs())
+    lidar_bev = method.teacher(batch.voxels).bev
     grid = method.student.grid
     lidar_bev, _ = on_grid(lidar_bev, method.teacher.grid, grid)
     return [
@@ -186,7 +181,7 @@ def _unlabelled(config: PretrainConfig, index: NuScenesIndex, row: int) -> Detec
     if config.method.sees_cameras:
         reading = build_image_reading(config.data.images)
         cameras = CameraInput(config.data.augment.image_size, reading=reading)
-    voxels = build_voxels(config.voxels, config.student)
+    voxels = config.student.scan_input(config.voxels)
     dataset = DetectionDataset(
         index, np.array([row]), voxels, seed=0, train=False, read_boxes=None, cameras=cameras
     )

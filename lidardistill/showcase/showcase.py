@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lidardistill.atomic import atomic_write
-from lidardistill.backbones.build import build_voxels
 from lidardistill.data.collate import collate_voxels
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
 from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES, NUM_CLASSES, RAW_TO_CLASS
@@ -183,11 +182,11 @@ def embed(method: SLidR, batch: PairBatch) -> tuple[np.ndarray, Tensor]:
     Returns:
         (N, D) float32 unit rows of the points, zero outside the voxel grid, and (V, D, h, w) maps of the teacher.
     """
-    voxels = batch.voxels
-    backbone = method.student(voxels.features, voxels.voxel_coords, voxels.spatial_shape, voxels.batch_size)
-    rows = F.normalize(method.student_head(backbone).float(), dim=1)
-    points = rows.new_zeros(len(voxels.point_mask), rows.shape[1])
-    points[voxels.point_mask] = rows[voxels.point2voxel[voxels.point_mask]]
+    features = method.student(batch.voxels)
+    rows = F.normalize(method.student_head(features.rows).float(), dim=1)
+    known = features.point_mask
+    points = rows.new_zeros(len(known), rows.shape[1])
+    points[known] = rows[features.point2row[known]]
     maps = torch.cat([method.teacher_head(method.teacher(view[None])) for view in batch.images])  # type: ignore[union-attr]
     return points.numpy(), maps.float()
 
@@ -232,7 +231,7 @@ def _pixels(maps: Tensor, size: tuple[int, int]) -> np.ndarray:
 def _calibrate(method: SLidR, config: PretrainConfig, index: NuScenesIndex) -> None:
     """BatchNorm statistics of scans that are not augmented, as the probe has them."""
     rows = spread(pretraining_rows(config.data, index), CALIBRATION_SCANS)
-    scans = ScanDataset(index, rows, build_voxels(config.voxels, config.student), seed=0, train=False)
+    scans = ScanDataset(index, rows, config.student.scan_input(config.voxels), seed=0, train=False)
     calibrate_batchnorm(method.student, (collate_voxels([scans[(0, i, i)]]) for i in range(len(rows))))
 
 

@@ -6,9 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from lidardistill.backbones.build import build_student, build_voxels
-from lidardistill.backbones.lidar_bev.net import LidarBev
-from lidardistill.backbones.minkunet.net import MinkUNet
+from lidardistill.backbones.base import Backbone
 from lidardistill.data.augment import ScanAugment
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.methods.bevcontrast.config import BEVContrastConfig
@@ -26,18 +24,14 @@ def build_bevcontrast(config: PretrainConfig) -> BEVContrast:
     assert isinstance(config.method, BEVContrastConfig)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        return _bevcontrast(build_student(config.student, config.voxels), config.method)
+        return _bevcontrast(config.student.build(config.voxels), config.method)
 
 
-def _bevcontrast(student: MinkUNet | LidarBev, config: BEVContrastConfig) -> BEVContrast:
-    makes_maps = isinstance(student, LidarBev)
+def _bevcontrast(student: Backbone, config: BEVContrastConfig) -> BEVContrast:
     return BEVContrast(
         student,
-        student.grid
-        if isinstance(student, LidarBev)
-        else BevGrid.of_range(config.bev_range, config.cell_size),
+        student.grid or BevGrid.of_range(config.bev_range, config.cell_size),
         student_channels=student.out_channels,
-        student_makes="maps" if makes_maps else "voxels",
         **config.model_dump(include={"embedding", "temperature", "max_cells", "pairing"}),
     )
 
@@ -45,7 +39,7 @@ def _bevcontrast(student: MinkUNet | LidarBev, config: BEVContrastConfig) -> BEV
 def add_bev_term(config: PretrainConfig, method: nn.Module) -> WithBEVTerm:
     """A method and the term that its config asks for."""
     assert config.bev_term is not None
-    assert isinstance(method.student, (MinkUNet, LidarBev))
+    assert isinstance(method.student, Backbone)
     stream = np.random.SeedSequence([config.seed, _TERM_STREAM]).generate_state(1)
     with torch.random.fork_rng():
         torch.manual_seed(int(stream[0]))
@@ -61,7 +55,7 @@ def build_scan_pair_dataset(
         index,
         rows,
         stride=scans.stride,
-        voxels=build_voxels(config.voxels, config.student),
+        voxels=config.student.scan_input(config.voxels),
         augment=ScanAugment(**scans.model_dump(include={"shift_std_m", "shift_max_m", "rotate"})),
         seed=config.seed,
     )

@@ -5,12 +5,11 @@ Source: Sautier et al., 3DV 2024 (section 3, and the authors' configuration `pre
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lidardistill.backbones.base import Backbone
 from lidardistill.engine.terms import Terms
 from lidardistill.methods.bevcontrast.sample import ScanPairBatch
 from lidardistill.methods.heads import ImageHead, PointHead
@@ -38,20 +37,18 @@ class BEVContrast(nn.Module):
     or so further.
 
     Args:
-        student: LiDAR backbone: (features, voxel_coords, spatial_shape, batch_size) to (M, student_channels), or one
-            that makes maps, `models.lidar_bev.LidarBev`.
+        student: LiDAR backbone, see `backbones.base.Backbone`.
         grid: the cells of a map; those of the student where it makes maps.
         student_channels: width of the student's features.
         embedding: D, width of the features of a cell.
         temperature: of InfoNCE, > 0.
         max_cells: pairs of cells of one step, drawn at random over the whole batch where there are more.
         pairing: `real`, or the control `permuted`: partners are re-drawn at random at every step.
-        student_makes: "voxels", which are scattered into maps, or "maps".
     """
 
     def __init__(
         self,
-        student: nn.Module,
+        student: Backbone,
         grid: BevGrid,
         *,
         student_channels: int,
@@ -59,12 +56,11 @@ class BEVContrast(nn.Module):
         temperature: float = 0.07,
         max_cells: int = 4096,
         pairing: str = "real",
-        student_makes: Literal["voxels", "maps"] = "voxels",
     ) -> None:
         super().__init__()
         self.student = student
         self.student_head: PointHead | ImageHead
-        if student_makes == "maps":
+        if student.grid is not None:
             self.student_head = ImageHead(student_channels, embedding)
         else:
             self.student_head = PointHead(student_channels, embedding, normalize=False)
@@ -109,11 +105,11 @@ class BEVContrast(nn.Module):
         voxels = batch.voxels
         scan = voxels.voxel_coords[:, 0].long()
         if isinstance(self.student_head, ImageHead):
-            bev = self.student_head(self.student(**voxels.bev_inputs()))
+            bev = self.student_head(self.student(voxels).bev)
             occupied = bev_occupied(batch.voxel_xy, scan, self.grid, voxels.batch_size)
             return bev.to(accumulation_dtype(bev.dtype)), occupied
-        backbone = self.student(voxels.features, voxels.voxel_coords, voxels.spatial_shape, voxels.batch_size)
-        return bev_scatter(self.student_head(backbone), batch.voxel_xy, scan, self.grid, voxels.batch_size)
+        rows = self.student(voxels).rows
+        return bev_scatter(self.student_head(rows), batch.voxel_xy, scan, self.grid, voxels.batch_size)
 
     def matched_cells(self, bev: Tensor, occupied: Tensor, b2a: Tensor) -> tuple[Tensor, Tensor]:
         """Bring map a into the frame of map b, and take the cells that both have seen.

@@ -7,7 +7,6 @@ from dataclasses import fields
 import numpy as np
 import torch
 
-from lidardistill.backbones.build import build_student, build_voxels
 from lidardistill.backbones.lidar_bev.net import LidarBev
 from lidardistill.data.augment import ViewAugment
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
@@ -23,7 +22,7 @@ def build_prc(config: PretrainConfig) -> PRC:
     assert isinstance(config.method, PRCConfig)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        student = build_student(config.student, config.voxels)
+        student = config.student.build(config.voxels)
         assert isinstance(student, LidarBev)
         own = {
             "hidden",
@@ -52,7 +51,7 @@ def build_region_view_dataset(
     return RegionViewDataset(
         index,
         rows,
-        voxels=build_voxels(config.voxels, config.student),
+        voxels=config.student.scan_input(config.voxels),
         proposals=build_proposals(config.method.regions),
         augment=ViewAugment(**config.method.model_dump(include=moved)),
         seed=config.seed,

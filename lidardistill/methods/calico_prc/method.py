@@ -123,7 +123,7 @@ class PRC(nn.Module):
         Returns:
             (P, D) of views a and (P, D) of views b, unit length, float32; rows match. BatchNorm sees them together.
         """
-        bev = self.student(**batch.voxels.bev_inputs())
+        bev = self.student(batch.voxels).bev
         xy = torch.cat([batch.xy_a, batch.xy_b])
         scan = torch.cat([batch.batch_idx, batch.batch_idx + batch.batch_size])
         values, _ = bev_sample(bev, xy, scan, self.grid)

@@ -7,7 +7,6 @@ import logging
 import numpy as np
 import torch
 
-from lidardistill.backbones.build import build_student, build_voxels
 from lidardistill.backbones.camera_bev.build import build_camera
 from lidardistill.backbones.lidar_bev.net import LidarBev
 from lidardistill.data.augment import AugmentSettings
@@ -31,7 +30,7 @@ def build_rad(config: PretrainConfig) -> RAD:
     assert isinstance(method, RADConfig)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        lidar = build_student(config.student, config.voxels)
+        lidar = config.student.build(config.voxels)
         assert isinstance(lidar, LidarBev)
         try:
             log.info("LiDAR network, frozen: %s", load_student(lidar, method.lidar_weights))
@@ -59,7 +58,7 @@ def build_region_image_dataset(
     return RegionImageDataset(
         index,
         rows,
-        voxels=build_voxels(config.voxels, config.student),
+        voxels=config.student.scan_input(config.voxels),
         proposals=build_proposals(config.method.regions),
         augment=augment,
         visibility=config.data.visibility,

@@ -117,7 +117,7 @@ class RAD(nn.Module):
             (P, D) of the cameras and (P, D) of the LiDAR, unit length, float32; rows match.
         """
         camera_map, _ = self.student(**batch.camera_inputs())
-        lidar_map = self.teacher(**batch.voxels.bev_inputs())
+        lidar_map = self.teacher(batch.voxels).bev
         cameras, _ = bev_sample(camera_map, batch.xy, batch.batch_idx, self.student.grid)
         lidar, _ = bev_sample(lidar_map, batch.lidar_xy, batch.batch_idx, self.teacher.grid)
         return self.student_head(cameras), self.teacher_head(lidar)

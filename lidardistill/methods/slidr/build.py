@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from lidardistill.backbones.build import build_student, build_voxels
 from lidardistill.data.augment import build_augment
 from lidardistill.data.config import PairDataConfig
 from lidardistill.data.view_image import build_image_reading
@@ -32,7 +31,7 @@ def build_slidr(config: PretrainConfig) -> SLidR:
         )
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        student = build_student(config.student, config.voxels)
+        student = config.student.build(config.voxels)
         options = config.teacher.model_dump(exclude={"kind"})
         teacher = build_teacher(config.teacher.kind, **options)
         settings = config.method.model_dump(exclude={"kind"})
@@ -86,7 +85,7 @@ def build_pair_dataset(
         rows,
         superpixels=build_superpixels(config.data),
         augment=build_augment(config.data),
-        voxels=build_voxels(config.voxels, config.student),
+        voxels=config.student.scan_input(config.voxels),
         visibility=config.data.visibility,
         reading=build_image_reading(config.data.images),
         seed=config.seed,

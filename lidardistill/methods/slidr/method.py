@@ -28,7 +28,7 @@ class SLidR(nn.Module):
     `negatives="global"` and every `pairing` but `real` are deviations and controls.
 
     Args:
-        student: LiDAR backbone: (features, voxel_coords, spatial_shape, batch_size) to (M, student_channels).
+        student: LiDAR backbone, see `backbones.base.Backbone`.
         teacher: frozen image encoder: (V, 3, H, W) in 0..1 to (V, teacher_channels, h, w).
         student_channels: width of the student's features.
         teacher_channels: width of the teacher's features.
@@ -105,16 +105,16 @@ class SLidR(nn.Module):
             (V * S, D) means, not unit length, and (V * S,) points in each.
         """
         voxels = batch.voxels
-        backbone = self.student(voxels.features, voxels.voxel_coords, voxels.spatial_shape, voxels.batch_size)
+        features = self.student(voxels)
         view, row, col = batch.pairing_images.unbind(1)
         _, height, width = batch.superpixels.shape
         pixel = (view * height + row) * width + col
         return segment_mean(
-            self.student_head(backbone),
+            self.student_head(features.rows),
             view * batch.num_superpixels + batch.superpixels.flatten().index_select(0, pixel),
             len(batch.superpixels) * batch.num_superpixels,
             mask=batch.superpixel_mask.flatten().index_select(0, pixel),
-            rows=voxels.point2voxel.index_select(0, batch.pairing_points),
+            rows=features.point2row.index_select(0, batch.pairing_points),
         )
 
     def superpixels(self, batch: PairBatch) -> tuple[Tensor, Tensor]:

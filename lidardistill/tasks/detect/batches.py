@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lidardistill.backbones.build import build_voxels
 from lidardistill.data.camera_input import CameraInput
 from lidardistill.data.view_image import build_image_reading
 from lidardistill.datasets.nuscenes.boxes import BoxTable
@@ -53,7 +52,7 @@ def training_keyframes(config: DetectConfig, index: NuScenesIndex) -> DetectionD
     return DetectionDataset(
         index,
         rows,
-        build_voxels(config.voxels, config.student),
+        config.student.scan_input(config.voxels),
         seed=config.seed,
         train=True,
         read_boxes=table.read,
@@ -76,7 +75,7 @@ def still_keyframes(
     dataset = DetectionDataset(
         index,
         rows,
-        build_voxels(config.voxels, config.student),
+        config.student.scan_input(config.voxels),
         seed=0,
         train=False,
         read_boxes=None,

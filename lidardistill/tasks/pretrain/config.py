@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import NonNegativeInt, model_validator
 
-from lidardistill.backbones.kinds import StudentConfig, check_student
+from lidardistill.backbones.kinds import StudentConfig
 from lidardistill.backbones.minkunet.config import MinkUNetConfig
 from lidardistill.config.base import Strict
 from lidardistill.data.config import AugmentConfig, ImageConfig, PairDataConfig, VoxelConfig
@@ -47,7 +47,7 @@ class PretrainConfig(Strict):
 
     @model_validator(mode="after")
     def _parts_are_those_of_the_method(self) -> PretrainConfig:
-        check_student(self.student, self.voxels)
+        self.student.check(self.voxels)
         if self.student.kind not in self.method.students:
             raise ValueError(
                 f"student.kind: {self.method.kind} trains {' or '.join(self.method.students)}, got {self.student.kind}"

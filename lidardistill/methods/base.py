@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lidardistill.backbones.build import build_student, build_voxels
+from lidardistill.backbones.base import Backbone
 from lidardistill.backbones.kinds import StudentConfig
 from lidardistill.data.batch import Batch, VoxelBatch
 from lidardistill.data.config import PairDataConfig, VoxelConfig
@@ -47,7 +47,7 @@ class Parts:
     teacher: TeacherConfig | None
     teacher_cache: str | None
     scan_input: ScanInput
-    new_student: Callable[[], nn.Module]
+    new_student: Callable[[], Backbone]
     new_teacher: Callable[[], Teacher]
 
     @classmethod
@@ -64,8 +64,8 @@ class Parts:
             student=run.student,
             teacher=run.teacher,
             teacher_cache=run.teacher_cache,
-            scan_input=build_voxels(run.voxels, run.student),
-            new_student=lambda: build_student(run.student, run.voxels),
+            scan_input=run.student.scan_input(run.voxels),
+            new_student=lambda: run.student.build(run.voxels),
             new_teacher=new_teacher,
         )
 
@@ -176,10 +176,10 @@ class Method(nn.Module):
             voxels: one scan.
             cameras: arguments of `CameraBev`, or None if the method sees no camera.
         """
-        grid = getattr(self.student, "grid", None)
-        if grid is None:
+        features = self.student(voxels)
+        if features.bev is None:
             raise ValueError("the student makes no bird's-eye-view map")
-        return [ShownMap("the pretrained network's map", self.student(**voxels.bev_inputs())[0], grid)]
+        return [ShownMap("the pretrained network's map", features.bev[0], features.grid)]
 
 
 def describe_scans(voxels: VoxelBatch) -> str:

@@ -334,11 +334,11 @@ def embed_pairs(
     student: nn.Module, student_head: nn.Module, teacher: nn.Module, teacher_head: nn.Module, batch: PairBatch
 ) -> JointSpace:
     """Student and teacher of one keyframe behind their heads, for `Method.joint_space`."""
-    voxels = batch.voxels
-    backbone = student(voxels.features, voxels.voxel_coords, voxels.spatial_shape, voxels.batch_size)
-    rows = F.normalize(student_head(backbone).float(), dim=1)
-    points = rows.new_zeros(len(voxels.point_mask), rows.shape[1])
-    points[voxels.point_mask] = rows[voxels.point2voxel[voxels.point_mask]]
+    features = student(batch.voxels)
+    rows = F.normalize(student_head(features.rows).float(), dim=1)
+    known = features.point_mask
+    points = rows.new_zeros(len(known), rows.shape[1])
+    points[known] = rows[features.point2row[known]]
     assert batch.images is not None
     maps = torch.cat([teacher_head(teacher(view[None])) for view in batch.images])
     return JointSpace(points.numpy(), maps.float())

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from lidardistill.atomic import atomic_write
-from lidardistill.backbones.build import build_voxels
 from lidardistill.data.camera_input import CameraInput
 from lidardistill.data.images import read_image
 from lidardistill.datasets.nuscenes.boxes import BoxTable
@@ -32,7 +31,7 @@ from lidardistill.showcase.showcase import CALIBRATION_SCANS, load_trained, vali
 from lidardistill.tasks.detect.batch import DetectionBatch
 from lidardistill.tasks.detect.batches import still_keyframes
 from lidardistill.tasks.detect.bev_fusion import on_grid
-from lidardistill.tasks.detect.build import NUM_CLASSES, detector_inputs, load_detector
+from lidardistill.tasks.detect.build import NUM_CLASSES, load_detector
 from lidardistill.tasks.detect.center_groups import decode_groups
 from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.detect.sample import DetectionDataset, collate_detection
@@ -109,7 +108,7 @@ def _of_detector(run: Path, row: int | None) -> dict[str, Any]:
         row = int(rows[table.classes_present(rows, min_points=1).sum(axis=1).argmax()])
     (batch,) = still_keyframes(config, index, np.array([row]), torch.device("cpu"))
     with torch.no_grad():
-        bev = detector.bev(**detector_inputs(batch))
+        bev = detector.bev(batch.voxels, batch.camera_inputs())
         (found,) = decode_groups(
             detector.head(bev),
             num_classes=NUM_CLASSES,
@@ -146,7 +145,6 @@ def _of_pretraining(run: Path, row: int | None) -> dict[str, Any]:
         calibrate_batchnorm(
             method.student,
             (_unlabelled(config, index, one).voxels for one in known.tolist()),
-            lambda network, voxels: network(**voxels.bev_inputs()),
         )
     with torch.no_grad():
         shown = method.shown_maps(batch.voxels, batch.camera_inputs())
@@ -169,7 +167,7 @@ def _unlabelled(config: PretrainConfig, index: NuScenesIndex, row: int) -> Detec
     cameras = None
     if config.method.sees_cameras:
         cameras = CameraInput(config.data.augment.image_size, images=config.data.images)
-    voxels = build_voxels(config.voxels, config.student)
+    voxels = config.student.scan_input(config.voxels)
     dataset = DetectionDataset(
         index, np.array([row]), voxels, seed=0, train=False, read_boxes=None, cameras=cameras
     )

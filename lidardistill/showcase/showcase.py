@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lidardistill.atomic import atomic_write
-from lidardistill.backbones.build import build_voxels
 from lidardistill.data.collate import collate_voxels
 from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
@@ -218,7 +217,7 @@ def _pixels(maps: Tensor, size: tuple[int, int]) -> np.ndarray:
 def _calibrate(method: Method, config: PretrainConfig, index: NuScenesIndex) -> None:
     """BatchNorm statistics of scans that are not augmented, as the probe has them."""
     rows = spread(pretraining_rows(config.data, index), CALIBRATION_SCANS)
-    scans = ScanDataset(index, rows, build_voxels(config.voxels, config.student), seed=0, train=False)
+    scans = ScanDataset(index, rows, config.student.scan_input(config.voxels), seed=0, train=False)
     calibrate_batchnorm(method.student, (collate_voxels([scans[(0, i, i)]]) for i in range(len(rows))))
 
 

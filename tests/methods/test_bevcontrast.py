@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lidardistill.backbones.base import Backbone, Features, MapFeatures
 from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
 from lidardistill.data.augment import ScanAugment
 from lidardistill.data.batch import VoxelBatch
@@ -25,18 +26,16 @@ PAIRS, SIZE = 2, 12
 GRID = BevGrid.of_range((-6.0, -6.0, 6.0, 6.0), 1.0)
 
 
-class Student(nn.Module):
+class Student(Backbone):
     """A linear map of voxel features: enough to carry gradients."""
 
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(2, 8)
 
-    def forward(
-        self, features: Tensor, voxel_coords: Tensor, spatial_shape: tuple, batch_size: int
-    ) -> Tensor:
-        assert batch_size == 2 * PAIRS
-        return self.linear(features)
+    def forward(self, scans: VoxelBatch) -> Features:
+        assert scans.batch_size == 2 * PAIRS
+        return Features(self.linear(scans.features), scans.point2voxel, scans.point_mask)
 
 
 def turns() -> Tensor:
@@ -214,25 +213,26 @@ def test_diagnostics_come_when_asked_for(batch: ScanPairBatch) -> None:
     assert terms.diagnostics["log_candidates"].item() == pytest.approx(math.log(terms.counts["cells"]))
 
 
-class MapStudent(nn.Module):
+class MapStudent(Backbone):
     """Makes maps of the mean of `Student`'s features in each cell; empty cells hold what no one may look at."""
 
     def __init__(self, batch: ScanPairBatch) -> None:
         super().__init__()
         self.linear = Student().linear
         self.xy = batch.voxel_xy
+        self.grid = GRID
 
-    def forward(self, features: Tensor, voxel_coords: Tensor, batch_size: int, **points: object) -> Tensor:
-        scan = voxel_coords[:, 0].long()
-        bev, occupied = bev_scatter(self.linear(features), self.xy, scan, GRID, batch_size)
-        return torch.where(occupied[:, None], bev, 1e3)
+    def forward(self, scans: VoxelBatch) -> MapFeatures:
+        scan = scans.voxel_coords[:, 0].long()
+        bev, occupied = bev_scatter(self.linear(scans.features), self.xy, scan, GRID, scans.batch_size)
+        return MapFeatures(torch.where(occupied[:, None], bev, 1e3), GRID, scans, (GRID.height, GRID.width))
 
 
 def test_a_student_of_maps_is_one_of_voxels_where_they_coincide(batch: ScanPairBatch) -> None:
     """Projected and averaged, or averaged and projected: the same cells, loss and gradients."""
     voxels = build()
     torch.manual_seed(0)
-    maps = BEVContrast(MapStudent(batch), GRID, student_channels=8, embedding=4, student_makes="maps")
+    maps = BEVContrast(MapStudent(batch), GRID, student_channels=8, embedding=4)
     with torch.no_grad():
         maps.student.linear.load_state_dict(voxels.student.linear.state_dict())
         maps.student_head.conv.weight.copy_(voxels.student_head.linear.weight[:, :, None, None])
@@ -270,7 +270,7 @@ def test_a_backbone_of_maps_learns_from_scans(tiny_world: Path, preset: str) -> 
     torch.manual_seed(0)
     student = build_lidar_bev(preset, 4)
     method = BEVContrast(
-        student, student.grid, student_channels=student.out_channels, embedding=16, student_makes="maps"
+        student, student.grid, student_channels=student.out_channels, embedding=16
     )
     # A voxel lies in the cell that its coordinates have at the map's stride.
     stride = round(student.grid.cell_size / chosen.voxel_size[0])
@@ -292,6 +292,6 @@ def test_a_backbone_of_maps_learns_from_scans(tiny_world: Path, preset: str) -> 
 
 
 def test_half_precision_maps_are_compared_in_float32(batch: ScanPairBatch) -> None:
-    maps = BEVContrast(MapStudent(batch), GRID, student_channels=8, embedding=4, student_makes="maps")
+    maps = BEVContrast(MapStudent(batch), GRID, student_channels=8, embedding=4)
     with torch.autocast("cpu", torch.bfloat16):
         assert maps.bev_maps(batch)[0].dtype == torch.float32

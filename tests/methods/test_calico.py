@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from lidardistill.methods.calico_prc.batch import RegionViewBatch, collate_region_views
 from torch import Tensor, nn
 
+from lidardistill.backbones.base import MapFeatures
 from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
 from lidardistill.data.augment import ViewAugment
+from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.collate import collate_voxels
-from lidardistill.methods.calico_prc.batch import RegionViewBatch, collate_region_views
 from lidardistill.methods.calico_prc.method import PRC
 from lidardistill.methods.calico_prc.sample import RegionViewDataset
 from lidardistill.ops.bev_grid import BevGrid
@@ -37,9 +39,9 @@ class Maps(nn.Module):
         draw = torch.Generator().manual_seed(5)
         self.maps = nn.Parameter(torch.randn(2 * SCENES, CHANNELS, SIZE, SIZE, generator=draw))
 
-    def forward(self, batch_size: int, **inputs: object) -> Tensor:
-        assert batch_size == 2 * SCENES
-        return self.maps
+    def forward(self, scans: VoxelBatch) -> MapFeatures:
+        assert scans.batch_size == 2 * SCENES
+        return MapFeatures(self.maps, GRID, scans, (SIZE, SIZE))
 
 
 def make_batch(seed: int = 1) -> RegionViewBatch:

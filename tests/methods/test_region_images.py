@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import simplejpeg
 import torch
+from lidardistill.methods.calico_rad.batch import collate_region_images
 
 from lidardistill.data.augment import AugmentSettings, CropWindow
 from lidardistill.data.frame import CorruptSample, Frame
 from lidardistill.data.image_augment import image_matrix, resize_image
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.methods.calico_rad.batch import collate_region_images
 from lidardistill.methods.calico_rad.sample import RegionImageDataset
 from lidardistill.ops import BevGrid, frustum_cells
 from lidardistill.regions.sweep.clusters import ProposalSettings, propose_regions
 from tests.regions.test_clusters import street
-from tests.support.inputs import changed, scan_input
+from tests.support.inputs import scan_input
 
 VOXELS = scan_input(
     kind="cartesian",

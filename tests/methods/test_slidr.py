@@ -8,26 +8,25 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from lidardistill.methods.slidr.sample import PairBatch
 from torch import Tensor, nn
 
+from lidardistill.backbones.base import Backbone, Features
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.methods.slidr.method import SLidR
-from lidardistill.methods.slidr.sample import PairBatch
 
 VIEWS, SUPERPIXELS, HEIGHT, WIDTH = 3, 6, 16, 24
 
 
-class Student(nn.Module):
+class Student(Backbone):
     """A linear map of voxel features: enough to carry gradients."""
 
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(2, 8)
 
-    def forward(
-        self, features: Tensor, voxel_coords: Tensor, spatial_shape: tuple, batch_size: int
-    ) -> Tensor:
-        return self.linear(features)
+    def forward(self, scans: VoxelBatch) -> Features:
+        return Features(self.linear(scans.features), scans.point2voxel, scans.point_mask)
 
 
 class Teacher(nn.Module):

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from lidardistill.backbones.base import Backbone
 from lidardistill.engine.terms import Terms
 from lidardistill.methods.base import Method, Parts, describe_scans
 from lidardistill.methods.bevcontrast.config import BEVContrastConfig
@@ -46,18 +47,17 @@ class BEVContrast(Method):
         student: LiDAR backbone with `out_channels`; and with `grid` if it makes a map.
     """
 
-    def __init__(self, config: BEVContrastConfig, student: nn.Module) -> None:
+    def __init__(self, config: BEVContrastConfig, student: Backbone) -> None:
         super().__init__()
         self.config = config
         self.student = student
         self.student_head: PointHead | ImageHead
-        own_grid = getattr(student, "grid", None)
-        if own_grid is None:
+        if student.grid is None:
             self.grid = BevGrid.of_range(config.bev_range, config.cell_size)
-            self.student_head = PointHead(student.out_channels, config.embedding, normalize=False)  # type: ignore[arg-type]
+            self.student_head = PointHead(student.out_channels, config.embedding, normalize=False)
         else:
-            self.grid = own_grid
-            self.student_head = ImageHead(student.out_channels, config.embedding)  # type: ignore[arg-type]
+            self.grid = student.grid
+            self.student_head = ImageHead(student.out_channels, config.embedding)
 
     @classmethod
     def build(cls, config: BEVContrastConfig, parts: Parts) -> BEVContrast:
@@ -105,13 +105,11 @@ class BEVContrast(Method):
         scan = batch.voxels.voxel_coords[:, 0].long()
         num_scans = batch.voxels.batch_size
         if isinstance(self.student_head, ImageHead):
-            bev = torch.cat([self.student_head(self.student(**part.bev_inputs())) for part in scans])
+            bev = torch.cat([self.student_head(self.student(part).bev) for part in scans])
             occupied = bev_occupied(batch.voxel_xy, scan, self.grid, num_scans)
             return bev.to(accumulation_dtype(bev.dtype)), occupied
-        rows = [
-            self.student(part.features, part.voxel_coords, part.spatial_shape, part.batch_size) for part in scans
-        ]
-        return bev_scatter(self.student_head(torch.cat(rows)), batch.voxel_xy, scan, self.grid, num_scans)
+        rows = torch.cat([self.student(part).rows for part in scans])
+        return bev_scatter(self.student_head(rows), batch.voxel_xy, scan, self.grid, num_scans)
 
     def matched_cells(self, bev: Tensor, occupied: Tensor, b2a: Tensor) -> tuple[Tensor, Tensor]:
         """Bring map a into the frame of map b, and take the cells that both have seen.

@@ -132,7 +132,7 @@ class RAD(Method):
             (P, D) of the cameras and (P, D) of the LiDAR, unit length, float32; rows match.
         """
         camera_map, _ = self.student(**batch.camera_inputs())
-        lidar_map = self.teacher(**batch.voxels.bev_inputs())
+        lidar_map = self.teacher(batch.voxels).bev
         cameras, _ = bev_sample(camera_map, batch.xy, batch.batch_idx, self.student.grid)
         lidar, _ = bev_sample(lidar_map, batch.lidar_xy, batch.batch_idx, self.teacher.grid)
         return self.student_head(cameras), self.teacher_head(lidar)
@@ -164,7 +164,7 @@ class RAD(Method):
     def shown_maps(self, voxels: VoxelBatch, cameras: dict[str, Any] | None) -> list[ShownMap]:
         """Both maps, which meet behind their projectors."""
         camera_map, _ = self.student(**(cameras or {}))
-        lidar_map = self.teacher(**voxels.bev_inputs())
+        lidar_map = self.teacher(voxels).bev
         return [
             ShownMap("cameras, as the student sees them", camera_map[0], self.student.grid, self.student_head),
             ShownMap("LiDAR, as the teacher sees it", lidar_map[0], self.teacher.grid, self.teacher_head),

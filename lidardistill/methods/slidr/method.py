@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from lidardistill.backbones.base import Backbone
 from lidardistill.engine.terms import Terms
 from lidardistill.methods.base import JointSpace, Method, Parts, Report
 from lidardistill.methods.heads import ImageHead, PointHead
@@ -25,6 +26,7 @@ from lidardistill.ops.gather import all_gather_ragged, rank_weight
 from lidardistill.ops.segment import segment_mean
 from lidardistill.ops.superpixel_pool import superpixel_pool
 from lidardistill.regions.superpixels.source import SuperpixelSource
+from lidardistill.teachers.kinds import Teacher
 
 
 class SLidR(Method):
@@ -40,14 +42,14 @@ class SLidR(Method):
         teacher: frozen image encoder: (V, 3, H, W) in 0..1 to (V, out_channels, h, w).
     """
 
-    def __init__(self, config: SLidRConfig, student: nn.Module, teacher: nn.Module) -> None:
+    def __init__(self, config: SLidRConfig, student: Backbone, teacher: Teacher) -> None:
         super().__init__()
         self.config = config
         self.store: FeatureStore | None = None
         self.student = student
-        self.student_head = PointHead(student.out_channels, config.embedding)  # type: ignore[arg-type]
+        self.student_head = PointHead(student.out_channels, config.embedding)
         self.teacher = teacher
-        self.teacher_head = ImageHead(teacher.out_channels, config.embedding)  # type: ignore[arg-type]
+        self.teacher_head = ImageHead(teacher.out_channels, config.embedding)
 
     @classmethod
     def build(cls, config: SLidRConfig, parts: Parts) -> SLidR:
@@ -104,19 +106,18 @@ class SLidR(Method):
         Returns:
             (V * S, D) means, not unit length, and (V * S,) points in each.
         """
-        voxels = batch.voxels
-        backbone = self.student(voxels.features, voxels.voxel_coords, voxels.spatial_shape, voxels.batch_size)
+        features = self.student(batch.voxels)
         assert batch.superpixels is not None
         assert batch.superpixel_mask is not None
         view, row, col = batch.pairing_images.unbind(1)
         _, height, width = batch.superpixels.shape
         pixel = (view * height + row) * width + col
         return segment_mean(
-            self.student_head(backbone),
+            self.student_head(features.rows),
             view * batch.num_superpixels + batch.superpixels.flatten().index_select(0, pixel),
             len(batch.superpixels) * batch.num_superpixels,
             mask=batch.superpixel_mask.flatten().index_select(0, pixel),
-            rows=voxels.point2voxel.index_select(0, batch.pairing_points),
+            rows=features.point2row.index_select(0, batch.pairing_points),
         )
 
     def superpixels(self, batch: PairBatch) -> tuple[Tensor, Tensor]:

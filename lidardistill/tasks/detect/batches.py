@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lidardistill.backbones.build import build_voxels
 from lidardistill.data.camera_input import CameraInput
 from lidardistill.datasets.nuscenes.boxes import BoxTable
 from lidardistill.datasets.nuscenes.detection_classes import CLASSES
@@ -52,7 +51,7 @@ def training_keyframes(config: DetectConfig, index: NuScenesIndex) -> DetectionD
     return DetectionDataset(
         index,
         rows,
-        build_voxels(config.voxels, config.student),
+        config.student.scan_input(config.voxels),
         seed=config.seed,
         train=True,
         read_boxes=table.read,
@@ -75,7 +74,7 @@ def still_keyframes(
     dataset = DetectionDataset(
         index,
         rows,
-        build_voxels(config.voxels, config.student),
+        config.student.scan_input(config.voxels),
         seed=0,
         train=False,
         read_boxes=None,

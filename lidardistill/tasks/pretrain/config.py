@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field, NonNegativeInt, model_validator
 
-from lidardistill.backbones.kinds import StudentConfig, check_student
+from lidardistill.backbones.kinds import StudentConfig
 from lidardistill.backbones.minkunet.config import MinkUNetConfig
 from lidardistill.config.base import Strict
 from lidardistill.data.config import PairDataConfig, VoxelConfig
@@ -49,7 +49,7 @@ class PretrainConfig(Strict):
 
     @model_validator(mode="after")
     def _keys_suit_the_method(self) -> PretrainConfig:
-        check_student(self.student, self.voxels)
+        self.student.check(self.voxels)
         method = self.method
         for config in self.methods:
             if self.student.makes not in config.trains:

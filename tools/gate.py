@@ -1,20 +1,25 @@
-"""The bit-equality gate: what a checkout computes on a tiny world, as exact hex floats, and whether two agree.
+"""The bit-equality gate: what a checkout computes on a tiny world, as exact hex floats; and whether two agree.
 
-Usage: tools/gate.py record OUT.json [--root CHECKOUT] [--python PYTHON] [--world DIR] [--runs DIR] [--only RUN ...]
+Usage: tools/gate.py record OUT.json [--root CHECKOUT] [--python PYTHON] [--world DIR] [--runs DIR]
+                                     [--only RUN ...]
        tools/gate.py compare A.json B.json
 
-`record` calls `python -m lidardistill` of a checkout and nothing else of it, so that its modules may move. It renders
-a small picture of the embedded world, pretrains for six steps with each method, and trains what is judged on labels.
-OUT.json holds each step's metrics, the final scores, and a sha256 of tensors, predictions and rendered files.
-`compare` prints one line a run and ends with 1 where a bit differs, a run is missing, or a run failed.
+`record` calls `python -m lidardistill` of a checkout and nothing else of it, so that its modules may move. It
+renders one keyframe of the embedded world, pretrains for six steps with each method, and trains what is judged
+on labels. OUT.json holds each step's metrics, the final scores, and a sha256 of tensors, predictions and
+rendered files. `compare` prints one line a run. It ends with 1 where a bit differs, a run is missing, or a run
+failed.
 
-Two records agree only on the same machine with the same packages. Times are left out; nothing else is.
-Compiled numba kernels are kept for each state of the sources, in the folder lidardistill-gate of the temporary folder.
+Two records agree only on the same machine with the same packages. Of the metrics only times are left out. Of a
+run's folder what carries times, paths or the commit is left out: manifest, config, card, checkpoints,
+TensorBoard. Compiled numba kernels are kept below the temporary folder, anew for each state of the sources they
+are made of. A record takes four minutes on one core; the first of such a state takes two more.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import json
 import os
@@ -34,15 +39,52 @@ from safetensors import safe_open
 
 STEPS = 6
 TIMEOUT_S = 900
-TIMES = ("seconds", "data_wait_share", "eval_time")
-"""Keys of metrics that measure time and therefore never agree."""
+TIMES = ("seconds", "data_wait_share")
+"""Keys of metrics that measure time, which never agrees."""
 
 WORLD = ("--train-scenes", "2", "--val-scenes", "2", "--keyframes", "4", "--image-size", "90x160")
-RENDERED = ("--train-scenes", "1", "--val-scenes", "0", "--keyframes", "1", "--image-size", "90x160", "--seed", "1")
+RENDERED = (
+    "--train-scenes",
+    "1",
+    "--val-scenes",
+    "0",
+    "--keyframes",
+    "1",
+    "--image-size",
+    "90x160",
+    "--seed",
+    "1",
+)
 """The world that runs are trained on, which is kept; and the one that each record renders anew."""
 
-PREDICTIONS = ("lidarseg", "detections", "maps")
-"""Folders of a run that hold predictions."""
+INDEXES = ".lidardistill"
+"""Folder of indexes that the package writes into a world. Each record makes its own and takes none over."""
+
+NO_BITS = (
+    "checkpoints",
+    "tensorboard",
+    "backbone.json",
+    "config.yaml",
+    "manifest.json",
+    "metrics.json",
+    "metrics.jsonl",
+)
+"""What of a run folder is not hashed as a file.
+
+It carries times, paths or the commit, or it is read number by number.
+"""
+
+JUDGED_SCENES = ("scene-0103", "scene-0916")
+DETECTED = {
+    "vehicle.car": "car",
+    "vehicle.truck": "truck",
+    "vehicle.bicycle": "bicycle",
+    "vehicle.motorcycle": "motorcycle",
+    "human.pedestrian.adult": "pedestrian",
+    "movable_object.barrier": "barrier",
+    "movable_object.trafficcone": "traffic_cone",
+}
+"""Scenes of mini_val, and the categories whose boxes are handed in as detections."""
 
 
 @dataclass(frozen=True)
@@ -108,20 +150,24 @@ RUNS = (
             *_BATCH,
         ),
     ),
-    Run("slidr_permuted", "pretrain", "pretrain/demo.yaml", (*_SLIDR, *_CACHED, "method.pairing=permuted")),
-    Run("slidr_ema", "pretrain", "pretrain/demo.yaml", (*_SLIDR, *_CACHED, "trainer.ema_decay=0.9")),
+    Run(
+        "slidr_permuted_ema",
+        "pretrain",
+        "pretrain/demo.yaml",
+        (*_SLIDR, *_CACHED, "method.pairing=permuted", "trainer.ema_decay=0.9"),
+    ),
     Run(
         "slidr_bev_term",
         "pretrain",
         "pretrain/demo.yaml",
         (*_SLIDR, *_CACHED, "bev_term={bev_range: [-51.0, -51.0, 51.0, 51.0]}"),
     ),
-    Run("bevcontrast", "pretrain", "pretrain/demo_bevcontrast.yaml", (*_PRETRAIN, *_BATCH)),
+    Run("bevcontrast", "pretrain", "pretrain/demo_bevcontrast.yaml", _PRETRAIN),
     Run(
         "bevcontrast_voxelnet",
         "pretrain",
         "pretrain/demo_calico_prc.yaml",
-        (*_PRETRAIN, "method={kind: bevcontrast}"),
+        (*_PRETRAIN, *_BATCH, "method={kind: bevcontrast}"),
     ),
     Run("prc", "pretrain", "pretrain/demo_calico_prc.yaml", (*_PRETRAIN, *_BATCH)),
     Run("prc_pillars", "pretrain", "pretrain/demo_calico_prc.yaml", (*_PRETRAIN, *_PILLARS)),
@@ -140,7 +186,15 @@ RUNS = (
         "detect_sampled",
         "detect",
         "detect/demo.yaml",
-        (*_JUDGED, *_BOXES, *_PILLARS, *_BATCH, "data.gt_sampling={}", "data.class_balanced=true"),
+        (
+            *_JUDGED,
+            *_BOXES,
+            *_PILLARS,
+            *_BATCH,
+            "data.gt_sampling={}",
+            "data.class_balanced=true",
+            "data.sweeps=1",
+        ),
         weights="prc_pillars",
     ),
     Run(
@@ -164,7 +218,9 @@ def main() -> int:
     recorder.add_argument("out", type=Path)
     recorder.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[1], help="a checkout")
     recorder.add_argument("--python", type=Path, default=Path(sys.executable), help="an interpreter")
-    recorder.add_argument("--world", type=Path, help="the world: made where it is missing, else used as it is")
+    recorder.add_argument(
+        "--world", type=Path, help="the world: made where it is missing, else used as it is"
+    )
     recorder.add_argument("--runs", type=Path, help="an empty or new folder to keep the runs in")
     recorder.add_argument("--only", nargs="+", metavar="RUN", choices=[run.name for run in RUNS])
     comparer = verbs.add_parser("compare", help="say where two records differ")
@@ -181,7 +237,7 @@ def main() -> int:
 
 
 def record(options: argparse.Namespace) -> int:
-    """Run everything and write the record.
+    """Run everything and write the record, after each run what there is of it.
 
     Args:
         options: out, root, python, world, runs, only, as `main` parses them.
@@ -190,34 +246,35 @@ def record(options: argparse.Namespace) -> int:
         Exit code: 1 where a run failed. The record is written in that case too.
     """
     started = time.monotonic()
-    work = Path(options.runs or tempfile.mkdtemp(prefix="gate-")).resolve()
-    work.mkdir(parents=True, exist_ok=True)
-    world = (options.world or work / "world").resolve()
-    # Not resolved: the interpreter of a virtual environment is a link, and where it points there are no packages.
+    # Not resolved: the interpreter of a virtual environment is a link, and its target has no packages.
     checkout = Checkout(options.root.resolve(), Path(os.path.abspath(options.python)))
     result: dict[str, Any] = {**checkout.facts(), "runs": {}}
-    print(f"{result['package']}, world {world}, runs {work}", flush=True)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(options.runs or tempfile.mkdtemp(prefix="gate-")).resolve()
+    work.mkdir(parents=True, exist_ok=True)
+    print(f"{result['package']}, runs in {work}", flush=True)
 
     def keep(name: str, entry: dict[str, Any]) -> None:
         result["runs"][name] = entry
+        result["seconds"] = round(time.monotonic() - started, 1)
+        options.out.write_text(json.dumps(result, indent=1) + "\n")
         print(f"{name:<22} exit {entry['exit']}  {entry['seconds']:5.1f} s", flush=True)
 
     try:
-        made = (
-            {"exit": 0, "seconds": 0.0}
-            if (world / "v1.0-mini").is_dir()
-            else checkout.call("synth", "--out", str(world), *WORLD)
-        )
-        keep("world", {**made, "files": hashes_of_files(world, world)})
-        made = checkout.call("synth", "--out", str(work / "rendered"), *RENDERED)
-        keep("rendered", {**made, "files": hashes_of_files(work / "rendered", work / "rendered")})
+        kept, world, rendered = (options.world or work / "kept").resolve(), work / "world", work / "rendered"
+        made: dict[str, Any] = {"exit": 0, "seconds": 0.0}
+        if not (kept / "v1.0-mini").is_dir():
+            made = checkout.call("synth", "--out", str(kept), *WORLD)
+        keep("world", {**made, "files": hashes_of_files(kept, without=(INDEXES,))})
+        if made["exit"] == 0:  # else each run says for itself that there is no world
+            shutil.copytree(kept, world, ignore=shutil.ignore_patterns(INDEXES))
+        made = checkout.call("synth", "--out", str(rendered), *RENDERED)
+        keep("rendered", {**made, "files": hashes_of_files(rendered)})
         for run in chosen(options.only):
-            out = work / run.name
             made = checkout.call(*command_line(run, world, work))
-            keep(run.name, {**made, **harvest(out)})
-        result["seconds"] = round(time.monotonic() - started, 1)
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+            keep(run.name, {**made, **harvest(work / run.name)})
+        if options.only is None and world.is_dir():
+            keep("scored_boxes", score_boxes(checkout, world, work))
     finally:
         if options.runs is None:
             shutil.rmtree(work, ignore_errors=True)
@@ -226,6 +283,50 @@ def record(options: argparse.Namespace) -> int:
         print(f"\n{name} failed:", *result["runs"][name]["tail"], sep="\n  ")
     print(f"{options.out}: {len(result['runs'])} runs, {len(failed)} failed, {result['seconds']} s")
     return 1 if failed else 0
+
+
+def score_boxes(checkout: Checkout, world: Path, work: Path) -> dict[str, Any]:
+    """Have annotated boxes scored, moved a little.
+
+    A detector of six steps finds nothing, so its own scores are zeros and would agree whatever the judge does.
+    """
+    path, out = work / "boxes.json", work / "scored_boxes"
+    path.write_text(json.dumps(moved_boxes(world)))
+    judge = ("evaluate", "--task", "detection", "--version", "v1.0-mini", "--split", "mini_val")
+    made = checkout.call(*judge, "--submission", str(path), "--dataroot", str(world), "--out", str(out))
+    return {**made, **harvest(out)}
+
+
+def moved_boxes(world: Path) -> dict[str, Any]:
+    """Annotated boxes of `JUDGED_SCENES` as detections in nuScenes' format, with invented errors and scores."""
+
+    def table(name: str) -> dict[str, dict[str, Any]]:
+        rows = json.loads((world / "v1.0-mini" / f"{name}.json").read_text())
+        return {row["token"]: row for row in rows}
+
+    scenes, samples, instances = table("scene"), table("sample"), table("instance")
+    categories, attributes = table("category"), table("attribute")
+    judged = [token for token, row in samples.items() if scenes[row["scene_token"]]["name"] in JUDGED_SCENES]
+    results: dict[str, list[dict[str, Any]]] = {token: [] for token in judged}
+    for number, box in enumerate(table("sample_annotation").values()):
+        category = categories[instances[box["instance_token"]]["category_token"]]["name"]
+        if box["sample_token"] not in results or category not in DETECTED:
+            continue
+        x, y, z = box["translation"]
+        results[box["sample_token"]].append(
+            {
+                "sample_token": box["sample_token"],
+                "translation": [x + 0.2 * (number % 7), y - 0.1 * (number % 5), z],
+                "size": [side * (1 + 0.03 * (number % 4)) for side in box["size"]],
+                "rotation": box["rotation"],
+                "velocity": [0.5, 0.25],
+                "detection_name": DETECTED[category],
+                "detection_score": (1 + 37 * number % 101) / 102,
+                "attribute_name": next((attributes[token]["name"] for token in box["attribute_tokens"]), ""),
+            }
+        )
+    used = {f"use_{sensor}": sensor == "lidar" for sensor in ("camera", "lidar", "radar", "map", "external")}
+    return {"meta": used, "results": results}
 
 
 class Checkout:
@@ -294,25 +395,46 @@ class Checkout:
             text=True,
             errors="replace",
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             timeout=TIMEOUT_S,
             check=check,
         )
 
 
 def kernel_cache(root: Path) -> Path:
-    """A folder for compiled kernels that is another one as soon as any source file is another.
+    """A folder for compiled kernels that belongs to one state of the sources they are made of.
 
-    Numba compiles a kernel anew when its own file changes, and not when the file of a kernel that it calls does. A
-    cache that outlives such a change would hide it.
+    Numba compiles a kernel anew when its own file changes. It does not when another file changes, from which the
+    kernel takes a kernel or a constant. A cache that outlives such a change would hide it. So the folder's name is
+    a digest of the files with kernels and of all that these import.
     """
+    waiting = [path for path in (root / "lidardistill").rglob("*.py") if b"njit" in path.read_bytes()]
+    found: set[Path] = set()
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting += imported_files(path, root)
     digest = hashlib.sha256(str(root).encode())
-    for path in sorted((root / "lidardistill").rglob("*.py")):
-        text = path.read_bytes()
-        if b"numba" in text:
-            digest.update(str(path.relative_to(root)).encode() + b"\0" + text + b"\0")
+    for path in sorted(found):
+        digest.update(f"\0{path}\0".encode() + path.read_bytes())
     return Path(tempfile.gettempdir()) / f"lidardistill-gate-{os.getuid()}" / digest.hexdigest()[:16]
+
+
+def imported_files(path: Path, root: Path) -> list[Path]:
+    """Files below `root` that a Python file imports, wherever in it."""
+    package = path.relative_to(root).parent.parts
+    names: list[tuple[str, ...]] = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names += [tuple(alias.name.split(".")) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            start = package[: len(package) - node.level + 1] if node.level else ()
+            module = (*start, *(node.module.split(".") if node.module else ()))
+            names += [module, *((*module, alias.name) for alias in node.names)]
+    places = [root.joinpath(*name) for name in names if name[:1] == ("lidardistill",)]
+    files = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")]
+    return [file for file in files if file.is_file()]
 
 
 def processor() -> str:
@@ -325,7 +447,7 @@ def processor() -> str:
 
 
 def chosen(only: list[str] | None) -> list[Run]:
-    """All runs, or the named ones with those that they read; in an order in which each finds what it reads."""
+    """All runs, or the named ones with those that they read, each behind what it reads."""
     wanted = {run.name for run in RUNS} if only is None else set(only)
     for run in reversed(RUNS):
         if run.name in wanted:
@@ -355,18 +477,19 @@ def harvest(out: Path) -> dict[str, Any]:
     """What a run folder holds.
 
     Returns:
-        steps: a mapping of values for each line of metrics.jsonl; metrics: those of metrics.json by dotted key; tensors:
-        sha256 of each file of weights; files: sha256 of each file of predictions. Each is empty where there is none.
+        steps: a mapping of values for each line of metrics.jsonl. metrics: values of metrics.json by dotted key.
+        tensors: sha256 of each file of weights. files: sha256 of each other file but `NO_BITS`. Each is empty
+        where there is none.
     """
-    lines = out / "metrics.jsonl"
-    scores = out / "metrics.json"
+    lines, scores = out / "metrics.jsonl", out / "metrics.json"
+    weights = sorted(out.glob("*.safetensors"))
     return {
-        "steps": [exact(json.loads(line)) for line in lines.read_text().splitlines()] if lines.is_file() else [],
+        "steps": [exact(json.loads(line)) for line in lines.read_text().splitlines()]
+        if lines.is_file()
+        else [],
         "metrics": exact(json.loads(scores.read_text())) if scores.is_file() else {},
-        "tensors": {path.name: hash_of_tensors(path) for path in sorted(out.glob("*.safetensors"))},
-        "files": {
-            name: digest for part in PREDICTIONS for name, digest in hashes_of_files(out / part, out).items()
-        },
+        "tensors": {path.name: hash_of_tensors(path) for path in weights},
+        "files": hashes_of_files(out, without=(*NO_BITS, *(path.name for path in weights))),
     }
 
 
@@ -398,12 +521,20 @@ def hash_of_tensors(path: Path) -> str:
     return digest.hexdigest()
 
 
-def hashes_of_files(folder: Path, root: Path) -> dict[str, str]:
-    """sha256 of each file below a folder, by its path from `root`; empty where there is no such folder."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths
-    }
+def hashes_of_files(folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:
+    """sha256 of each file below a folder by its path in it, but for those entries of it that are named."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder)
+        if path.is_file() and place.parts[0] not in without:
+            found[place.as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+PARTS = ("steps", "metrics", "tensors", "files")
+"""What of a run is compared, as `harvest` names it."""
+
+_ABSENT = "absent"
 
 
 def compare(a: dict[str, Any], b: dict[str, Any]) -> tuple[str, bool]:
@@ -414,9 +545,12 @@ def compare(a: dict[str, Any], b: dict[str, Any]) -> tuple[str, bool]:
         b: another.
 
     Returns:
-        A table for people with one line for each run, and whether all runs are there, finished, and equal bit for bit.
+        A table with one line for each run; and whether all runs are there, finished, and equal bit for bit.
     """
-    lines = [f"{letter}: {side.get('root')} at {side.get('commit')}" for letter, side in (("A", a), ("B", b))]
+    lines = [
+        f"{letter}: {side.get('root')} at {side.get('commit')}{', changed' if side.get('dirty') else ''}"
+        for letter, side in (("A", a), ("B", b))
+    ]
     for key in ("versions", "processor"):
         if a.get(key) != b.get(key):
             lines.append(f"note: {key} differ, so bits may: {a.get(key)} / {b.get(key)}")
@@ -435,10 +569,11 @@ def compare(a: dict[str, Any], b: dict[str, Any]) -> tuple[str, bool]:
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> Iterator[str]:
-    """What differs between two records of one run, the earliest first; a run that failed counts as different."""
+    """What differs between two records of one run, the earliest first. A run that failed counts as different."""
     for letter, side in (("A", a), ("B", b)):
         if side["exit"] != 0:
-            yield f"{letter} failed, exit {side['exit']}: {(side.get('tail') or ['without a word'])[-1].strip()}"
+            last_words = (side.get("tail") or ["without a word"])[-1].strip()
+            yield f"{letter} failed, exit {side['exit']}: {last_words}"
     steps_a, steps_b = a.get("steps", []), b.get("steps", [])
     for values_a, values_b in zip(steps_a, steps_b, strict=False):
         if values_a != values_b:
@@ -446,7 +581,9 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> Iterator[str]:
             break
     if len(steps_a) != len(steps_b):
         yield f"{len(steps_a)} / {len(steps_b)} steps"
-    for part in ("metrics", "tensors", "files"):
+    if not any(side.get(part) for side in (a, b) for part in PARTS):
+        yield "neither holds anything to compare"
+    for part in PARTS[1:]:
         values_a, values_b = a.get(part, {}), b.get(part, {})
         if values_a != values_b:
             yield f"{part}: {_first(values_a, values_b)}"
@@ -454,13 +591,12 @@ def differences(a: dict[str, Any], b: dict[str, Any]) -> Iterator[str]:
 
 def _first(a: dict[str, Any], b: dict[str, Any]) -> str:
     """The first key whose values differ, `loss` before others, and how many more there are."""
-    keys = [key for key in (*a, *(key for key in b if key not in a)) if a.get(key, _ABSENT) != b.get(key, _ABSENT)]
+    keys = [
+        key for key in (*a, *(key for key in b if key not in a)) if a.get(key, _ABSENT) != b.get(key, _ABSENT)
+    ]
     keys.sort(key=lambda key: key != "loss")
     more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
     return f"{keys[0]} {_shown(a.get(keys[0], _ABSENT))} / {_shown(b.get(keys[0], _ABSENT))}{more}"
-
-
-_ABSENT = "absent"
 
 
 def _shown(value: Any) -> str:
@@ -474,7 +610,9 @@ def _shown(value: Any) -> str:
 def _held(entry: dict[str, Any]) -> str:
     """What of a run agreed."""
     return ", ".join(
-        f"{len(entry[part])} {part}" for part in ("steps", "metrics", "tensors", "files") if entry.get(part)
+        f"{len(entry[part])} {part if len(entry[part]) > 1 else part[:-1]}"
+        for part in PARTS
+        if entry.get(part)
     )
 
 

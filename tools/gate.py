@@ -1,19 +1,19 @@
-"""The bit-equality gate: what a checkout computes on a tiny world, as exact hex floats; and whether two agree.
+"""The bit-equality gate: what a checkout computes on a tiny world, as exact hex floats; do two agree?
 
 Usage: tools/gate.py record OUT.json [--root CHECKOUT] [--python PYTHON] [--world DIR] [--runs DIR]
                                      [--only RUN ...]
        tools/gate.py compare A.json B.json
 
-`record` calls `python -m lidardistill` of a checkout and nothing else of it, so that its modules may move. It
-renders one keyframe of the embedded world, pretrains for six steps with each method, and trains what is judged
-on labels. OUT.json holds each step's metrics, the final scores, and a sha256 of tensors, predictions and
-rendered files. `compare` prints one line a run. It ends with 1 where a bit differs, a run is missing, or a run
-failed.
+`record` calls `python -m lidardistill` of a checkout and nothing else of it, so that its modules may move.
+It renders one keyframe of the embedded world, pretrains for six steps with each method, and trains what is
+judged on labels. OUT.json holds each step's metrics, the final scores, and a sha256 of tensors, predictions
+and rendered files. `compare` prints one line a run. It ends with 1 where a bit differs, a run is missing, or
+a run failed.
 
-Two records agree only on the same machine with the same packages. Of the metrics only times are left out. Of a
-run's folder what carries times, paths or the commit is left out: manifest, config, card, checkpoints,
-TensorBoard. Compiled numba kernels are kept below the temporary folder, anew for each state of the sources they
-are made of. A record takes four minutes on one core; the first of such a state takes two more.
+Two records agree only on the same machine with the same packages. Of the metrics only times are left out.
+Of a run's folder what carries times, paths or the commit is left out: manifest, config, card, checkpoints,
+TensorBoard. Compiled numba kernels are kept below the temporary folder, anew for each state of the sources
+they are made of. A record takes four minutes on one free core; the first of such a state takes two more.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import hashlib
 import json
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -256,7 +257,9 @@ def record(options: argparse.Namespace) -> int:
 
     def keep(name: str, entry: dict[str, Any]) -> None:
         result["runs"][name] = entry
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
         result["seconds"] = round(time.monotonic() - started, 1)
+        result["cpu_seconds"] = round(used.ru_utime + used.ru_stime, 1)
         options.out.write_text(json.dumps(result, indent=1) + "\n")
         print(f"{name:<22} exit {entry['exit']}  {entry['seconds']:5.1f} s", flush=True)
 
@@ -281,14 +284,15 @@ def record(options: argparse.Namespace) -> int:
     failed = [name for name, entry in result["runs"].items() if entry["exit"] != 0]
     for name in failed:
         print(f"\n{name} failed:", *result["runs"][name]["tail"], sep="\n  ")
-    print(f"{options.out}: {len(result['runs'])} runs, {len(failed)} failed, {result['seconds']} s")
+    times = f"{result['seconds']} s, {result['cpu_seconds']} s of a core"
+    print(f"{options.out}: {len(result['runs'])} runs, {len(failed)} failed, {times}")
     return 1 if failed else 0
 
 
 def score_boxes(checkout: Checkout, world: Path, work: Path) -> dict[str, Any]:
     """Have annotated boxes scored, moved a little.
 
-    A detector of six steps finds nothing, so its own scores are zeros and would agree whatever the judge does.
+    A detector of six steps finds nothing: its own scores are zeros, which agree whatever the judge does.
     """
     path, out = work / "boxes.json", work / "scored_boxes"
     path.write_text(json.dumps(moved_boxes(world)))
@@ -298,7 +302,7 @@ def score_boxes(checkout: Checkout, world: Path, work: Path) -> dict[str, Any]:
 
 
 def moved_boxes(world: Path) -> dict[str, Any]:
-    """Annotated boxes of `JUDGED_SCENES` as detections in nuScenes' format, with invented errors and scores."""
+    """Annotated boxes of `JUDGED_SCENES` as detections in nuScenes' format; errors and scores are invented."""
 
     def table(name: str) -> dict[str, dict[str, Any]]:
         rows = json.loads((world / "v1.0-mini" / f"{name}.json").read_text())
@@ -404,9 +408,9 @@ class Checkout:
 def kernel_cache(root: Path) -> Path:
     """A folder for compiled kernels that belongs to one state of the sources they are made of.
 
-    Numba compiles a kernel anew when its own file changes. It does not when another file changes, from which the
-    kernel takes a kernel or a constant. A cache that outlives such a change would hide it. So the folder's name is
-    a digest of the files with kernels and of all that these import.
+    Numba compiles a kernel anew when its own file changes. It does not when another file changes, from which
+    the kernel takes a kernel or a constant. A cache that outlives such a change would hide it. So the folder's
+    name is a digest of the files with kernels and of all that these import.
     """
     waiting = [path for path in (root / "lidardistill").rglob("*.py") if b"njit" in path.read_bytes()]
     found: set[Path] = set()
@@ -477,9 +481,9 @@ def harvest(out: Path) -> dict[str, Any]:
     """What a run folder holds.
 
     Returns:
-        steps: a mapping of values for each line of metrics.jsonl. metrics: values of metrics.json by dotted key.
-        tensors: sha256 of each file of weights. files: sha256 of each other file but `NO_BITS`. Each is empty
-        where there is none.
+        steps: a mapping of values for each line of metrics.jsonl. metrics: values of metrics.json by dotted
+        key. tensors: sha256 of each file of weights. files: sha256 of each other file but `NO_BITS`. Each is
+        empty where there is none.
     """
     lines, scores = out / "metrics.jsonl", out / "metrics.json"
     weights = sorted(out.glob("*.safetensors"))
@@ -569,7 +573,7 @@ def compare(a: dict[str, Any], b: dict[str, Any]) -> tuple[str, bool]:
 
 
 def differences(a: dict[str, Any], b: dict[str, Any]) -> Iterator[str]:
-    """What differs between two records of one run, the earliest first. A run that failed counts as different."""
+    """What differs between two records of one run, the earliest first; a failed run counts as different."""
     for letter, side in (("A", a), ("B", b)):
         if side["exit"] != 0:
             last_words = (side.get("tail") or ["without a word"])[-1].strip()

@@ -302,7 +302,7 @@ def score_boxes(checkout: Checkout, world: Path, work: Path) -> dict[str, Any]:
 
 
 def moved_boxes(world: Path) -> dict[str, Any]:
-    """Annotated boxes of `JUDGED_SCENES` as detections in nuScenes' format; errors and scores are invented."""
+    """Annotated boxes of `JUDGED_SCENES` as detections in nuScenes' format, with invented errors."""
 
     def table(name: str) -> dict[str, dict[str, Any]]:
         rows = json.loads((world / "v1.0-mini" / f"{name}.json").read_text())
@@ -409,8 +409,8 @@ def kernel_cache(root: Path) -> Path:
     """A folder for compiled kernels that belongs to one state of the sources they are made of.
 
     Numba compiles a kernel anew when its own file changes. It does not when another file changes, from which
-    the kernel takes a kernel or a constant. A cache that outlives such a change would hide it. So the folder's
-    name is a digest of the files with kernels and of all that these import.
+    the kernel takes a kernel or a constant. A cache that outlives such a change would hide it. So the name of
+    the folder is a digest of the files with kernels and of all that these import.
     """
     waiting = [path for path in (root / "lidardistill").rglob("*.py") if b"njit" in path.read_bytes()]
     found: set[Path] = set()

@@ -18,7 +18,8 @@ GATE = Path(__file__).resolve().parents[2] / "tools" / "gate.py"
 @pytest.fixture(scope="module")
 def gate() -> ModuleType:
     spec = importlib.util.spec_from_file_location("gate", GATE)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["gate"] = module  # dataclasses look their module up
     spec.loader.exec_module(module)

@@ -174,3 +174,14 @@ def test_what_does_not_belong_is_named():
     with pytest.raises(ValueError, match="spconv2 or mmcv"):
         from_mmdet3d(theirs | {key: torch.zeros(3, 3, 3, 3, 8)})
     assert from_mmdet3d(theirs | {key: torch.zeros(3, 3, 3, 3, 8)}, "mmcv")
+
+
+def test_a_deeper_encoder_is_refused():
+    """Its further blocks have no place here, and leaving them out would give another function."""
+    theirs = to_mmdet3d(build_lidar_bev("voxelnet_mini", 5).state_dict())
+    key = "pts_middle_encoder.encoder_layers.encoder_layer2.3.conv1.weight"
+    with pytest.raises(ValueError, match=rf"1 tensors have no counterpart here, such as {key}"):
+        from_mmdet3d(theirs | {key: torch.zeros(3, 3, 3, 16, 16)})
+    pillars = to_mmdet3d(build_lidar_bev("pillars_mini", 5).state_dict())
+    with pytest.raises(ValueError, match=r"pfn_layers\.1\.linear\.weight"):
+        from_mmdet3d(pillars | {"pts_voxel_encoder.pfn_layers.1.linear.weight": torch.zeros(2, 2)})

@@ -95,3 +95,9 @@ def test_what_cannot_come_back_is_named():
         from_openpcdet({"conv1.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match=r"head\.weight has no counterpart"):
         to_openpcdet(build_lidar_bev("voxelnet_mini", 5).state_dict() | {"head.weight": torch.zeros(1)})
+
+
+def test_a_deeper_encoder_is_refused():
+    theirs = to_openpcdet(build_lidar_bev("voxelnet_mini", 5).state_dict())
+    with pytest.raises(ValueError, match=r"1 tensors have no counterpart here, such as backbone_3d\.conv2\.4\.conv1\.weight"):
+        from_openpcdet(theirs | {"backbone_3d.conv2.4.conv1.weight": torch.zeros(16, 3, 3, 3, 16)})

@@ -33,7 +33,7 @@ def build_rad(config: PretrainConfig) -> RAD:
         lidar = config.student.build(config.voxels)
         assert isinstance(lidar, LidarBev)
         try:
-            log.info("LiDAR network, frozen: %s", load_student(lidar, method.lidar_weights))
+            log.info("LiDAR network, frozen: %s", load_student(lidar, method.lidar_weights, config.voxels))
         except (ValueError, FileNotFoundError) as error:
             raise type(error)(f"method.lidar_weights: {error}") from error
         camera = build_camera(method.camera)

@@ -20,7 +20,6 @@ from lidardistill.methods.slidr.method import SLidR
 from lidardistill.methods.slidr.sample import PairDataset
 from lidardistill.regions.superpixels.source import SuperpixelSource
 from lidardistill.tasks.pretrain.config import PretrainConfig
-from lidardistill.teachers.kinds import build_teacher
 
 
 def build_slidr(config: PretrainConfig) -> SLidR:
@@ -32,8 +31,7 @@ def build_slidr(config: PretrainConfig) -> SLidR:
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         student = config.student.build(config.voxels)
-        options = config.teacher.model_dump(exclude={"kind"})
-        teacher = build_teacher(config.teacher.kind, **options)
+        teacher = config.teacher.build()
         settings = config.method.model_dump(exclude={"kind"})
         if (
             settings["pairing"] == "other_keyframe"

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save
 
 from lidardistill.atomic import atomic_write
 from lidardistill.backbones.camera_bev.build import build_camera
+from lidardistill.data.config import VoxelConfig
 from lidardistill.exchange.of_run import load_student
 from lidardistill.tasks.detect.bev_fusion import ConvFuser
 from lidardistill.tasks.detect.center_head import TASKS, CenterHead
@@ -36,14 +37,16 @@ def build_detector(config: DetectConfig) -> Detector:
         return Detector(backbone, head, camera, fuser)
 
 
-def load_pretrained(detector: Detector, weights: str, camera_weights: str = "random") -> None:
+def load_pretrained(
+    detector: Detector, weights: str, camera_weights: str = "random", voxels: VoxelConfig | None = None
+) -> None:
     """Fill the backbones from pretraining runs or exported files; `random` leaves one as it was built.
 
     Raises:
         FileNotFoundError, ValueError: of `load_student`.
         ValueError: weights for a camera network where there is none.
     """
-    load_student(detector.backbone, weights)
+    load_student(detector.backbone, weights, voxels)
     if camera_weights == "random":
         return
     if detector.camera is None:

@@ -21,7 +21,7 @@ from lidardistill.methods.calico_rad.config import RADConfig
 from lidardistill.methods.kinds import MethodConfig
 from lidardistill.methods.slidr.config import SLidRConfig
 from lidardistill.regions.superpixels.config import SuperpixelConfig
-from lidardistill.teachers.config import TeacherConfig
+from lidardistill.teachers.kinds import TeacherConfig
 
 
 class PretrainConfig(Strict):

@@ -155,7 +155,7 @@ def test_no_run_at_all_is_an_error(tmp_path: Path) -> None:
 
 def test_arms_of_one_name_are_told_apart(make_arm: MakeArm) -> None:
     arms, _ = read_arms([make_arm("a/pretrained"), make_arm("b/pretrained"), make_arm("random")])
-    assert [arm.label for arm in arms] == ["a/pretrained", "b/pretrained", "random"]
+    assert [arm.label for arm in arms] == ["pretrained (a/pretrained)", "pretrained (b/pretrained)", "random"]
     assert arms[0].color == arms[1].color != arms[2].color
 
 

@@ -28,7 +28,8 @@ from lidardistill.backbones.lidar_bev.net import LidarBev, build_lidar_bev
 from lidardistill.backbones.minkunet.net import build_minkunet
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.collate import collate_voxels
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.data.config import VoxelConfig
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.engine.manifest import git_state, versions
 from lidardistill.export.detector import DetectorFormat, detector_checkpoint
 from lidardistill.export.head_mmdet3d import HEAD, head_to_mmdet3d
@@ -61,11 +62,12 @@ def two_clouds(settings: Any, seed: int = 0) -> list[np.ndarray]:
 
 def bev_inputs(net: LidarBev, clouds: list[np.ndarray]) -> VoxelBatch:
     """A batch of clouds."""
-    chosen = VoxelSettings(
-        "cartesian", net.settings.voxel_size, "floor", net.settings.point_cloud_range, FEATURES[: clouds[0].shape[1]],
-        reduce="mean", align=1, per_point=True,
+    voxels = VoxelConfig(
+        kind="cartesian", voxel_size=net.settings.voxel_size, point_cloud_range=net.settings.point_cloud_range,
+        point_features=FEATURES[: clouds[0].shape[1]], reduce="mean",
     )  # fmt: skip
-    return collate_voxels([voxelize_scan(cloud, chosen) for cloud in clouds])
+    chosen = ScanInput(voxels, align=1, per_point=True)
+    return collate_voxels([chosen.read(cloud) for cloud in clouds])
 
 
 def draw(net: nn.Module, forward: Callable[[], object], seed: int = 0) -> None:

@@ -9,7 +9,7 @@ from lidardistill.data.config import VoxelConfig
 
 if TYPE_CHECKING:
     from lidardistill.backbones.base import Backbone
-    from lidardistill.data.voxel_input import VoxelSettings
+    from lidardistill.data.voxel_input import ScanInput
 
 
 class BackboneConfig(Strict):
@@ -25,7 +25,7 @@ class BackboneConfig(Strict):
     def check(self, voxels: VoxelConfig) -> None:
         """Refuse, with a ValueError that begins with the key, voxels that this backbone cannot read."""
 
-    def scan_input(self, voxels: VoxelConfig) -> VoxelSettings:
+    def scan_input(self, voxels: VoxelConfig) -> ScanInput:
         """How a worker process turns the points of a scan into the backbone's input; picklable."""
         raise NotImplementedError
 

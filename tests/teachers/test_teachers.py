@@ -99,7 +99,7 @@ def test_resnet_without_weights_warns(caplog):
 
 
 def test_what_cannot_be_built_is_named(tmp_path):
-    with pytest.raises(ValueError, match="(?s)'clip'.*'resnet50'"):
+    with pytest.raises(ValueError, match=r"(?s)'clip'.*'resnet50'"):
         built("clip")
     with pytest.raises(ValueError, match="weights"):
         built("dinov2")

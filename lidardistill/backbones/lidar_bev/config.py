@@ -9,7 +9,7 @@ from lidardistill.data.config import VoxelConfig
 
 if TYPE_CHECKING:
     from lidardistill.backbones.lidar_bev.net import LidarBev
-    from lidardistill.data.voxel_input import VoxelSettings
+    from lidardistill.data.voxel_input import ScanInput
 
 
 class LidarBevConfig(BackboneConfig):
@@ -53,10 +53,10 @@ class LidarBevConfig(BackboneConfig):
                 f"{', '.join(voxels.point_features)}"
             )
 
-    def scan_input(self, voxels: VoxelConfig) -> VoxelSettings:
-        from lidardistill.data.voxel_input import VoxelSettings
+    def scan_input(self, voxels: VoxelConfig) -> ScanInput:
+        from lidardistill.data.voxel_input import ScanInput
 
-        return VoxelSettings(**voxels.model_dump(), align=1, per_point=self.is_pillars)
+        return ScanInput(voxels, align=1, per_point=self.is_pillars)
 
     def build(self, voxels: VoxelConfig) -> LidarBev:
         from lidardistill.backbones.lidar_bev.net import build_lidar_bev

@@ -11,7 +11,7 @@ from lidardistill.data.config import VoxelConfig
 
 if TYPE_CHECKING:
     from lidardistill.backbones.minkunet.net import MinkUNet
-    from lidardistill.data.voxel_input import VoxelSettings
+    from lidardistill.data.voxel_input import ScanInput
 
 
 class MinkUNetConfig(BackboneConfig):
@@ -30,10 +30,10 @@ class MinkUNetConfig(BackboneConfig):
     bn_momentum: PositiveFloat = 0.05
     block_bn_momentum: PositiveFloat = 0.1
 
-    def scan_input(self, voxels: VoxelConfig) -> VoxelSettings:
-        from lidardistill.data.voxel_input import VoxelSettings
+    def scan_input(self, voxels: VoxelConfig) -> ScanInput:
+        from lidardistill.data.voxel_input import ScanInput
 
-        return VoxelSettings(**voxels.model_dump())
+        return ScanInput(voxels)
 
     def build(self, voxels: VoxelConfig) -> MinkUNet:
         from lidardistill.backbones.minkunet.net import PRESETS, MinkUNet

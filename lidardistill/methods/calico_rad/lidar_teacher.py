@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from lidardistill.backbones.base import Features
-from lidardistill.backbones.lidar_bev.net import LidarBev
+from lidardistill.backbones.base import Backbone, Features
 from lidardistill.data.batch import VoxelBatch
 
 
 class LidarTeacher(nn.Module):
-    """A `LidarBev` without gradient, in eval mode whatever its parents are set to.
+    """A backbone without gradient, in eval mode also inside a network that trains.
 
     Args:
         network: is frozen in place.
@@ -21,7 +20,7 @@ class LidarTeacher(nn.Module):
         grid: their cells.
     """
 
-    def __init__(self, network: LidarBev) -> None:
+    def __init__(self, network: Backbone) -> None:
         super().__init__()
         self.network = network.requires_grad_(False).eval()
         self.out_channels, self.grid = network.out_channels, network.grid

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from lidardistill.data.camera_input import CameraInput
-from lidardistill.data.view_image import build_image_reading
 from lidardistill.datasets.nuscenes.boxes import BoxTable
 from lidardistill.datasets.nuscenes.detection_classes import CLASSES
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
@@ -96,7 +95,7 @@ def build_camera_input(config: DetectConfig) -> CameraInput | None:
     """How images are read; None for a detector without cameras."""
     if config.camera is None:
         return None
-    return CameraInput(config.data.image_size, reading=build_image_reading(config.data.images))
+    return CameraInput(config.data.image_size, images=config.data.images)
 
 
 def build_detection_augment(augment: DetectionAugmentConfig) -> DetectionAugment:

@@ -13,7 +13,7 @@ from lidardistill.backbones.base import Backbone
 from lidardistill.backbones.config import BackboneConfig
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.config import VoxelConfig
-from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.nuscenes.judge_points import score, write_predictions
 from lidardistill.datasets.nuscenes.lidarseg_classes import NUM_CLASSES
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
@@ -178,7 +178,7 @@ def open_classifier(run: Path) -> tuple[Classifier, FinetuneConfig | ProbeConfig
 def predictions(
     model: Classifier,
     data: ScanDataConfig,
-    voxels: VoxelSettings,
+    voxels: ScanInput,
     index: NuScenesIndex,
     split: str,
     device: torch.device,
@@ -196,7 +196,7 @@ def predictions(
 def calibrate(
     backbone: Backbone,
     data: ScanDataConfig,
-    voxels: VoxelSettings,
+    voxels: ScanInput,
     index: NuScenesIndex,
     keyframes: int,
     device: torch.device,
@@ -209,7 +209,7 @@ def calibrate(
 
 
 def voxel_batches(
-    data: ScanDataConfig, voxels: VoxelSettings, index: NuScenesIndex, rows: np.ndarray, device: torch.device
+    data: ScanDataConfig, voxels: ScanInput, index: NuScenesIndex, rows: np.ndarray, device: torch.device
 ) -> Iterator[VoxelBatch]:
     for scan in still_scans(data, index, rows, voxels, device, labels=False):
         yield scan.voxels

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lidardistill.backbones.kinds import LidarBevConfig, MinkUNetConfig
+from lidardistill.backbones.minkunet.config import MinkUNetConfig
 from lidardistill.data.config import VoxelConfig
 from lidardistill.exchange.of_run import load_student
 from lidardistill.exchange.slidr import from_slidr, to_slidr
+from tests.support.backbones import lidar_bev
 
 STEM, PLANES, LAYERS = 16, (16, 32, 64, 64, 64, 32, 32, 32), (1,) * 8
 """Of the preset `mini`."""
@@ -153,7 +154,7 @@ def features_of(path, scan: tuple[Tensor, Tensor]) -> Tensor:  # type: ignore[no
     net = MinkUNetConfig(preset="mini").build(VoxelConfig()).double().eval()
     load_student(net, str(path), VoxelConfig())
     with torch.no_grad():
-        return net.voxels(scan[1], scan[0], (16, 32, 32), 1)
+        return net.convolve(scan[1], scan[0], (16, 32, 32), 1)
 
 
 def turned(state: dict[str, Tensor], how: str) -> dict[str, Tensor]:
@@ -245,9 +246,7 @@ def test_the_files_own_voxels_count(tmp_path) -> None:
 def test_what_does_not_fit_is_named(tmp_path) -> None:
     path = tmp_path / "slidr.pt"
     torch.save({"model_points": published()}, path)
-    voxelnet = LidarBevConfig(kind="lidar_bev", preset="voxelnet_mini").build(
-        VoxelConfig(kind="cartesian", voxel_size=(0.2,) * 3, point_cloud_range=(-51.2, -51.2, -5.0, 51.2, 51.2, 3.0))
-    )
+    voxelnet = lidar_bev("voxelnet_mini")
     with pytest.raises(ValueError, match=r"holds the weights of a MinkUNet .*this run has a LidarBev") as caught:
         load_student(voxelnet, str(path))
     assert "card" not in str(caught.value)

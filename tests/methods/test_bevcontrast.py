@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lidardistill.backbones.base import Backbone, Features, MapFeatures
-from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
 from lidardistill.data.augment import ScanAugment
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
@@ -20,6 +19,7 @@ from lidardistill.methods.bevcontrast.method import BEVContrast
 from lidardistill.methods.bevcontrast.sample import ScanPairBatch, ScanPairDataset, collate_scan_pairs
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.ops.bev_scatter import bev_scatter
+from tests.support.backbones import lidar_bev, map_voxels
 from tests.support.inputs import scan_input
 
 PAIRS, SIZE = 2, 12
@@ -249,7 +249,7 @@ def test_a_student_of_maps_is_one_of_voxels_where_they_coincide(batch: ScanPairB
 
 @pytest.mark.parametrize("preset", ["voxelnet_mini", "pillars_mini"])
 def test_a_backbone_of_maps_learns_from_scans(tiny_world: Path, preset: str) -> None:
-    chosen = PRESETS[preset]
+    chosen = map_voxels(preset)
     data = ScanPairDataset(
         NuScenesIndex.open(tiny_world, "v1.0-mini"),
         [0, 2],
@@ -261,14 +261,14 @@ def test_a_backbone_of_maps_learns_from_scans(tiny_world: Path, preset: str) -> 
             point_features=("x", "y", "z", "intensity"),
             reduce="mean",
             align=1,
-            per_point=chosen.encoder == "pillars",
+            per_point=preset.startswith("pillars"),
         ),
         augment=ScanAugment(),
         seed=0,
     )
     batch = collate_scan_pairs([data[0, 0, 0], data[0, 1, 1]])
     torch.manual_seed(0)
-    student = build_lidar_bev(preset, 4)
+    student = lidar_bev(preset, 4)
     method = BEVContrast(
         student, student.grid, student_channels=student.out_channels, embedding=16
     )

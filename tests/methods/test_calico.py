@@ -13,7 +13,6 @@ from lidardistill.methods.calico_prc.batch import RegionViewBatch, collate_regio
 from torch import Tensor, nn
 
 from lidardistill.backbones.base import MapFeatures
-from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
 from lidardistill.data.augment import ViewAugment
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.collate import collate_voxels
@@ -22,6 +21,7 @@ from lidardistill.methods.calico_prc.sample import RegionViewDataset
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.regions.sweep.clusters import ProposalSettings
 from tests.methods.test_region_views import Streets
+from tests.support.backbones import lidar_bev, map_voxels
 from tests.support.inputs import scan_input
 
 SCENES, SIZE, CHANNELS = 2, 8, 5
@@ -196,7 +196,7 @@ def streets() -> dict[str, RegionViewBatch]:
     """A street in two views, as the loader hands it to each small backbone."""
     found = {}
     for preset in ("voxelnet_mini", "pillars_mini"):
-        chosen = PRESETS[preset]
+        chosen = map_voxels(preset)
         voxels = scan_input(
             kind="cartesian",
             voxel_size=chosen.voxel_size,
@@ -204,7 +204,7 @@ def streets() -> dict[str, RegionViewBatch]:
             point_features=("x", "y", "z", "intensity"),
             reduce="mean",
             align=1,
-            per_point=chosen.encoder == "pillars",
+            per_point=preset.startswith("pillars"),
         )
         data = RegionViewDataset(
             Streets(),
@@ -226,7 +226,7 @@ def test_with_a_backbone_every_parameter_learns_and_steps_repeat(
 
     def train() -> list[float]:
         torch.manual_seed(0)
-        student = build_lidar_bev(preset, 4)
+        student = lidar_bev(preset, 4)
         method = PRC(student, student.grid, student_channels=student.out_channels, temperature=0.2)
         optimizer = torch.optim.AdamW(method.parameters(), lr=3e-3)
         losses = []

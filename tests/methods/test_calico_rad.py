@@ -14,8 +14,7 @@ from lidardistill.methods.calico_rad.batch import RegionImageBatch, collate_regi
 from torch import Tensor, nn
 
 from lidardistill.backbones.base import MapFeatures
-from lidardistill.backbones.camera_bev.net import build_camera_bev
-from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
+from lidardistill.backbones.camera_bev.config import CameraBevConfig
 from lidardistill.data.augment import AugmentSettings
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.collate import collate_voxels
@@ -26,6 +25,7 @@ from lidardistill.methods.heads import ProjectionHead
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.regions.sweep.clusters import ProposalSettings
 from tests.methods.test_region_images import Street
+from tests.support.backbones import lidar_bev, map_voxels
 from tests.support.inputs import scan_input
 
 CAMERA_GRID = BevGrid.of_range((-6.0, -6.0, 6.0, 6.0), 1.0)
@@ -223,7 +223,7 @@ def test_little_to_compare_is_a_value(batch: RegionImageBatch, case: str, weight
 @pytest.fixture(scope="module")
 def real_batch(tmp_path_factory: pytest.TempPathFactory) -> RegionImageBatch:
     """A street with two cameras, as the loader hands it on."""
-    chosen = PRESETS["pillars_mini"]
+    chosen = map_voxels("pillars_mini")
     voxels = scan_input(
         kind="cartesian",
         voxel_size=chosen.voxel_size,
@@ -246,7 +246,7 @@ def real_batch(tmp_path_factory: pytest.TempPathFactory) -> RegionImageBatch:
 
 def real_method(**options: object) -> RAD:
     torch.manual_seed(0)
-    camera, lidar = build_camera_bev("mini"), build_lidar_bev("pillars_mini", 4)
+    camera, lidar = CameraBevConfig(preset="mini").build(), lidar_bev("pillars_mini", 4)
     return RAD(camera, LidarTeacher(lidar), hidden=32, embedding=16, **options).train()  # type: ignore[arg-type]
 
 

@@ -6,13 +6,12 @@ import json
 import shutil
 
 import pytest
+from lidardistill.methods.build import build_method, build_training_data
+from lidardistill.methods.slidr.build import build_slidr
 
-from lidardistill.backbones.lidar_bev.net import build_lidar_bev
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.logging import read_metrics
 from lidardistill.export.run import export_backbone
-from lidardistill.methods.build import build_method, build_training_data
-from lidardistill.methods.slidr.build import build_slidr
 from lidardistill.regions.sweep.clusters import ProposalSettings, build_proposals
 from lidardistill.regions.sweep.ground import GroundSettings
 from lidardistill.tasks.pretrain.config import PretrainConfig
@@ -21,6 +20,7 @@ from lidardistill.tasks.pretrain.run import pretrain
 from lidardistill.tasks.rows import method_rows
 from lidardistill.tasks.verb import read_run
 from lidardistill.weights import load_checkpoint_tensors, load_matching
+from tests.support.backbones import lidar_bev
 from tests.support.resumed import assert_goes_on
 
 VERSION = "v1.0-mini"
@@ -45,7 +45,7 @@ def test_a_run_logs_its_losses_and_leaves_a_backbone_with_a_card(run, tiny_world
     card = json.loads(card_path.read_text())
     assert (card["steps"], card["method"]["kind"], card["teacher"]) == (4, "calico_prc", None)
     assert card["student"] == {"kind": "lidar_bev", "preset": "voxelnet_mini"}
-    load_matching(build_lidar_bev("voxelnet_mini", 4), load_checkpoint_tensors(tmp_path / "out.safetensors"))
+    load_matching(lidar_bev("voxelnet_mini", 4), load_checkpoint_tensors(tmp_path / "out.safetensors"))
     assert read_run(run, PretrainConfig).data.dataroot == str(tiny_world)
 
 

@@ -7,15 +7,14 @@ import shutil
 
 import pytest
 import torch
+from lidardistill.methods.build import build_method, build_training_data
 
-from lidardistill.backbones.camera_bev.build import build_camera
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint
 from lidardistill.engine.logging import read_metrics
 from lidardistill.engine.run_folder import CHECKPOINTS
 from lidardistill.exchange.of_run import load_student
 from lidardistill.export.run import export_backbone
-from lidardistill.methods.build import build_method, build_training_data
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.dry_run import dry_run_report
 from lidardistill.tasks.pretrain.run import pretrain
@@ -64,7 +63,7 @@ def test_a_run_logs_its_loss_and_leaves_the_camera_network_with_a_card(run, lida
     assert card["student"]["preset"] == "mini"
     assert card["method"]["lidar_weights"] == str(lidar)
     config = read_run(run, PretrainConfig)
-    camera = build_camera(config.method.camera)
+    camera = config.method.camera.build()
     load_student(camera, str(run))
     exported = load_checkpoint_tensors(tmp_path / "camera.safetensors")
     assert all(torch.equal(value, exported[name]) for name, value in camera.state_dict().items())

@@ -22,7 +22,7 @@ SMALL = (
     "voxels.point_cloud_range=[-25.6, -25.6, -6.4, 25.6, 25.6, 6.4]",
 )
 PILLARS = ("student.preset=pillars_mini", "voxels.voxel_size=[0.4, 0.4, 12.8]")
-PRESETS = {"voxelnet_mini": SMALL, "pillars_mini": (*SMALL, *PILLARS)}
+CHANGES = {"voxelnet_mini": SMALL, "pillars_mini": (*SMALL, *PILLARS)}
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,11 @@ def exported(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def probe_config(root: Path, preset: str, *overrides: str) -> ProbeConfig:
-    changes = (f"data.dataroot={root}", *PRESETS[preset])
+    changes = (f"data.dataroot={root}", *CHANGES[preset])
     return load_config(ProbeConfig, CONFIGS / "probe" / "demo_voxelnet.yaml", (*changes, *overrides))
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", CHANGES)
 @pytest.mark.parametrize(
     "overrides",
     [("probe.epochs=2", "probe.calibration_keyframes=2"), ("probe={kind: online, epochs: 1}",)],
@@ -52,7 +52,7 @@ def test_a_map_is_probed(preset, overrides, tiny_world, exported, tmp_path) -> N
     assert evaluate(tmp_path / "run", "mini_val", tmp_path / "run")["miou"] == metrics["miou"]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", CHANGES)
 def test_a_map_is_fine_tuned(preset, tiny_world, exported, tmp_path) -> None:
     config = load_config(
         FinetuneConfig,
@@ -62,7 +62,7 @@ def test_a_map_is_fine_tuned(preset, tiny_world, exported, tmp_path) -> None:
             "calibration_keyframes=2",
             "schedule.warmup_steps=1",
             "trainer={max_steps: 2, accelerator: cpu, checkpoint_every: 1, log_every: 1}",
-            *PRESETS[preset],
+            *CHANGES[preset],
         ),
     )
     weights = str(exported) if preset == "voxelnet_mini" else "random"

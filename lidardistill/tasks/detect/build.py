@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file, save
 
 from lidardistill.atomic import atomic_write
-from lidardistill.backbones.camera_bev.build import build_camera
 from lidardistill.data.config import VoxelConfig
 from lidardistill.exchange.of_run import load_student
 from lidardistill.tasks.detect.bev_fusion import ConvFuser
@@ -27,7 +26,7 @@ def build_detector(config: DetectConfig) -> Detector:
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         backbone = config.student.build(config.voxels)
-        camera = None if config.camera is None else build_camera(config.camera)
+        camera = None if config.camera is None else config.camera.build()
         fuser = (
             None
             if camera is None

@@ -335,8 +335,8 @@ def embed_pairs(
 ) -> JointSpace:
     """Student and teacher of one keyframe behind their heads, for `Method.joint_space`."""
     features = student(batch.voxels)
-    known = features.point_mask
     rows = F.normalize(student_head(features.rows).float(), dim=1)
+    known = features.point_mask
     points = rows.new_zeros(len(known), rows.shape[1])
     points[known] = rows[features.point2row[known]]
     assert batch.images is not None

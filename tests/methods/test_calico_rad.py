@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lidardistill.methods.calico_rad.batch import RegionImageBatch, collate_region_images
 from torch import Tensor, nn
 
 from lidardistill.backbones.base import MapFeatures
 from lidardistill.backbones.camera_bev.config import CameraBevConfig
-from lidardistill.data.augment import AugmentSettings
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.collate import collate_voxels
+from lidardistill.data.config import AugmentConfig
+from lidardistill.data.keyframes import Keyframes
+from lidardistill.methods.calico_rad.config import RADConfig
 from lidardistill.methods.calico_rad.lidar_teacher import LidarTeacher
 from lidardistill.methods.calico_rad.method import RAD
-from lidardistill.methods.calico_rad.sample import RegionImageDataset
+from lidardistill.methods.calico_rad.sample import RegionImageBatch, RegionImages
 from lidardistill.methods.heads import ProjectionHead
 from lidardistill.ops.bev_grid import BevGrid
-from lidardistill.regions.sweep.clusters import ProposalSettings
 from tests.methods.test_region_images import Street
 from tests.support.backbones import lidar_bev, map_voxels
 from tests.support.inputs import scan_input
@@ -84,10 +84,14 @@ def batch() -> RegionImageBatch:
 
 def build(**options: object) -> RAD:
     torch.manual_seed(0)
-    chosen = {"hidden": 24, "embedding": 8, "temperature": 0.2, **options}
     student = Maps(CAMERA_GRID, 5, seed=5)
     teacher = LidarTeacher(LidarMaps(LIDAR_GRID, 6, seed=6))  # type: ignore[arg-type]
-    return RAD(student, teacher, **chosen)  # type: ignore[arg-type]
+    return RAD(config(**options), student, teacher)  # type: ignore[arg-type]
+
+
+def config(**options: object) -> RADConfig:
+    chosen = {"hidden": 24, "embedding": 8, "temperature": 0.2, **options}
+    return RADConfig(kind="calico_rad", lidar_weights="random", **chosen)  # type: ignore[arg-type]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -233,21 +237,16 @@ def real_batch(tmp_path_factory: pytest.TempPathFactory) -> RegionImageBatch:
         per_point=True,
     )
     folder: Path = tmp_path_factory.mktemp("street")
-    dataset = RegionImageDataset(
-        Street(folder),  # type: ignore[arg-type]
-        [0],
-        voxels=voxels,
-        proposals=ProposalSettings(),
-        augment=AugmentSettings(image_size=(64, 96), drop_cuboid=False, crop_images=False),
-        seed=0,
-    )
-    return collate_region_images([dataset[(0, 0, 0)]])
+    augment = AugmentConfig(image_size=(64, 96), drop_cuboid=False, crop_images=False)
+    recipe = RegionImages(config(), voxels, augment)
+    return recipe.collate([Keyframes(Street(folder), [0], recipe, seed=0)[(0, 0, 0)]])
 
 
 def real_method(**options: object) -> RAD:
     torch.manual_seed(0)
     camera, lidar = CameraBevConfig(preset="mini").build(), lidar_bev("pillars_mini", 4)
-    return RAD(camera, LidarTeacher(lidar), hidden=32, embedding=16, **options).train()  # type: ignore[arg-type]
+    chosen = config(hidden=32, embedding=16, temperature=0.07, **options)
+    return RAD(chosen, camera, LidarTeacher(lidar)).train()
 
 
 def steps(method: RAD, batch: RegionImageBatch, count: int) -> list[float]:

@@ -12,14 +12,17 @@ from torch import Tensor, nn
 
 from lidardistill.backbones.base import Backbone, Features
 from lidardistill.data.batch import VoxelBatch
+from lidardistill.methods.image_pairs import PairBatch
+from lidardistill.methods.slidr.config import SLidRConfig
 from lidardistill.methods.slidr.method import SLidR
-from lidardistill.methods.slidr.sample import PairBatch
 
 VIEWS, SUPERPIXELS, HEIGHT, WIDTH = 3, 6, 16, 24
 
 
 class Student(Backbone):
     """A linear map of voxel features: enough to carry gradients."""
+
+    out_channels = 8
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,6 +34,8 @@ class Student(Backbone):
 
 class Teacher(nn.Module):
     """Average pooling and two more channels."""
+
+    out_channels = 5
 
     def forward(self, images: Tensor) -> Tensor:
         small = F.avg_pool2d(images, 4)
@@ -75,7 +80,7 @@ def batch() -> PairBatch:
 
 def build(**options: object) -> SLidR:
     torch.manual_seed(0)
-    return SLidR(Student(), Teacher(), student_channels=8, teacher_channels=5, embedding=4, **options)  # type: ignore[arg-type]
+    return SLidR(SLidRConfig(embedding=4, **options), Student(), Teacher())  # type: ignore[arg-type]
 
 
 def generator() -> torch.Generator:
@@ -153,6 +158,8 @@ def test_no_pairs_is_a_zero_with_gradient(batch: PairBatch) -> None:
     terms = method(empty, generator=generator(), diagnose=True)
     terms.loss.backward()
     assert terms.loss.item() == 0.0
+    assert terms.num_matches == 0
+    assert method(batch, generator=generator()).num_matches > 0
     assert all(p.grad is None or torch.all(p.grad == 0) for p in method.parameters())
 
 

@@ -108,8 +108,8 @@ class BEVContrast(Method):
             bev = torch.cat([self.student_head(self.student(part).bev) for part in scans])
             occupied = bev_occupied(batch.voxel_xy, scan, self.grid, num_scans)
             return bev.to(accumulation_dtype(bev.dtype)), occupied
-        rows = [self.student(part).rows for part in scans]
-        return bev_scatter(self.student_head(torch.cat(rows)), batch.voxel_xy, scan, self.grid, num_scans)
+        rows = torch.cat([self.student(part).rows for part in scans])
+        return bev_scatter(self.student_head(rows), batch.voxel_xy, scan, self.grid, num_scans)
 
     def matched_cells(self, bev: Tensor, occupied: Tensor, b2a: Tensor) -> tuple[Tensor, Tensor]:
         """Bring map a into the frame of map b, and take the cells that both have seen.

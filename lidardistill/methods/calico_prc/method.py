@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from lidardistill.backbones.base import Backbone
 from lidardistill.engine.terms import Terms
 from lidardistill.methods.base import Method, Parts, describe_scans
 from lidardistill.methods.calico_prc.config import PRCConfig
@@ -18,7 +19,6 @@ from lidardistill.methods.calico_prc.loss import ViewPoints, both_point_contrast
 from lidardistill.methods.calico_prc.sample import RegionViewBatch, SweepInTwoViews
 from lidardistill.methods.heads import ProjectionHead
 from lidardistill.objectives.diagnostics import contrast_diagnostics
-from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.ops.bev_sample import bev_sample
 
 _DIAGNOSED_ROWS = 4096  # their similarities fill 64 MB
@@ -34,12 +34,13 @@ class PRC(Method):
         student: LiDAR backbone that makes a map, with `out_channels` and `grid`.
     """
 
-    def __init__(self, config: PRCConfig, student: nn.Module) -> None:
+    def __init__(self, config: PRCConfig, student: Backbone) -> None:
         super().__init__()
         self.config = config
         self.student = student
-        self.grid: BevGrid = student.grid  # type: ignore[assignment]
-        self.projector = ProjectionHead(student.out_channels, config.hidden, config.embedding)  # type: ignore[arg-type]
+        assert student.grid is not None, "PRCConfig.trains allows backbones with a map only"
+        self.grid = student.grid
+        self.projector = ProjectionHead(student.out_channels, config.hidden, config.embedding)
 
     @classmethod
     def build(cls, config: PRCConfig, parts: Parts) -> PRC:

@@ -22,6 +22,7 @@ class LidarTeacher(nn.Module):
 
     def __init__(self, network: Backbone) -> None:
         super().__init__()
+        assert network.grid is not None, "a LiDAR teacher makes a map"
         self.network = network.requires_grad_(False).eval()
         self.out_channels, self.grid = network.out_channels, network.grid
 

@@ -8,9 +8,9 @@ from html import escape
 import numpy as np
 
 from lidardistill.report.bev_scene import BevScene
-from lidardistill.report.encode import jpeg_bytes, png_bytes, reduce_colors
-from lidardistill.report.map_masks import maps_picture
-from lidardistill.report.palette import class_colors
+from lidardistill.report.draw.encode import jpeg_bytes, png_bytes, reduce_colors
+from lidardistill.report.draw.map_masks import maps_picture
+from lidardistill.report.draw.palette import class_colors
 from lidardistill.report.runs import Arm
 from lidardistill.report.scores import Bar, bars, figure, gain_sentence, judge
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lidardistill.report.palette import arm_color
+from lidardistill.report.draw.palette import arm_color
 from lidardistill.tasks.verb import VERBS
 
 _HAND_MADE_TEACHERS = {

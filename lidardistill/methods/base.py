@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lidardistill.backbones.base import Backbone
 from lidardistill.backbones.kinds import StudentConfig
-from lidardistill.data.batch import Batch, VoxelBatch
+from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.config import PairDataConfig, VoxelConfig
 from lidardistill.data.keyframes import Recipe
 from lidardistill.data.voxel_input import ScanInput
@@ -109,7 +109,7 @@ class Method(nn.Module):
     """
 
     student_reads_scans: ClassVar[bool] = True
-    student: nn.Module
+    student: Any
 
     @classmethod
     def recipe(cls, config: Any, parts: Parts) -> Recipe[Any]:
@@ -141,7 +141,7 @@ class Method(nn.Module):
 
     def prepare(
         self,
-        recipe: Recipe[Any],
+        recipe: Any,
         source: Any,
         rows: np.ndarray,
         *,
@@ -165,7 +165,7 @@ class Method(nn.Module):
         """
         return 0
 
-    def joint_space(self, batch: Batch) -> JointSpace:
+    def joint_space(self, batch: Any) -> JointSpace:
         """One keyframe in the space where student and teacher meet; raises ValueError if the method has none."""
         raise ValueError("this method compares no points with pixels, so there is no joint space to show")
 

@@ -112,7 +112,7 @@ class Sum(Method):
         self.weight, self.prefix = weight, prefix
 
     @property
-    def student(self) -> nn.Module:  # type: ignore[override]
+    def student(self) -> nn.Module:
         """The one student."""
         return self.method.student
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
+from pydantic import NonNegativeFloat
+
 from lidardistill.config.base import Strict
 from lidardistill.data.config import PairDataConfig, VoxelConfig
 
@@ -44,6 +46,20 @@ class MethodConfig(Strict):
         """Raise ValueError, with a message that begins with the key, if the rest of the run does not suit the method."""
 
 
+class TermConfig(MethodConfig):
+    """A method that is added to another one, on the same student.
+
+    Attributes:
+        prefix: goes before the names of the losses of this method.
+
+    weight: factor of this loss; the other method's loss has 1. With 0 the loss is not computed.
+    """
+
+    prefix: ClassVar[str]
+
+    weight: NonNegativeFloat = 0.5
+
+
 class Run(Protocol):
     """The keys of a pretraining run that a method may read; `tasks.pretrain.config.PretrainConfig` has them."""
 
@@ -60,4 +76,6 @@ class Run(Protocol):
     @property
     def teacher_cache(self) -> str | None: ...
     @property
-    def methods(self) -> tuple[MethodConfig, ...]: ...
+    def method(self) -> MethodConfig: ...
+    @property
+    def bev_term(self) -> TermConfig | None: ...

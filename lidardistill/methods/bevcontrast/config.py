@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from lidardistill.config.base import check_whole_cells
-from lidardistill.methods.config import MethodConfig, Run
+from lidardistill.methods.config import MethodConfig, Run, TermConfig
 
 
 class BEVContrastConfig(MethodConfig):
@@ -64,16 +64,13 @@ class BEVContrastConfig(MethodConfig):
                     )
 
 
-class BEVTermConfig(BEVContrastConfig):
+class BEVTermConfig(BEVContrastConfig, TermConfig):
     """BEVContrast as a second loss beside a method that sees cameras, on the same student.
 
     Keyframes without a partner `stride` later in their scene are left out, for the method too.
-
-    weight: factor of this loss; the method's loss has 1. With 0 the loss is not computed.
     """
 
     key: ClassVar[str] = "bev_term"
     prefix: ClassVar[str] = "bev_"
 
     kind: Literal["bevcontrast"] = "bevcontrast"
-    weight: NonNegativeFloat = 0.5

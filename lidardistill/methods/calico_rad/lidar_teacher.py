@@ -10,7 +10,7 @@ from lidardistill.data.batch import VoxelBatch
 
 
 class LidarTeacher(nn.Module):
-    """A backbone without gradient, in eval mode also inside a network that trains.
+    """A LiDAR backbone that makes a map, without gradient, in eval mode whatever its parents are set to.
 
     Args:
         network: is frozen in place.
@@ -22,8 +22,8 @@ class LidarTeacher(nn.Module):
 
     def __init__(self, network: Backbone) -> None:
         super().__init__()
-        assert network.grid is not None, "a LiDAR teacher makes a map"
         self.network = network.requires_grad_(False).eval()
+        assert network.grid is not None, "RADConfig.trains allows backbones with a map only"
         self.out_channels, self.grid = network.out_channels, network.grid
 
     def train(self, mode: bool = True) -> LidarTeacher:

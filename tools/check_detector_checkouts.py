@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lidardistill.backbones.lidar_bev.net import build_lidar_bev
 from lidardistill.data.batch import VoxelBatch
 
 BEVFUSION = "projects/BEVFusion/configs/bevfusion_lidar_voxel0075_second_secfpn_8xb4-cyclic-20e_nus-3d.py"
@@ -43,8 +42,8 @@ def bevfusion(checkout: Path) -> dict[str, Any]:
         setattr(voxels, name, None)
     sys.modules[f"{place}.voxel.voxel_layer"] = voxels
     cfg = Config.fromfile(str(checkout / BEVFUSION))
-    net = build_lidar_bev("voxelnet0075", len(base.FEATURES))
-    scans = base.two_clouds(net.settings)
+    net = base.filled("voxelnet0075")
+    scans = base.two_clouds(net.voxels)
     inputs = base.bev_inputs(net, scans)
     base.draw(net, lambda: net(inputs).bev)
     path, _ = base.exported(net, base.bev_card("voxelnet0075", net), "mmdet3d-bevfusion")
@@ -74,8 +73,8 @@ def openpcdet(checkout: Path, preset: str) -> dict[str, Any]:
     importlib.import_module("spconv.constants")  # their spconv_utils takes it for granted
     sparse_module = importlib.import_module("spconv.pytorch.modules").SparseModule
     np.int = int  # type: ignore[attr-defined]  # and their BaseBEVBackbone a numpy below 1.24
-    net = build_lidar_bev(preset, len(base.FEATURES), **base.filled_pillars(preset))
-    scans = base.two_clouds(net.settings)
+    net = base.filled(preset)
+    scans = base.two_clouds(net.voxels)
     inputs = base.bev_inputs(net, scans)
     base.draw(net, lambda: net(inputs).bev)
     path, _ = base.exported(net, base.bev_card(preset, net), "openpcdet")
@@ -116,7 +115,7 @@ class _Options(dict):  # type: ignore[type-arg]
 class _Detector(nn.Module):
     def __init__(self, preset: str, net: Any) -> None:
         super().__init__()
-        settings = net.settings
+        settings, voxels = net.layers, net.voxels
         two_d = _Options(
             LAYER_NUMS=settings.layers,
             LAYER_STRIDES=settings.strides,
@@ -134,7 +133,7 @@ class _Detector(nn.Module):
                 NUM_FILTERS=[net.encoder.out_channels],
             )
             self.vfe = module.PillarVFE(
-                options, len(base.FEATURES), settings.voxel_size, settings.point_cloud_range
+                options, len(base.FEATURES), voxels.voxel_size, voxels.point_cloud_range
             )
         else:
             module = importlib.import_module("pcdet.models.backbones_3d.spconv_backbone")

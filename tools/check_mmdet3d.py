@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from lidardistill.atomic import write_json_atomic
-from lidardistill.backbones.lidar_bev.net import LidarBev, build_lidar_bev
-from lidardistill.backbones.minkunet.net import build_minkunet
+from lidardistill.backbones.lidar_bev.config import PRESETS, LidarBevConfig
+from lidardistill.backbones.lidar_bev.net import LidarBev
+from lidardistill.backbones.minkunet.config import MinkUNetConfig
+from lidardistill.backbones.minkunet.net import MinkUNet
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.collate import collate_voxels
 from lidardistill.data.config import VoxelConfig
@@ -63,7 +66,7 @@ def two_clouds(settings: Any, seed: int = 0) -> list[np.ndarray]:
 def bev_inputs(net: LidarBev, clouds: list[np.ndarray]) -> VoxelBatch:
     """A batch of clouds."""
     voxels = VoxelConfig(
-        kind="cartesian", voxel_size=net.settings.voxel_size, point_cloud_range=net.settings.point_cloud_range,
+        kind="cartesian", voxel_size=net.voxels.voxel_size, point_cloud_range=net.voxels.point_cloud_range,
         point_features=FEATURES[: clouds[0].shape[1]], reduce="mean",
     )  # fmt: skip
     chosen = ScanInput(voxels, align=1, per_point=True)
@@ -99,8 +102,8 @@ def exported(net: nn.Module, card: dict[str, Any], kind: DetectorFormat) -> tupl
 def bev_card(preset: str, net: LidarBev) -> dict[str, Any]:
     voxels = {
         "kind": "cartesian",
-        "voxel_size": net.settings.voxel_size,
-        "point_cloud_range": net.settings.point_cloud_range,
+        "voxel_size": net.voxels.voxel_size,
+        "point_cloud_range": net.voxels.point_cloud_range,
         "point_features": list(FEATURES),
         "intensity_scale": 1.0,
     }
@@ -137,8 +140,8 @@ def centerpoint(preset: str, clouds: list[np.ndarray] | None = None) -> dict[str
     from mmdet3d.registry import MODELS
     from mmengine.config import Config
 
-    net = build_lidar_bev(preset, len(FEATURES), **filled_pillars(preset))
-    scans = two_clouds(net.settings) if clouds is None else clouds
+    net = filled(preset)
+    scans = two_clouds(net.voxels) if clouds is None else clouds
     inputs = bev_inputs(net, scans)
     draw(net, lambda: net(inputs).bev)
     path, card = exported(net, bev_card(preset, net), "mmdet3d")
@@ -223,7 +226,7 @@ def minkunet(preset: str = "minkunet34") -> dict[str, Any]:
     from mmdet3d.registry import MODELS
     from mmengine.config import Config
 
-    net = build_minkunet(preset, 4)
+    net = MinkUNet(4, MinkUNetConfig(preset=preset))
     rng = np.random.default_rng(0)
     shape = (32, 96, 80)
     cells = rng.choice(2 * int(np.prod(shape)), 9000, replace=False)
@@ -231,7 +234,7 @@ def minkunet(preset: str = "minkunet34") -> dict[str, Any]:
     coords[-1] = (1, *(n - 1 for n in shape))  # the far corner: mmdet3d takes the sides from the voxels
     coords_zyx = torch.from_numpy(np.unique(coords, axis=0))
     features = torch.from_numpy(rng.normal(size=(len(coords_zyx), 4)).astype(np.float32))
-    draw(net, lambda: net.voxels(features, coords_zyx, shape, 2))
+    draw(net, lambda: net.convolve(features, coords_zyx, shape, 2))
     voxels = {
         "kind": "cartesian",
         "voxel_size": (0.1,) * 3,
@@ -245,10 +248,10 @@ def minkunet(preset: str = "minkunet34") -> dict[str, Any]:
     theirs = MODELS.build(cfg.model).eval()
     matched = load_into(theirs, path, "decode_head.")
     with torch.no_grad():
-        ours = net.voxels(features, coords_zyx, shape, 2)
+        ours = net.convolve(features, coords_zyx, shape, 2)
         coords_xyz = coords_zyx[:, [0, 3, 2, 1]].contiguous()
         found = theirs.backbone(features, coords_xyz)
-        ours64 = net.double().voxels(features.double(), coords_zyx, shape, 2)
+        ours64 = net.double().convolve(features.double(), coords_zyx, shape, 2)
         found64 = theirs.double().backbone(features.double(), coords_xyz)
     return {
         "config": f"{card['base']} and the parts in the card",
@@ -259,13 +262,24 @@ def minkunet(preset: str = "minkunet34") -> dict[str, Any]:
     }
 
 
-def filled_pillars(preset: str) -> dict[str, Any]:
-    from lidardistill.backbones.lidar_bev.net import PRESETS
+SIZES = {"voxelnet0075": (0.075, 0.075, 0.2), "voxelnet_mini": (0.2,) * 3, "pillars02": (0.2, 0.2, 8.0), "pillars_mini": (0.4, 0.4, 8.0)}
+"""Voxels of a preset in metres; 0.1, 0.1, 0.2 for the others."""
+
+
+def filled(preset: str) -> LidarBev:
+    """The network of a preset; pillars take mmdet3d's number of points and fill up with zeros, as mmdet3d does."""
     from lidardistill.export.mmdet3d_parts import MAX_POINTS
 
-    if not preset.startswith("pillars"):
-        return {}
-    return {"encoder_options": PRESETS[preset].encoder_options | {"max_points": MAX_POINTS["pillars"]}}
+    side = 54.0 if preset == "voxelnet0075" else 51.2
+    voxels = VoxelConfig(
+        kind="cartesian", voxel_size=SIZES.get(preset, (0.1, 0.1, 0.2)), reduce="mean",
+        point_cloud_range=(-side, -side, -5.0, side, side, 3.0), point_features=FEATURES,
+    )  # fmt: skip
+    layers = PRESETS[preset]
+    if layers.encoder == "pillars":
+        options = layers.encoder_options | {"max_points": MAX_POINTS["pillars"]}
+        layers = replace(layers, encoder_options=options)
+    return LidarBev(LidarBevConfig(kind="lidar_bev", preset=preset), voxels, layers)
 
 
 def voxels_that_differ(ours: Tensor, theirs: Tensor) -> int:

@@ -19,8 +19,8 @@ from lidardistill.data.voxel_input import ScanInput
 from lidardistill.engine.terms import Terms
 from lidardistill.methods.config import Run
 from lidardistill.ops.bev_grid import BevGrid
-from lidardistill.teachers.config import TeacherConfig
-from lidardistill.teachers.kinds import Teacher, build_teacher
+from lidardistill.teachers.base import Teacher
+from lidardistill.teachers.kinds import TeacherConfig
 
 Report = Callable[[int, int], None]
 """Called with (keyframes done, keyframes in all)."""
@@ -56,7 +56,7 @@ class Parts:
 
         def new_teacher() -> Teacher:
             assert run.teacher is not None, "the config class of the method must have `teacher` in `needs`"
-            return build_teacher(run.teacher.kind, **run.teacher.model_dump(exclude={"kind"}))
+            return run.teacher.build()
 
         return cls(
             data=run.data,

@@ -11,7 +11,7 @@ from lidardistill.data.config import PairDataConfig, VoxelConfig
 
 if TYPE_CHECKING:
     from lidardistill.backbones.kinds import StudentConfig
-    from lidardistill.teachers.config import TeacherConfig
+    from lidardistill.teachers.kinds import TeacherConfig
 
 
 class MethodConfig(Strict):

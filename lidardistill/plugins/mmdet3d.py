@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from lidardistill.backbones.lidar_bev.pillars import PillarNet
 from lidardistill.backbones.lidar_bev.voxelnet import VoxelNet
-from lidardistill.backbones.minkunet.net import build_minkunet
+from lidardistill.backbones.minkunet.config import MinkUNetConfig
+from lidardistill.backbones.minkunet.net import MinkUNet
 from lidardistill.data.config import VoxelConfig
 from lidardistill.data.voxel_input import ScanInput
 from lidardistill.exchange.foreign import own_names
@@ -163,18 +164,18 @@ class LidardistillMinkUNet(_Backbone):
 
     Args:
         in_channels: features of a voxel.
-        preset: key of `models.minkunet.PRESETS`.
+        preset: key of `backbones.minkunet.config.PRESETS`.
         weights: see `_Backbone`.
     """
 
-    def __init__(self, in_channels: int = 1, preset: str = "minkunet34", weights: str | None = None) -> None:
-        super().__init__(build_minkunet(preset, in_channels), weights, "", "backbone.")
+    def __init__(self, in_channels: int = 1, preset: Any = "minkunet34", weights: str | None = None) -> None:
+        super().__init__(MinkUNet(in_channels, MinkUNetConfig(preset=preset)), weights, "", "backbone.")
 
     def forward(self, voxel_features: Tensor, coors: Tensor) -> Tensor:
         """(M, F) features and (M, 4) batch, z, y, x of the voxels to (M, C), rows as given."""
         coors = coors.int()
         batch_size, *shape = (int(n) for n in coors.max(0).values + 1)
-        out: Tensor = self.net.voxels(voxel_features, coors, shape, batch_size)
+        out: Tensor = self.net.convolve(voxel_features, coors, shape, batch_size)
         return out
 
 

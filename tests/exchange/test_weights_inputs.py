@@ -6,18 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
-from lidardistill.backbones.minkunet.net import build_minkunet
 from lidardistill.data.collate import collate_voxels
 from lidardistill.exchange.inputs import with_columns
 from lidardistill.export.mmdet3d_parts import COLUMNS, SEGMENTOR_COLUMNS
+from tests.support.backbones import lidar_bev, map_voxels, minkunet
 from tests.support.inputs import scan_input
 
 
 def batch(cloud, features, scale, preset=None):
     options = {}
     if preset is not None:
-        chosen = PRESETS[preset]
+        chosen = map_voxels(preset)
         options = {
             "voxel_size": chosen.voxel_size,
             "point_cloud_range": chosen.point_cloud_range,
@@ -47,7 +46,7 @@ def cloud(rng, num=2000):
 def test_maps_are_the_same(rng, preset, features):
     torch.manual_seed(0)
     points = cloud(rng)
-    net, other = build_lidar_bev(preset, len(features)), build_lidar_bev(preset, 5)
+    net, other = lidar_bev(preset, len(features)), lidar_bev(preset, 5)
     other.load_state_dict(with_columns(net.state_dict(), features, COLUMNS, 1 / 255))
     with torch.no_grad():
         expected = net(batch(points, features, 1 / 255, preset)).bev
@@ -59,7 +58,7 @@ def test_maps_are_the_same(rng, preset, features):
 def test_features_of_a_minkunet_are_the_same(rng):
     torch.manual_seed(0)
     points = cloud(rng)
-    net, other = build_minkunet("mini", 1).eval(), build_minkunet("mini", 4).eval()
+    net, other = minkunet("mini", 1).eval(), minkunet("mini", 4).eval()
     other.load_state_dict(with_columns(net.state_dict(), ["intensity"], SEGMENTOR_COLUMNS))
     with torch.no_grad():
         one, four = batch(points, ("intensity",), 1.0), batch(points, SEGMENTOR_COLUMNS, 1.0)
@@ -69,7 +68,7 @@ def test_features_of_a_minkunet_are_the_same(rng):
 
 
 def test_what_cannot_be_had_is_named():
-    state = build_minkunet("mini", 2).state_dict()
+    state = minkunet("mini", 2).state_dict()
     with pytest.raises(
         ValueError, match=r"voxels\.point_features: range cannot be had from points of x, y, z, intensity"
     ):

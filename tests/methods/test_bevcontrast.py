@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lidardistill.backbones.base import Backbone, Features, MapFeatures
-from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
@@ -21,6 +20,7 @@ from lidardistill.methods.bevcontrast.method import BEVContrast, centred
 from lidardistill.methods.bevcontrast.sample import ScanPairBatch, ScanPairs
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.ops.bev_scatter import bev_scatter
+from tests.support.backbones import lidar_bev, map_voxels
 from tests.support.inputs import scan_input
 
 PAIRS, SIZE = 2, 12
@@ -264,7 +264,7 @@ def test_a_student_of_maps_is_one_of_voxels_where_they_coincide(batch: ScanPairB
 
 @pytest.mark.parametrize("preset", ["voxelnet_mini", "pillars_mini"])
 def test_a_backbone_of_maps_learns_from_scans(tiny_world: Path, preset: str) -> None:
-    chosen = PRESETS[preset]
+    chosen = map_voxels(preset)
     voxels = scan_input(
         kind="cartesian",
         voxel_size=chosen.voxel_size,
@@ -272,13 +272,13 @@ def test_a_backbone_of_maps_learns_from_scans(tiny_world: Path, preset: str) -> 
         point_features=("x", "y", "z", "intensity"),
         reduce="mean",
         align=1,
-        per_point=chosen.encoder == "pillars",
+        per_point=preset.startswith("pillars"),
     )
     recipe = ScanPairs(config(stride=1), voxels)
     data = Keyframes(NuScenesIndex.open(tiny_world, "v1.0-mini"), [0, 2], recipe, seed=0)
     batch = recipe.collate([data[0, 0, 0], data[0, 1, 1]])
     torch.manual_seed(0)
-    student = build_lidar_bev(preset, 4)
+    student = lidar_bev(preset, 4)
     method = BEVContrast(config(embedding=16), student)
     # A voxel lies in the cell that its coordinates have at the map's stride.
     stride = round(student.grid.cell_size / chosen.voxel_size[0])

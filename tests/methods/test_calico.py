@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lidardistill.backbones.base import MapFeatures
-from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.collate import collate_voxels
 from lidardistill.data.keyframes import Keyframes
@@ -20,6 +19,7 @@ from lidardistill.methods.calico_prc.config import PRCConfig
 from lidardistill.methods.calico_prc.method import PRC
 from lidardistill.methods.calico_prc.sample import RegionViewBatch, SweepInTwoViews
 from lidardistill.ops.bev_grid import BevGrid
+from tests.support.backbones import lidar_bev, map_voxels
 from tests.support.inputs import scan_input
 from tests.support.streets import Streets
 
@@ -202,7 +202,7 @@ def streets() -> dict[str, RegionViewBatch]:
     """A street in two views, as the loader hands it to each small backbone."""
     found = {}
     for preset in ("voxelnet_mini", "pillars_mini"):
-        chosen = PRESETS[preset]
+        chosen = map_voxels(preset)
         voxels = scan_input(
             kind="cartesian",
             voxel_size=chosen.voxel_size,
@@ -210,7 +210,7 @@ def streets() -> dict[str, RegionViewBatch]:
             point_features=("x", "y", "z", "intensity"),
             reduce="mean",
             align=1,
-            per_point=chosen.encoder == "pillars",
+            per_point=preset.startswith("pillars"),
         )
         recipe = SweepInTwoViews(PRCConfig(kind="calico_prc"), voxels)
         found[preset] = recipe.collate([Keyframes(Streets(), [0], recipe, seed=0)[0, 0, 0]])
@@ -225,7 +225,7 @@ def test_with_a_backbone_every_parameter_learns_and_steps_repeat(
 
     def train() -> list[float]:
         torch.manual_seed(0)
-        student = build_lidar_bev(preset, 4)
+        student = lidar_bev(preset, 4)
         method = PRC(PRCConfig(kind="calico_prc", temperature=0.2), student)
         optimizer = torch.optim.AdamW(method.parameters(), lr=3e-3)
         losses = []

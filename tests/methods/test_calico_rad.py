@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lidardistill.backbones.base import MapFeatures
-from lidardistill.backbones.camera_bev.net import build_camera_bev
-from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
+from lidardistill.backbones.camera_bev.config import CameraBevConfig
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.collate import collate_voxels
 from lidardistill.data.config import AugmentConfig
@@ -25,6 +24,7 @@ from lidardistill.methods.calico_rad.method import RAD
 from lidardistill.methods.calico_rad.sample import RegionImageBatch, RegionImages
 from lidardistill.methods.heads import ProjectionHead
 from lidardistill.ops.bev_grid import BevGrid
+from tests.support.backbones import lidar_bev, map_voxels
 from tests.support.inputs import scan_input
 from tests.support.streets import Street
 
@@ -227,7 +227,7 @@ def test_little_to_compare_is_a_value(batch: RegionImageBatch, case: str, weight
 @pytest.fixture(scope="module")
 def real_batch(tmp_path_factory: pytest.TempPathFactory) -> RegionImageBatch:
     """A street with two cameras, as the loader hands it on."""
-    chosen = PRESETS["pillars_mini"]
+    chosen = map_voxels("pillars_mini")
     voxels = scan_input(
         kind="cartesian",
         voxel_size=chosen.voxel_size,
@@ -244,7 +244,7 @@ def real_batch(tmp_path_factory: pytest.TempPathFactory) -> RegionImageBatch:
 
 def real_method(**options: object) -> RAD:
     torch.manual_seed(0)
-    camera, lidar = build_camera_bev("mini"), build_lidar_bev("pillars_mini", 4)
+    camera, lidar = CameraBevConfig(preset="mini").build(), lidar_bev("pillars_mini", 4)
     chosen = config(hidden=32, embedding=16, temperature=0.07, **options)
     return RAD(chosen, camera, LidarTeacher(lidar)).train()
 

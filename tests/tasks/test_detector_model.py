@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from lidardistill.backbones.lidar_bev.net import build_lidar_bev
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.tasks.detect.bev_fusion import ConvFuser
 from lidardistill.tasks.detect.center_head import TASKS, CenterHead
 from lidardistill.tasks.detect.detector import Detector
+from tests.support.backbones import lidar_bev
 
 RANGE = (-12.8, -12.8, -5.0, 12.8, 12.8, 3.0)
 
@@ -29,7 +29,7 @@ class Cameras(nn.Module):
 
 
 def backbone():
-    return build_lidar_bev("voxelnet_mini", 4, point_cloud_range=RANGE)
+    return lidar_bev("voxelnet_mini", 4, point_cloud_range=RANGE)
 
 
 def voxels(num, batch_size=2):

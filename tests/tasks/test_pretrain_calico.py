@@ -7,7 +7,6 @@ import shutil
 
 import pytest
 
-from lidardistill.backbones.lidar_bev.net import build_lidar_bev
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.logging import read_metrics
 from lidardistill.export.run import export_backbone
@@ -18,6 +17,7 @@ from lidardistill.tasks.pretrain.run import pretrain
 from lidardistill.tasks.rows import recipe_rows
 from lidardistill.tasks.verb import read_run
 from lidardistill.weights import load_checkpoint_tensors, load_matching
+from tests.support.backbones import lidar_bev
 from tests.support.resumed import assert_goes_on
 
 VERSION = "v1.0-mini"
@@ -42,7 +42,7 @@ def test_a_run_logs_its_losses_and_leaves_a_backbone_with_a_card(run, tiny_world
     card = json.loads(card_path.read_text())
     assert (card["steps"], card["method"]["kind"], card["teacher"]) == (4, "calico_prc", None)
     assert card["student"] == {"kind": "lidar_bev", "preset": "voxelnet_mini"}
-    load_matching(build_lidar_bev("voxelnet_mini", 4), load_checkpoint_tensors(tmp_path / "out.safetensors"))
+    load_matching(lidar_bev("voxelnet_mini", 4), load_checkpoint_tensors(tmp_path / "out.safetensors"))
     assert read_run(run, PretrainConfig).data.dataroot == str(tiny_world)
 
 

@@ -8,7 +8,6 @@ import shutil
 import pytest
 import torch
 
-from lidardistill.backbones.camera_bev.build import build_camera
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint
 from lidardistill.engine.logging import read_metrics
@@ -64,7 +63,7 @@ def test_a_run_logs_its_loss_and_leaves_the_camera_network_with_a_card(run, lida
     assert card["student"]["preset"] == "mini"
     assert card["method"]["lidar_weights"] == str(lidar)
     config = read_run(run, PretrainConfig)
-    camera = build_camera(config.method.camera)
+    camera = config.method.camera.build()
     load_student(camera, str(run))
     exported = load_checkpoint_tensors(tmp_path / "camera.safetensors")
     assert all(torch.equal(value, exported[name]) for name, value in camera.state_dict().items())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lidardistill.backbones.config import BackboneConfig
 from lidardistill.data.config import VoxelConfig
@@ -10,6 +11,50 @@ from lidardistill.data.config import VoxelConfig
 if TYPE_CHECKING:
     from lidardistill.backbones.lidar_bev.net import LidarBev
     from lidardistill.data.voxel_input import ScanInput
+
+
+@dataclass(frozen=True)
+class LidarBevLayers:
+    """Layers of a network.
+
+    Attributes:
+        encoder: "voxelnet" or "pillars".
+        encoder_options: arguments of `VoxelNet` but for `grid`, or of `PillarNet`.
+        widths: channels of the 2D backbone's stages.
+        layers: convolutions of each stage behind the first.
+        strides: of each stage's first convolution.
+        neck_widths: channels that the neck makes of each stage.
+        up_strides: factor of the neck for each stage.
+    """
+
+    encoder: Literal["voxelnet", "pillars"]
+    encoder_options: dict[str, Any]
+    widths: tuple[int, ...]
+    layers: tuple[int, ...]
+    strides: tuple[int, ...]
+    neck_widths: tuple[int, ...]
+    up_strides: tuple[float, ...]
+
+
+_VOXELNET = LidarBevLayers("voxelnet", {}, (128, 256), (5, 5), (1, 2), (256, 256), (1, 2))
+_PILLARS = LidarBevLayers(
+    "pillars", {}, (64, 128, 256), (3, 5, 5), (2, 2, 2), (128, 128, 128), (0.5, 1, 2)
+)
+
+PRESETS = {
+    "voxelnet01": _VOXELNET,
+    "voxelnet0075": _VOXELNET,
+    "second01": replace(_VOXELNET, encoder_options={"widths": (16, 32, 64, 64), "block": "plain"}),
+    "voxelnet_mini": LidarBevLayers(
+        "voxelnet", {"widths": (8, 16, 32, 32), "out_channels": 32}, (32, 64), (2, 2), (1, 2), (32, 32), (1, 2)
+    ),
+    "pillars02": _PILLARS,
+    "pillars_mini": LidarBevLayers(
+        "pillars", {"out_channels": 16}, (16, 32, 64), (1, 2, 2), (2, 2, 2), (32, 32, 32), (0.5, 1, 2)
+    ),
+}
+"""Layers by preset. voxelnet01, voxelnet0075 and pillars02 are CenterPoint's on nuScenes in mmdet3d 1.4, at voxels of 0.1,
+0.075 and 0.2 m; second01 has VoxelBackBone8x for its encoder."""
 
 
 class LidarBevConfig(BackboneConfig):
@@ -29,7 +74,7 @@ class LidarBevConfig(BackboneConfig):
 
     @property
     def is_pillars(self) -> bool:
-        return self.preset.startswith("pillars")
+        return PRESETS[self.preset].encoder == "pillars"
 
     def check(self, voxels: VoxelConfig) -> None:
         """Refuse voxels that are not cartesian, have no range or are rounded, and features in the wrong order."""
@@ -59,11 +104,6 @@ class LidarBevConfig(BackboneConfig):
         return ScanInput(voxels, align=1, per_point=self.is_pillars)
 
     def build(self, voxels: VoxelConfig) -> LidarBev:
-        from lidardistill.backbones.lidar_bev.net import build_lidar_bev
+        from lidardistill.backbones.lidar_bev.net import LidarBev
 
-        return build_lidar_bev(
-            self.preset,
-            len(voxels.point_features),
-            voxel_size=voxels.voxel_size,
-            point_cloud_range=voxels.point_cloud_range,
-        )
+        return LidarBev(self, voxels)

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lidardistill.backbones.camera_bev.build import build_camera
 from lidardistill.backbones.camera_bev.net import CameraBev
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.engine.terms import Terms
@@ -64,10 +63,10 @@ class RAD(Method):
         """
         lidar = parts.new_student()
         try:
-            log.info("LiDAR network, frozen: %s", load_student(lidar, config.lidar_weights))
+            log.info("LiDAR network, frozen: %s", load_student(lidar, config.lidar_weights, parts.voxels))
         except (ValueError, FileNotFoundError) as error:
             raise type(error)(f"method.lidar_weights: {error}") from error
-        camera, teacher = build_camera(config.camera), LidarTeacher(lidar)
+        camera, teacher = config.camera.build(), LidarTeacher(lidar)
         if not covers(camera.grid, teacher.grid):
             raise ValueError(
                 f"method.camera.bev_range: the cameras' map {camera.grid} must cover the LiDAR's {teacher.grid}, whose "

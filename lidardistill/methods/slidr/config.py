@@ -21,6 +21,9 @@ class SLidRConfig(MethodConfig):
     negatives: local, from this process (the paper); or global, from all processes.
     pairing: real; or a control: `permuted` draws the superpixel of each superpoint anew at every step, `other_keyframe`
         takes the teacher's features from another keyframe.
+
+    Of a student that makes a map each point has the features of its cell; SLidR's own VoxelNet code interpolates between
+    cells.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset(
@@ -35,7 +38,7 @@ class SLidRConfig(MethodConfig):
         }
     )
     needs: ClassVar[frozenset[str]] = frozenset({"teacher"})
-    trains: ClassVar[frozenset[str]] = frozenset({"points"})
+    trains: ClassVar[frozenset[str]] = frozenset({"points", "map"})
 
     kind: Literal["slidr"] = "slidr"
     embedding: PositiveInt = 64

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from lidardistill.atomic import atomic_write
-from lidardistill.backbones.camera_bev.build import build_camera
+from lidardistill.data.config import VoxelConfig
 from lidardistill.exchange.of_run import load_student
 from lidardistill.tasks.detect.bev_fusion import ConvFuser
 from lidardistill.tasks.detect.center_head import TASKS, CenterHead
@@ -26,7 +26,7 @@ def build_detector(config: DetectConfig) -> Detector:
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         backbone = config.student.build(config.voxels)
-        camera = None if config.camera is None else build_camera(config.camera)
+        camera = None if config.camera is None else config.camera.build()
         fuser = (
             None
             if camera is None
@@ -36,14 +36,16 @@ def build_detector(config: DetectConfig) -> Detector:
         return Detector(backbone, head, camera, fuser)
 
 
-def load_pretrained(detector: Detector, weights: str, camera_weights: str = "random") -> None:
+def load_pretrained(
+    detector: Detector, weights: str, camera_weights: str = "random", voxels: VoxelConfig | None = None
+) -> None:
     """Fill the backbones from pretraining runs or exported files; `random` leaves one as it was built.
 
     Raises:
         FileNotFoundError, ValueError: of `load_student`.
         ValueError: weights for a camera network where there is none.
     """
-    load_student(detector.backbone, weights)
+    load_student(detector.backbone, weights, voxels)
     if camera_weights == "random":
         return
     if detector.camera is None:

@@ -73,7 +73,7 @@ def detect(
         return metrics
     index = NuScenesIndex.open(config.data.dataroot, config.data.version)
     detector = build_detector(config)
-    load_pretrained(detector, weights, camera_weights)
+    load_pretrained(detector, weights, camera_weights, config.voxels)
     dataset = training_keyframes(config, index)
     manifest = Manifest(run / "manifest.json", seed=config.seed, extra=inputs) if main else None
     result = train_detector(config, detector, dataset, run, fabric, progress=progress)

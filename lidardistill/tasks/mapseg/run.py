@@ -79,7 +79,7 @@ def mapseg(config: MapSegConfig, weights: str, run: Path, *, progress: bool = Tr
         return metrics
     index = NuScenesIndex.open(config.data.dataroot, config.data.version)
     model = build_segmenter(config)
-    load_student(model.backbone, weights)
+    load_student(model.backbone, weights, config.voxels)
     maps = open_masks(config)
     map_scans(
         config, index, split_rows(index, config.data.eval_split), maps, train=False

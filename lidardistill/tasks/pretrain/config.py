@@ -18,7 +18,7 @@ from lidardistill.engine.config import (
 )
 from lidardistill.methods.config import MethodConfig
 from lidardistill.methods.kinds import SHARED_KEYS, AnyMethodConfig, BEVTermConfig, SLidRConfig
-from lidardistill.teachers.config import TeacherConfig
+from lidardistill.teachers.kinds import TeacherConfig
 
 
 class PretrainConfig(Strict):

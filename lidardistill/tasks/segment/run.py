@@ -55,7 +55,7 @@ def probe(config: ProbeConfig, weights: str, run: Path) -> dict[str, Any]:
     device = pick_device(config.accelerator)
     index = open_index(config.data)
     backbone = seeded_student(config.student, config.voxels, config.seed)
-    load_student(backbone, weights)
+    load_student(backbone, weights, config.voxels)
     manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
     backbone.to(device)
     generator = torch.Generator().manual_seed(config.seed)
@@ -103,7 +103,7 @@ def finetune(config: FinetuneConfig, weights: str, run: Path) -> dict[str, Any]:
     device = pick_device(config.trainer.accelerator)
     index = open_index(config.data)
     backbone = seeded_student(config.student, config.voxels, config.seed)
-    load_student(backbone, weights)
+    load_student(backbone, weights, config.voxels)
     manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
     head = seeded_head(backbone.out_channels, NUM_CLASSES, torch.Generator().manual_seed(config.seed))
     dataset = training_scans(

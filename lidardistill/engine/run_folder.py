@@ -18,8 +18,9 @@ CHECKPOINTS = "checkpoints"
 METRICS_FILE = "metrics.json"
 
 
-# What may change between the parts of one run, because no result depends on it.
+# Keys that may change when a run is resumed, because no result depends on them.
 FREE_KEYS = (
+    "data.dataroot",
     "data.num_workers",
     "data.max_corrupt",
     "data.superpixels.cache",
@@ -56,9 +57,10 @@ def claim_run(run: Path, verb: str, config: BaseModel, **inputs: str) -> None:
             raise ValueError(
                 f"{run} holds another run; it differs in {'; '.join(changed[:5])}. Name another --out, or remove it"
             )
-        if not changed:
+        if old == new:
             return
-        # Its first run stopped before it made anything, so the folder is free for a corrected config.
+        # Free keys differ, and later readers of the folder want their new values; or the folder's first run stopped
+        # before it wrote anything, so the folder is free for a corrected config.
     elif run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise ValueError(
             f"{run} exists and is no run of lidardistill (it has no {CONFIG_FILE}): name another --out"

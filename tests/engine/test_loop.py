@@ -22,7 +22,9 @@ from lidardistill.engine.terms import Terms
 from tests.support.loops import Batch, Net, batches, training_of
 
 
-def train(folder, trainer, *, net=None, source=batches, change=None, lr=0.1, quarantine=None, on_log=(), **options):
+def train(
+    folder, trainer, *, net=None, source=batches, change=None, lr=0.1, quarantine=None, on_log=(), **options
+):
     net = net or Net()
 
     def terms(batch, number, diagnose):

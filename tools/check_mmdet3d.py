@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from lidardistill.atomic import write_json_atomic
 from lidardistill.backbones.lidar_bev.net import LidarBev, build_lidar_bev
 from lidardistill.backbones.minkunet.net import build_minkunet
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.data.config import VoxelConfig
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.engine.manifest import git_state, versions
 from lidardistill.export.detector import DetectorFormat, detector_checkpoint
 from lidardistill.export.head_mmdet3d import HEAD, head_to_mmdet3d
@@ -59,11 +60,12 @@ def two_clouds(settings: Any, seed: int = 0) -> list[np.ndarray]:
 
 def bev_inputs(net: LidarBev, clouds: list[np.ndarray]) -> dict[str, Any]:
     """Clouds to the arguments of `LidarBev.forward`."""
-    chosen = VoxelSettings(
-        "cartesian", net.settings.voxel_size, "floor", net.settings.point_cloud_range, FEATURES[: clouds[0].shape[1]],
-        reduce="mean", align=1, per_point=True,
+    voxels = VoxelConfig(
+        kind="cartesian", voxel_size=net.settings.voxel_size, point_cloud_range=net.settings.point_cloud_range,
+        point_features=FEATURES[: clouds[0].shape[1]], reduce="mean",
     )  # fmt: skip
-    scans = [voxelize_scan(cloud, chosen) for cloud in clouds]
+    chosen = ScanInput(voxels, align=1, per_point=True)
+    scans = [chosen.read(cloud) for cloud in clouds]
     first = np.cumsum([0, *(len(scan.voxel_coords) for scan in scans)])
     coords = [np.pad(scan.voxel_coords, ((0, 0), (1, 0)), constant_values=b) for b, scan in enumerate(scans)]
     arrays = {

@@ -22,7 +22,7 @@ from lidardistill.bench.projection import synthetic_rig
 from lidardistill.bench.record import surroundings
 from lidardistill.geometry import intrinsics_to_cam2img, pair_points, voxelize
 from lidardistill.ops import superpixel_pool
-from lidardistill.regions.slic import slic
+from lidardistill.regions.slic.slic import slic
 
 REPEATS = 7
 POINTS = (4_000, 8_000, 17_000, 35_000, 70_000, 140_000)

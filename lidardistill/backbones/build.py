@@ -9,16 +9,16 @@ from lidardistill.backbones.lidar_bev.net import LidarBev, build_lidar_bev
 from lidardistill.backbones.minkunet.config import MinkUNetConfig
 from lidardistill.backbones.minkunet.net import PRESETS, MinkUNet
 from lidardistill.data.config import VoxelConfig
-from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.data.voxel_input import ScanInput
 
 
 def build_voxels(
     config: VoxelConfig, student: MinkUNetConfig | LidarBevConfig | None = None
-) -> VoxelSettings:
-    """How the points become what a student reads, a MinkUNet where none is named."""
+) -> ScanInput:
+    """What turns points into the input of a student, by default of a MinkUNet."""
     if not isinstance(student, LidarBevConfig):
-        return VoxelSettings(**config.model_dump())
-    return VoxelSettings(**config.model_dump(), align=1, per_point=student.is_pillars)
+        return ScanInput(config)
+    return ScanInput(config, align=1, per_point=student.is_pillars)
 
 
 @overload

@@ -150,8 +150,8 @@ def measure_devkit(root: Path) -> dict[str, float]:
 def _child(function: str, root: Path) -> dict[str, float]:
     """Call one of the functions above in a new interpreter."""
     code = (
-        f"import json, pathlib, sys; from lidardistill.cli import bench_index; "
-        f"print(json.dumps(bench_index.{function}(pathlib.Path(sys.argv[1]))))"
+        f"import json, pathlib, sys; from lidardistill.bench import index; "
+        f"print(json.dumps(index.{function}(pathlib.Path(sys.argv[1]))))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(root)], capture_output=True, text=True)
     if done.returncode:

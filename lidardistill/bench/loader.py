@@ -134,7 +134,8 @@ def _on_the_fly_ways(index: FrameIndex) -> dict[str, PairDataset]:
 
 def _dataset(index: FrameIndex, source: SuperpixelSource, reading: ImageReading) -> PairDataset:
     from lidardistill.data.augment import AugmentSettings
-    from lidardistill.data.voxel_input import VoxelSettings
+    from lidardistill.data.config import VoxelConfig
+    from lidardistill.data.voxel_input import ScanInput
     from lidardistill.methods.slidr.sample import PairDataset
 
     return PairDataset(
@@ -142,7 +143,7 @@ def _dataset(index: FrameIndex, source: SuperpixelSource, reading: ImageReading)
         [0],
         superpixels=source,
         augment=AugmentSettings(),
-        voxels=VoxelSettings(),
+        voxels=ScanInput(VoxelConfig()),
         seed=SEED,
         train=True,
         reading=reading,

@@ -59,7 +59,19 @@ class PairDataConfig(Strict):
 
 
 class VoxelConfig(Strict):
-    """How points become voxels and what each voxel carries."""
+    """Voxel grid, and features of a voxel. SLidR's values are the defaults.
+
+    kind: cylindrical (rho, phi, z) or cartesian (x, y, z).
+    voxel_size: metres; with cylindrical voxels metres, degrees, metres.
+    rounding: floor (SLidR) or round (SuperFlow, BEVContrast).
+    point_cloud_range: x_min y_min z_min x_max y_max z_max, metres; null takes every point.
+    point_features: input channels of the backbone, in this order. intensity: as stored, times `intensity_scale`;
+        x, y, z: of the augmented cloud, metres; range: distance from the sensor, metres; height: z in the ego frame,
+        about metres above the road; time_lag: seconds before the keyframe, 0 for points of four columns.
+    intensity_scale: 1.0 gives nuScenes' 0..255, as in SLidR.
+    reduce: first takes the features of the first point of a voxel in file order, as SLidR does (MinkowskiEngine on the
+        CPU); mean averages them.
+    """
 
     kind: Literal["cylindrical", "cartesian"] = "cylindrical"
     voxel_size: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.1, 1.0, 0.1)

@@ -8,7 +8,7 @@ import torch
 
 from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
 from lidardistill.data.collate import collate_voxels
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from tests.support.inputs import scan_input
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def sweep(rng, num=6000):
 def inputs(preset, clouds):
     """What a loader would make of the clouds: (N, 4) arrays to the arguments of `LidarBev.forward`."""
     chosen = PRESETS[preset]
-    settings = VoxelSettings(
+    settings = scan_input(
         kind="cartesian",
         voxel_size=chosen.voxel_size,
         point_cloud_range=chosen.point_cloud_range,
@@ -51,7 +51,7 @@ def inputs(preset, clouds):
         align=1,
         per_point=chosen.encoder == "pillars",
     )
-    return collate_voxels([voxelize_scan(cloud, settings) for cloud in clouds]).bev_inputs()
+    return collate_voxels([settings.read(cloud) for cloud in clouds]).bev_inputs()
 
 
 @pytest.mark.parametrize("preset", ["voxelnet_mini", "pillars_mini"])

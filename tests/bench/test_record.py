@@ -31,7 +31,7 @@ def fake(monkeypatch):
         called.append(rounds)
         return FIGURES
 
-    module = types.ModuleType("lidardistill.cli.bench_fake")
+    module = types.ModuleType("lidardistill.bench.fake")
     module.run = run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return called

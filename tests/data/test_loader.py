@@ -17,10 +17,10 @@ from lidardistill.data.image_cache import ImageCache
 from lidardistill.data.loader import TimedIterator, make_loader, warm_up
 from lidardistill.data.sampler import EpochOrder, OnceSampler, StepSampler
 from lidardistill.data.view_image import ImageReading
-from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.methods.slidr.sample import PairDataset, collate_pairs
 from lidardistill.regions.superpixels.source import SuperpixelSource
+from tests.support.inputs import scan_input
 
 # A plain dict is a data set: its keys are the sampler's, and every worker process can unpickle it.
 ORDER = EpochOrder(8, seed=0)
@@ -171,7 +171,7 @@ def test_keyframes_come_through_a_fresh_process_unchanged(small_root, tmp_path):
         np.arange(6),
         superpixels=SuperpixelSource(20, store=tmp_path / "superpixels"),
         augment=AugmentSettings(image_size=(12, 20)),
-        voxels=VoxelSettings(),
+        voxels=scan_input(),
         seed=0,
         train=True,
     )
@@ -194,6 +194,7 @@ import pickle, sys
 from lidardistill.data.loader import warm_up
 from lidardistill.regions.superpixels import _run_codec_numba as codec
 from lidardistill.regions.superpixels import _average_numba as average
+from tests.support.inputs import scan_input
 data = pickle.loads(bytes.fromhex(sys.stdin.read()))
 kernels = [codec._encode, codec._decode, codec._decode_at, average.average_blocks]
 counts = lambda: [len(kernel.signatures) for kernel in kernels]
@@ -214,7 +215,7 @@ def test_a_warmed_up_data_set_compiles_nothing_more(small_root, tmp_path):
         np.arange(6),
         superpixels=SuperpixelSource(20, store=tmp_path / "superpixels"),
         augment=AugmentSettings(image_size=(12, 20)),
-        voxels=VoxelSettings(),
+        voxels=scan_input(),
         seed=0,
         train=True,
         reading=ImageReading(2, cache=ImageCache(tmp_path / "images", 2)),

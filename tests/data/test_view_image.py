@@ -17,12 +17,12 @@ from lidardistill.data.frame import CorruptSample, Frame
 from lidardistill.data.image_cache import ImageCache
 from lidardistill.data.images import read_image
 from lidardistill.data.view_image import ImageReading, ViewImage
-from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.methods.slidr.sample import PairDataset
 from lidardistill.regions.slic.slic import slic
 from lidardistill.regions.superpixels.scaling import reduce_by_area
 from lidardistill.regions.superpixels.source import SuperpixelSource
 from lidardistill.regions.superpixels.store import fingerprint
+from tests.support.inputs import scan_input
 
 SIZE = (61, 95)
 """Odd: the last blocks of a reduced image are cut."""
@@ -241,7 +241,7 @@ def dataset(index, superpixels, **options):
         [0],
         superpixels=superpixels,
         augment=options.pop("augment", AugmentSettings(image_size=(28, 50), crop_min_pairs=200)),
-        voxels=VoxelSettings(kind="cartesian", voxel_size=(0.5, 0.5, 0.5)),
+        voxels=scan_input(kind="cartesian", voxel_size=(0.5, 0.5, 0.5)),
         seed=5,
         train=True,
         **options,

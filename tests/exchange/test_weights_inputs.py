@@ -9,9 +9,9 @@ import torch
 from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
 from lidardistill.backbones.minkunet.net import build_minkunet
 from lidardistill.data.collate import collate_voxels
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.exchange.inputs import with_columns
 from lidardistill.export.mmdet3d_parts import COLUMNS, SEGMENTOR_COLUMNS
+from tests.support.inputs import scan_input
 
 
 def batch(cloud, features, scale, preset=None):
@@ -24,10 +24,10 @@ def batch(cloud, features, scale, preset=None):
             "align": 1,
             "per_point": True,
         }
-    settings = VoxelSettings(
-        "cartesian", **options, point_features=features, intensity_scale=scale, reduce="mean"
+    settings = scan_input(
+        kind="cartesian", **options, point_features=features, intensity_scale=scale, reduce="mean"
     )
-    return collate_voxels([voxelize_scan(cloud, settings)])
+    return collate_voxels([settings.read(cloud)])
 
 
 def cloud(rng, num=2000):

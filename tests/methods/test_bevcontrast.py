@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
 from lidardistill.data.augment import ScanAugment
 from lidardistill.data.batch import VoxelBatch
-from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.methods.bevcontrast.method import BEVContrast
 from lidardistill.methods.bevcontrast.sample import ScanPairBatch, ScanPairDataset, collate_scan_pairs
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.ops.bev_scatter import bev_scatter
+from tests.support.inputs import scan_input
 
 PAIRS, SIZE = 2, 12
 GRID = BevGrid.of_range((-6.0, -6.0, 6.0, 6.0), 1.0)
@@ -254,7 +254,7 @@ def test_a_backbone_of_maps_learns_from_scans(tiny_world: Path, preset: str) -> 
         NuScenesIndex.open(tiny_world, "v1.0-mini"),
         [0, 2],
         stride=1,
-        voxels=VoxelSettings(
+        voxels=scan_input(
             kind="cartesian",
             voxel_size=chosen.voxel_size,
             point_cloud_range=chosen.point_cloud_range,

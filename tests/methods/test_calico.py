@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
 from lidardistill.data.augment import ViewAugment
 from lidardistill.data.collate import collate_voxels
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.methods.calico_prc.batch import RegionViewBatch, collate_region_views
 from lidardistill.methods.calico_prc.method import PRC
 from lidardistill.methods.calico_prc.sample import RegionViewDataset
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.regions.sweep.clusters import ProposalSettings
 from tests.methods.test_region_views import Streets
+from tests.support.inputs import scan_input
 
 SCENES, SIZE, CHANNELS = 2, 8, 5
 GRID = BevGrid.of_range((-4.0, -4.0, 4.0, 4.0), 1.0)
@@ -44,7 +44,7 @@ class Maps(nn.Module):
 
 def make_batch(seed: int = 1) -> RegionViewBatch:
     draw = torch.Generator().manual_seed(seed)
-    empty = voxelize_scan(np.zeros((0, 4), np.float32), VoxelSettings(kind="cartesian"))
+    empty = scan_input(kind="cartesian").read(np.zeros((0, 4), np.float32))
     return RegionViewBatch(
         sample_tokens=("a", "b"),
         voxels=collate_voxels([empty] * 2 * SCENES),
@@ -195,7 +195,7 @@ def streets() -> dict[str, RegionViewBatch]:
     found = {}
     for preset in ("voxelnet_mini", "pillars_mini"):
         chosen = PRESETS[preset]
-        voxels = VoxelSettings(
+        voxels = scan_input(
             kind="cartesian",
             voxel_size=chosen.voxel_size,
             point_cloud_range=chosen.point_cloud_range,

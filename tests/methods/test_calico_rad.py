@@ -16,7 +16,6 @@ from lidardistill.backbones.camera_bev.net import build_camera_bev
 from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
 from lidardistill.data.augment import AugmentSettings
 from lidardistill.data.collate import collate_voxels
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.methods.calico_rad.batch import RegionImageBatch, collate_region_images
 from lidardistill.methods.calico_rad.lidar_teacher import LidarTeacher
 from lidardistill.methods.calico_rad.method import RAD
@@ -25,6 +24,7 @@ from lidardistill.methods.heads import ProjectionHead
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.regions.sweep.clusters import ProposalSettings
 from tests.methods.test_region_images import Street
+from tests.support.inputs import scan_input
 
 CAMERA_GRID = BevGrid.of_range((-6.0, -6.0, 6.0, 6.0), 1.0)
 LIDAR_GRID = BevGrid.of_range((-4.0, -4.0, 4.0, 4.0), 0.5)
@@ -50,7 +50,7 @@ class Maps(nn.Module):
 
 def make_batch(seed: int = 1) -> RegionImageBatch:
     draw = torch.Generator().manual_seed(seed)
-    empty = voxelize_scan(np.zeros((0, 4), np.float32), VoxelSettings(kind="cartesian"))
+    empty = scan_input(kind="cartesian").read(np.zeros((0, 4), np.float32))
     return RegionImageBatch(
         sample_tokens=("a", "b"),
         voxels=collate_voxels([empty] * 2),
@@ -215,7 +215,7 @@ def test_little_to_compare_is_a_value(batch: RegionImageBatch, case: str, weight
 def real_batch(tmp_path_factory: pytest.TempPathFactory) -> RegionImageBatch:
     """A street with two cameras, as the loader hands it on."""
     chosen = PRESETS["pillars_mini"]
-    voxels = VoxelSettings(
+    voxels = scan_input(
         kind="cartesian",
         voxel_size=chosen.voxel_size,
         point_cloud_range=chosen.point_cloud_range,

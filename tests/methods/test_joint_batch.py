@@ -11,14 +11,14 @@ import pytest
 from lidardistill.data.augment import AugmentSettings, ScanAugment
 from lidardistill.data.loader import warm_up
 from lidardistill.data.view_image import ImageReading
-from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.datasets.base import rows_with_partner
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.methods.bevcontrast.sample import ScanPairDataset, collate_scan_pairs
 from lidardistill.methods.both import JointDataset, collate_joint
 from lidardistill.methods.slidr.sample import PairDataset, collate_pairs
+from tests.support.inputs import scan_input
 
-VOXELS = VoxelSettings(kind="cartesian", voxel_size=(0.5, 0.5, 0.5))
+VOXELS = scan_input(kind="cartesian", voxel_size=(0.5, 0.5, 0.5))
 
 
 class Stripes:

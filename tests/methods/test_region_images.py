@@ -15,15 +15,15 @@ import torch
 from lidardistill.data.augment import AugmentSettings, CropWindow
 from lidardistill.data.frame import CorruptSample, Frame
 from lidardistill.data.image_augment import image_matrix, resize_image
-from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.methods.calico_rad.batch import collate_region_images
 from lidardistill.methods.calico_rad.sample import RegionImageDataset
 from lidardistill.ops import BevGrid, frustum_cells
 from lidardistill.regions.sweep.clusters import ProposalSettings, propose_regions
 from tests.regions.test_clusters import street
+from tests.support.inputs import changed, scan_input
 
-VOXELS = VoxelSettings(
+VOXELS = scan_input(
     kind="cartesian",
     voxel_size=(0.4, 0.4, 0.4),
     point_cloud_range=(-25.6, -25.6, -5.0, 25.6, 25.6, 3.0),
@@ -303,10 +303,6 @@ def test_the_matrix_says_where_pixels_go() -> None:
     ("change", "message"),
     [
         ({"rows": []}, "rows: expected at least one keyframe"),
-        (
-            {"voxels": replace(VOXELS, point_cloud_range=None)},
-            "needs cartesian voxels and a point_cloud_range",
-        ),
         ({"augment": replace(MOVING, drop_cuboid=True)}, "expected drop_cuboid and crop_images False"),
         ({"augment": replace(MOVING, crop_images=True)}, "expected drop_cuboid and crop_images False"),
         ({"augment": replace(MOVING, image_size=None)}, "and an image_size"),

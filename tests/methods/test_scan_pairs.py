@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import pickle
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from lidardistill.data.augment import ScanAugment, draw_motion
 from lidardistill.data.frame import CorruptSample
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.datasets.base import rows_with_partner
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.geometry import transform_points
 from lidardistill.methods.bevcontrast.sample import ScanPairDataset, collate_scan_pairs, voxel_centres_xy
+from tests.support.inputs import changed, scan_input
 
-VOXELS = VoxelSettings(kind="cartesian", voxel_size=(0.5, 0.5, 0.5), rounding="round")
+VOXELS = scan_input(kind="cartesian", voxel_size=(0.5, 0.5, 0.5), rounding="round")
 
 
 @pytest.fixture
@@ -100,9 +99,9 @@ def test_a_sample_is_a_function_of_its_key(index):
 @pytest.mark.parametrize("bounds", [None, (-20.0, -20.0, -3.0, 20.0, 20.0, 3.0)])
 def test_voxels_know_where_they_are(rng, rounding, bounds):
     points = rng.uniform(-25, 25, (500, 4)).astype(np.float32)
-    settings = replace(VOXELS, rounding=rounding, point_cloud_range=bounds)
-    voxels = voxelize_scan(points, settings)
-    centres = voxel_centres_xy(points, voxels, settings)
+    settings = changed(VOXELS, rounding=rounding, point_cloud_range=bounds)
+    voxels = settings.read(points)
+    centres = voxel_centres_xy(points, voxels, settings.voxels)
     assert centres.shape == (len(voxels.voxel_coords), 2)
     inside = voxels.point_mask
     offset = points[inside, :2] - centres[voxels.point2voxel[inside]]
@@ -114,7 +113,7 @@ def test_voxels_know_where_they_are(rng, rounding, bounds):
 
 def test_no_points_no_voxels(rng):
     empty = np.zeros((0, 4), np.float32)
-    assert voxel_centres_xy(empty, voxelize_scan(empty, VOXELS), VOXELS).shape == (0, 2)
+    assert voxel_centres_xy(empty, VOXELS.read(empty), VOXELS.voxels).shape == (0, 2)
 
 
 def test_partners_are_of_the_same_scene(index):
@@ -178,6 +177,6 @@ def test_errors(index):
     with pytest.raises(ValueError, match="at least one pair"):
         pairs(index, rows=[])
     with pytest.raises(ValueError, match="needs cartesian voxels, got 'cylindrical'"):
-        pairs(index, voxels=VoxelSettings())
+        pairs(index, voxels=scan_input())
     with pytest.raises(ValueError, match="of at least 0"):
         ScanAugment(shift_std_m=-1.0)

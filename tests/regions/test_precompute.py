@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidardistill.regions.slic import slic
+from lidardistill.regions.slic.slic import slic
 from lidardistill.regions.superpixels.precompute import precompute
 from lidardistill.regions.superpixels.source import SuperpixelSource
 from lidardistill.regions.superpixels.store import SuperpixelStore, recipe_key

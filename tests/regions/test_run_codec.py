@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lidardistill.data.images import read_image
-from lidardistill.regions.slic import slic
+from lidardistill.regions.slic.slic import slic
 from lidardistill.regions.superpixels import run_codec
 from lidardistill.regions.superpixels.run_codec import CODEC_VERSION, decode, decode_at, encode, encoded_size
 

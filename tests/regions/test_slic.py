@@ -13,8 +13,7 @@ from skimage.segmentation._slic import _enforce_label_connectivity_cython, _slic
 from skimage.util import regular_grid
 
 from lidardistill.data.images import read_image
-from lidardistill.regions.slic import slic
-from lidardistill.regions.slic.slic import PRESETS
+from lidardistill.regions.slic.slic import PRESETS, slic
 from lidardistill.regions.superpixels.scaling import reduce_by_area
 
 GOLDEN = Path(__file__).with_name("slic_of_skimage_0_18_2.npz")

@@ -9,9 +9,9 @@ import pytest
 from scipy import ndimage
 
 from lidardistill.data.images import read_image
-from lidardistill.regions.slic import slic, slic_kernels
+from lidardistill.regions.slic import slic_kernels
 from lidardistill.regions.slic._slic_tiles_numba import fill_tiles
-from lidardistill.regions.slic.slic import PRESETS, warm_up
+from lidardistill.regions.slic.slic import PRESETS, slic, warm_up
 from lidardistill.regions.superpixels.quality import agreement, boundary_recall
 from lidardistill.regions.superpixels.source import SuperpixelSource, segment
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lidardistill.data.images import read_image
-from lidardistill.regions.slic import slic
+from lidardistill.regions.slic.slic import slic
 from lidardistill.regions.superpixels.scaling import enlarge_labels, reduce_by_area
 from lidardistill.regions.superpixels.source import SuperpixelSource, segment
 from lidardistill.regions.superpixels.store import SuperpixelStore

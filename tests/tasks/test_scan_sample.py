@@ -7,12 +7,12 @@ import pytest
 
 from lidardistill.data.augment import AugmentSettings
 from lidardistill.data.frame import CorruptSample
-from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.tasks.segment.sample import ScanDataset, collate_scans
+from tests.support.inputs import scan_input
 
-VOXELS = VoxelSettings(kind="cartesian", voxel_size=(0.5, 0.5, 0.5))
+VOXELS = scan_input(kind="cartesian", voxel_size=(0.5, 0.5, 0.5))
 
 
 @pytest.fixture

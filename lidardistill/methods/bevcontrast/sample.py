@@ -14,12 +14,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lidardistill.data.augment import ScanAugment, draw_motion
-from lidardistill.data.batch import VoxelBatch, _pin, _to
-from lidardistill.data.collate import _check_some, _concatenate, collate_voxels
+from lidardistill.data.batch import Batch, VoxelBatch
+from lidardistill.data.collate import check_some, collate_voxels, concatenate
+from lidardistill.data.config import VoxelConfig
 from lidardistill.data.frame import Frame
 from lidardistill.data.keyframes import SampleKey
 from lidardistill.data.substitute import read_or_substitute
-from lidardistill.data.voxel_input import VoxelInput, VoxelSettings, voxelize_scan
+from lidardistill.data.voxel_input import ScanInput, VoxelInput
 from lidardistill.datasets.base import SceneIndex
 from lidardistill.geometry.bev import planar_motion
 from lidardistill.geometry.rigid import invert_rigid
@@ -71,8 +72,8 @@ class ScanPairSample:
     substitutes: Sequence[tuple[str, str]] = ()
 
 
-@dataclass(frozen=True)
-class ScanPairBatch:
+@dataclass(frozen=True, kw_only=True)
+class ScanPairBatch(Batch):
     """Pairs of scans: scan a of pair i is scan i of the voxels, scan b of it is scan B + i.
 
     Attributes:
@@ -83,23 +84,10 @@ class ScanPairBatch:
         substitutes: what could not be read, as (sample token, reason).
     """
 
-    sample_tokens: tuple[str, ...]
     voxels: VoxelBatch
     voxel_xy: Tensor
     b2a: Tensor
-    substitutes: tuple[tuple[str, str], ...] = ()
 
-    @property
-    def batch_size(self) -> int:
-        """Pairs."""
-        return len(self.sample_tokens)
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> ScanPairBatch:
-        return _to(self, device, non_blocking)
-
-    def pin_memory(self) -> ScanPairBatch:
-        """The same batch in page-locked memory; a DataLoader calls it where it is asked to pin."""
-        return _pin(self)
 
 
 class ScanPairDataset(Dataset[ScanPairSample]):
@@ -109,7 +97,7 @@ class ScanPairDataset(Dataset[ScanPairSample]):
         index: reads frames by index row.
         rows: (n,) index rows of the scans a, `rows_with_partner`; a key's last entry is a place in it.
         stride: keyframes from scan a to scan b.
-        voxels: see `VoxelSettings`; cartesian.
+        voxels: see `ScanInput`; cartesian.
         augment: see `ScanAugment`.
         seed: of all randomness here.
         max_substitutes: give up after so many pairs in a row that cannot be read.
@@ -126,7 +114,7 @@ class ScanPairDataset(Dataset[ScanPairSample]):
         rows: Sequence[int] | np.ndarray,
         *,
         stride: int,
-        voxels: VoxelSettings,
+        voxels: ScanInput,
         augment: ScanAugment,
         seed: int,
         max_substitutes: int = 8,
@@ -134,9 +122,9 @@ class ScanPairDataset(Dataset[ScanPairSample]):
         self.rows = np.asarray(rows, dtype=np.int64)
         if len(self.rows) == 0:
             raise ValueError("rows: expected at least one pair of scans, got none")
-        if voxels.kind != "cartesian":
+        if voxels.voxels.kind != "cartesian":
             raise ValueError(
-                f"voxels.kind: a map seen from above needs cartesian voxels, got {voxels.kind!r}"
+                f"voxels.kind: a map seen from above needs cartesian voxels, got {voxels.voxels.kind!r}"
             )
         self.index = index
         self.stride = stride
@@ -174,21 +162,21 @@ class ScanPairDataset(Dataset[ScanPairSample]):
         xy = frame.points[:, :2].astype(np.float64)
         points[:, :2] = xy @ old2new[:2, :2].T + old2new[:2, 3]  # z stays what the sensor measured
         new2ego = frame.lidar2ego @ invert_rigid(old2new)
-        voxels = voxelize_scan(points, self.voxels, lidar2ego=new2ego)
+        voxels = self.voxels.read(points, lidar2ego=new2ego)
         return PlacedScan(
             points=points,
             scan2global=frame.ego2global @ new2ego,
-            voxel_xy=voxel_centres_xy(points, voxels, self.voxels),
+            voxel_xy=voxel_centres_xy(points, voxels, self.voxels.voxels),
             **voxels._asdict(),
         )
 
 
-def voxel_centres_xy(points: np.ndarray, voxels: VoxelInput, settings: VoxelSettings) -> np.ndarray:
+def voxel_centres_xy(points: np.ndarray, voxels: VoxelInput, settings: VoxelConfig) -> np.ndarray:
     """Where the voxels of a scan are, seen from above.
 
     Args:
         points: (N, >=3) float32, metres, that the voxels were made of.
-        voxels: of `voxelize_scan`.
+        voxels: of `ScanInput.read`.
         settings: cartesian; with these.
 
     Returns:
@@ -216,12 +204,12 @@ def collate_scan_pairs(samples: Sequence[ScanPairSample]) -> ScanPairBatch:
     Raises:
         ValueError: no samples, or scans with different numbers of features.
     """
-    _check_some(samples)
+    check_some(samples)
     scans = [s.a for s in samples] + [s.b for s in samples]
     return ScanPairBatch(
         sample_tokens=tuple(s.sample_token for s in samples),
         voxels=collate_voxels(scans),
-        voxel_xy=_concatenate([scan.voxel_xy for scan in scans], "voxel_xy"),
+        voxel_xy=concatenate([scan.voxel_xy for scan in scans], "voxel_xy"),
         b2a=torch.from_numpy(np.stack([s.b2a for s in samples])),
         substitutes=tuple(entry for s in samples for entry in s.substitutes),
     )

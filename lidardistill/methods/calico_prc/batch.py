@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lidardistill.data.batch import VoxelBatch, map_tensors
+from lidardistill.data.batch import Batch, VoxelBatch
 from lidardistill.data.collate import collate_voxels, offsets
 from lidardistill.data.voxel_input import VoxelInput
 
@@ -41,8 +41,8 @@ class RegionViewSample:
     substitutes: Sequence[tuple[str, str]] = ()
 
 
-@dataclass(frozen=True)
-class RegionViewBatch:
+@dataclass(frozen=True, kw_only=True)
+class RegionViewBatch(Batch):
     """Sweeps in two views: view a of sweep i is scan i of the voxels, view b of it is scan B + i.
 
     Attributes:
@@ -58,7 +58,6 @@ class RegionViewBatch:
         substitutes: what could not be read, as (sample token, reason).
     """
 
-    sample_tokens: tuple[str, ...]
     voxels: VoxelBatch
     xy_a: Tensor
     xy_b: Tensor
@@ -67,19 +66,7 @@ class RegionViewBatch:
     region: Tensor
     region_mask: Tensor
     num_regions: int
-    substitutes: tuple[tuple[str, str], ...] = ()
 
-    @property
-    def batch_size(self) -> int:
-        """Sweeps."""
-        return len(self.sample_tokens)
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> RegionViewBatch:
-        return map_tensors(self, lambda value: value.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> RegionViewBatch:
-        """The same batch in page-locked memory; a DataLoader calls it where it is asked to pin."""
-        return map_tensors(self, lambda value: value.pin_memory())
 
 
 def collate_region_views(samples: Sequence[RegionViewSample]) -> RegionViewBatch:

@@ -15,7 +15,7 @@ from lidardistill.data.augment import ViewAugment, draw_view, move_cloud
 from lidardistill.data.frame import Frame
 from lidardistill.data.keyframes import SampleKey
 from lidardistill.data.substitute import keyframe_rows, read_or_substitute
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.methods.calico_prc.batch import RegionViewSample
 from lidardistill.regions.sweep.clusters import ProposalSettings, propose_regions
 from lidardistill.regions.sweep.sampling import sample_region_points
@@ -35,7 +35,7 @@ class RegionViewDataset(Dataset[RegionViewSample]):
     Args:
         index: reads frames by index row.
         rows: (n,) index rows of this split; a key's last entry is a place in it.
-        voxels: see `VoxelSettings`; cartesian, with a range, which is what the student's map covers.
+        voxels: see `ScanInput`; cartesian, with a range, which is what the student's map covers.
         proposals: how the regions are found, in the sweep as it was measured.
         augment: how a view is made.
         num_rich: points of regions that are compared, at most (CALICO's N: 1024).
@@ -55,7 +55,7 @@ class RegionViewDataset(Dataset[RegionViewSample]):
         index: SweepIndex,
         rows: Sequence[int] | np.ndarray,
         *,
-        voxels: VoxelSettings,
+        voxels: ScanInput,
         proposals: ProposalSettings,
         augment: ViewAugment,
         num_rich: int = 1024,
@@ -65,7 +65,6 @@ class RegionViewDataset(Dataset[RegionViewSample]):
         max_substitutes: int = 8,
     ) -> None:
         self.rows = keyframe_rows(rows)
-        voxels.check_maps()
         self.index = index
         self.voxels = voxels
         self.proposals = proposals
@@ -101,7 +100,7 @@ class RegionViewDataset(Dataset[RegionViewSample]):
             old2new = draw_view(self.augment, generator)
             cloud = move_cloud(frame.points, old2new)
             new2ego = frame.lidar2ego @ np.linalg.inv(old2new)
-            views.append(voxelize_scan(cloud, self.voxels, lidar2ego=new2ego))
+            views.append(self.voxels.read(cloud, lidar2ego=new2ego))
             clouds.append(cloud)
         chosen = sample_region_points(
             proposals.region,

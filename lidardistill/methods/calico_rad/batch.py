@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lidardistill.data.batch import VoxelBatch, map_tensors
+from lidardistill.data.batch import Batch, VoxelBatch
 from lidardistill.data.collate import collate_voxels, offsets
 from lidardistill.data.voxel_input import VoxelInput
 
@@ -46,8 +46,8 @@ class RegionImageSample:
     substitutes: Sequence[tuple[str, str]] = ()
 
 
-@dataclass(frozen=True)
-class RegionImageBatch:
+@dataclass(frozen=True, kw_only=True)
+class RegionImageBatch(Batch):
     """Keyframes: scan i of the voxels is what the views with `view_sample` i see.
 
     Attributes:
@@ -67,7 +67,6 @@ class RegionImageBatch:
         substitutes: what could not be read, as (sample token, reason).
     """
 
-    sample_tokens: tuple[str, ...]
     voxels: VoxelBatch
     images: Tensor
     lidar2img: Tensor
@@ -80,12 +79,6 @@ class RegionImageBatch:
     region_mask: Tensor
     centre_xy: Tensor
     size_xy: Tensor
-    substitutes: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def batch_size(self) -> int:
-        """Keyframes."""
-        return len(self.sample_tokens)
 
     def camera_inputs(self) -> dict[str, Any]:
         """What `models.camera_bev.CameraBev` reads, by the names of its arguments."""
@@ -96,12 +89,6 @@ class RegionImageBatch:
             "batch_size": self.batch_size,
         }
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> RegionImageBatch:
-        return map_tensors(self, lambda value: value.to(device, non_blocking=non_blocking))
-
-    def pin_memory(self) -> RegionImageBatch:
-        """The same batch in page-locked memory; a DataLoader calls it where it is asked to pin."""
-        return map_tensors(self, lambda value: value.pin_memory())
 
 
 def collate_region_images(samples: Sequence[RegionImageSample]) -> RegionImageBatch:

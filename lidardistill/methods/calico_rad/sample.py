@@ -18,7 +18,7 @@ from lidardistill.data.images import image_key
 from lidardistill.data.keyframes import SampleKey
 from lidardistill.data.substitute import keyframe_rows, read_or_substitute
 from lidardistill.data.view_image import WHOLE_IMAGES, ImageReading, ViewImage
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.base import FrameIndex
 from lidardistill.geometry.projection import pair_points
 from lidardistill.methods.calico_rad.batch import RegionImageSample
@@ -34,7 +34,7 @@ class RegionImageDataset(Dataset[RegionImageSample]):
     Args:
         index: reads frames by index row.
         rows: (n,) index rows of this split; a key's last entry is a place in it.
-        voxels: see `VoxelSettings`; cartesian, with a range, as the frozen LiDAR network needs them.
+        voxels: see `ScanInput`; cartesian, with a range, as the frozen LiDAR network needs them.
         proposals: how the regions are found, in the sweep as it was measured.
         augment: image size, turns and mirrors; it must not drop a cuboid or crop images.
         num_rich: points of regions that are compared, at most.
@@ -58,7 +58,7 @@ class RegionImageDataset(Dataset[RegionImageSample]):
         index: FrameIndex,
         rows: Sequence[int] | np.ndarray,
         *,
-        voxels: VoxelSettings,
+        voxels: ScanInput,
         proposals: ProposalSettings,
         augment: AugmentSettings,
         num_rich: int = 1024,
@@ -71,7 +71,6 @@ class RegionImageDataset(Dataset[RegionImageSample]):
         max_substitutes: int = 8,
     ) -> None:
         self.rows = keyframe_rows(rows)
-        voxels.check_maps()
         if augment.drop_cuboid or augment.crop_images or augment.image_size is None:
             raise ValueError(
                 "augment: a camera network needs whole images of one size and the whole sweep: expected drop_cuboid and "
@@ -123,7 +122,7 @@ class RegionImageDataset(Dataset[RegionImageSample]):
         moved2new[:2, 3] = -generator.uniform(-self.lidar_shift_m, self.lidar_shift_m, 2)
         moved = points.copy()
         moved[:, :2] -= moved2new[:2, 3].astype(np.float32)
-        voxels = voxelize_scan(moved, self.voxels, lidar2ego=frame.lidar2ego @ new2old @ moved2new)
+        voxels = self.voxels.read(moved, lidar2ego=frame.lidar2ego @ new2old @ moved2new)
         chosen = sample_region_points(
             proposals.region,
             proposals.region_mask,
@@ -166,7 +165,7 @@ class RegionImageDataset(Dataset[RegionImageSample]):
 
     def _on_the_map(self, points: np.ndarray) -> np.ndarray:
         """(N,) bool, points in the voxels' range, as they are before the sweep is moved."""
-        low, high = np.split(np.array(self.voxels.point_cloud_range), 2)
+        low, high = np.split(np.array(self.voxels.voxels.point_cloud_range), 2)
         return np.all((points[:, :3] >= low) & (points[:, :3] < high), axis=1)
 
     def _in_a_camera(self, frame: Frame) -> np.ndarray:

@@ -24,15 +24,15 @@ from lidardistill.data.augment import (
     resized_crop,
     select_points,
 )
-from lidardistill.data.batch import VoxelBatch, _pin, _to
-from lidardistill.data.collate import _check_some, _concatenate, _optional, collate_voxels, offsets
+from lidardistill.data.batch import Batch, VoxelBatch
+from lidardistill.data.collate import check_some, collate_voxels, concatenate, offsets, optional
 from lidardistill.data.frame import Frame
 from lidardistill.data.image_augment import label_places, resize_image, resize_labels
 from lidardistill.data.images import image_key
 from lidardistill.data.keyframes import SampleKey
 from lidardistill.data.substitute import keyframe_rows, read_or_substitute
 from lidardistill.data.view_image import WHOLE_IMAGES, ImageReading, ViewImage
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.base import FrameIndex
 from lidardistill.geometry.projection import pair_points
 
@@ -80,8 +80,8 @@ class PairSample:
     substitutes: Sequence[tuple[str, str]] = ()
 
 
-@dataclass(frozen=True)
-class PairBatch:
+@dataclass(frozen=True, kw_only=True)
+class PairBatch(Batch):
     """Ragged concatenation of samples: the only thing that crosses to the device.
 
     Attributes:
@@ -101,7 +101,6 @@ class PairBatch:
         substitutes: what could not be read, as (sample token, reason).
     """
 
-    sample_tokens: tuple[str, ...]
     points: Tensor
     point_offsets: Tensor
     voxels: VoxelBatch
@@ -114,21 +113,10 @@ class PairBatch:
     pairing_images: Tensor
     teacher_features: Tensor | None
     teacher_count: Tensor | None
-    substitutes: tuple[tuple[str, str], ...] = ()
-
-    @property
-    def batch_size(self) -> int:
-        return len(self.sample_tokens)
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> PairBatch:
-        return _to(self, device, non_blocking)
-
-    def pin_memory(self) -> PairBatch:
-        """The same batch in page-locked memory; a DataLoader calls it where it is asked to pin."""
-        return _pin(self)
 
 
-__all__ = ["FrameIndex", "PairDataset", "SuperpixelReader", "VoxelSettings", "image_key"]
+
+__all__ = ["FrameIndex", "PairDataset", "ScanInput", "SuperpixelReader", "image_key"]
 
 
 class SuperpixelReader(Protocol):
@@ -153,7 +141,7 @@ class PairDataset(Dataset[PairSample]):
         rows: (n,) index rows of this split; a key's last entry is a place in it.
         superpixels: gives each image its superpixels.
         augment: see `AugmentSettings`; only `image_size` and `pixel_exact` count where `train` is False.
-        voxels: see `VoxelSettings`.
+        voxels: see `ScanInput`.
         visibility: "none" pairs every point in the frustum (SLidR); "zbuffer" drops points behind nearer ones.
         pair_options: further keyword arguments of `geometry.pair_points`, such as `min_depth_m` or `rounding`.
         seed: of all randomness here.
@@ -178,7 +166,7 @@ class PairDataset(Dataset[PairSample]):
         *,
         superpixels: SuperpixelReader,
         augment: AugmentSettings,
-        voxels: VoxelSettings,
+        voxels: ScanInput,
         visibility: Literal["none", "zbuffer"] = "none",
         pair_options: dict[str, Any] | None = None,
         seed: int,
@@ -257,7 +245,7 @@ class PairDataset(Dataset[PairSample]):
         width_px = np.full(len(images), size[1])
         pairing_images, flipped = flip_horizontal(pairing_images, width_px, self.augment, generator)
 
-        voxels = voxelize_scan(points, self.voxels, lidar2ego=frame.lidar2ego @ np.linalg.inv(augment_matrix))
+        voxels = self.voxels.read(points, lidar2ego=frame.lidar2ego @ np.linalg.inv(augment_matrix))
         inside &= voxels.point_mask[pairing_points]
         pixels, superpixels, superpixel_mask = self._resample(images, windows, flipped, size)
         return PairSample(
@@ -364,7 +352,7 @@ def collate_pairs(samples: Sequence[PairSample]) -> PairBatch:
     Raises:
         ValueError: no samples; images, superpixel tables or precomputed features that do not fit together.
     """
-    _check_some(samples)
+    check_some(samples)
     num_superpixels = {s.num_superpixels for s in samples}
     if len(num_superpixels) != 1:
         raise ValueError(f"num_superpixels: expected the same in every sample, got {sorted(num_superpixels)}")
@@ -377,17 +365,17 @@ def collate_pairs(samples: Sequence[PairSample]) -> PairBatch:
     )
     return PairBatch(
         sample_tokens=tuple(s.sample_token for s in samples),
-        points=_concatenate([s.points for s in samples], "points"),
+        points=concatenate([s.points for s in samples], "points"),
         point_offsets=torch.from_numpy(point_offsets),
         voxels=collate_voxels(samples),
-        images=_optional([s.images for s in samples], "images"),
+        images=optional([s.images for s in samples], "images"),
         view_offsets=torch.from_numpy(view_offsets),
-        superpixels=_concatenate([s.superpixels for s in samples], "superpixels"),
-        superpixel_mask=_concatenate([s.superpixel_mask for s in samples], "superpixel_mask"),
+        superpixels=concatenate([s.superpixels for s in samples], "superpixels"),
+        superpixel_mask=concatenate([s.superpixel_mask for s in samples], "superpixel_mask"),
         num_superpixels=num_superpixels.pop(),
         pairing_points=torch.from_numpy(pairing_points),
         pairing_images=torch.from_numpy(pairing_images),
-        teacher_features=_optional([s.teacher_features for s in samples], "teacher_features"),
-        teacher_count=_optional([s.teacher_count for s in samples], "teacher_count"),
+        teacher_features=optional([s.teacher_features for s in samples], "teacher_features"),
+        teacher_count=optional([s.teacher_count for s in samples], "teacher_count"),
         substitutes=tuple(entry for s in samples for entry in s.substitutes),
     )

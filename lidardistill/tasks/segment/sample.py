@@ -16,7 +16,7 @@ from lidardistill.data.collate import collate_voxels, offsets
 from lidardistill.data.frame import CorruptSample
 from lidardistill.data.keyframes import SampleKey
 from lidardistill.data.substitute import keyframe_rows, read_or_substitute
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.base import FrameIndex
 from lidardistill.datasets.nuscenes.lidarseg_classes import CLASS_TO_TARGET, RAW_TO_CLASS
 
@@ -105,7 +105,7 @@ class ScanDataset(Dataset[ScanSample]):
     Args:
         index: reads frames by index row.
         rows: (n,) index rows; a key's last entry is a place in it.
-        voxels: see `VoxelSettings`.
+        voxels: see `ScanInput`.
         seed: of all randomness here.
         train: augment, and replace keyframes that cannot be read. In evaluation the error comes through: a figure
             over other keyframes than those named would be wrong.
@@ -122,7 +122,7 @@ class ScanDataset(Dataset[ScanSample]):
         self,
         index: FrameIndex,
         rows: Sequence[int] | np.ndarray,
-        voxels: VoxelSettings,
+        voxels: ScanInput,
         *,
         seed: int,
         train: bool,
@@ -167,7 +167,7 @@ class ScanDataset(Dataset[ScanSample]):
                 )
             target = CLASS_TO_TARGET[RAW_TO_CLASS[raw]].astype(np.int64)
         points, augment_matrix = augment_cloud(frame.points, self.augment, generator)
-        voxels = voxelize_scan(points, self.voxels, lidar2ego=frame.lidar2ego @ np.linalg.inv(augment_matrix))
+        voxels = self.voxels.read(points, lidar2ego=frame.lidar2ego @ np.linalg.inv(augment_matrix))
         return ScanSample(frame.sample_token, row, points, **voxels._asdict(), target=target)
 
 

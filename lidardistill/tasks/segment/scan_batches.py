@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lidardistill.data.augment import AugmentSettings
-from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.nuscenes.splits import label_fraction, scenes_of_split
@@ -53,7 +53,7 @@ def check_labelled(index: NuScenesIndex, rows: np.ndarray, key: str) -> None:
 
 
 def training_scans(
-    config: ScanDataConfig, index: NuScenesIndex, rows: np.ndarray, voxels: VoxelSettings, seed: int
+    config: ScanDataConfig, index: NuScenesIndex, rows: np.ndarray, voxels: ScanInput, seed: int
 ) -> ScanDataset:
     """Augmented, labelled scans."""
     default = AugmentSettings()
@@ -71,7 +71,7 @@ def still_scans(
     config: ScanDataConfig,
     index: NuScenesIndex,
     rows: np.ndarray,
-    voxels: VoxelSettings,
+    voxels: ScanInput,
     device: torch.device,
     *,
     labels: bool,

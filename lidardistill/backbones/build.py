@@ -12,9 +12,7 @@ from lidardistill.data.config import VoxelConfig
 from lidardistill.data.voxel_input import ScanInput
 
 
-def build_voxels(
-    config: VoxelConfig, student: MinkUNetConfig | LidarBevConfig | None = None
-) -> ScanInput:
+def build_voxels(config: VoxelConfig, student: MinkUNetConfig | LidarBevConfig | None = None) -> ScanInput:
     """What turns points into the input of a student, by default of a MinkUNet."""
     if not isinstance(student, LidarBevConfig):
         return ScanInput(config)

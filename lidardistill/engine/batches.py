@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import Dataset
 
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.data.loader import make_loader, warm_up
 from lidardistill.data.sampler import EpochOrder, OnceSampler, StepSampler
 
@@ -60,12 +61,12 @@ def endless_batches(
 
 
 def batches_once(
-    dataset: Dataset, collate: Collate, device: torch.device, *, batch_size: int, num_workers: int
+    dataset: Keyframes, device: torch.device, *, batch_size: int, num_workers: int
 ) -> Iterator[Any]:
     """Every sample once, in the order of the data set, on the device."""
-    sampler = OnceSampler(len(dataset), batch_size)  # type: ignore[arg-type]
+    sampler = OnceSampler(len(dataset), batch_size)
     if num_workers:
         warm_up(dataset)  # compile numba kernels here, not in every worker
-    loader: Iterable[Any] = make_loader(dataset, sampler, collate, num_workers)
+    loader: Iterable[Any] = make_loader(dataset, sampler, dataset.collate, num_workers)
     for batch in loader:
         yield batch.to(device)

@@ -21,6 +21,7 @@ from lidardistill.backbones.lidar_bev.config import LidarBevConfig
 from lidardistill.backbones.lidar_bev.net import LidarBev
 from lidardistill.data.camera_input import CameraInput
 from lidardistill.data.images import read_image
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.data.view_image import build_image_reading
 from lidardistill.datasets.nuscenes.boxes import BoxTable
 from lidardistill.datasets.nuscenes.detection_classes import CLASSES
@@ -39,7 +40,7 @@ from lidardistill.tasks.detect.bev_fusion import on_grid
 from lidardistill.tasks.detect.build import NUM_CLASSES, detector_inputs, load_detector
 from lidardistill.tasks.detect.center_groups import decode_groups
 from lidardistill.tasks.detect.config import DetectConfig
-from lidardistill.tasks.detect.sample import DetectionDataset, collate_detection
+from lidardistill.tasks.detect.sample import DetectionRecipe
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.rows import pretraining_rows, split_rows, spread
 from lidardistill.tasks.runs import read_run
@@ -187,10 +188,8 @@ def _unlabelled(config: PretrainConfig, index: NuScenesIndex, row: int) -> Detec
         reading = build_image_reading(config.data.images)
         cameras = CameraInput(config.data.augment.image_size, reading=reading)
     voxels = build_voxels(config.voxels, config.student)
-    dataset = DetectionDataset(
-        index, np.array([row]), voxels, seed=0, train=False, read_boxes=None, cameras=cameras
-    )
-    return collate_detection([dataset[(0, 0, 0)]])
+    dataset = Keyframes(index, [row], DetectionRecipe(voxels, cameras=cameras), seed=0, max_substitutes=0)
+    return dataset.collate([dataset[(0, 0, 0)]])
 
 
 def _maps(named: Sequence[tuple[str, Tensor]], grid: BevGrid, points: np.ndarray) -> dict[str, Any]:

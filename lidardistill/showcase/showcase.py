@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lidardistill.atomic import atomic_write
 from lidardistill.backbones.build import build_voxels
 from lidardistill.data.collate import collate_voxels
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
 from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES, NUM_CLASSES, RAW_TO_CLASS
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
@@ -32,7 +33,7 @@ from lidardistill.tasks.rows import open_index, pretraining_rows, split_rows, sp
 from lidardistill.tasks.runs import read_run
 from lidardistill.tasks.segment.config import ProbeConfig
 from lidardistill.tasks.segment.probe import calibrate_batchnorm
-from lidardistill.tasks.segment.sample import ScanDataset
+from lidardistill.tasks.segment.sample import ScanRecipe
 
 SHOWCASE_FILE = "showcase.npz"
 CALIBRATION_SCANS = 8
@@ -232,8 +233,9 @@ def _pixels(maps: Tensor, size: tuple[int, int]) -> np.ndarray:
 def _calibrate(method: SLidR, config: PretrainConfig, index: NuScenesIndex) -> None:
     """BatchNorm statistics of scans that are not augmented, as the probe has them."""
     rows = spread(pretraining_rows(config.data, index), CALIBRATION_SCANS)
-    scans = ScanDataset(index, rows, build_voxels(config.voxels, config.student), seed=0, train=False)
-    calibrate_batchnorm(method.student, (collate_voxels([scans[(0, i, i)]]) for i in range(len(rows))))
+    recipe = ScanRecipe(build_voxels(config.voxels, config.student))
+    scans = Keyframes(index, rows, recipe, seed=0, max_substitutes=0)
+    calibrate_batchnorm(method.student, (collate_voxels([scans[(0, i, i)].voxels]) for i in range(len(rows))))
 
 
 def validation_rows(

@@ -256,9 +256,7 @@ def test_height_does_not_depend_on_the_augmentation(index):
     frame = dataclasses.replace(index.frames[0], lidar2ego=pose(tilt, np.array([1.0, 0, 1.8])))
     index.frames[0] = frame
     no_cuboid = dataclasses.replace(AUGMENT, drop_cuboid=False)
-    sample = dataset(
-        index, augment=no_cuboid, voxels=changed(VOXELS, point_features=("height",))
-    )[0, 0, 0]
+    sample = dataset(index, augment=no_cuboid, voxels=changed(VOXELS, point_features=("height",)))[0, 0, 0]
     first = np.full(len(sample.voxel_coords), -1)
     first[sample.point2voxel[::-1]] = np.arange(len(sample.points))[::-1]
     in_ego = frame.points[:, :3] @ tilt.T + [1.0, 0, 1.8]

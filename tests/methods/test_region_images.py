@@ -21,7 +21,7 @@ from lidardistill.methods.calico_rad.sample import RegionImageDataset
 from lidardistill.ops import BevGrid, frustum_cells
 from lidardistill.regions.sweep.clusters import ProposalSettings, propose_regions
 from tests.regions.test_clusters import street
-from tests.support.inputs import changed, scan_input
+from tests.support.inputs import scan_input
 
 VOXELS = scan_input(
     kind="cartesian",

@@ -89,7 +89,6 @@ class ScanPairBatch(Batch):
     b2a: Tensor
 
 
-
 class ScanPairDataset(Dataset[ScanPairSample]):
     """Pairs of scans as BEVContrast's pretraining sees them.
 

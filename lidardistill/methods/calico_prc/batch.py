@@ -68,7 +68,6 @@ class RegionViewBatch(Batch):
     num_regions: int
 
 
-
 def collate_region_views(samples: Sequence[RegionViewSample]) -> RegionViewBatch:
     """Concatenate sweeps in two views: first all views a, then all views b; regions are renumbered.
 

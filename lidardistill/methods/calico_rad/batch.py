@@ -90,7 +90,6 @@ class RegionImageBatch(Batch):
         }
 
 
-
 def collate_region_images(samples: Sequence[RegionImageSample]) -> RegionImageBatch:
     """Concatenate keyframes; regions are renumbered.
 

@@ -115,7 +115,6 @@ class PairBatch(Batch):
     teacher_count: Tensor | None
 
 
-
 __all__ = ["FrameIndex", "PairDataset", "ScanInput", "SuperpixelReader", "image_key"]
 
 

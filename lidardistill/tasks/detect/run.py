@@ -28,7 +28,7 @@ from lidardistill.tasks.detect.build import (
 from lidardistill.tasks.detect.center_groups import decode_groups
 from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.detect.detector import Detector
-from lidardistill.tasks.detect.sample import Corrupt, collate_detection
+from lidardistill.tasks.detect.sample import Corrupt
 from lidardistill.tasks.detect.train import detection_terms
 from lidardistill.tasks.rows import rows_of_key, split_rows, spread
 from lidardistill.tasks.runs import check_out, read_run, save_model
@@ -102,7 +102,7 @@ class Detect(Task[DetectWork]):
             return detection_terms(detector, batch, box_weight=config.head.box_weight)
 
         optimizer = build_optimizer(config.optimizer, parameter_groups(detector, config))
-        learning = Learning(optimizer, terms, dataset, collate_detection)
+        learning = Learning(optimizer, terms, dataset, dataset.collate)
         text = f"{len(dataset)} keyframes with boxes of {data.train_split}"
         return DetectWork(model=detector, learning=learning, index=index, data=text)
 

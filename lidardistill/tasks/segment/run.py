@@ -36,7 +36,6 @@ from lidardistill.tasks.segment.config import (
     ScanDataConfig,
 )
 from lidardistill.tasks.segment.probe import calibrate_batchnorm, extract_features, fit_linear, predict_points
-from lidardistill.tasks.segment.sample import collate_scans
 from lidardistill.tasks.segment.scan_batches import check_labelled, labelled_rows, still_scans, training_scans
 from lidardistill.tasks.segment.train import classification_terms
 from lidardistill.tasks.verb import Learning, Task, Work, execute
@@ -124,7 +123,7 @@ class SegmentTask(Task[SegmentWork]):
 
         voxels = build_voxels(config.voxels, config.student)
         dataset = training_scans(config.data, work.index, work.rows, voxels, config.seed)
-        return Learning(optimizer, terms, dataset, collate_scans)
+        return Learning(optimizer, terms, dataset, dataset.collate)
 
     def finish(self, work: SegmentWork, steps: int, run: Path) -> dict[str, Any]:
         save_model(work.model, run)

@@ -1,4 +1,4 @@
-"""Scans with their labels, batch by batch, for everything downstream."""
+"""Scans with their labels, batch by batch, for probe, fine-tuning and evaluation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from lidardistill.data.augment import AugmentSettings
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
@@ -16,7 +17,7 @@ from lidardistill.datasets.nuscenes.splits import label_fraction, scenes_of_spli
 from lidardistill.engine.batches import batches_once
 from lidardistill.tasks.rows import spread
 from lidardistill.tasks.segment.config import ScanDataConfig
-from lidardistill.tasks.segment.sample import ScanBatch, ScanDataset, collate_scans
+from lidardistill.tasks.segment.sample import ScanBatch, ScanRecipe, ScanSample
 
 
 def labelled_rows(config: ScanDataConfig, index: NuScenesIndex) -> np.ndarray:
@@ -54,7 +55,7 @@ def check_labelled(index: NuScenesIndex, rows: np.ndarray, key: str) -> None:
 
 def training_scans(
     config: ScanDataConfig, index: NuScenesIndex, rows: np.ndarray, voxels: ScanInput, seed: int
-) -> ScanDataset:
+) -> Keyframes[ScanSample]:
     """Augmented, labelled scans."""
     default = AugmentSettings()
     augment = AugmentSettings(
@@ -62,9 +63,8 @@ def training_scans(
         flip_x_probability=default.flip_x_probability if config.flip else 0.0,
         flip_y_probability=default.flip_y_probability if config.flip else 0.0,
     )
-    return ScanDataset(
-        index, rows, voxels, seed=seed, train=True, augment=augment, read_labels=partial(read_lidarseg, index)
-    )
+    recipe = ScanRecipe(voxels, augment, partial(read_lidarseg, index))
+    return Keyframes(index, rows, recipe, seed=seed)
 
 
 def still_scans(
@@ -78,7 +78,5 @@ def still_scans(
 ) -> Iterator[ScanBatch]:
     """Each scan once, in order, without augmentation, on the device."""
     read_labels = partial(read_lidarseg, index) if labels else None
-    dataset = ScanDataset(index, rows, voxels, seed=0, train=False, read_labels=read_labels)
-    return batches_once(
-        dataset, collate_scans, device, batch_size=config.batch_size, num_workers=config.num_workers
-    )
+    dataset = Keyframes(index, rows, ScanRecipe(voxels, None, read_labels), seed=0, max_substitutes=0)
+    return batches_once(dataset, device, batch_size=config.batch_size, num_workers=config.num_workers)

@@ -60,17 +60,6 @@ class VoxelBatch(Tensors):
     batch_size: int
     point_features: Tensor | None = None
 
-    def bev_inputs(self) -> dict[str, Any]:
-        """Arguments of `backbones.lidar_bev.net.LidarBev`, by name."""
-        return {
-            "features": self.features,
-            "voxel_coords": self.voxel_coords,
-            "batch_size": self.batch_size,
-            "point_features": self.point_features,
-            "point2voxel": self.point2voxel,
-            "point_mask": self.point_mask,
-        }
-
 
 @dataclass(frozen=True, kw_only=True)
 class Batch(Tensors):

@@ -44,6 +44,10 @@ class Recipe(Generic[Sample]):
         """Make a `data.batch.Batch` of at least one sample."""
         raise NotImplementedError
 
+    def still(self) -> Recipe[Sample]:
+        """The recipe of the same keyframes without augmentation and without caches, for pictures and caches."""
+        raise NotImplementedError
+
     def warm_up(self) -> None:
         """Compile the kernels that reading one cached sample would not reach; by default there are none."""
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import Dataset
 
 from lidardistill.data.keyframes import Keyframes
 from lidardistill.data.loader import make_loader, warm_up
@@ -14,8 +13,6 @@ from lidardistill.data.sampler import EpochOrder, OnceSampler, StepSampler
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-Collate = Callable[[list[Any]], Any]
 
 
 def share_of_batch(batch_size: int, world_size: int, accumulate: int) -> int:
@@ -39,25 +36,24 @@ def share_of_batch(batch_size: int, world_size: int, accumulate: int) -> int:
 
 
 def endless_batches(
-    dataset: Dataset, collate: Collate, fabric: Fabric, *, share: int, seed: int, num_workers: int, start: int
+    dataset: Keyframes, fabric: Fabric, *, share: int, seed: int, num_workers: int, start: int
 ) -> Iterator[Any]:
     """Batches of this process from one number on, in the order of the seed.
 
     Args:
-        dataset: has a length, and is asked by `SampleKey`.
-        collate: makes a batch of samples.
+        dataset: samples by `SampleKey`.
         fabric: says which process this is.
         share: samples of a batch.
         seed: of the order.
         num_workers: of the loader.
         start: number of the first batch.
     """
-    order = EpochOrder(len(dataset), seed)  # type: ignore[arg-type]
+    order = EpochOrder(len(dataset), seed)
     sampler = StepSampler(order, share, fabric.global_rank, fabric.world_size, start)
     if num_workers:
         warm_up(dataset)  # compile numba kernels here, not in every worker
     pin_memory = fabric.device.type == "cuda"
-    return iter(make_loader(dataset, sampler, collate, num_workers, pin_memory=pin_memory))
+    return iter(make_loader(dataset, sampler, dataset.collate, num_workers, pin_memory=pin_memory))
 
 
 def batches_once(

@@ -174,7 +174,7 @@ class LidardistillMinkUNet(_Backbone):
         """(M, F) features and (M, 4) batch, z, y, x of the voxels to (M, C), rows as given."""
         coors = coors.int()
         batch_size, *shape = (int(n) for n in coors.max(0).values + 1)
-        out: Tensor = self.net(voxel_features, coors, shape, batch_size)
+        out: Tensor = self.net.voxels(voxel_features, coors, shape, batch_size)
         return out
 
 

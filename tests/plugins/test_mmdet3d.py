@@ -156,7 +156,7 @@ def test_minkunet_behind_its_own_voxels(plugin, tmp_path, rng, kind):
         voxels = scan_input(**settings).read(cloud)
         coords = torch.from_numpy(np.pad(voxels.voxel_coords, ((0, 0), (1, 0))))
         with torch.no_grad():
-            expected = net(torch.from_numpy(voxels.voxel_features), coords, voxels.spatial_shape, 1)
+            expected = net.voxels(torch.from_numpy(voxels.voxel_features), coords, voxels.spatial_shape, 1)
         mine = found["coors"][:, 0] == number
         torch.testing.assert_close(features[mine], expected, rtol=1e-4, atol=1e-5)
         assert torch.equal(sample.point2voxel_map, torch.from_numpy(voxels.point2voxel))

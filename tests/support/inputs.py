@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lidardistill.data.config import VoxelConfig
+from lidardistill.data.config import AugmentConfig, VoxelConfig
 from lidardistill.data.voxel_input import ScanInput
 
 
@@ -17,3 +17,8 @@ def changed(given: ScanInput, *, per_point: bool | None = None, **voxels: Any) -
     """The same `ScanInput` with other values for some keys of its `VoxelConfig`."""
     config = VoxelConfig(**{**given.voxels.model_dump(), **voxels})
     return ScanInput(config, given.align, given.per_point if per_point is None else per_point)
+
+
+def augment(**changes: Any) -> AugmentConfig:
+    """SLidR's augmentation with thresholds for small worlds."""
+    return AugmentConfig(**{"image_size": (28, 50), "cuboid_min_pairs": 50, "crop_min_pairs": 200, **changes})

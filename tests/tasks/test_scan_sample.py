@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from lidardistill.data.augment import AugmentSettings
+from lidardistill.data.config import AugmentConfig
 from lidardistill.data.frame import CorruptSample
 from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
@@ -47,7 +47,7 @@ def test_every_raw_point_has_its_target(index):
 def test_training_turns_the_cloud_and_evaluation_does_not(index):
     still = scans(index)[3, 9, 1]
     assert np.array_equal(still.points, index.frame(1).points)
-    turned = scans(index, augment=AugmentSettings())
+    turned = scans(index, augment=AugmentConfig())
     assert not np.array_equal(turned[0, 0, 1].points, still.points)
     assert np.array_equal(turned[0, 5, 1].points, turned[0, 5, 1].points)
     assert np.array_equal(turned[0, 0, 1].target, still.target)

@@ -8,10 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lidardistill.backbones.build import build_voxels
 from lidardistill.data.camera_input import CameraInput
 from lidardistill.data.keyframes import Keyframes
-from lidardistill.data.view_image import build_image_reading
 from lidardistill.datasets.nuscenes.boxes import BoxTable
 from lidardistill.datasets.nuscenes.detection_classes import CLASSES
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
@@ -49,7 +47,7 @@ def training_keyframes(config: DetectConfig, index: NuScenesIndex) -> Keyframes[
         generator = np.random.default_rng([config.seed, Stream.BALANCE])
         rows = class_balanced_rows(labelled, present, generator)
     recipe = DetectionRecipe(
-        build_voxels(config.voxels, config.student),
+        config.student.scan_input(config.voxels),
         table.read,
         num_sweeps=data.sweeps,
         augment=data.augment,
@@ -69,7 +67,7 @@ def still_keyframes(
 ) -> Iterator[DetectionBatch]:
     """Each keyframe once, in order, without boxes and augmentation, on the device."""
     recipe = DetectionRecipe(
-        build_voxels(config.voxels, config.student),
+        config.student.scan_input(config.voxels),
         num_sweeps=config.data.sweeps,
         cameras=build_camera_input(config),
         corrupt=corrupt,
@@ -83,7 +81,7 @@ def build_camera_input(config: DetectConfig) -> CameraInput | None:
     """How images are read; None for a detector without cameras."""
     if config.camera is None:
         return None
-    return CameraInput(config.data.image_size, reading=build_image_reading(config.data.images))
+    return CameraInput(config.data.image_size, images=config.data.images)
 
 
 def build_gt_sampler(

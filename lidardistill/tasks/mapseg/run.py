@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from lidardistill.atomic import atomic_write
-from lidardistill.backbones.build import build_student, build_voxels
 from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.nuscenes.map_masks import MapMasks
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
@@ -100,7 +99,7 @@ class MapSeg(Task[MapSegWork]):
             "lr": config.lr_backbone * config.optimizer.lr,
         }
         optimizer = build_optimizer(config.optimizer, [backbone, {"params": list(model.head.parameters())}])
-        learning = Learning(optimizer, terms, dataset, dataset.collate)
+        learning = Learning(optimizer, terms, dataset)
         text = f"{len(dataset)} keyframes with maps of {data.train_split}"
         return MapSegWork(model=model, learning=learning, index=index, maps=maps, data=text)
 
@@ -143,7 +142,7 @@ def build_segmenter(config: MapSegConfig) -> MapSegmenter:
     """Backbone and head with freshly drawn weights; the backbone's are those that pretraining starts from."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        backbone = build_student(config.student, config.voxels)
+        backbone = config.student.build(config.voxels)
         target = BevGrid.of_range(config.maps.bev_range, config.maps.cell_size)
         return MapSegmenter(
             backbone, MapHead(backbone.out_channels, len(config.maps.classes), backbone.grid, target)
@@ -161,7 +160,7 @@ def map_scans(
     """Scans with maps, augmented in training; opens their maps, so that none is found missing later."""
     maps.open_maps(sorted({index.scene_name(row) for row in rows.tolist()}))
     recipe = MapRecipe(
-        build_voxels(config.voxels, config.student),
+        config.student.scan_input(config.voxels),
         maps,
         config.data.augment if train else None,
         config.data.sweeps,

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from lidardistill.backbones.build import build_student, build_voxels
-from lidardistill.backbones.kinds import StudentConfig
+from lidardistill.backbones.base import Backbone
+from lidardistill.backbones.config import BackboneConfig
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.config import VoxelConfig
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.nuscenes.devkit import import_evaluator
 from lidardistill.datasets.nuscenes.judge_points import score, write_predictions
 from lidardistill.datasets.nuscenes.lidarseg_classes import NUM_CLASSES
@@ -121,9 +122,9 @@ class SegmentTask(Task[SegmentWork]):
         def terms(batch: Any, step: int, diagnose: bool) -> Terms:
             return classification_terms(work.model, batch, lovasz=lovasz)
 
-        voxels = build_voxels(config.voxels, config.student)
+        voxels = config.student.scan_input(config.voxels)
         dataset = training_scans(config.data, work.index, work.rows, voxels, config.seed)
-        return Learning(optimizer, terms, dataset, dataset.collate)
+        return Learning(optimizer, terms, dataset)
 
     def finish(self, work: SegmentWork, steps: int, run: Path) -> dict[str, Any]:
         save_model(work.model, run)
@@ -145,8 +146,8 @@ class CachedProbe(SegmentTask):
         config, backbone, probe = self.config, work.model.backbone, self.config.probe
         assert isinstance(probe, CachedProbeConfig)
         device = next(backbone.parameters()).device
-        calibrate(backbone, config.data, config.voxels, work.index, probe.calibration_keyframes, device)
-        voxels = build_voxels(config.voxels, config.student)
+        voxels = config.student.scan_input(config.voxels)
+        calibrate(backbone, config.data, voxels, work.index, probe.calibration_keyframes, device)
         scans = still_scans(config.data, work.index, work.rows, voxels, device, labels=True)
         features = extract_features(backbone, ((scan.voxels, scan.labels()) for scan in scans))
         generator = torch.Generator().manual_seed(config.seed)
@@ -203,7 +204,8 @@ class Finetune(SegmentTask):
     def finish(self, work: SegmentWork, steps: int, run: Path) -> dict[str, Any]:
         config, backbone = self.config, work.model.backbone
         device = next(backbone.parameters()).device
-        calibrate(backbone, config.data, config.voxels, work.index, config.calibration_keyframes, device)
+        voxels = config.student.scan_input(config.voxels)
+        calibrate(backbone, config.data, voxels, work.index, config.calibration_keyframes, device)
         return super().finish(work, steps, run)
 
 
@@ -226,7 +228,7 @@ def evaluate(run: Path, split: str, out: Path) -> dict[str, Any]:
     model, config, device = open_classifier(run)
     index = open_index(config.data)
     write_predictions(
-        out, config.data.version, split, predictions(model, config.data, config.voxels, index, split, device),
+        out, config.data.version, split, predictions(model, config.data, config.student.scan_input(config.voxels), index, split, device),
         dataroot=config.data.dataroot,
     )  # fmt: skip
     metrics = score(config.data.dataroot, config.data.version, split, out)
@@ -254,7 +256,7 @@ def open_classifier(run: Path) -> tuple[Classifier, FinetuneConfig | ProbeConfig
     else:
         config = read_run(run, ProbeConfig)
         device = pick_device(config.accelerator)
-    backbone = build_student(config.student, config.voxels)
+    backbone = config.student.build(config.voxels)
     model = load_model(Classifier(backbone, nn.Linear(backbone.out_channels, NUM_CLASSES)), run)
     return model.to(device), config, device
 
@@ -262,15 +264,13 @@ def open_classifier(run: Path) -> tuple[Classifier, FinetuneConfig | ProbeConfig
 def predictions(
     model: Classifier,
     data: ScanDataConfig,
-    voxels: VoxelConfig,
+    voxels: ScanInput,
     index: NuScenesIndex,
     split: str,
     device: torch.device,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """LIDAR_TOP token and (N,) uint8 class 1..16 of each keyframe of a split."""
-    for batch in still_scans(
-        data, index, split_rows(index, split), build_voxels(voxels), device, labels=False
-    ):
+    for batch in still_scans(data, index, split_rows(index, split), voxels, device, labels=False):
         classes = predict_points(model.backbone, model.head, batch.voxels).cpu().numpy() + 1
         bounds = batch.point_offsets.tolist()
         for row, start, end in zip(batch.rows, bounds, bounds[1:], strict=False):
@@ -278,9 +278,9 @@ def predictions(
 
 
 def calibrate(
-    backbone: nn.Module,
+    backbone: Backbone,
     data: ScanDataConfig,
-    voxels: VoxelConfig,
+    voxels: ScanInput,
     index: NuScenesIndex,
     keyframes: int,
     device: torch.device,
@@ -293,14 +293,14 @@ def calibrate(
 
 
 def voxel_batches(
-    data: ScanDataConfig, voxels: VoxelConfig, index: NuScenesIndex, rows: np.ndarray, device: torch.device
+    data: ScanDataConfig, voxels: ScanInput, index: NuScenesIndex, rows: np.ndarray, device: torch.device
 ) -> Iterator[VoxelBatch]:
-    for scan in still_scans(data, index, rows, build_voxels(voxels), device, labels=False):
+    for scan in still_scans(data, index, rows, voxels, device, labels=False):
         yield scan.voxels
 
 
-def seeded_student(student: StudentConfig, voxels: VoxelConfig, seed: int) -> Any:
+def seeded_student(student: BackboneConfig, voxels: VoxelConfig, seed: int) -> Backbone:
     """A backbone whose first weights follow from the seed, the same ones that pretraining starts from."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build_student(student, voxels)
+        return student.build(voxels)

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lidardistill.data.augment import AugmentSettings, augment_cloud
+from lidardistill.data.augment import augment_cloud
 from lidardistill.data.batch import Batch, VoxelBatch
 from lidardistill.data.collate import collate_voxels, offsets, optional, sources_of
+from lidardistill.data.config import AugmentConfig
 from lidardistill.data.frame import CorruptSample
 from lidardistill.data.keyframes import Recipe
 from lidardistill.data.voxel_input import ScanInput, VoxelInput
@@ -76,7 +77,7 @@ class ScanRecipe(Recipe[ScanSample]):
     """
 
     scan: ScanInput
-    augment: AugmentSettings | None = None
+    augment: AugmentConfig | None = None
     read_labels: Callable[[int], np.ndarray] | None = None
 
     def sample(self, source: FrameIndex, row: int, generator: np.random.Generator) -> ScanSample:
@@ -91,7 +92,7 @@ class ScanRecipe(Recipe[ScanSample]):
                     f"{frame.lidar_path}, got {len(raw)}; label file and scan are of different versions"
                 )
             target = CLASS_TO_TARGET[RAW_TO_CLASS[raw]].astype(np.int64)
-        augment = self.augment or AugmentSettings().for_validation()
+        augment = self.augment or AugmentConfig().still()
         points, augment_matrix = augment_cloud(frame.points, augment, generator)
         voxels = self.scan.read(points, lidar2ego=frame.lidar2ego @ np.linalg.inv(augment_matrix))
         return ScanSample(frame.sample_token, row, points, voxels, target)

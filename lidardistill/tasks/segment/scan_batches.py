@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from lidardistill.data.augment import AugmentSettings
+from lidardistill.data.config import AugmentConfig
 from lidardistill.data.keyframes import Keyframes
 from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
@@ -57,12 +57,7 @@ def training_scans(
     config: ScanDataConfig, index: NuScenesIndex, rows: np.ndarray, voxels: ScanInput, seed: int
 ) -> Keyframes[ScanSample]:
     """Augmented, labelled scans."""
-    default = AugmentSettings()
-    augment = AugmentSettings(
-        rotate=config.rotate,
-        flip_x_probability=default.flip_x_probability if config.flip else 0.0,
-        flip_y_probability=default.flip_y_probability if config.flip else 0.0,
-    )
+    augment = AugmentConfig(rotate=config.rotate, flip=config.flip)
     recipe = ScanRecipe(voxels, augment, partial(read_lidarseg, index))
     return Keyframes(index, rows, recipe, seed=seed)
 

@@ -22,7 +22,11 @@ from lidardistill.tasks.segment.sample import ScanBatch, ScanRecipe, ScanSample
 
 def labelled_rows(config: ScanDataConfig, index: NuScenesIndex) -> np.ndarray:
     """(n,) int64 index rows whose labels may be used for training."""
-    scenes = label_fraction(scenes_of_split(config.train_split, index.scene_names), config.label_percent)
+    split = scenes_of_split(config.train_split, index.scene_names)
+    try:
+        scenes = label_fraction(split, config.label_percent)
+    except ValueError as error:
+        raise ValueError(f"data.label_percent: {error}") from None
     return spread(index.rows_of_scenes(scenes), config.train_keyframes)
 
 

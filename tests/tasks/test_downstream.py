@@ -94,6 +94,17 @@ def test_weights_of_another_architecture(tiny_world, pretrained, configs, tmp_pa
     assert sorted(path.name for path in run.iterdir()) == ["config.yaml"]
 
 
+def test_a_probe_on_other_voxels_than_those_of_pretraining_is_refused(
+    tiny_world, pretrained, configs, tmp_path
+):
+    config = configs["probe"](tiny_world, "voxels.intensity_scale=1.0", "voxels.voxel_size=[0.4, 0.4, 0.4]")
+    card = json.loads((pretrained / "backbone.json").read_text())["voxels"]
+    with pytest.raises(ValueError, match=r"--weights .* were pretrained with other voxels") as refused:
+        probe(config, str(pretrained), tmp_path / "run")
+    for key in ("voxel_size", "intensity_scale"):
+        assert f"'voxels.{key}={json.dumps(card[key])}'" in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("weights", "message"),
     [("nowhere", r"--weights .*nowhere: expected a run folder, a weights file"), ("", r"has not finished")],

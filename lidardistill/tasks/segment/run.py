@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from lidardistill.engine.distributed import pick_device
 from lidardistill.engine.optim import build_optimizer
 from lidardistill.engine.run_folder import METRICS_FILE, write_metrics
 from lidardistill.engine.terms import Terms
-from lidardistill.exchange.of_run import load_student
+from lidardistill.exchange.of_run import BACKBONE_FILE, load_student
 from lidardistill.tasks.rows import open_index, rows_of_key, split_rows, spread
 from lidardistill.tasks.runs import check_out, load_model, read_run, save_model, verb_of
 from lidardistill.tasks.segment.classifier import Classifier, seeded_head
@@ -98,6 +99,7 @@ class SegmentTask(Task[SegmentWork]):
 
     def build(self, fabric: Fabric) -> SegmentWork:
         config, data = self.config, self.config.data
+        self.check()
         index = open_index(data)
         rows = labelled_rows(data, index)
         import_evaluator("lidarseg")
@@ -111,6 +113,9 @@ class SegmentTask(Task[SegmentWork]):
         work = SegmentWork(model=model, index=index, rows=rows, data=text)
         self.learn(work)
         return work
+
+    def check(self) -> None:
+        """Raise ValueError for a config that does not fit the weights."""
 
     def learn(self, work: SegmentWork) -> None:
         """Set modes, and `work.learning` if the classifier trains by steps."""
@@ -131,12 +136,19 @@ class SegmentTask(Task[SegmentWork]):
         return evaluate(run, self.config.data.val_split, run)
 
 
-class CachedProbe(SegmentTask):
-    """Linear probe on features that are computed once."""
+class ProbeTask(SegmentTask):
+    """What both probes have in common: a frozen backbone, which must see the input that it was trained with."""
 
     verb: ClassVar[str] = "probe"
     config: ProbeConfig
     schedule = CosineConfig()
+
+    def check(self) -> None:
+        check_card(self.inputs["weights"], self.config.voxels)
+
+
+class CachedProbe(ProbeTask):
+    """Linear probe on features that are computed once."""
 
     @property
     def trainer(self) -> TrainerConfig:  # type: ignore[override]
@@ -155,12 +167,8 @@ class CachedProbe(SegmentTask):
         return super().finish(work, steps, run)
 
 
-class OnlineProbe(SegmentTask):
+class OnlineProbe(ProbeTask):
     """SLidR's linear probe: the head trains on augmented scans behind a frozen network in eval mode."""
-
-    verb: ClassVar[str] = "probe"
-    config: ProbeConfig
-    schedule = CosineConfig()
 
     @property
     def probe(self) -> OnlineProbeConfig:
@@ -207,6 +215,32 @@ class Finetune(SegmentTask):
         voxels = config.student.scan_input(config.voxels)
         calibrate(backbone, config.data, voxels, work.index, config.calibration_keyframes, device)
         return super().finish(work, steps, run)
+
+
+def check_card(weights: str, voxels: VoxelConfig) -> None:
+    """Refuse to probe a backbone on voxels that it was not pretrained with.
+
+    Args:
+        weights: a pretraining run, an exported file, or `random`; without a card beside it nothing is compared.
+        voxels: of the probe.
+
+    Raises:
+        ValueError: grid, features or intensity scale differ; the message has the card's values.
+    """
+    path = Path(weights)
+    card = path / Path(BACKBONE_FILE).with_suffix(".json") if path.is_dir() else path.with_suffix(".json")
+    if weights == "random" or not card.is_file():
+        return
+    known, ours = json.loads(card.read_text()).get("voxels", {}), voxels.model_dump(mode="json")
+    keys = ("kind", "voxel_size", "point_cloud_range", "point_features", "intensity_scale")
+    differing = [key for key in keys if key in known and known[key] != ours[key]]
+    if differing:
+        found = ", ".join(f"voxels.{key} {ours[key]}" for key in differing)
+        wanted = " ".join(f"'voxels.{key}={json.dumps(known[key])}'" for key in differing)
+        raise ValueError(
+            f"--weights {weights} were pretrained with other voxels than {found}; add to the command: {wanted} "
+            f"(from {card})"
+        )
 
 
 def evaluate(run: Path, split: str, out: Path) -> dict[str, Any]:

@@ -262,7 +262,12 @@ def minkunet(preset: str = "minkunet34") -> dict[str, Any]:
     }
 
 
-SIZES = {"voxelnet0075": (0.075, 0.075, 0.2), "voxelnet_mini": (0.2,) * 3, "pillars02": (0.2, 0.2, 8.0), "pillars_mini": (0.4, 0.4, 8.0)}
+SIZES = {
+    "voxelnet0075": (0.075, 0.075, 0.2),
+    "voxelnet_mini": (0.2,) * 3,
+    "pillars02": (0.2, 0.2, 8.0),
+    "pillars_mini": (0.4, 0.4, 8.0),
+}
 """Voxels of a preset in metres; 0.1, 0.1, 0.2 for the others."""
 
 

@@ -130,7 +130,9 @@ def _on_the_fly_ways(index: FrameIndex) -> dict[str, Keyframes[PairSample]]:
     for preset in ON_THE_FLY:
         if preset != "draft":  # which reduces the image itself
             half = SuperpixelSource(preset=preset, scale=2)
-            ways[f"on_the_fly_{preset}_jpeg_half"] = _dataset(index, half, ImageConfig(scale=2, reduce="jpeg"))
+            ways[f"on_the_fly_{preset}_jpeg_half"] = _dataset(
+                index, half, ImageConfig(scale=2, reduce="jpeg")
+            )
     return ways
 
 
@@ -166,6 +168,7 @@ def _compare(dataset: Keyframes[PairSample], baseline: SLidRLoader) -> dict[str,
         ours: PairSample = dataset[0, position, 0]
         theirs = baseline(position)
         assert ours.images is not None
+        assert ours.superpixels is not None
         error = np.abs(ours.images - theirs.images.numpy())
         quality["image_max_error"] = max(quality["image_max_error"], float(error.max()))
         quality["image_mean_error"] += float(error.mean()) / COMPARED

@@ -39,7 +39,10 @@ def renamed(
 
 
 def known(
-    state: Mapping[str, Tensor], modules: Mapping[str, str], prefixes: Mapping[str, str], own: tuple[str, ...] = ()
+    state: Mapping[str, Tensor],
+    modules: Mapping[str, str],
+    prefixes: Mapping[str, str],
+    own: tuple[str, ...] = (),
 ) -> dict[str, tuple[str, Tensor]]:
     """The tensors that have another name: that name to the old one and the tensor.
 
@@ -52,7 +55,9 @@ def known(
         ValueError: a tensor of the network that has no other name.
     """
     targets = {key: other_name(key, modules, prefixes) for key in state}
-    strange = [key for key, target in targets.items() if target is None and key.startswith(own)] if own else []
+    strange = (
+        [key for key, target in targets.items() if target is None and key.startswith(own)] if own else []
+    )
     if strange:
         raise ValueError(
             f"{len(strange)} tensors have no counterpart here, such as {strange[0]}: the network is deeper or of another "

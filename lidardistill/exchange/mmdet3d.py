@@ -107,7 +107,10 @@ def from_mmdet3d(
         block = "residual"
     modules = {theirs: f"encoder.{ours}" for ours, theirs in encoder_modules(block).items()}
     found = known(
-        state, modules, {theirs: ours for ours, theirs in TWO_D.items()}, (ENCODER, "pts_voxel_encoder.pfn_layers.")
+        state,
+        modules,
+        {theirs: ours for ours, theirs in TWO_D.items()},
+        (ENCODER, "pts_voxel_encoder.pfn_layers."),
     )
     if not any(key.startswith("encoder.") for key in found):
         raise ValueError(

@@ -155,7 +155,9 @@ def _from_kernel(key: str, kernel: Tensor) -> Tensor:
         return kernel.t().contiguous()
     side = round(kernel.shape[0] ** (1 / 3)) if kernel.ndim == 3 else 0
     if side**3 != (kernel.shape[0] if kernel.ndim else 0):
-        raise ValueError(f"{key}: expected a kernel (K^3, in, out) or (in, out), got shape {tuple(kernel.shape)}")
+        raise ValueError(
+            f"{key}: expected a kernel (K^3, in, out) or (in, out), got shape {tuple(kernel.shape)}"
+        )
     return kernel.view(side, side, side, *kernel.shape[1:]).permute(4, 0, 1, 2, 3).contiguous()
 
 

@@ -81,7 +81,10 @@ def detector_checkpoint(
         tensors = to_mmdet3d(state, detector="bevfusion" if kind == "mmdet3d-bevfusion" else "centerpoint")
         if kind == "mmdet3d":
             base = VOXELNET_BASE if layers.encoder == "voxelnet" else PILLARS_BASE
-            foreign |= {"base": base, "model": centerpoint_parts(layers, voxels["voxel_size"], voxels["point_cloud_range"])}
+            foreign |= {
+                "base": base,
+                "model": centerpoint_parts(layers, voxels["voxel_size"], voxels["point_cloud_range"]),
+            }
             if head:
                 tensors |= head_to_mmdet3d(head)
                 width = head["shared.0.weight"].shape[0]

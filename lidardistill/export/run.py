@@ -15,7 +15,7 @@ from lidardistill.engine.run_folder import run_values
 from lidardistill.exchange.of_run import BACKBONE_FILE, CARD_FORMAT
 from lidardistill.export.detector import DetectorFormat, detector_checkpoint
 from lidardistill.export.slidr import slidr_checkpoint
-from lidardistill.tasks.segment.classifier import MODEL_FILE
+from lidardistill.tasks.runs import MODEL_FILE
 from lidardistill.weights import card_path, load_checkpoint_tensors, read_card, save_backbone
 
 ENDINGS = {"safetensors": ".safetensors"} | dict.fromkeys(get_args(DetectorFormat), ".pth") | {"slidr": ".pt"}
@@ -77,7 +77,9 @@ def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if verb == "pretrain":
         card = read_card(file)
         if card is None:
-            raise ValueError(f"{file} holds no card: it is damaged or was not written by `lidardistill pretrain`")
+            raise ValueError(
+                f"{file} holds no card: it is damaged or was not written by `lidardistill pretrain`"
+            )
         return tensors, card
     if any(key.startswith("camera.") for key in tensors):
         raise ValueError(f"{source} is a detector with cameras; expected one that sees points alone")

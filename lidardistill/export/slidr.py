@@ -45,12 +45,18 @@ def slidr_checkpoint(
     cylindrical = voxels["kind"] == "cylindrical"
     side, middle, height = (float(size) for size in voxels["voxel_size"])
     checkpoint: dict[str, Any] = {"model_points": tensors}
-    if height == side and middle == (1.0 if cylindrical else side) and voxels.get("rounding", "floor") == "floor":
+    if (
+        height == side
+        and middle == (1.0 if cylindrical else side)
+        and voxels.get("rounding", "floor") == "floor"
+    ):
         checkpoint["config"] = {"voxel_size": side, "cylindrical_coordinates": cylindrical}
     else:
         notes.append(
             f"SLidR's code cannot make these voxels ({voxels['kind']}, {voxels['voxel_size']}): features will differ there"
         )
     if student["preset"] != "minkunet34":
-        notes.append(f"SLidR's own network is minkunet34; {student['preset']} needs other LAYERS and PLANES there")
+        notes.append(
+            f"SLidR's own network is minkunet34; {student['preset']} needs other LAYERS and PLANES there"
+        )
     return checkpoint, {**card, "format": "slidr", "columns": list(_COLUMNS), "notes": notes}

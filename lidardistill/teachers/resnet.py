@@ -162,7 +162,9 @@ def load_resnet(network: ResNet50, path: str | Path) -> LoadReport:
 
     found = looks_like({name: value for key, value in state.items() if (name := rename(key)) is not None})
     if found is not None:
-        raise ValueError(f"{path} looks like {found}; expected ResNet-50 (3, 4, 6, 3 bottleneck blocks of width 64)")
+        raise ValueError(
+            f"{path} looks like {found}; expected ResNet-50 (3, 4, 6, 3 bottleneck blocks of width 64)"
+        )
     return load_matching(network, state, rename, allow_extras=True, name=str(path))
 
 

@@ -65,7 +65,11 @@ def load_folder(
         )
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{folder} cannot be loaded as {kind}: {error}") from error
-    missing = [key for key in info["missing_keys"] if not key.startswith(drawn)] if drawn else list(info["missing_keys"])
+    missing = (
+        [key for key in info["missing_keys"] if not key.startswith(drawn)]
+        if drawn
+        else list(info["missing_keys"])
+    )
     missing += [str(key) for key in info["mismatched_keys"]]
     if missing:
         # transformers would draw these at random and only warn.

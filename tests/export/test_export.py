@@ -19,9 +19,9 @@ from lidardistill.data.config import VoxelConfig
 from lidardistill.exchange.of_run import load_student, save_student
 from lidardistill.export.head_mmdet3d import head_from_mmdet3d
 from lidardistill.export.run import ENDINGS, export_backbone
-from lidardistill.tasks.detect.build import save_detector
 from lidardistill.tasks.detect.center_head import TASKS, CenterHead
 from lidardistill.tasks.detect.detector import Detector
+from lidardistill.tasks.runs import save_model
 from lidardistill.weights import load_checkpoint_tensors, save_backbone
 
 RANGE = (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0)
@@ -150,7 +150,7 @@ def detection_run(tmp_path):
         "seed": 0,
     }
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    save_detector(detector, run)
+    save_model(detector, run)
     return run, detector
 
 
@@ -227,7 +227,9 @@ def test_weights_of_other_voxels_are_refused(finished, tmp_path):
     run, _ = finished("minkunet")
     student, voxels = RUNS["minkunet"]
     other = voxels.model_copy(update={"intensity_scale": 1 / 255})
-    with pytest.raises(ValueError, match=r"trained with voxels\.intensity_scale 1\.0, .*set voxels\.intensity_scale=1\.0"):
+    with pytest.raises(
+        ValueError, match=r"trained with voxels\.intensity_scale 1\.0, .*set voxels\.intensity_scale=1\.0"
+    ):
         load_student(student.build(other), str(run), other)
 
 

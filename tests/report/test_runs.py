@@ -13,7 +13,7 @@ import yaml
 
 from lidardistill.report.page import write_page
 from lidardistill.report.runs import read_arms
-from lidardistill.tasks.verb import VERBS
+from lidardistill.tasks.runs import VERBS
 from tests.support.run_folders import write_part
 
 Write = Callable[..., Path]

@@ -37,16 +37,20 @@ class LidarBevLayers:
 
 
 _VOXELNET = LidarBevLayers("voxelnet", {}, (128, 256), (5, 5), (1, 2), (256, 256), (1, 2))
-_PILLARS = LidarBevLayers(
-    "pillars", {}, (64, 128, 256), (3, 5, 5), (2, 2, 2), (128, 128, 128), (0.5, 1, 2)
-)
+_PILLARS = LidarBevLayers("pillars", {}, (64, 128, 256), (3, 5, 5), (2, 2, 2), (128, 128, 128), (0.5, 1, 2))
 
 PRESETS = {
     "voxelnet01": _VOXELNET,
     "voxelnet0075": _VOXELNET,
     "second01": replace(_VOXELNET, encoder_options={"widths": (16, 32, 64, 64), "block": "plain"}),
     "voxelnet_mini": LidarBevLayers(
-        "voxelnet", {"widths": (8, 16, 32, 32), "out_channels": 32}, (32, 64), (2, 2), (1, 2), (32, 32), (1, 2)
+        "voxelnet",
+        {"widths": (8, 16, 32, 32), "out_channels": 32},
+        (32, 64),
+        (2, 2),
+        (1, 2),
+        (32, 32),
+        (1, 2),
     ),
     "pillars02": _PILLARS,
     "pillars_mini": LidarBevLayers(

@@ -130,6 +130,8 @@ class LidardistillPillars(_Backbone):
         weights: see `_Backbone`.
     """
 
+    net: PillarNet
+
     def __init__(
         self,
         in_channels: int = 5,
@@ -150,7 +152,6 @@ class LidardistillPillars(_Backbone):
     def forward(self, features: Tensor, num_points: Tensor, coors: Tensor, *_: Any) -> Tensor:
         """(M, P, F) points of each pillar, (M,) how many, (M, 4) batch, z, y, x to (M, C)."""
         net = self.net
-        assert isinstance(net, PillarNet)
         num_pillars, slots, _width = features.shape
         net.max_points = slots if self.fill else None
         pillar = torch.arange(num_pillars, device=features.device).repeat_interleave(slots)
@@ -167,6 +168,8 @@ class LidardistillMinkUNet(_Backbone):
         preset: key of `backbones.minkunet.config.PRESETS`.
         weights: see `_Backbone`.
     """
+
+    net: MinkUNet
 
     def __init__(self, in_channels: int = 1, preset: Any = "minkunet34", weights: str | None = None) -> None:
         super().__init__(MinkUNet(in_channels, MinkUNetConfig(preset=preset)), weights, "", "backbone.")

@@ -126,11 +126,15 @@ class _SparseConvolution(nn.Module):
         self._shadow: list[Any] = []
 
     def reset_parameters(self) -> None:
-        """Uniform in +-1 / sqrt(fan_in * K^3), as MinkowskiEngine does (from memory, its code was not at hand)."""
-        bound = 1 / math.sqrt(self.in_channels * math.prod(self.kernel_size))
+        """Uniform in +-1 / sqrt(fan * K^3), as `MinkowskiConvolutionBase.reset_parameters` of MinkowskiEngine 0.5.4."""
+        bound = 1 / math.sqrt(self._fan() * math.prod(self.kernel_size))
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
             nn.init.uniform_(self.bias, -bound, bound)
+
+    def _fan(self) -> int:
+        """Channels that the bound of the first weights counts."""
+        return self.in_channels
 
     def extra_repr(self) -> str:
         return (
@@ -288,6 +292,9 @@ class SparseInverseConv3d(_SparseConvolution):
         indice_key: str,
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, 1, 0, bias, indice_key)
+
+    def _fan(self) -> int:
+        return self.out_channels  # MinkowskiEngine counts the outputs of a transposed convolution
 
     def _pairs(self, x: SparseTensor) -> tuple[Rulebook, Tensor, Shape]:
         down = x.pairs.get(self.indice_key)

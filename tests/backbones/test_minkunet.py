@@ -70,6 +70,16 @@ def test_batchnorm_momentum_inside_blocks_is_another():
     assert any("projection.1" in name for name, _ in net.named_modules()), "projections count as outside"
 
 
+def test_first_weights_have_minkowski_engines_bounds():
+    """1 / sqrt(channels * cells), channels being those of the input, of a transposed convolution those of the output."""
+    torch.manual_seed(0)
+    net = minkunet("minkunet34", 1)
+    found = {f"up.{i}": float(up.conv.weight.detach().abs().max()) for i, up in enumerate(net.up)}
+    found |= {f"down.{i}": float(down.conv.weight.detach().abs().max()) for i, down in enumerate(net.down)}
+    expected = dict(zip(found, (0.02210, 0.03125, 0.03608, 0.03608, 0.0625, 0.0625, 0.04419, 0.03125), strict=True))
+    assert found == pytest.approx(expected, rel=2e-3)
+
+
 def test_presets_by_name():
     assert set(PRESETS) == {"minkunet34", "minkunet18", "minkunet14", "mini"}
     with pytest.raises(ValueError, match=r"preset"):

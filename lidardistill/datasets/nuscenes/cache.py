@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from lidardistill.datasets.nuscenes.tables import OPTIONAL, REQUIRED
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Raise it whenever a column changes its meaning: older indexes are then built anew."""
 
 _META = "meta.json"
@@ -83,10 +83,10 @@ def load_columns(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] |
         return columns, meta["meta"]
     except FileNotFoundError:
         if folder.exists():
-            log.warning("index %s is incomplete", folder)
+            log.warning("index %s is incomplete: it is built anew", folder)
         return None
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        log.warning("index %s is damaged: %s", folder, error)
+    except Exception as error:  # whatever a damaged file makes json and numpy raise: EOFError, AttributeError, ...
+        log.warning("index %s is damaged (%s: %s): it is built anew", folder, type(error).__name__, error)
         return None
 
 
@@ -107,8 +107,12 @@ def save_columns(folder: Path, columns: Mapping[str, np.ndarray], meta: Mapping[
     temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
     try:
         for name, column in columns.items():
-            np.save(temporary / f"{name}.npy", column, allow_pickle=False)
-        (temporary / _META).write_text(json.dumps({"columns": list(columns), "meta": dict(meta)}))
+            with (temporary / f"{name}.npy").open("wb") as stream:
+                np.save(stream, column, allow_pickle=False)
+                _to_disk(stream)
+        with (temporary / _META).open("w") as stream:
+            stream.write(json.dumps({"columns": list(columns), "meta": dict(meta)}))
+            _to_disk(stream)
         temporary.chmod(0o755)
         _move_into_place(temporary, folder)
     finally:
@@ -155,6 +159,12 @@ def save_in_first_place(
             continue
         return place / digest
     raise AssertionError("there is always a place")
+
+
+def _to_disk(stream: IO[Any]) -> None:
+    """Wait until a file's bytes are on the disk: after a power cut the folder must not name empty files."""
+    stream.flush()
+    os.fsync(stream.fileno())
 
 
 def _move_into_place(temporary: Path, folder: Path) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
+from lidardistill.datasets.listed import ALL, is_list_file, listed_names
+
 SPLITS: tuple[str, ...] = ("train", "val", "test", "mini_train", "mini_val", "slidr_train", "slidr_val")
 """Names that `scenes_of_split` knows."""
 
@@ -36,7 +38,8 @@ def official_scenes(name: str) -> tuple[str, ...]:
     if name not in SPLITS:
         near = difflib.get_close_matches(name, SPLITS, n=1, cutoff=0.0)
         raise ValueError(
-            f"unknown split {name!r}: expected one of {', '.join(SPLITS)}. Did you mean {near[0]!r}?"
+            f"unknown split {name!r}: expected one of {', '.join(SPLITS)}, all, or a .txt file with a scene name a "
+            f"line. Did you mean {near[0]!r}?"
         )
     lists = json.loads(
         files("lidardistill.datasets.nuscenes").joinpath("split_lists/nuscenes.json").read_text()
@@ -53,15 +56,20 @@ def scenes_of_split(name: str, database_scene_names: Sequence[str]) -> tuple[str
     """The scenes of a split that a database holds.
 
     Args:
-        name: one of `SPLITS`.
+        name: one of `SPLITS`, `all`, or a text file with a scene name a line.
         database_scene_names: all scenes of the database, in its own order (`NuScenesIndex.scene_names`).
 
     Returns:
         Scene names in database order, at least one.
 
     Raises:
+        FileNotFoundError: no such list file.
         ValueError: unknown split, or none of its scenes is in the database.
     """
+    if name == ALL:
+        return tuple(database_scene_names)
+    if is_list_file(name):
+        return listed_names(name, database_scene_names, "scene")
     wanted = set(official_scenes(name))
     found = tuple(scene for scene in database_scene_names if scene in wanted)
     if not found:
@@ -69,7 +77,8 @@ def scenes_of_split(name: str, database_scene_names: Sequence[str]) -> tuple[str
         here = [split for split in SPLITS if present.intersection(official_scenes(split))]
         raise ValueError(
             f"split {name!r}: none of its {len(wanted)} scenes is among the {len(present)} of this database. "
-            f"Splits with scenes here: {', '.join(here) or 'none'}. Choose one of them or open another version."
+            f"Splits with scenes here: {', '.join((*here, ALL))}. Choose one of them, a .txt file with a scene name a "
+            f"line, or another version."
         )
     return found
 

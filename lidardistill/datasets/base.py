@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,19 +13,23 @@ from lidardistill.datasets.sweeps import SweepIndex
 
 
 class Source(Protocol):
-    """Keyframes of one data set, row by row: by scene, then by time. Pretraining sees this and nothing more.
+    """Keyframes of one data set, row by row: by scene, then by time. Pretraining sees this and nothing more. Picklable.
 
     Attributes:
+        kind: of data set, as in `datasets.kinds`.
         dataroot: root that image names are relative to.
         columns: float32 values of a point in a scan file.
         rings: beams of the LiDAR, None if the data set does not tell.
         intensity_scale: factor that maps stored intensities to 0..1.
+        channels: V camera names, in the order of every per-view array.
     """
 
+    kind: str
     dataroot: Path
     columns: int
     rings: int | None
     intensity_scale: float
+    channels: tuple[str, ...]
 
     def __len__(self) -> int:
         """Number of keyframes."""
@@ -39,12 +43,53 @@ class Source(Protocol):
         """Scene, or drive, that a keyframe belongs to."""
         ...
 
+    def row_of(self, token: str) -> int:
+        """Row of a sample token; raises ValueError if no keyframe has it."""
+        ...
+
+    def scenes_of_split(self, split: str) -> tuple[str, ...]:
+        """Scenes of a split, in the order of the rows; raises as `rows_of_split`."""
+        ...
+
+    def rows_of_scenes(self, names: Iterable[str]) -> np.ndarray:
+        """(n,) int64 rising rows of all keyframes of some scenes; raises ValueError for an unknown scene."""
+        ...
+
     def rows_of_split(self, split: str) -> np.ndarray:
-        """(n,) int64 rising rows of all keyframes of a split; raises ValueError for an unknown or empty split."""
+        """(n,) int64 rising rows of all keyframes of a split.
+
+        Args:
+            split: a split of the data set, `all`, or a text file with a scene (KITTI: a frame) a line.
+
+        Raises:
+            FileNotFoundError: no such list file.
+            ValueError: unknown or empty split.
+        """
+        ...
+
+    def lidar_path(self, row: int) -> Path:
+        """Scan file of a keyframe."""
+        ...
+
+    def image_paths(self, row: int) -> tuple[Path, ...]:
+        """V picture files."""
+        ...
+
+    def files(self, row: int) -> tuple[Path, ...]:
+        """Every file that a keyframe is read from, scan and pictures among them."""
+        ...
+
+    def splits(self) -> dict[str, tuple[int, int]]:
+        """Name of each split to the number of its scenes that are here and the number that it has."""
         ...
 
     def frame(self, row: int) -> Frame:
-        """Read a keyframe's scan and calibration; pictures stay on disk and labels stay closed."""
+        """Read a keyframe's scan and calibration; pictures stay on disk and labels stay closed.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            CorruptSample: a file cannot be used.
+        """
         ...
 
     def sweeps(self, row: int) -> tuple[Sweep, ...]:

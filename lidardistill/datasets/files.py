@@ -8,16 +8,26 @@ from pathlib import Path
 from typing import Protocol
 
 
+def cache_folders(dataroot: Path) -> list[Path]:
+    """Folders for what is derived from a data set, best first.
+
+    The data set's own comes first, so that all users of a disk share it; the user's cache (LIDARDISTILL_CACHE,
+    XDG_CACHE_HOME or ~/.cache) is for data sets that cannot be written.
+    """
+    user = os.environ.get("LIDARDISTILL_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "lidardistill"
+    )
+    return [dataroot / ".lidardistill", Path(user)]
+
+
 class _Files(Protocol):
     def __len__(self) -> int: ...
 
-    def lidar_path(self, row: int) -> Path: ...
-
-    def image_paths(self, row: int) -> tuple[Path, ...]: ...
+    def files(self, row: int) -> tuple[Path, ...]: ...
 
 
 def missing_files(source: _Files) -> dict[int, list[Path]]:
-    """Scans and pictures of keyframes that are not on disk; a link to nowhere counts as missing.
+    """Files of keyframes that are not on disk; a link to nowhere counts as missing.
 
     Returns:
         Row of each incomplete keyframe, rising, to the paths that it lacks. No file is opened.
@@ -25,7 +35,7 @@ def missing_files(source: _Files) -> dict[int, list[Path]]:
     folders: dict[Path, set[str]] = {}
     found = {}
     for row in range(len(source)):
-        lacking = list(_lacking((source.lidar_path(row), *source.image_paths(row)), folders))
+        lacking = list(_lacking(source.files(row), folders))
         if lacking:
             found[row] = lacking
     return found

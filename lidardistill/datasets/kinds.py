@@ -96,3 +96,8 @@ def open_source(
     return NuScenesIndex.open(
         keys.dataroot, keys.version, cache_dir=cache_dir, build=build, missing=keys.missing
     )
+
+
+def cameras(kind: Kind) -> int:
+    """Cameras of a keyframe, in data of a kind."""
+    return {"nuscenes": 6, "kitti": 1}[kind]

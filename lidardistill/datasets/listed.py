@@ -43,7 +43,9 @@ def listed_names(path: str, known: Sequence[str], what: str) -> tuple[str, ...]:
         raise FileNotFoundError(
             f"split {path}: no such file; expected a text file with a {what} a line"
         ) from None
-    wanted = {name: number for number, line in enumerate(lines, 1) if (name := line.partition("#")[0].strip())}
+    wanted = {
+        name: number for number, line in enumerate(lines, 1) if (name := line.partition("#")[0].strip())
+    }
     unknown = sorted(set(wanted) - set(known), key=lambda name: wanted[name])
     if unknown:
         near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.0)

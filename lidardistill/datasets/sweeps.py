@@ -9,7 +9,6 @@ from typing import Protocol
 import numpy as np
 
 from lidardistill.data.frame import Sweep
-from lidardistill.datasets.nuscenes.source import POINT_COLUMNS
 from lidardistill.datasets.points import read_points
 from lidardistill.geometry.rigid import invert_rigid, transform_points
 
@@ -17,8 +16,10 @@ CLOSE_M = 1.0
 """CenterPoint and the devkit drop what lies nearer than this along both x and y: the roof of the ego car."""
 
 
-class SweepIndex(Protocol):
-    """Keyframes by scene, then by time, and the scans between them: `NuScenesIndex`."""
+class SweepSource(Protocol):
+    """The part of `datasets.base.Source` that names scans."""
+
+    columns: int
 
     def keyframe_scan(self, row: int) -> Sweep: ...
 
@@ -28,7 +29,7 @@ class SweepIndex(Protocol):
 
 
 def read_sweeps(
-    index: SweepIndex,
+    index: SweepSource,
     row: int,
     num_sweeps: int,
     *,
@@ -71,7 +72,7 @@ def read_sweeps(
     parts = []
     for number, scan in enumerate((own, *islice(scans_before(index, row), num_sweeps))):
         at_hand = keyframe_points if number == 0 else None
-        points = read_points(scan.path, POINT_COLUMNS) if at_hand is None else at_hand
+        points = read_points(scan.path, index.columns) if at_hand is None else at_hand
         points = without_ego_car(points, close_m)
         part = np.empty((len(points), 5), np.float32)
         part[:, :4] = points
@@ -82,7 +83,7 @@ def read_sweeps(
     return np.concatenate(parts)
 
 
-def scans_before(index: SweepIndex, row: int) -> Iterator[Sweep]:
+def scans_before(index: SweepSource, row: int) -> Iterator[Sweep]:
     """The scans of a scene before a keyframe, newest first: the chain of `prev` in sample_data."""
     scene = index.scene_name(row)
     while True:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lidardistill.data.frame import CorruptSample
-from lidardistill.datasets.nuscenes.labels import read_lidarseg
+from lidardistill.datasets.nuscenes.labels.points import read_lidarseg
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.nuscenes.tables import CAMERAS, LIDAR
 

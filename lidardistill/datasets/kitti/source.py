@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from lidardistill.data.frame import CorruptSample, Frame, Sweep
+from lidardistill.datasets.files import missing_files
 from lidardistill.datasets.listed import ALL, is_list_file, listed_names
 from lidardistill.datasets.points import read_scan
 from lidardistill.geometry.camera import kitti_calibration
@@ -50,7 +53,8 @@ class KittiSource:
             raise FileNotFoundError(f"no KITTI scans in {dataroot}. {_expected_tree(self.dataroot)}")
         self._names = names
         if missing == "skip":
-            whole = [row for row in range(len(names)) if not self._lacking(row)]
+            lacking = missing_files(self)
+            whole = [row for row in range(len(names)) if row not in lacking]
             if not whole:
                 raise FileNotFoundError(
                     f"data.missing=skip leaves nothing: each of the {len(names)} scans of {dataroot} lacks its picture "
@@ -92,6 +96,14 @@ class KittiSource:
             f"no frame {token!r} in {self.dataroot} ({len(self)} frames): expected such as {self.sample_token(0)}"
         )
 
+    def scenes_of_split(self, split: str) -> tuple[str, ...]:
+        """Names of the frames of a split; raises as `rows_of_split`."""
+        return tuple(self.sample_token(row) for row in self.rows_of_split(split).tolist())
+
+    def rows_of_scenes(self, names: Iterable[str]) -> np.ndarray:
+        """(n,) int64 rising rows of some frames; raises ValueError for an unknown one."""
+        return np.array(sorted({self.row_of(name) for name in names}), dtype=np.int64)
+
     def rows_of_split(self, split: str) -> np.ndarray:
         """(n,) int64 rising rows.
 
@@ -106,12 +118,13 @@ class KittiSource:
             return np.arange(len(self))
         if is_list_file(split):
             known = {self.sample_token(row): row for row in range(len(self))}
-            for row, (folder, name) in enumerate(self._names):
-                if folder == SPLITS[0] or f"{SPLITS[0]}-{name}" not in known:
-                    known[name] = row
+            for row, (_, name) in enumerate(self._names):
+                known.setdefault(name, row)  # training comes first
             listed = listed_names(split, tuple(known), "frame")
             return np.array(sorted({known[name] for name in listed}), dtype=np.int64)
-        rows = np.array([row for row, (folder, _) in enumerate(self._names) if folder == split], dtype=np.int64)
+        rows = np.array(
+            [row for row, (folder, _) in enumerate(self._names) if folder == split], dtype=np.int64
+        )
         if not len(rows):
             here = sorted({folder for folder, _ in self._names}, reverse=True)
             raise ValueError(
@@ -131,6 +144,15 @@ class KittiSource:
     def calibration_path(self, row: int) -> Path:
         split, name = self._at(row)
         return self.dataroot / split / "calib" / f"{name}.txt"
+
+    def files(self, row: int) -> tuple[Path, ...]:
+        """Scan, picture and calibration."""
+        return (self.lidar_path(row), *self.image_paths(row), self.calibration_path(row))
+
+    def splits(self) -> dict[str, tuple[int, int]]:
+        """Folder to its number of frames, twice."""
+        count = Counter(folder for folder, _ in self._names)
+        return {folder: (count[folder], count[folder]) for folder in SPLITS}
 
     def sweeps(self, row: int) -> tuple[Sweep, ...]:
         """(): the object benchmark has no scans between its frames."""
@@ -184,8 +206,7 @@ class KittiSource:
         return self._names[row]
 
     def _lacking(self, row: int) -> list[Path]:
-        paths = (self.lidar_path(row), *self.image_paths(row), self.calibration_path(row))
-        return [path for path in paths if not path.is_file()]
+        return [path for path in self.files(row) if not path.is_file()]
 
 
 def _picture_size(path: Path) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from lidardistill.datasets.files import cache_folders
 from lidardistill.datasets.nuscenes.tables import OPTIONAL, REQUIRED
 
 log = logging.getLogger(__name__)
@@ -49,18 +50,14 @@ def candidate_places(
 ) -> list[Path]:
     """Folders that may hold the indexes of a version, best first.
 
-    The dataroot itself comes first, so that all users of a disk share one index; the user's cache
-    (LIDARDISTILL_CACHE, XDG_CACHE_HOME or ~/.cache) is for roots that cannot be written. A `cache_dir` replaces both.
-    `kind` keeps apart what is made of the same tables.
+    They are those of `cache_folders`; a `cache_dir` replaces both. `kind` keeps apart what comes from the same tables.
     """
     name = f"{kind}-{version}"
     root_key = hashlib.sha256(str(dataroot.resolve()).encode()).hexdigest()[:12]
     if cache_dir is not None:
         return [cache_dir / f"{name}-{root_key}"]
-    user = os.environ.get("LIDARDISTILL_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "lidardistill"
-    )
-    return [dataroot / ".lidardistill" / name, Path(user) / f"{name}-{root_key}"]
+    own, user = cache_folders(dataroot)
+    return [own / name, user / f"{name}-{root_key}"]
 
 
 def load_columns(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
@@ -85,7 +82,9 @@ def load_columns(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] |
         if folder.exists():
             log.warning("index %s is incomplete: it is built anew", folder)
         return None
-    except Exception as error:  # whatever a damaged file makes json and numpy raise: EOFError, AttributeError, ...
+    except (
+        Exception
+    ) as error:  # whatever a damaged file makes json and numpy raise: EOFError, AttributeError, ...
         log.warning("index %s is damaged (%s: %s): it is built anew", folder, type(error).__name__, error)
         return None
 

@@ -12,15 +12,15 @@ from typing import Any, Literal
 import numpy as np
 
 from lidardistill.data.frame import Frame, Sweep
+from lidardistill.datasets.files import missing_files
 from lidardistill.datasets.nuscenes.cache import (
     candidate_places,
     load_columns,
     save_in_first_place,
     source_digest,
 )
+from lidardistill.datasets.nuscenes.splits import SPLITS, official_scenes, scenes_of_split
 from lidardistill.datasets.nuscenes.tables import CAMERAS, LIDAR, collector_paused, find_tables
-from lidardistill.datasets.files import missing_files
-from lidardistill.datasets.nuscenes.splits import scenes_of_split
 from lidardistill.datasets.points import read_scan
 
 log = logging.getLogger(__name__)
@@ -241,6 +241,16 @@ class NuScenesIndex:
         first = self._row(row) * self._slots + 1
         return tuple(self.dataroot / self._name("names", first + view) for view in range(len(self.channels)))
 
+    def files(self, row: int) -> tuple[Path, ...]:
+        """The scan and the V pictures."""
+        return (self.lidar_path(row), *self.image_paths(row))
+
+    def splits(self) -> dict[str, tuple[int, int]]:
+        """Official split to the number of its scenes that are here and the number that it has."""
+        present = set(self.scene_names)
+        official = {name: official_scenes(name) for name in SPLITS}
+        return {name: (len(present.intersection(scenes)), len(scenes)) for name, scenes in official.items()}
+
     def lidarseg_path(self, row: int) -> Path | None:
         """The file of the keyframe's point labels, None where the root has none. Only a name: nothing is opened."""
         name = self._name("lidarseg", self._row(row))
@@ -328,7 +338,10 @@ def _build(tables: Path, places: list[Path], digest: str) -> Path:
     from lidardistill.datasets.nuscenes.index import build_columns
 
     if any(place.is_dir() and any(place.glob("v*")) for place in places):
-        log.warning("the tables in %s, or the index format, changed: building the index anew", tables)
+        log.warning(
+            "the tables in %s or the index format changed since they were indexed: building the index anew",
+            tables,
+        )
     else:
         log.info("indexing %s; this happens once", tables)
     start = time.perf_counter()

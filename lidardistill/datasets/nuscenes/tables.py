@@ -128,7 +128,10 @@ def token_of(row: Row, key: str, table: str) -> str:
     value = text_of(row, key, table)
     if not is_file_name(value):
         raise wrong_field(
-            row, key, table, "a token that can be a file name (no / or \\, no control character, at most 200 bytes)"
+            row,
+            key,
+            table,
+            "a token that can be a file name (no / or \\, no control character, at most 200 bytes)",
         )
     return value
 

@@ -9,7 +9,6 @@ from typing import Protocol
 import numpy as np
 
 from lidardistill.data.frame import Frame, Sweep
-from lidardistill.datasets.sweeps import SweepIndex
 
 
 class Source(Protocol):
@@ -101,22 +100,12 @@ class Source(Protocol):
         ...
 
 
-class SceneIndex(Protocol):
-    """Keyframes by scene, then by time: `NuScenesIndex`, or a few frames in memory."""
-
-    def frame(self, row: int) -> Frame: ...
-
-    def sample_token(self, row: int) -> str: ...
-
-    def scene_name(self, row: int) -> str: ...
-
-
-def rows_with_partner(index: SceneIndex, rows: Sequence[int] | np.ndarray, stride: int) -> np.ndarray:
+def rows_with_partner(source: Source, rows: Sequence[int] | np.ndarray, stride: int) -> np.ndarray:
     """The rows whose scene goes on for `stride` keyframes.
 
     Args:
-        index: rows are keyframes by scene, then by time.
-        rows: (n,) index rows, whole scenes.
+        source: names the scene of each row.
+        rows: (n,) rows of whole scenes.
         stride: keyframes from a scan to its partner, at least 1.
 
     Returns:
@@ -127,30 +116,10 @@ def rows_with_partner(index: SceneIndex, rows: Sequence[int] | np.ndarray, strid
     """
     rows = np.asarray(rows, dtype=np.int64)
     first = rows[np.isin(rows + stride, rows)]
-    kept = [r for r in first.tolist() if index.scene_name(r) == index.scene_name(r + stride)]
+    kept = [r for r in first.tolist() if source.scene_name(r) == source.scene_name(r + stride)]
     if not kept:
         raise ValueError(
             f"no scene of the split has two keyframes {stride} apart ({len(rows)} keyframes): lower method.stride, "
             "or take scenes with more keyframes"
         )
     return np.array(kept, dtype=np.int64)
-
-
-class FrameIndex(Protocol):
-    """Whatever can read a keyframe: `NuScenesIndex`, or a few frames in memory; images lie below `dataroot`."""
-
-    dataroot: Path
-
-    def frame(self, row: int) -> Frame: ...
-
-    def sample_token(self, row: int) -> str: ...
-
-
-class DetectionIndex(SweepIndex, Protocol):
-    """`NuScenesIndex`."""
-
-    dataroot: Path
-
-    def frame(self, row: int) -> Frame: ...
-
-    def sample_token(self, row: int) -> str: ...

@@ -36,12 +36,13 @@ class SourceKeys(Strict):
         """Take the defaults of the kind, and refuse a key that the kind does not have."""
         if not isinstance(values, dict):
             return values
-        room = _CLASSES.get(values.get("kind", "nuscenes"))
-        if room is None:
+        kind = values.get("kind", "nuscenes")
+        if not isinstance(kind, str) or kind not in _CLASSES:
             return values
+        room = _CLASSES[kind]
         if "version" not in room.model_fields:
             if values.get("version") is not None:
-                raise ValueError(f".version: data of kind {values['kind']} has no versions; remove it")
+                raise ValueError(f".version: data of kind {kind} has no versions; remove it")
             return values
         return {**values, "version": values.get("version") or room.model_fields["version"].default}
 

@@ -192,7 +192,7 @@ def is_file_name(text: str) -> bool:
 
 def _name_of(row: Row) -> str:
     token = row.get("token", "(without token)")
-    return token if type(token) is str else repr(token)
+    return token if type(token) is str and token.isprintable() and len(token) <= _LONGEST_TOKEN else repr(token)[:80]
 
 
 def stream_table(folder: Path, name: str, keep: Keep, *, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[Row]:

@@ -112,15 +112,15 @@ class NuScenesIndex:
             if loaded is not None:
                 index = cls.__new__(cls)
                 index._set(place / digest, root, version, *loaded)
-                return index._without_missing(missing)
+                return index._checked(missing)
         if not build:
             raise FileNotFoundError(
                 f"no index of {tables} in {' or '.join(map(str, places))}. Build it with "
                 f"`lidardistill doctor --dataroot {dataroot} --version {version}`."
             )
-        return cls(_build(tables, places, digest), root, version)._without_missing(missing)
+        return cls(_build(tables, places, digest), root, version)._checked(missing)
 
-    def _without_missing(self, missing: Literal["error", "skip"]) -> NuScenesIndex:
+    def _checked(self, missing: Literal["error", "skip"]) -> NuScenesIndex:
         if missing == "skip":
             lacking = missing_files(self)
             self.left_out = frozenset(map(self.scene_name, lacking))
@@ -140,6 +140,13 @@ class NuScenesIndex:
                     next(iter(lacking.values()))[0],
                     ", ".join(names[:8]) + (" ..." if len(names) > 8 else ""),
                 )
+        if self._columns["distortion"].any():
+            log.warning(
+                "%s (%s): camera_distortion is not zero, so points are paired with pixels through a lens; set it to "
+                "zeros if the pictures are undistorted",
+                self.dataroot,
+                self.version,
+            )
         return self
 
     def __reduce__(self) -> tuple[type[NuScenesIndex], tuple[Path, Path, str, frozenset[str]]]:

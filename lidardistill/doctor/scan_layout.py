@@ -32,7 +32,7 @@ class Layout(NamedTuple):
         return f"{self.columns} {kind} a point"
 
 
-LAYOUTS = tuple(Layout(dtype, columns) for dtype in ("<f4", "<f8", ">f4") for columns in (4, 5, 6, 3))
+LAYOUTS = tuple(Layout(dtype, columns) for dtype in ("<f4", "<f8", ">f4") for columns in (4, 5, 6))
 _HEADS = {
     b"\x93NUMPY": "a NumPy file (.npy)",
     b"# .PCD": "a PCD file with a header",
@@ -107,8 +107,7 @@ def plausible_share(
         good = (np.abs(points[:, :3]) <= FARTHEST_M).all(axis=1)
         # numbers of another type or order are mostly tiny or huge
         good &= (np.abs(points[:, :3]) > 1e-6).any(axis=1) | (points[:, :3] == 0).all(axis=1)
-        if layout.columns > 3:
-            good &= (points[:, 3] >= 0) & (points[:, 3] <= most_intensity)
+        good &= (points[:, 3] >= 0) & (points[:, 3] <= most_intensity)
         if layout.columns == 5 and rings:
             ring = points[:, 4]
             good &= (ring >= 0) & (ring < MOST_RINGS) & (ring == np.floor(ring))

@@ -14,8 +14,8 @@ from lidardistill.datasets.base import Source
 from lidardistill.datasets.files import missing_files
 from lidardistill.datasets.kinds import SourceConfig, open_source
 from lidardistill.datasets.labelled import PointLabels, open_labels
+from lidardistill.datasets.scan_layout import check_scan
 from lidardistill.doctor.finding import Finding
-from lidardistill.doctor.scan_layout import check_layout
 from lidardistill.geometry import pair_points
 from lidardistill.geometry.rigid import check_rigid
 
@@ -132,17 +132,12 @@ def _with_path(error: Exception, path: Path) -> str:
 
 def _layouts(source: Source, rows: list[int]) -> list[Finding]:
     """Whether scans hold the columns that the data set promises; the first finding of each level, with a count."""
-    found = []
-    for row in rows:
-        path = source.lidar_path(row)
-        if path.is_file():
-            found.append(check_layout(path, source.columns, 1 / source.intensity_scale))
-    wrong = [finding for finding in found if finding is not None]
+    odd = [found for row in rows if (found := check_scan(source, row)) is not None]
     shown = []
     for level in ("error", "warning"):
-        of_level = [finding for finding in wrong if finding.level == level]
+        of_level = [found for found in odd if found.level == level]
         if of_level:
-            more = f" ({len(of_level)} of {len(found)} opened scans)" if len(of_level) > 1 else ""
+            more = f" ({len(of_level)} of {len(rows)} opened scans)" if len(of_level) > 1 else ""
             shown.append(Finding(of_level[0].level, f"{of_level[0].text}{more}"))
     return shown
 

@@ -8,7 +8,7 @@ import pytest
 from lidardistill.data.frame import CorruptSample
 from lidardistill.datasets.nuscenes.labels.points import read_lidarseg
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.datasets.nuscenes.tables import CAMERAS, LIDAR
+from lidardistill.datasets.nuscenes.tables import LIDAR
 
 VERSION = "v1.0-mini"
 

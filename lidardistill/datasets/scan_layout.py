@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from lidardistill.doctor.finding import Finding
+from lidardistill.datasets.base import Source
 
 FARTHEST_M = 1000.0
 """No LiDAR of a car measures farther."""
@@ -32,6 +32,13 @@ class Layout(NamedTuple):
         return f"{self.columns} {kind} a point"
 
 
+class Oddity(NamedTuple):
+    """What is wrong with a scan file: an error if its values are no points, a warning if they may still be."""
+
+    level: Literal["error", "warning"]
+    text: str
+
+
 LAYOUTS = tuple(Layout(dtype, columns) for dtype in ("<f4", "<f8", ">f4") for columns in (4, 5, 6))
 _HEADS = {
     b"\x93NUMPY": "a NumPy file (.npy)",
@@ -42,7 +49,13 @@ _HEADS = {
 }
 
 
-def check_layout(path: Path, columns: int, most_intensity: float) -> Finding | None:
+def check_scan(source: Source, row: int) -> Oddity | None:
+    """`check_layout` of a keyframe's own scan; None if the file is missing, because reading it says so."""
+    path = source.lidar_path(row)
+    return check_layout(path, source.columns, 1 / source.intensity_scale) if path.is_file() else None
+
+
+def check_layout(path: Path, columns: int, most_intensity: float) -> Oddity | None:
     """Look at the values of one scan file.
 
     Args:
@@ -57,7 +70,7 @@ def check_layout(path: Path, columns: int, most_intensity: float) -> Finding | N
     promised = Layout("<f4", columns)
     for head, what in _HEADS.items():
         if data.startswith(head):
-            return Finding("error", f"scan {path} is {what}: expected {promised} and no header. Convert it")
+            return Oddity("error", f"scan {path} is {what}: expected {promised} and no header. Convert it")
     if not data:
         return None  # reading it says so
     share = plausible_share(data, promised, most_intensity)
@@ -72,7 +85,7 @@ def check_layout(path: Path, columns: int, most_intensity: float) -> Finding | N
         + (", whole ring number)" if columns == 5 else ")")
     )
     if fitting:
-        return Finding(
+        return Oddity(
             "error",
             f"scan {path} has other columns: expected {promised}, got {got}; {fitting[0]} fits. Write the points as "
             f"{_names(columns)} in float32",
@@ -82,7 +95,7 @@ def check_layout(path: Path, columns: int, most_intensity: float) -> Finding | N
     place = plausible_share(data, promised, np.inf, rings=False)
     if place is not None and place >= FITS:
         return _odd_values(path, data, promised, most_intensity)
-    return Finding(
+    return Oddity(
         "error",
         f"scan {path} does not hold points: expected {promised} ({_names(columns)}), got {got}. Is it of another type?",
     )
@@ -114,7 +127,7 @@ def plausible_share(
     return float(good.mean())
 
 
-def _odd_values(path: Path, data: bytes, layout: Layout, most_intensity: float) -> Finding | None:
+def _odd_values(path: Path, data: bytes, layout: Layout, most_intensity: float) -> Oddity | None:
     values = np.frombuffer(data, layout.dtype).reshape(-1, layout.columns)
     points = values[np.isfinite(values[:, :4]).all(axis=1)]
     odd = []
@@ -137,7 +150,7 @@ def _odd_values(path: Path, data: bytes, layout: Layout, most_intensity: float) 
             odd.append(
                 "the fifth column holds no ring numbers: `evaluate --corruption` needs them, nothing else does"
             )
-    return Finding("warning", f"scan {path}: {'; '.join(odd)}") if odd else None
+    return Oddity("warning", f"scan {path}: {'; '.join(odd)}") if odd else None
 
 
 def _names(columns: int) -> str:

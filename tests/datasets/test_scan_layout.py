@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 
-from lidardistill.doctor.scan_layout import check_layout
+from lidardistill.datasets.scan_layout import check_layout
 
 
 @pytest.fixture

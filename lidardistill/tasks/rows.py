@@ -1,4 +1,4 @@
-"""Rows of tasks."""
+"""Which keyframes a task takes."""
 
 from __future__ import annotations
 
@@ -26,10 +26,18 @@ def recipe_rows(config: PairDataConfig, source: Source, recipe: Recipe[Any]) -> 
 
 
 def spread(rows: np.ndarray, count: int | None) -> np.ndarray:
-    """At most `count` rows, evenly spread."""
+    """At most `count` rows, evenly spread; all for None."""
     if count is None or count >= len(rows):
         return rows
     return rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
+
+
+def rows_of_key(source: Source, key: str, split: str) -> np.ndarray:
+    """`Source.rows_of_split`, whose ValueError names the key of the config that holds the split."""
+    try:
+        return source.rows_of_split(split)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
 
 
 def labelled_keyframes(config: LabelledDataConfig, source: Source) -> np.ndarray:

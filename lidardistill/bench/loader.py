@@ -193,12 +193,12 @@ class _OneKeyframe:
 
 
 def _first_frame(dataroot: Path) -> tuple[Frame, Path]:
-    from lidardistill.datasets.nuscenes.source import NuScenesIndex
+    from lidardistill.datasets.kinds import open_source, source_config
 
     versions = sorted(path.name for path in Path(dataroot).glob("v1.0-*") if path.is_dir())
     if not versions:
         raise FileNotFoundError(f"no nuScenes tables under {dataroot}: expected a folder v1.0-*")
-    index = NuScenesIndex.open(dataroot, versions[0])
+    index = open_source(source_config("nuscenes", dataroot, versions[0]))
     return index.frame(0), index.dataroot
 
 

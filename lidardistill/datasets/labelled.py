@@ -128,6 +128,11 @@ class BoxLabels(Protocol):
 
     classes: tuple[str, ...]
 
+    @property
+    def state(self) -> str:
+        """A name that changes when the boxes change; for caches of what is made from them."""
+        ...
+
     def read(self, row: int) -> FrameBoxes: ...
 
     def classes_present(self, rows: Sequence[int] | np.ndarray, *, min_points: int = 1) -> np.ndarray:

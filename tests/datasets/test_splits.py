@@ -6,7 +6,8 @@ import hashlib
 
 import pytest
 
-from lidardistill.datasets.nuscenes.splits import SPLITS, label_fraction, official_scenes, scenes_of_split
+from lidardistill.datasets.fractions import label_fraction
+from lidardistill.datasets.nuscenes.splits import SPLITS, official_scenes, scenes_of_split
 
 SIZES = {
     "train": 700,

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lidardistill.backbones.camera_bev.build import build_camera
-from lidardistill.datasets.nuscenes.boxes import BoxTable
+from lidardistill.datasets.nuscenes.labels.boxes import BoxTable
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.signals import Interrupted
 from lidardistill.exchange.of_run import BACKBONE_FILE

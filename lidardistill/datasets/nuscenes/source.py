@@ -12,10 +12,10 @@ from typing import Any, Literal
 import numpy as np
 
 from lidardistill.data.frame import Frame, Sweep
+from lidardistill.datasets.columns import load_columns
 from lidardistill.datasets.files import missing_files
 from lidardistill.datasets.nuscenes.cache import (
     candidate_places,
-    load_columns,
     save_in_first_place,
     source_digest,
 )

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from lidardistill.datasets.columns import load_columns
 from lidardistill.datasets.labelled import FrameBoxes
 from lidardistill.datasets.nuscenes.cache import (
     candidate_places,
-    load_columns,
     save_in_first_place,
     source_digest,
 )
@@ -103,6 +103,11 @@ class BoxTable:
 
     def __reduce__(self) -> tuple[type[BoxTable], tuple[Path]]:
         return type(self), (self.folder,)
+
+    @property
+    def state(self) -> str:
+        """Changes with the tables."""
+        return self.folder.name
 
     def __len__(self) -> int:
         """Keyframes."""

@@ -82,20 +82,24 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
     }
 
 
+FLAT = ("driveable_surface", "other_flat", "sidewalk", "terrain")
+"""Judged classes of nuScenes-lidarseg that are ground."""
+
+
 def _against_labels(dataroot: Path, ground_mask: np.ndarray) -> dict[str, float]:
     """Precision and recall of the ground against the flat classes of the first keyframe; nothing without labels."""
     versions = sorted(path.parent.name for path in dataroot.glob("v1.0-*/lidarseg.json"))
     if not versions:
         return {}
-    from lidardistill.datasets.nuscenes.labels import read_lidarseg
-    from lidardistill.datasets.nuscenes.lidarseg_classes import RAW_CLASSES
-    from lidardistill.datasets.nuscenes.source import NuScenesIndex
+    from lidardistill.datasets.kinds import open_source, source_config
+    from lidardistill.datasets.labelled import IGNORED, open_labels
 
-    index = NuScenesIndex.open(dataroot, versions[0])
+    index = open_source(source_config("nuscenes", dataroot, versions[0]))
     first = json.loads((dataroot / versions[0] / "sample.json").read_bytes())[0]["token"]
-    labels = read_lidarseg(index, index.row_of(first))
-    flat = np.array([name.startswith("flat.") for name in RAW_CLASSES])[labels]
-    named = np.array([name != "noise" for name in RAW_CLASSES])[labels]
+    points = open_labels(index).points()
+    labels = points.read(index.row_of(first))
+    flat = np.isin(labels, [points.classes.index(name) for name in FLAT])
+    named = labels != IGNORED
     hit = (ground_mask & flat & named).sum()
     return {
         "ground_precision": float(hit / max(1, (ground_mask & named).sum())),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lidardistill.data.config import ImageConfig
     from lidardistill.data.frame import Frame
     from lidardistill.data.keyframes import Keyframes
-    from lidardistill.datasets.base import FrameIndex
+    from lidardistill.datasets.base import Source
     from lidardistill.methods.image_pairs import ImagePairs, PairSample
     from lidardistill.regions.superpixels.source import SuperpixelSource
 
@@ -106,7 +106,7 @@ def run(
     }
 
 
-def _cached_ways(index: FrameIndex, folder: Path) -> dict[str, Keyframes[PairSample]]:
+def _cached_ways(index: Source, folder: Path) -> dict[str, Keyframes[PairSample]]:
     from lidardistill.data.config import ImageConfig
     from lidardistill.regions.superpixels.source import SuperpixelSource
 
@@ -119,7 +119,7 @@ def _cached_ways(index: FrameIndex, folder: Path) -> dict[str, Keyframes[PairSam
     }
 
 
-def _on_the_fly_ways(index: FrameIndex) -> dict[str, Keyframes[PairSample]]:
+def _on_the_fly_ways(index: Source) -> dict[str, Keyframes[PairSample]]:
     from lidardistill.data.config import ImageConfig
     from lidardistill.regions.superpixels.source import SuperpixelSource
 
@@ -136,7 +136,7 @@ def _on_the_fly_ways(index: FrameIndex) -> dict[str, Keyframes[PairSample]]:
     return ways
 
 
-def _dataset(index: FrameIndex, source: SuperpixelSource, images: ImageConfig) -> Keyframes[PairSample]:
+def _dataset(index: Source, source: SuperpixelSource, images: ImageConfig) -> Keyframes[PairSample]:
     from lidardistill.data.config import AugmentConfig, VoxelConfig
     from lidardistill.data.keyframes import Keyframes
     from lidardistill.data.voxel_input import ScanInput
@@ -196,12 +196,12 @@ class _OneKeyframe:
 
 
 def _first_frame(dataroot: Path) -> tuple[Frame, Path]:
-    from lidardistill.datasets.nuscenes.source import NuScenesIndex
+    from lidardistill.datasets.kinds import open_source, source_config
 
     versions = sorted(path.name for path in Path(dataroot).glob("v1.0-*") if path.is_dir())
     if not versions:
         raise FileNotFoundError(f"no nuScenes tables under {dataroot}: expected a folder v1.0-*")
-    index = NuScenesIndex.open(dataroot, versions[0])
+    index = open_source(source_config("nuscenes", dataroot, versions[0]))
     return index.frame(0), index.dataroot
 
 

@@ -176,15 +176,15 @@ def _world(folder: Path) -> Path:
 
 def _version_and_split(root: Path) -> tuple[str, str]:
     """The first version of a root and the first split that has scenes in it."""
-    from lidardistill.datasets.nuscenes.source import NuScenesIndex
-    from lidardistill.datasets.nuscenes.splits import SPLITS, official_scenes
+    from lidardistill.datasets.kinds import open_source, source_config
 
     versions = sorted(path.parent.name for path in root.glob("*/sample_data.json"))
-    index = NuScenesIndex.open(root, versions[0] if versions else "v1.0-trainval")
-    present = set(index.scene_names)
-    splits = [split for split in SPLITS if present.intersection(official_scenes(split))]
+    version = versions[0] if versions else "v1.0-trainval"
+    splits = [
+        name
+        for name, (here, _) in open_source(source_config("nuscenes", root, version)).splits().items()
+        if here
+    ]
     if not splits:
-        raise ValueError(
-            f"--dataroot {root}: expected scenes of nuScenes, got {', '.join(sorted(present)[:3])}"
-        )
-    return index.version, splits[0]
+        raise ValueError(f"--dataroot {root}: expected scenes of an official split of nuScenes, got none")
+    return version, splits[0]

@@ -21,8 +21,23 @@ WeightsOption = Annotated[
         metavar="RUN|FILE|random", help="A pretraining run, an exported file, or random.", show_default=False
     ),
 ]
-DatarootOption = Annotated[Path, typer.Option(metavar="DIR", help="nuScenes root.", show_default=False)]
+DatarootOption = Annotated[
+    Path, typer.Option(metavar="DIR", help="Root of the data set.", show_default=False)
+]
 VersionOption = Annotated[str, typer.Option(metavar="V", help="Such as v1.0-trainval or v1.0-mini.")]
+OptionalVersion = Annotated[
+    str | None,
+    typer.Option(
+        metavar="V", help="nuScenes: such as v1.0-mini; v1.0-trainval by default.", show_default=False
+    ),
+]
+KindOption = Annotated[str, typer.Option(metavar="KIND", help="Kind of data set: nuscenes or kitti.")]
+MissingOption = Annotated[
+    str,
+    typer.Option(
+        metavar="error|skip", help="skip leaves out the scenes whose files are not on disk; error stops."
+    ),
+]
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -7,28 +7,32 @@ from typing import Annotated
 
 import typer
 
-from lidardistill.cli.options import DatarootOption, VersionOption
+from lidardistill.cli.options import DatarootOption, KindOption, MissingOption, OptionalVersion
 
 
 def run(
     dataroot: DatarootOption,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Cache folder.", show_default=False)],
-    version: VersionOption = "v1.0-trainval",
+    version: OptionalVersion = None,
+    kind: KindOption = "nuscenes",
+    missing: MissingOption = "error",
     num_superpixels: Annotated[int, typer.Option(help="Asked for in each image.")] = 150,
-    split: Annotated[str | None, typer.Option(help="Only this split; all keyframes by default.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Only this split, or a .txt file with a scene a line.")
+    ] = None,
     preset: Annotated[str, typer.Option(help="exact, fast, draft or reference (scikit-image).")] = "exact",
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
     """Compute superpixels ahead of training. Can be stopped and started again; never a required step."""
     from lidardistill.cli.progress import Bar
     from lidardistill.config.io import validate
-    from lidardistill.data.config import PairDataConfig
+    from lidardistill.datasets.config import PairDataConfig
+    from lidardistill.datasets.kinds import source_config
     from lidardistill.tasks.pretrain.fill_superpixels import fill_cache
 
     superpixels = {"num_superpixels": num_superpixels, "preset": preset, "cache": str(out)}
     values = {
-        "dataroot": str(dataroot),
-        "version": version,
+        **source_config(kind, dataroot, version, missing).model_dump(),
         "split": split or "all",
         "superpixels": superpixels,
     }

@@ -9,17 +9,16 @@ from typing import Any
 import torch
 
 from lidardistill.config.io import read_yaml, validate
-from lidardistill.datasets.nuscenes.judge_points import score, write_predictions
-from lidardistill.datasets.nuscenes.lidarseg_classes import NUM_CLASSES
+from lidardistill.datasets.kinds import open_source
+from lidardistill.datasets.labelled import open_labels
 from lidardistill.engine.loop import LogCallback
 from lidardistill.engine.run_folder import METRICS_FILE, finished_metrics, write_metrics
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.run import pretrain
-from lidardistill.tasks.rows import open_index, split_rows
 from lidardistill.tasks.segment.baselines import hand_made_features, hand_made_probe_features
 from lidardistill.tasks.segment.config import CachedProbeConfig, FinetuneConfig, ProbeConfig
 from lidardistill.tasks.segment.probe import ProbeFeatures, fit_linear
-from lidardistill.tasks.segment.run import finetune, probe
+from lidardistill.tasks.segment.run import finetune, of_file, probe
 from lidardistill.tasks.segment.scan_batches import labelled_rows, still_scans
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -152,24 +151,25 @@ def run_hand_made(world: Path, out: Path, seed: int) -> dict[str, Any]:
 def _score_hand_made(world: Path, out: Path, seed: int) -> dict[str, Any]:
     config = probe_config(world, seed)
     assert isinstance(config.probe, CachedProbeConfig)
-    index, cpu = open_index(config.data), torch.device("cpu")
+    index, cpu = open_source(config.data), torch.device("cpu")
+    labels = open_labels(index)
     voxels = config.student.scan_input(config.voxels)
     scans = still_scans(config.data, index, labelled_rows(config.data, index), voxels, cpu, labels=True)
     parts = [hand_made_probe_features(scan.points, scan.labels()) for scan in scans]
     train = ProbeFeatures(torch.cat([p.features for p in parts]), torch.cat([p.targets for p in parts]))
     generator = torch.Generator().manual_seed(seed)
-    head = fit_linear(train, NUM_CLASSES, config.probe, generator=generator)
+    head = fit_linear(train, len(labels.points().classes), config.probe, generator=generator)
     split = config.data.val_split
-    validation = still_scans(config.data, index, split_rows(index, split), voxels, cpu, labels=False)
+    validation = still_scans(config.data, index, index.rows_of_split(split), voxels, cpu, labels=False)
     predicted = (
         (
-            index.lidar_token(scan.rows[0]),
-            (head(hand_made_features(scan.points)).argmax(1) + 1).byte().numpy(),
+            scan.rows[0],
+            of_file(head(hand_made_features(scan.points)).argmax(1).byte().numpy(), scan.kept[0]),
         )
         for scan in validation
     )
     with torch.no_grad():
-        write_predictions(out, config.data.version, split, predicted, dataroot=world)
-    metrics = score(world, config.data.version, split, out)
+        labels.point_judge().write(out, split, predicted)
+    metrics = labels.point_judge().score(split, out)
     write_metrics(out / METRICS_FILE, metrics)
     return metrics

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 from pydantic import NonNegativeFloat
 
 from lidardistill.config.base import Strict
-from lidardistill.data.config import PairDataConfig, VoxelConfig
+from lidardistill.data.config import VoxelConfig
+from lidardistill.datasets.config import PairDataConfig
 
 if TYPE_CHECKING:
     from lidardistill.backbones.kinds import StudentConfig

@@ -19,9 +19,9 @@ from lidardistill.atomic import atomic_write
 from lidardistill.data.camera_input import CameraInput
 from lidardistill.data.images import read_image
 from lidardistill.data.keyframes import Keyframes
-from lidardistill.datasets.nuscenes.boxes import BoxTable
-from lidardistill.datasets.nuscenes.detection_classes import CLASSES
-from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.base import Source
+from lidardistill.datasets.kinds import open_source
+from lidardistill.datasets.labelled import open_labels
 from lidardistill.engine.run_folder import run_values
 from lidardistill.methods.of_run import method_of
 from lidardistill.ops.bev_grid import BevGrid
@@ -37,7 +37,7 @@ from lidardistill.tasks.detect.center_groups import decode_groups
 from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.detect.sample import DetectionRecipe
 from lidardistill.tasks.pretrain.config import PretrainConfig
-from lidardistill.tasks.rows import pretraining_rows, split_rows, spread
+from lidardistill.tasks.rows import pretraining_rows, spread
 from lidardistill.tasks.runs import read_run
 from lidardistill.tasks.segment.probe import calibrate_batchnorm
 
@@ -101,11 +101,11 @@ def write_bev_showcase(run: Path, *, row: int | None = None) -> Path:
 
 def _of_detector(run: Path, row: int | None) -> dict[str, Any]:
     config = read_run(run, DetectConfig)
-    index = NuScenesIndex.open(config.data.dataroot, config.data.version)
+    index = open_source(config.data)
     detector = load_detector(config, run)
-    table = BoxTable.open(index)
+    table = open_labels(index).boxes()
     if row is None:
-        rows = split_rows(index, config.data.eval_split)
+        rows = index.rows_of_split(config.data.eval_split)
         row = int(rows[table.classes_present(rows, min_points=1).sum(axis=1).argmax()])
     (batch,) = still_keyframes(config, index, np.array([row]), torch.device("cpu"))
     with torch.no_grad():
@@ -122,7 +122,7 @@ def _of_detector(run: Path, row: int | None) -> dict[str, Any]:
     return {
         **_keyframe(index, row, config.data.eval_split),
         **_maps([("what the head reads", bev[0])], detector.grid, index.frame(row).points),
-        "classes": np.array(CLASSES),
+        "classes": np.array(table.classes),
         "boxes": found.boxes.numpy(),
         "scores": found.scores.numpy(),
         "labels": found.labels.numpy(),
@@ -135,7 +135,7 @@ def _of_pretraining(run: Path, row: int | None) -> dict[str, Any]:
     config = read_run(run, PretrainConfig)
     if config.student.makes != "map":
         raise ValueError(f"{run}: its student is a {config.student.kind} and makes no maps")
-    index = NuScenesIndex.open(config.data.dataroot, config.data.version)
+    index = open_source(config.data)
     split, rows = validation_rows(config, None, index)
     row = int(rows[len(rows) // 2]) if row is None else row
     method = method_of(config)
@@ -163,7 +163,7 @@ def _projected(head: nn.Module, bev: Tensor) -> Tensor:
     return rows.T.unflatten(1, bev.shape[2:])
 
 
-def _unlabelled(config: PretrainConfig, index: NuScenesIndex, row: int) -> DetectionBatch:
+def _unlabelled(config: PretrainConfig, index: Source, row: int) -> DetectionBatch:
     """One keyframe as the method's networks read it, neither augmented nor labelled."""
     cameras = None
     if config.method.sees_cameras:
@@ -190,7 +190,7 @@ def _maps(named: Sequence[tuple[str, Tensor]], grid: BevGrid, points: np.ndarray
     }
 
 
-def _keyframe(index: NuScenesIndex, row: int, split: str) -> dict[str, Any]:
+def _keyframe(index: Source, row: int, split: str) -> dict[str, Any]:
     """Points, regions, and images no wider than a page shows."""
     frame = index.frame(row)
     images, cam2img = [], []

@@ -6,6 +6,7 @@ similarity to one point) and, where a probe ran, its predictions beside the labe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +16,16 @@ from torch import Tensor, nn
 from lidardistill.atomic import atomic_write
 from lidardistill.data.collate import collate_voxels
 from lidardistill.data.keyframes import Keyframes
-from lidardistill.datasets.nuscenes.labels import read_lidarseg
-from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES, NUM_CLASSES, RAW_TO_CLASS
-from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.datasets.nuscenes.splits import official_scenes
+from lidardistill.datasets.base import Source
+from lidardistill.datasets.kinds import open_source
+from lidardistill.datasets.labelled import IGNORED, open_labels, point_classes
 from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint
 from lidardistill.engine.run_folder import CHECKPOINTS
 from lidardistill.methods.base import Method
 from lidardistill.methods.of_run import method_of, recipe_of
 from lidardistill.showcase.joint_pca import fit_joint_pca, position_r2
 from lidardistill.tasks.pretrain.config import PretrainConfig
-from lidardistill.tasks.rows import open_index, pretraining_rows, split_rows, spread
+from lidardistill.tasks.rows import pretraining_rows, spread
 from lidardistill.tasks.runs import read_run
 from lidardistill.tasks.segment.config import ProbeConfig
 from lidardistill.tasks.segment.probe import calibrate_batchnorm
@@ -79,7 +79,7 @@ def write_showcase(
     Raises:
         ValueError: the run has no finished checkpoint, or its method no teacher.
     """
-    index = open_index(config.data)
+    index = open_source(config.data)
     split, rows = validation_rows(config, probe_run, index)
     if row is None:
         row = _richest(index, rows)
@@ -90,6 +90,9 @@ def write_showcase(
     points_embedded, maps = method.joint_space(recipe.collate([sample]))
     frame = index.frame(row)
     labels = _labels(index, row)
+    names = _class_names(index)
+    if labels is not None and frame.kept is not None:
+        labels = labels[frame.kept]
     views, rows_px, cols_px = sample.pairing_images.T
     seen = frame.points[sample.pairing_points, :3].astype(np.float64)
     to_cam = frame.lidar2cam[views]
@@ -103,7 +106,7 @@ def write_showcase(
     )
     projected = pca.student(points_embedded)
     known = sample.voxels.point_mask
-    query = choose_query(frame.points, sample.pairing_points, depth, labels)
+    query = choose_query(frame.points, sample.pairing_points, depth, labels, names)
     asked = points_embedded[query]
     arrays: dict[str, np.ndarray] = {
         "channels": np.array(frame.channels),
@@ -122,7 +125,7 @@ def write_showcase(
         "query": np.array(query),
         "similarity_points": (points_embedded @ asked).astype(np.float16),
         "similarity_images": np.stack([view @ asked for view in pixels]).astype(np.float16),
-        "classes": np.array(CLASSES),
+        "classes": np.array(names),
         "sample_token": np.array(frame.sample_token),
         "scene": np.array(frame.scene_name),
         "split": np.array(split),
@@ -130,7 +133,9 @@ def write_showcase(
     }
     if labels is not None:
         arrays["labels"] = labels
-    predictions = None if probe_run is None else _predictions(probe_run, split, index.lidar_token(row))
+    predictions = None if probe_run is None else _predictions(probe_run, split, index, row)
+    if predictions is not None and frame.kept is not None:
+        predictions = predictions[frame.kept]
     if predictions is not None and len(predictions) == len(frame.points):
         arrays["predictions"] = predictions
     with atomic_write(out) as stream:
@@ -178,7 +183,11 @@ def load_trained(method: nn.Module, run: Path) -> None:
 
 
 def choose_query(
-    points: np.ndarray, pairing_points: np.ndarray, depth: np.ndarray, labels: np.ndarray | None
+    points: np.ndarray,
+    pairing_points: np.ndarray,
+    depth: np.ndarray,
+    labels: np.ndarray | None,
+    names: Sequence[str] = (),
 ) -> int:
     """The point that a similarity map is drawn for: well inside an object that a camera sees from near.
 
@@ -186,7 +195,8 @@ def choose_query(
         points: (N, >=3) LiDAR frame, metres.
         pairing_points: (P,) rows in `points`.
         depth: (P,) metres.
-        labels: (N,) 0..16, or None: then any point above the ground will do.
+        labels: (N,) 0 (ignored) or place in `names`, or None: then any point above the ground will do.
+        names: of the classes.
 
     Returns:
         Row in `points`; the same arguments give the same row.
@@ -195,7 +205,9 @@ def choose_query(
     if len(near) == 0:
         near = np.unique(pairing_points) if len(pairing_points) else np.arange(len(points))
     for name in QUERY_CLASSES if labels is not None else ():
-        mine = near[labels[near] == CLASSES.index(name)]  # type: ignore[index]
+        if name not in names:
+            continue
+        mine = near[labels[near] == names.index(name)]  # type: ignore[index]
         if len(mine) >= MIN_POINTS:
             near = mine
             break
@@ -214,7 +226,7 @@ def _pixels(maps: Tensor, size: tuple[int, int]) -> np.ndarray:
     return F.normalize(fine, dim=1)[0].permute(1, 2, 0).numpy()
 
 
-def _calibrate(method: Method, config: PretrainConfig, index: NuScenesIndex) -> None:
+def _calibrate(method: Method, config: PretrainConfig, index: Source) -> None:
     """BatchNorm statistics of scans that are not augmented, as the probe has them."""
     rows = spread(pretraining_rows(config.data, index), CALIBRATION_SCANS)
     recipe = ScanRecipe(config.student.scan_input(config.voxels))
@@ -222,39 +234,53 @@ def _calibrate(method: Method, config: PretrainConfig, index: NuScenesIndex) -> 
     calibrate_batchnorm(method.student, (collate_voxels([scans[(0, i, i)].voxels]) for i in range(len(rows))))
 
 
-def validation_rows(
-    config: PretrainConfig, probe_run: Path | None, index: NuScenesIndex
-) -> tuple[str, np.ndarray]:
+def validation_rows(config: PretrainConfig, probe_run: Path | None, index: Source) -> tuple[str, np.ndarray]:
     """The split that the probe was scored on, else one that pretraining did not see, else its own; and its rows."""
     if probe_run is not None:
         split = read_run(probe_run, ProbeConfig).data.val_split
-        return split, split_rows(index, split)
-    present = set(index.scene_names)
+        return split, index.rows_of_split(split)
+    present = index.splits()
     for split in ("mini_val", "slidr_val", "val"):
-        if present.intersection(official_scenes(split)) and split != config.data.split:
-            return split, split_rows(index, split)
+        if present.get(split, (0, 0))[0] and split != config.data.split:
+            return split, index.rows_of_split(split)
     return config.data.split, pretraining_rows(config.data, index)
 
 
-def _richest(index: NuScenesIndex, rows: np.ndarray) -> int:
+def _richest(index: Source, rows: np.ndarray) -> int:
     """The keyframe that shows most classes; the middle one where there are no labels."""
     best, most = int(rows[len(rows) // 2]), -1
     for row in spread(rows, MAX_CANDIDATES).tolist():
         labels = _labels(index, row)
         if labels is None:
             continue
-        shown = int((np.bincount(labels, minlength=NUM_CLASSES + 1)[1:] >= MIN_POINTS).sum())
+        shown = int((np.bincount(labels, minlength=256)[1:] >= MIN_POINTS).sum())
         if shown > most:
             best, most = row, shown
     return best
 
 
-def _labels(index: NuScenesIndex, row: int) -> np.ndarray | None:
-    path = index.lidarseg_path(row)
-    return RAW_TO_CLASS[read_lidarseg(index, row)] if path is not None and path.is_file() else None
+def _labels(index: Source, row: int) -> np.ndarray | None:
+    """(M,) uint8: 0 for ignored, else 1 + place in the judged classes; None without labels."""
+    try:
+        return _from_1(open_labels(index).points().read(row))
+    except (ValueError, FileNotFoundError):
+        return None
 
 
-def _predictions(probe_run: Path, split: str, lidar_token: str) -> np.ndarray | None:
-    """What the probe wrote for the official evaluator, None where it has not."""
-    path = probe_run / "lidarseg" / split / f"{lidar_token}_lidarseg.bin"
-    return np.fromfile(path, np.uint8) if path.is_file() else None
+def _class_names(index: Source) -> tuple[str, ...]:
+    """Names of the values of `_labels`."""
+    try:
+        return ("ignore", *point_classes(index.kind))
+    except ValueError:
+        return ("ignore",)
+
+
+def _predictions(probe_run: Path, split: str, index: Source, row: int) -> np.ndarray | None:
+    """Predictions of a probe in the same values, None if it wrote none."""
+    judge = open_labels(index).point_judge()
+    path = judge.prediction_file(probe_run, split, row)
+    return _from_1(judge.read_prediction(path)) if path.is_file() else None
+
+
+def _from_1(places: np.ndarray) -> np.ndarray:
+    return np.where(places == IGNORED, 0, places + 1).astype(np.uint8)

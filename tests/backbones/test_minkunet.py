@@ -76,7 +76,9 @@ def test_first_weights_have_minkowski_engines_bounds():
     net = minkunet("minkunet34", 1)
     found = {f"up.{i}": float(up.conv.weight.detach().abs().max()) for i, up in enumerate(net.up)}
     found |= {f"down.{i}": float(down.conv.weight.detach().abs().max()) for i, down in enumerate(net.down)}
-    expected = dict(zip(found, (0.02210, 0.03125, 0.03608, 0.03608, 0.0625, 0.0625, 0.04419, 0.03125), strict=True))
+    expected = dict(
+        zip(found, (0.02210, 0.03125, 0.03608, 0.03608, 0.0625, 0.0625, 0.04419, 0.03125), strict=True)
+    )
     assert found == pytest.approx(expected, rel=2e-3)
 
 

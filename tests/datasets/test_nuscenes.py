@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidardistill.datasets.nuscenes.labels import read_lidarseg
+from lidardistill.datasets.nuscenes.labels.points import read_lidarseg
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.nuscenes.tables import CAMERAS, LIDAR, stream_table
 
@@ -256,7 +256,7 @@ def test_no_place_at_all_says_so_and_leaves_nothing(small_root, tmp_path, monkey
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lidardistill.datasets.nuscenes.cache.np.save", full)
+    monkeypatch.setattr("lidardistill.datasets.columns.np.save", full)
     with pytest.raises(OSError, match=r"could not be written to .*No space left.*LIDARDISTILL_CACHE"):
         NuScenesIndex.open(root, VERSION, cache_dir=tmp_path / "cache")
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from lidardistill.cli.main import app
-from lidardistill.datasets.nuscenes.boxes import BoxTable
+from lidardistill.datasets.nuscenes.labels.boxes import BoxTable
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.report.bev_scene import BevScene
 from lidardistill.report.runs import map_runs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lidardistill.datasets.nuscenes.labels import read_lidarseg
+from lidardistill.datasets.nuscenes.labels.points import read_lidarseg
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.geometry.projection import pair_points
 from lidardistill.synthetic.write.dataset import write_world

@@ -9,8 +9,8 @@ import pytest
 
 from lidardistill.corruptions.scan import NOISE
 from lidardistill.corruptions.table import Corruption
-from lidardistill.datasets.nuscenes.judge_points import score, write_predictions
-from lidardistill.datasets.nuscenes.labels import read_lidarseg
+from lidardistill.datasets.nuscenes.labels.judge_points import score, write_predictions
+from lidardistill.datasets.nuscenes.labels.points import read_lidarseg
 from lidardistill.datasets.nuscenes.lidarseg_classes import RAW_CLASSES, RAW_TO_CLASS
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.tasks.robustness.corrupted_root import labelled_corruption, write_corrupted

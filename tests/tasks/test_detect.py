@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lidardistill.datasets.nuscenes.boxes import BoxTable
+from lidardistill.datasets.nuscenes.labels.boxes import BoxTable
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.signals import Interrupted
 from lidardistill.exchange.of_run import BACKBONE_FILE

@@ -8,7 +8,7 @@ import torch
 
 from lidardistill.data.camera_input import CameraInput
 from lidardistill.data.keyframes import Keyframes
-from lidardistill.datasets.nuscenes.boxes import BoxTable
+from lidardistill.datasets.nuscenes.labels.boxes import BoxTable
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.tasks.detect.config import DetectionAugmentConfig
 from lidardistill.tasks.detect.sample import DetectionRecipe

@@ -16,7 +16,7 @@ from lidardistill.data.keyframes import Keyframes
 from lidardistill.data.loader import make_loader, warm_up
 from lidardistill.data.sampler import OnceSampler
 from lidardistill.data.voxel_input import VoxelInput
-from lidardistill.datasets.nuscenes.boxes import BoxTable
+from lidardistill.datasets.nuscenes.labels.boxes import BoxTable
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.sweeps import read_sweeps
 from lidardistill.geometry.boxes import points_in_boxes

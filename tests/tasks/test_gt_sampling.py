@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidardistill.datasets.nuscenes.boxes import BoxTable
 from lidardistill.datasets.nuscenes.detection_classes import CLASSES
+from lidardistill.datasets.nuscenes.labels.boxes import BoxTable
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.sweeps import read_sweeps
 from lidardistill.geometry.boxes import box_corners_xy, points_in_boxes

@@ -13,7 +13,7 @@ from lidardistill.data.frame import CorruptSample
 from lidardistill.data.keyframes import Keyframes
 from lidardistill.data.loader import make_loader
 from lidardistill.data.sampler import OnceSampler
-from lidardistill.datasets.nuscenes.map_masks import CLASSES, MapMasks
+from lidardistill.datasets.nuscenes.labels.map_masks import CLASSES, MapMasks
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.tasks.detect.config import DetectionAugmentConfig
 from lidardistill.tasks.mapseg.config import MapDataConfig

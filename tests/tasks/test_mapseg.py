@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from lidardistill.cli.main import app
 from lidardistill.config.io import load_config
-from lidardistill.datasets.nuscenes.map_masks import CLASSES
+from lidardistill.datasets.nuscenes.labels.map_masks import CLASSES
 from lidardistill.engine.signals import Interrupted
 from lidardistill.report.draw.map_masks import maps_picture
 from lidardistill.tasks.mapseg import run as verb

@@ -44,6 +44,6 @@ def test_contradictions(override, message):
 def test_the_classes_are_those_that_can_be_drawn():
     from typing import get_args
 
-    from lidardistill.datasets.nuscenes.map_masks import CLASSES
+    from lidardistill.datasets.nuscenes.labels.map_masks import CLASSES
 
     assert get_args(MapClass) == CLASSES

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lidardistill.datasets.nuscenes.labels import read_lidarseg
+from lidardistill.datasets.nuscenes.labels.points import read_lidarseg
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.logging import read_metrics
 from lidardistill.tasks.pretrain.config import PretrainConfig

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from lidardistill.datasets.labelled import FrameBoxes
 from lidardistill.datasets.nuscenes import detection_classes, lidarseg_classes
-from lidardistill.datasets.nuscenes.boxes import FrameBoxes
 from lidardistill.datasets.nuscenes.lidarseg_classes import RAW_CLASSES
 from lidardistill.tasks.robustness.vehicle_points import VEHICLE_LABELS, VEHICLES, boxed_vehicles
 

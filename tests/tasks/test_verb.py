@@ -218,7 +218,7 @@ def test_a_missing_devkit_is_noticed_before_training(verb, tiny_world, configs, 
     def missing(name):
         raise ImportError("No module named 'nuscenes'")
 
-    monkeypatch.setattr("lidardistill.datasets.nuscenes.devkit.importlib.import_module", missing)
+    monkeypatch.setattr("lidardistill.datasets.nuscenes.labels.devkit.importlib.import_module", missing)
     with pytest.raises(ImportError, match="official evaluator needs nuscenes-devkit"):
         execute(configs["task"](verb, tiny_world), tmp_path / "run", progress=False)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.yaml"]

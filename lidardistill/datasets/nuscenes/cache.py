@@ -5,23 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lidardistill.datasets.columns import FORMAT, save_columns
+from lidardistill.datasets.files import cache_folders
 from lidardistill.datasets.nuscenes.tables import OPTIONAL, REQUIRED
 
 log = logging.getLogger(__name__)
-
-FORMAT = 1
-"""Raise it whenever a column changes its meaning: older indexes are then built anew."""
-
-_META = "meta.json"
 
 
 def source_digest(tables: Path, names: Sequence[str] = REQUIRED + OPTIONAL) -> str:
@@ -49,73 +43,14 @@ def candidate_places(
 ) -> list[Path]:
     """Folders that may hold the indexes of a version, best first.
 
-    The dataroot itself comes first, so that all users of a disk share one index; the user's cache
-    (LIDARDISTILL_CACHE, XDG_CACHE_HOME or ~/.cache) is for roots that cannot be written. A `cache_dir` replaces both.
-    `kind` keeps apart what is made of the same tables.
+    They are those of `cache_folders`; a `cache_dir` replaces both. `kind` keeps apart what comes from the same tables.
     """
     name = f"{kind}-{version}"
     root_key = hashlib.sha256(str(dataroot.resolve()).encode()).hexdigest()[:12]
     if cache_dir is not None:
         return [cache_dir / f"{name}-{root_key}"]
-    user = os.environ.get("LIDARDISTILL_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "lidardistill"
-    )
-    return [dataroot / ".lidardistill" / name, Path(user) / f"{name}-{root_key}"]
-
-
-def load_columns(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-    """Map the columns of an index into memory.
-
-    Args:
-        folder: one index.
-
-    Returns:
-        Columns by name, read-only and shared by all processes that map them, and what `save_columns` was given
-        beside them. None where there is no index, or a damaged one.
-    """
-    try:
-        meta = json.loads((folder / _META).read_text())
-        columns = {
-            # a plain view of the map: rows of np.memmap are slow to take
-            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
-            for name in meta["columns"]
-        }
-        return columns, meta["meta"]
-    except FileNotFoundError:
-        if folder.exists():
-            log.warning("index %s is incomplete", folder)
-        return None
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        log.warning("index %s is damaged: %s", folder, error)
-        return None
-
-
-def save_columns(folder: Path, columns: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-    """Write an index so that others see all of it or nothing, and drop those of earlier states of the tables.
-
-    Two processes may do this at once: the second finds the folder there and throws its own copy away.
-
-    Args:
-        folder: the index; its parent is made if need be.
-        columns: arrays by name, none of them of objects.
-        meta: values that JSON can hold.
-
-    Raises:
-        OSError: the place cannot be written or the disk is full; nothing is left behind.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
-    try:
-        for name, column in columns.items():
-            np.save(temporary / f"{name}.npy", column, allow_pickle=False)
-        (temporary / _META).write_text(json.dumps({"columns": list(columns), "meta": dict(meta)}))
-        temporary.chmod(0o755)
-        _move_into_place(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    for other in folder.parent.glob(f"v{FORMAT}-*"):
-        if other != folder:
-            shutil.rmtree(other, ignore_errors=True)
+    own, user = cache_folders(dataroot)
+    return [own / name, user / f"{name}-{root_key}"]
 
 
 def save_in_first_place(
@@ -155,16 +90,3 @@ def save_in_first_place(
             continue
         return place / digest
     raise AssertionError("there is always a place")
-
-
-def _move_into_place(temporary: Path, folder: Path) -> None:
-    try:
-        temporary.rename(folder)
-    except OSError:
-        if load_columns(folder) is not None:
-            return
-        # what is there is damaged: put it aside and try once more
-        aside = Path(tempfile.mkdtemp(prefix=".damaged-", dir=folder.parent))
-        folder.rename(aside / folder.name)
-        shutil.rmtree(aside, ignore_errors=True)
-        temporary.rename(folder)

@@ -26,7 +26,7 @@ class DetectionSample:
         voxels: input of the backbone.
         boxes: (n, 9) float32 x, y, z of the centre, length, width, height in metres, yaw about z in radians, velocity
             x, y in metres a second (NaN where unknown); augmented LiDAR frame.
-        labels: (n,) int64 place in `detection_classes.CLASSES`.
+        labels: (n,) int64 place in the classes of `BoxLabels`.
         old2new: (4, 4) float64, LiDAR frame to augmented LiDAR frame.
         lidar2global: (4, 4) float64, from the LiDAR frame before augmentation.
         images: (V, 3, H, W) float32 in 0..1, RGB; None without cameras, and so the two below.

@@ -10,9 +10,8 @@ import torch
 
 from lidardistill.data.camera_input import CameraInput
 from lidardistill.data.keyframes import Keyframes
-from lidardistill.datasets.nuscenes.boxes import BoxTable
-from lidardistill.datasets.nuscenes.detection_classes import CLASSES
-from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.base import Source
+from lidardistill.datasets.labelled import BoxLabels, open_labels
 from lidardistill.engine.batches import batches_once
 from lidardistill.streams import Stream
 from lidardistill.tasks.detect.batch import DetectionBatch, DetectionSample
@@ -27,14 +26,14 @@ from lidardistill.tasks.detect.sample import Corrupt, DetectionRecipe
 from lidardistill.tasks.rows import labelled_keyframes
 
 
-def training_keyframes(config: DetectConfig, index: NuScenesIndex) -> Keyframes[DetectionSample]:
+def training_keyframes(config: DetectConfig, index: Source) -> Keyframes[DetectionSample]:
     """Augmented keyframes with boxes, rare classes repeated where the config says so.
 
     Raises:
         ValueError: no labelled keyframe has a box.
     """
     data = config.data
-    table = BoxTable.open(index)
+    table = open_labels(index).boxes()
     labelled = labelled_keyframes(data, index)
     present = table.classes_present(labelled, min_points=data.min_points)
     if not present.any():
@@ -60,7 +59,7 @@ def training_keyframes(config: DetectConfig, index: NuScenesIndex) -> Keyframes[
 
 def still_keyframes(
     config: DetectConfig,
-    index: NuScenesIndex,
+    index: Source,
     rows: np.ndarray,
     device: torch.device,
     corrupt: Corrupt | None = None,
@@ -85,7 +84,7 @@ def build_camera_input(config: DetectConfig) -> CameraInput | None:
 
 
 def build_gt_sampler(
-    config: DetectionDataConfig, index: NuScenesIndex, table: BoxTable, rows: np.ndarray
+    config: DetectionDataConfig, index: Source, table: BoxLabels, rows: np.ndarray
 ) -> GTSampler | None:
     """Objects of the labelled keyframes alone, so that a share of the labels is a share of the objects."""
     sampling = config.gt_sampling
@@ -97,7 +96,7 @@ def build_gt_sampler(
         table,
         rows,
         num_sweeps=config.sweeps,
-        min_points=(sampling.min_points,) * len(CLASSES),
+        min_points=(sampling.min_points,) * len(table.classes),
         folder=folder,
     )
     return GTSampler(database, sampling)

@@ -10,6 +10,7 @@ from lidardistill.backbones.camera_bev.config import CameraBevConfig
 from lidardistill.backbones.lidar_bev.config import LidarBevConfig
 from lidardistill.config.base import Strict
 from lidardistill.data.config import ImageConfig, VoxelConfig
+from lidardistill.datasets.kinds import SourceKeys
 from lidardistill.engine.config import (
     AdamWConfig,
     OneCycleConfig,
@@ -59,7 +60,7 @@ class GTSamplingConfig(Strict):
     cache: str | None = None
 
 
-class LabelledDataConfig(Strict):
+class LabelledDataConfig(SourceKeys):
     """Keyframes with labels of a share of the scenes.
 
     label_percent: share of the scenes of `train_split`, every k-th in database order; one where there are fewer than k.
@@ -67,8 +68,6 @@ class LabelledDataConfig(Strict):
     augment: what happens to a keyframe and its labels together.
     """
 
-    dataroot: str
-    version: str = "v1.0-trainval"
     train_split: str = "train"
     eval_split: str = "val"
     label_percent: Literal[5, 10, 20, 50, 100] = 100

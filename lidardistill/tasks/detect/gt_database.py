@@ -14,16 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lidardistill.data.frame import CorruptSample
-from lidardistill.datasets.nuscenes.boxes import BoxTable
-from lidardistill.datasets.nuscenes.cache import FORMAT, load_columns, save_columns
-from lidardistill.datasets.nuscenes.detection_classes import CLASSES
-from lidardistill.datasets.sweeps import CLOSE_M, SweepIndex, read_sweeps
+from lidardistill.datasets.base import Source
+from lidardistill.datasets.columns import FORMAT, load_columns, save_columns
+from lidardistill.datasets.labelled import BoxLabels
+from lidardistill.datasets.sweeps import CLOSE_M, read_sweeps
 from lidardistill.geometry.boxes import points_in_boxes
 
 log = logging.getLogger(__name__)
-
-MIN_POINTS: tuple[int, ...] = (5,) * len(CLASSES)
-"""CenterPoint's configuration for nuScenes: objects with fewer points are not worth pasting."""
 
 _SAY_EVERY = 1000
 
@@ -34,8 +31,8 @@ class GTDatabase:
     Pickling carries its place on disk where it has one, else its contents.
 
     Attributes:
-        boxes: (D, 9) float32, see `FrameBoxes`.
-        labels: (D,) int64 place in `detection_classes.CLASSES`.
+        boxes: (D, 9) float32, see `datasets.labelled.FrameBoxes`.
+        labels: (D,) int64 place in the classes of `BoxLabels`.
         rows: (D,) int64 index row that an object was cut from.
         num_sweeps: scans before the keyframe that its points were taken from, as in `read_sweeps`.
         folder: where it lies on disk, or None.
@@ -52,13 +49,13 @@ class GTDatabase:
     @classmethod
     def build(
         cls,
-        index: SweepIndex,
-        boxes: BoxTable,
+        index: Source,
+        boxes: BoxLabels,
         rows: Sequence[int] | np.ndarray,
         *,
         num_sweeps: int,
         close_m: float = CLOSE_M,
-        min_points: Sequence[int] = MIN_POINTS,
+        min_points: Sequence[int] | None = None,
         folder: Path | str | None = None,
     ) -> GTDatabase:
         """Cut all objects out of some keyframes.
@@ -72,7 +69,7 @@ class GTDatabase:
             boxes: of the same index.
             rows: (n,) index rows whose labels may be used for training, and no others.
             num_sweeps, close_m: as in `read_sweeps`; those of the training that pastes.
-            min_points: for each class, points of those scans that an object needs.
+            min_points: for each class, points of those scans that an object needs; None: 5, as in CenterPoint.
             folder: keep it there, mapped and shared by all workers; a second call with the same arguments reads it.
                 Each state of labels, rows and settings has a place of its own in it.
 
@@ -86,15 +83,17 @@ class GTDatabase:
         rows = np.unique(np.asarray(rows, dtype=np.int64))
         if len(rows) == 0:
             raise ValueError("rows: expected at least one labelled keyframe to cut objects from, got none")
-        if len(min_points) != len(CLASSES):
+        if min_points is None:
+            min_points = (5,) * len(boxes.classes)
+        if len(min_points) != len(boxes.classes):
             raise ValueError(
-                f"min_points: expected one number for each of {', '.join(CLASSES)}, got {min_points}"
+                f"min_points: expected one number for each of {', '.join(boxes.classes)}, got {min_points}"
             )
         place = None
         if folder is not None:
             state = [
                 FORMAT,
-                boxes.folder.name,
+                boxes.state,
                 rows.tolist(),
                 num_sweeps,
                 close_m,
@@ -170,8 +169,8 @@ class _Objects(NamedTuple):
 
 
 def _objects(
-    index: SweepIndex,
-    table: BoxTable,
+    index: Source,
+    table: BoxLabels,
     rows: np.ndarray,
     num_sweeps: int,
     close_m: float,

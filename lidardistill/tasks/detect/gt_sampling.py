@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidardistill.datasets.nuscenes.detection_classes import CLASSES
 from lidardistill.geometry.boxes import boxes_overlap, points_in_boxes
 from lidardistill.tasks.detect.config import GTSamplingConfig
 from lidardistill.tasks.detect.gt_database import GTDatabase
@@ -27,7 +26,7 @@ class GTSampler:
     def __init__(self, database: GTDatabase, config: GTSamplingConfig) -> None:
         self.database = database
         self.config = config
-        self._of_class = [np.flatnonzero(database.labels == label) for label in range(len(CLASSES))]
+        self._of_class = [np.flatnonzero(database.labels == label) for label in range(len(config.counts))]
 
     def paste(
         self,
@@ -77,7 +76,7 @@ class GTSampler:
 
     def _choose(self, boxes: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> list[int]:
         """Entries of the database that find room."""
-        present = np.bincount(labels, minlength=len(CLASSES))
+        present = np.bincount(labels, minlength=len(self.config.counts))
         occupied, chosen = boxes, []
         for label, (count, pool) in enumerate(zip(self.config.counts, self._of_class, strict=True)):
             wanted = min(count - int(present[label]), len(pool))

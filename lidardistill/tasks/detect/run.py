@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from lidardistill.datasets.nuscenes.devkit import import_evaluator
-from lidardistill.datasets.nuscenes.judge_boxes import FrameDetections, score_detections, write_detections
-from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.base import Source
+from lidardistill.datasets.kinds import open_source, source_config
+from lidardistill.datasets.labelled import FrameDetections, open_labels
 from lidardistill.engine.distributed import pick_device
 from lidardistill.engine.optim import build_optimizer
 from lidardistill.engine.run_folder import CONFIG_FILE, METRICS_FILE, write_metrics
@@ -29,7 +29,7 @@ from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.detect.detector import Detector
 from lidardistill.tasks.detect.sample import Corrupt
 from lidardistill.tasks.detect.train import detection_terms
-from lidardistill.tasks.rows import rows_of_key, split_rows, spread
+from lidardistill.tasks.rows import rows_of_key, spread
 from lidardistill.tasks.runs import check_out, read_run, save_model
 from lidardistill.tasks.segment.probe import calibrate_batchnorm
 from lidardistill.tasks.verb import Learning, Task, Work, execute
@@ -71,7 +71,7 @@ class DetectWork(Work):
     """A detector and its data."""
 
     model: Detector
-    index: NuScenesIndex
+    index: Source
 
 
 class Detect(Task[DetectWork]):
@@ -89,9 +89,9 @@ class Detect(Task[DetectWork]):
 
     def build(self, fabric: Fabric) -> DetectWork:
         config, data = self.config, self.config.data
-        index = NuScenesIndex.open(data.dataroot, data.version)
-        import_evaluator("detection")
+        index = open_source(data)
         rows_of_key(index, "data.eval_split", data.eval_split)
+        open_labels(index).box_judge().check(data.eval_split)
         detector = build_detector(config)
         load_pretrained(detector, self.inputs["weights"], self.camera_weights, config.voxels)
         detector.to(fabric.device).train()
@@ -130,7 +130,7 @@ def evaluate_detector(run: Path, split: str, out: Path) -> dict[str, Any]:
     check_out(run, out)
     config = read_run(run, DetectConfig)
     device = pick_device(config.trainer.accelerator)
-    index = NuScenesIndex.open(config.data.dataroot, config.data.version)
+    index = open_source(config.data)
     return _judge(load_detector(config, run), config, index, split, out, device)
 
 
@@ -144,18 +144,17 @@ def evaluate_submission(
     """
     if (out / CONFIG_FILE).is_file():
         raise ValueError(f"{out} holds a run: name another --out")
-    metrics = score_detections(dataroot, version, split, submission)
+    source = open_source(source_config("nuscenes", dataroot, version))
+    metrics = open_labels(source).box_judge().score(split, submission)
     write_metrics(out / METRICS_FILE, metrics)
     return metrics
 
 
-def calibrate_detector(
-    detector: Detector, config: DetectConfig, index: NuScenesIndex, device: torch.device
-) -> None:
+def calibrate_detector(detector: Detector, config: DetectConfig, index: Source, device: torch.device) -> None:
     """BatchNorm statistics of training keyframes as they are: not augmented, boxes unread."""
     if config.calibration_keyframes == 0:
         return
-    rows = spread(split_rows(index, config.data.train_split), config.calibration_keyframes)
+    rows = spread(index.rows_of_split(config.data.train_split), config.calibration_keyframes)
     calibrate_batchnorm(
         detector.to(device),
         still_keyframes(config, index, rows, device),
@@ -171,14 +170,14 @@ def submission_path(out: Path, split: str) -> Path:
 def predictions(
     detector: Detector,
     config: DetectConfig,
-    index: NuScenesIndex,
+    index: Source,
     split: str,
     device: torch.device,
     corrupt: Corrupt | None = None,
 ) -> Iterator[tuple[str, FrameDetections]]:
     """Sample token and boxes of each keyframe of a split, LiDAR frame."""
     detector.to(device).eval()
-    for batch in still_keyframes(config, index, split_rows(index, split), device, corrupt):
+    for batch in still_keyframes(config, index, index.rows_of_split(split), device, corrupt):
         with torch.no_grad():
             maps = detector(batch.voxels, batch.camera_inputs())
         found = decode_groups(
@@ -195,17 +194,14 @@ def predictions(
 def _judge(
     detector: Detector,
     config: DetectConfig,
-    index: NuScenesIndex,
+    index: Source,
     split: str,
     out: Path,
     device: torch.device,
 ) -> dict[str, Any]:
-    data = config.data
     found = predictions(detector, config, index, split, device)
     meta = {"use_camera": config.camera is not None}
-    path = write_detections(
-        submission_path(out, split), data.version, split, found, dataroot=data.dataroot, meta=meta
-    )
-    metrics = score_detections(data.dataroot, data.version, split, path)
+    judge = open_labels(index).box_judge()
+    metrics = judge.score(split, judge.write(submission_path(out, split), split, found, meta=meta))
     write_metrics(out / METRICS_FILE, metrics)
     return metrics

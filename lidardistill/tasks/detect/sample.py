@@ -11,8 +11,8 @@ from lidardistill.data.camera_input import CameraInput, read_cameras
 from lidardistill.data.images import image_key
 from lidardistill.data.keyframes import Recipe
 from lidardistill.data.voxel_input import ScanInput
-from lidardistill.datasets.base import DetectionIndex
-from lidardistill.datasets.nuscenes.boxes import FrameBoxes
+from lidardistill.datasets.base import Source
+from lidardistill.datasets.labelled import FrameBoxes
 from lidardistill.datasets.sweeps import read_sweeps
 from lidardistill.tasks.detect.batch import DetectionBatch, DetectionSample, collate_detection
 from lidardistill.tasks.detect.config import DetectionAugmentConfig
@@ -65,7 +65,7 @@ class DetectionRecipe(Recipe[DetectionSample]):
         if self.gt_sampler is not None:
             self.gt_sampler.warm_up()
 
-    def sample(self, source: DetectionIndex, row: int, generator: np.random.Generator) -> DetectionSample:
+    def sample(self, source: Source, row: int, generator: np.random.Generator) -> DetectionSample:
         """Read one keyframe."""
         frame = source.frame(row)
         points = read_sweeps(source, row, self.num_sweeps, keyframe_points=frame.points)

@@ -13,8 +13,9 @@ import torch
 
 from lidardistill.atomic import atomic_write
 from lidardistill.data.keyframes import Keyframes
-from lidardistill.datasets.nuscenes.map_masks import MapMasks
-from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.base import Source
+from lidardistill.datasets.kinds import open_source
+from lidardistill.datasets.labelled import MapLabels, open_labels
 from lidardistill.engine.batches import batches_once
 from lidardistill.engine.distributed import pick_device
 from lidardistill.engine.optim import build_optimizer
@@ -28,7 +29,7 @@ from lidardistill.tasks.mapseg.map_head import MapHead
 from lidardistill.tasks.mapseg.model import MapSegmenter
 from lidardistill.tasks.mapseg.sample import MapBatch, MapRecipe, MapSample
 from lidardistill.tasks.mapseg.score import count_cells, map_scores
-from lidardistill.tasks.rows import labelled_keyframes, rows_of_key, split_rows, spread
+from lidardistill.tasks.rows import labelled_keyframes, rows_of_key, spread
 from lidardistill.tasks.runs import check_out, load_model, read_run, save_model
 from lidardistill.tasks.segment.probe import calibrate_batchnorm
 from lidardistill.tasks.verb import Learning, Task, Work, execute
@@ -66,8 +67,8 @@ class MapSegWork(Work):
     """A map segmenter and its data."""
 
     model: MapSegmenter
-    index: NuScenesIndex
-    maps: MapMasks
+    index: Source
+    maps: MapLabels
 
 
 class MapSeg(Task[MapSegWork]):
@@ -82,11 +83,11 @@ class MapSeg(Task[MapSegWork]):
 
     def build(self, fabric: Fabric) -> MapSegWork:
         config, data = self.config, self.config.data
-        index = NuScenesIndex.open(data.dataroot, data.version)
+        index = open_source(data)
         model = build_segmenter(config)
         load_student(model.backbone, self.inputs["weights"], config.voxels)
         model.to(fabric.device).train()
-        maps = open_masks(config)
+        maps = open_masks(config, index)
         judged = rows_of_key(index, "data.eval_split", data.eval_split)
         map_scans(config, index, judged, maps, train=False)  # opens their maps
         dataset = map_scans(config, index, labelled_keyframes(data, index), maps, train=True)
@@ -107,7 +108,7 @@ class MapSeg(Task[MapSegWork]):
         config, model, index = self.config, work.model, work.index
         device = next(model.parameters()).device
         if config.calibration_keyframes:
-            some = spread(split_rows(index, config.data.train_split), config.calibration_keyframes)
+            some = spread(index.rows_of_split(config.data.train_split), config.calibration_keyframes)
             scans = still_maps(config, index, some, work.maps, device)
             voxels = (batch.voxels for batch in scans)
             calibrate_batchnorm(model, voxels, lambda network, voxels: network(voxels))
@@ -134,8 +135,8 @@ def evaluate_maps(run: Path, split: str, out: Path) -> dict[str, Any]:
     config = read_run(run, MapSegConfig)
     device = pick_device(config.trainer.accelerator)
     model = load_model(build_segmenter(config), run).to(device)
-    index = NuScenesIndex.open(config.data.dataroot, config.data.version)
-    return score_maps(config, model, index, split, open_masks(config), device, out)
+    index = open_source(config.data)
+    return score_maps(config, model, index, split, open_masks(config, index), device, out)
 
 
 def build_segmenter(config: MapSegConfig) -> MapSegmenter:
@@ -149,13 +150,14 @@ def build_segmenter(config: MapSegConfig) -> MapSegmenter:
         )
 
 
-def open_masks(config: MapSegConfig) -> MapMasks:
+def open_masks(config: MapSegConfig, index: Source) -> MapLabels:
     """What draws the masks; it reads each map once."""
-    return MapMasks(config.data.dataroot, config.data.version, **config.maps.model_dump())
+    maps = config.maps
+    return open_labels(index).maps(bev_range=maps.bev_range, cell_size=maps.cell_size, classes=maps.classes)
 
 
 def map_scans(
-    config: MapSegConfig, index: NuScenesIndex, rows: np.ndarray, maps: MapMasks, *, train: bool
+    config: MapSegConfig, index: Source, rows: np.ndarray, maps: MapLabels, *, train: bool
 ) -> Keyframes[MapSample]:
     """Scans with maps, augmented in training; opens their maps, so that none is found missing later."""
     maps.open_maps(sorted({index.scene_name(row) for row in rows.tolist()}))
@@ -176,7 +178,7 @@ def map_terms(model: MapSegmenter, batch: MapBatch, classes: tuple[str, ...], ga
 
 
 def still_maps(
-    config: MapSegConfig, index: NuScenesIndex, rows: np.ndarray, maps: MapMasks, device: torch.device
+    config: MapSegConfig, index: Source, rows: np.ndarray, maps: MapLabels, device: torch.device
 ) -> Iterator[MapBatch]:
     """Each scan once, in order, without augmentation, on the device."""
     dataset, data = map_scans(config, index, rows, maps, train=False), config.data
@@ -187,14 +189,14 @@ def still_maps(
 def score_maps(
     config: MapSegConfig,
     model: MapSegmenter,
-    index: NuScenesIndex,
+    index: Source,
     split: str,
-    maps: MapMasks,
+    maps: MapLabels,
     device: torch.device,
     out: Path,
 ) -> dict[str, Any]:
     """Score every keyframe of a split; write `metrics.json`, and a few keyframes for a picture."""
-    rows = split_rows(index, split)
+    rows = index.rows_of_split(split)
     shown = set(spread(rows, NUM_SHOWN).tolist())
     pictures: list[tuple[str, np.ndarray, np.ndarray]] = []
     counts: np.ndarray | int = 0

@@ -13,8 +13,8 @@ from lidardistill.data.batch import Batch, VoxelBatch
 from lidardistill.data.collate import collate_voxels, sources_of
 from lidardistill.data.keyframes import Recipe
 from lidardistill.data.voxel_input import ScanInput, VoxelInput
-from lidardistill.datasets.base import DetectionIndex
-from lidardistill.datasets.nuscenes.map_masks import MapMasks
+from lidardistill.datasets.base import Source
+from lidardistill.datasets.labelled import MapLabels
 from lidardistill.datasets.sweeps import read_sweeps
 from lidardistill.tasks.detect.config import DetectionAugmentConfig
 from lidardistill.tasks.detect.detection_augment import draw_old2new, move_points
@@ -68,11 +68,11 @@ class MapRecipe(Recipe[MapSample]):
     """
 
     scan: ScanInput
-    maps: MapMasks
+    maps: MapLabels
     augment: DetectionAugmentConfig | None = None
     num_sweeps: int = 0
 
-    def sample(self, source: DetectionIndex, row: int, generator: np.random.Generator) -> MapSample:
+    def sample(self, source: Source, row: int, generator: np.random.Generator) -> MapSample:
         """Read one scan and its map."""
         frame = source.frame(row)
         points = read_sweeps(source, row, self.num_sweeps, keyframe_points=frame.points)

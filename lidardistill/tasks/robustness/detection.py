@@ -10,10 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from lidardistill.corruptions.table import ATTACKS, NEEDS_VEHICLES, Corruption
-from lidardistill.datasets.nuscenes.boxes import BoxTable
-from lidardistill.datasets.nuscenes.detection_classes import CLASSES
-from lidardistill.datasets.nuscenes.judge_boxes import FrameDetections, score_detections, write_detections
-from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.kinds import open_source
+from lidardistill.datasets.labelled import FrameDetections, box_classes, open_labels
 from lidardistill.datasets.sweeps import read_sweeps
 from lidardistill.engine.distributed import pick_device
 from lidardistill.tasks.detect.build import load_detector
@@ -21,7 +19,7 @@ from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.detect.run import evaluate_detector, predictions
 from lidardistill.tasks.robustness.judge import Judged
 from lidardistill.tasks.robustness.score import detection_succeeds
-from lidardistill.tasks.robustness.vehicle_points import VEHICLES, boxed_vehicles
+from lidardistill.tasks.robustness.vehicle_points import boxed_vehicles, places_of_vehicles
 from lidardistill.tasks.runs import read_run
 
 
@@ -51,7 +49,7 @@ class DetectionJudge:
                 f"{run} reads cameras too: expected a detector of LiDAR alone, because only scans are corrupted here"
             )
         self.device = pick_device(self.config.trainer.accelerator)
-        self.index = NuScenesIndex.open(self.config.data.dataroot, self.config.data.version)
+        self.index = open_source(self.config.data)
         self.detector = load_detector(self.config, run)
         self.evaluator = ""
 
@@ -61,31 +59,29 @@ class DetectionJudge:
         return metrics["nds"]
 
     def corrupted(self, name: str, severity: int) -> Judged:
-        data = self.config.data
         corruption = self.corruption(name, severity)
         hits: list[bool] = []
         found = predictions(self.detector, self.config, self.index, self.split, self.device, corruption)
         if name in ATTACKS:
             found = self._watched(found, corruption, hits)
         with tempfile.TemporaryDirectory(prefix=f".{self.out.name}.", dir=self.out.parent) as folder:
-            path = write_detections(
-                Path(folder) / "detections.json", data.version, self.split, found, dataroot=data.dataroot
-            )
-            metrics = score_detections(data.dataroot, data.version, self.split, path)
+            judge = open_labels(self.index).box_judge()
+            path = judge.write(Path(folder) / "detections.json", self.split, found)
+            metrics = judge.score(self.split, path)
         return Judged(metrics["nds"], metrics["ap"], sum(hits) / len(hits) if hits else None)
 
     def corruption(self, name: str, severity: int) -> Corruption:
         """With vehicles from boxes where it needs them."""
         vehicles = None
         if name in NEEDS_VEHICLES:
-            vehicles = partial(boxed_vehicles, BoxTable.open(self.index).read)
+            vehicles = partial(boxed_vehicles, open_labels(self.index).boxes())
         return Corruption(name, severity, self.seed, vehicles)
 
     def _watched(
         self, found: Iterator[tuple[str, FrameDetections]], corruption: Corruption, hits: list[bool]
     ) -> Iterator[tuple[str, FrameDetections]]:
         """The same detections; `hits` gets whether each keyframe's feigned car was found."""
-        vehicles = [CLASSES.index(name) for name in VEHICLES]
+        vehicles = places_of_vehicles(box_classes(self.config.data.kind))
         for token, detections in found:
             row = self.index.row_of(token)
             points = read_sweeps(self.index, row, self.config.data.sweeps)

@@ -5,17 +5,13 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 from lidardistill.corruptions.scan import CorruptedScan
-from lidardistill.datasets.nuscenes.judge_points import score, write_predictions
-from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES
-from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.kinds import open_source
+from lidardistill.datasets.labelled import PointJudge, open_labels
 from lidardistill.tasks.robustness.corrupted_root import labelled_corruption, write_corrupted
 from lidardistill.tasks.robustness.judge import Judged
 from lidardistill.tasks.robustness.score import attack_succeeds
-from lidardistill.tasks.robustness.vehicle_points import VEHICLES
-from lidardistill.tasks.rows import split_rows
+from lidardistill.tasks.robustness.vehicle_points import places_of_vehicles
 from lidardistill.tasks.segment.run import evaluate, open_classifier, predictions
 
 
@@ -38,8 +34,8 @@ class SegmentationJudge:
     def __init__(self, run: Path, split: str, out: Path, seed: int) -> None:
         self.run, self.split, self.out, self.seed = run, split, out, seed
         self.model, self.config, self.device = open_classifier(run)
-        self.index = NuScenesIndex.open(self.config.data.dataroot, self.config.data.version)
-        self.rows = split_rows(self.index, split)
+        self.index = open_source(self.config.data)
+        self.rows = self.index.rows_of_split(split)
         self.evaluator = ""
 
     def clean(self) -> float:
@@ -52,28 +48,24 @@ class SegmentationJudge:
         with tempfile.TemporaryDirectory(prefix=f".{self.out.name}.", dir=self.out.parent) as folder:
             root, results = Path(folder) / "root", Path(folder) / "results"
             corruption = labelled_corruption(self.index, name, severity, self.seed)
-            attacked = write_corrupted(self.index, self.rows, root, corruption)
-            index = NuScenesIndex.open(root, data.version)
-            predicted = predictions(
-                self.model,
-                data,
-                self.config.student.scan_input(self.config.voxels),
-                index,
+            index, attacked = write_corrupted(self.index, self.rows, root, corruption)
+            voxels = self.config.student.scan_input(self.config.voxels)
+            judge = open_labels(index).point_judge()
+            judge.write(
+                results,
                 self.split,
-                self.device,
+                predictions(self.model, data, voxels, index, self.split, self.device),
             )
-            write_predictions(results, data.version, self.split, predicted, dataroot=root)
-            metrics = score(root, data.version, self.split, results)
-            success = self._success(results / "lidarseg" / self.split, attacked) if attacked else None
+            metrics = judge.score(self.split, results)
+            success = self._success(judge, results, attacked) if attacked else None
         return Judged(_finite(metrics["miou"], f"{name} of severity {severity}"), metrics["iou"], success)
 
-    def _success(self, folder: Path, attacked: dict[int, CorruptedScan]) -> float:
+    def _success(self, judge: PointJudge, results: Path, attacked: dict[int, CorruptedScan]) -> float:
         """Share of the attacked keyframes in which the feigned points are taken for a vehicle."""
-        vehicles = [CLASSES.index(name) for name in VEHICLES]
+        vehicles = places_of_vehicles(open_labels(self.index).points().classes)
         hits = 0
         for row, scan in attacked.items():
-            token = self.index.lidar_token(row)
-            predicted = np.fromfile(folder / f"{token}_lidarseg.bin", dtype=np.uint8)
+            predicted = judge.read_prediction(judge.prediction_file(results, self.split, row))
             hits += attack_succeeds(predicted[scan.injected], vehicles)
         return hits / len(attacked)
 

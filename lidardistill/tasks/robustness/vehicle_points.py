@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import numpy as np
 
-from lidardistill.datasets.nuscenes.boxes import FrameBoxes
-from lidardistill.datasets.nuscenes.detection_classes import CLASSES
-from lidardistill.datasets.nuscenes.labels import read_lidarseg
-from lidardistill.datasets.nuscenes.lidarseg_classes import RAW_CLASSES
-from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.labelled import BoxLabels, PointLabels
 from lidardistill.geometry.boxes import points_in_boxes
-
-VEHICLE_LABELS = np.array(
-    [name.startswith("vehicle.") and name != "vehicle.ego" for name in RAW_CLASSES], dtype=bool
-)
-"""(32,) bool, which raw lidarseg classes are vehicles of others."""
 
 VEHICLES = ("bicycle", "bus", "car", "construction_vehicle", "motorcycle", "trailer", "truck")
 """Names of the same among the classes of lidarseg and of detection."""
 
 
-def labelled_vehicles(index: NuScenesIndex, points: np.ndarray, row: int) -> np.ndarray:
-    """(N,) bool, the points of a keyframe's scan that its lidarseg labels put on vehicles."""
-    return VEHICLE_LABELS[read_lidarseg(index, row)]
+def labelled_vehicles(labels: PointLabels, points: np.ndarray, row: int) -> np.ndarray:
+    """(N,) bool, the points of a keyframe's scan that its labels put on vehicles."""
+    return labels.vehicles(row)
 
 
-def boxed_vehicles(read_boxes: Callable[[int], FrameBoxes], points: np.ndarray, row: int) -> np.ndarray:
-    """(N,) bool, the points (N, >=3) of a row that lie in boxes of vehicles; `read_boxes` is `BoxTable.read`.
+def boxed_vehicles(boxes: BoxLabels, points: np.ndarray, row: int) -> np.ndarray:
+    """(N,) bool, the points (N, >=3) of a row that lie in boxes of vehicles.
 
-    With sweeps, what a moving vehicle has left behind its box stays.
+    With sweeps, the points that a moving vehicle has left behind its box are not marked.
     """
-    found = read_boxes(row)
-    is_vehicle = np.isin(found.labels, [CLASSES.index(name) for name in VEHICLES])
+    found = boxes.read(row)
+    is_vehicle = np.isin(found.labels, places_of_vehicles(boxes.classes))
     inside, _ = points_in_boxes(points, found.boxes[is_vehicle])
     mask = np.zeros(len(points), dtype=bool)
     mask[inside] = True
     return mask
+
+
+def places_of_vehicles(classes: Sequence[str]) -> list[int]:
+    """Which of some classes are vehicles."""
+    return [place for place, name in enumerate(classes) if name in VEHICLES]

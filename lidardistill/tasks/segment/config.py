@@ -10,6 +10,7 @@ from lidardistill.backbones.kinds import StudentConfig
 from lidardistill.backbones.minkunet.config import MinkUNetConfig
 from lidardistill.config.base import Strict
 from lidardistill.data.config import VoxelConfig
+from lidardistill.datasets.kinds import SourceKeys
 from lidardistill.engine.config import (
     CosineConfig,
     OptimizerConfig,
@@ -20,7 +21,7 @@ from lidardistill.engine.config import (
 )
 
 
-class ScanDataConfig(Strict):
+class ScanDataConfig(SourceKeys):
     """Labelled keyframes for probing and fine-tuning.
 
     Attributes:
@@ -29,8 +30,6 @@ class ScanDataConfig(Strict):
         max_corrupt: stop the run if more training keyframes than this cannot be read; others replace them.
     """
 
-    dataroot: str
-    version: str = "v1.0-trainval"
     train_split: str = "train"
     val_split: str = "val"
     label_percent: Literal[1, 5, 10, 25, 100] = 100

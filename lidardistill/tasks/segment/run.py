@@ -17,17 +17,16 @@ from lidardistill.backbones.config import BackboneConfig
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.config import VoxelConfig
 from lidardistill.data.voxel_input import ScanInput
-from lidardistill.datasets.nuscenes.devkit import import_evaluator
-from lidardistill.datasets.nuscenes.judge_points import score, write_predictions
-from lidardistill.datasets.nuscenes.lidarseg_classes import NUM_CLASSES
-from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.base import Source
+from lidardistill.datasets.kinds import open_source
+from lidardistill.datasets.labelled import open_labels, point_classes
 from lidardistill.engine.config import CosineConfig, TrainerConfig
 from lidardistill.engine.distributed import pick_device
 from lidardistill.engine.optim import build_optimizer
 from lidardistill.engine.run_folder import METRICS_FILE, write_metrics
 from lidardistill.engine.terms import Terms
 from lidardistill.exchange.of_run import BACKBONE_FILE, load_student
-from lidardistill.tasks.rows import open_index, rows_of_key, split_rows, spread
+from lidardistill.tasks.rows import rows_of_key, spread
 from lidardistill.tasks.runs import check_out, load_model, read_run, save_model, verb_of
 from lidardistill.tasks.segment.classifier import Classifier, seeded_head
 from lidardistill.tasks.segment.config import (
@@ -84,7 +83,7 @@ class SegmentWork(Work):
     """
 
     model: Classifier
-    index: NuScenesIndex
+    index: Source
     rows: np.ndarray
 
 
@@ -100,14 +99,15 @@ class SegmentTask(Task[SegmentWork]):
     def build(self, fabric: Fabric) -> SegmentWork:
         config, data = self.config, self.config.data
         self.check()
-        index = open_index(data)
+        index = open_source(data)
         rows = labelled_rows(data, index)
-        import_evaluator("lidarseg")
         check_labelled(index, rows, "data.train_split")
         check_labelled(index, rows_of_key(index, "data.val_split", data.val_split), "data.val_split")
+        open_labels(index).point_judge().check(data.val_split)
         backbone = seeded_student(config.student, config.voxels, config.seed)
         load_student(backbone, self.inputs["weights"], config.voxels)
-        head = seeded_head(backbone.out_channels, NUM_CLASSES, torch.Generator().manual_seed(config.seed))
+        generator = torch.Generator().manual_seed(config.seed)
+        head = seeded_head(backbone.out_channels, num_classes(data), generator)
         model = Classifier(backbone, head).to(fabric.device)
         text = f"{len(rows)} labelled keyframes of {data.train_split}"
         work = SegmentWork(model=model, index=index, rows=rows, data=text)
@@ -163,7 +163,7 @@ class CachedProbe(ProbeTask):
         scans = still_scans(config.data, work.index, work.rows, voxels, device, labels=True)
         features = extract_features(backbone, ((scan.voxels, scan.labels()) for scan in scans))
         generator = torch.Generator().manual_seed(config.seed)
-        work.model.head = fit_linear(features, NUM_CLASSES, probe, generator=generator)
+        work.model.head = fit_linear(features, num_classes(config.data), probe, generator=generator)
         return super().finish(work, steps, run)
 
 
@@ -260,12 +260,11 @@ def evaluate(run: Path, split: str, out: Path) -> dict[str, Any]:
     """
     check_out(run, out)
     model, config, device = open_classifier(run)
-    index = open_index(config.data)
-    write_predictions(
-        out, config.data.version, split, predictions(model, config.data, config.student.scan_input(config.voxels), index, split, device),
-        dataroot=config.data.dataroot,
-    )  # fmt: skip
-    metrics = score(config.data.dataroot, config.data.version, split, out)
+    index = open_source(config.data)
+    judge = open_labels(index).point_judge()
+    voxels = config.student.scan_input(config.voxels)
+    judge.write(out, split, predictions(model, config.data, voxels, index, split, device))
+    metrics = judge.score(split, out)
     write_metrics(out / METRICS_FILE, metrics)
     return metrics
 
@@ -291,7 +290,7 @@ def open_classifier(run: Path) -> tuple[Classifier, FinetuneConfig | ProbeConfig
         config = read_run(run, ProbeConfig)
         device = pick_device(config.accelerator)
     backbone = config.student.build(config.voxels)
-    model = load_model(Classifier(backbone, nn.Linear(backbone.out_channels, NUM_CLASSES)), run)
+    model = load_model(Classifier(backbone, nn.Linear(backbone.out_channels, num_classes(config.data))), run)
     return model.to(device), config, device
 
 
@@ -299,35 +298,49 @@ def predictions(
     model: Classifier,
     data: ScanDataConfig,
     voxels: ScanInput,
-    index: NuScenesIndex,
+    index: Source,
     split: str,
     device: torch.device,
-) -> Iterator[tuple[str, np.ndarray]]:
-    """LIDAR_TOP token and (N,) uint8 class 1..16 of each keyframe of a split."""
-    for batch in still_scans(data, index, split_rows(index, split), voxels, device, labels=False):
-        classes = predict_points(model.backbone, model.head, batch.voxels).cpu().numpy() + 1
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Row and (M,) uint8 class of every point of the scan file, of each keyframe of a split."""
+    for batch in still_scans(data, index, index.rows_of_split(split), voxels, device, labels=False):
+        classes = predict_points(model.backbone, model.head, batch.voxels).cpu().numpy()
         bounds = batch.point_offsets.tolist()
-        for row, start, end in zip(batch.rows, bounds, bounds[1:], strict=False):
-            yield index.lidar_token(row), classes[start:end].astype(np.uint8)
+        for row, kept, start, end in zip(batch.rows, batch.kept, bounds, bounds[1:], strict=False):
+            yield row, of_file(classes[start:end].astype(np.uint8), kept)
+
+
+def of_file(classes: np.ndarray, kept: np.ndarray | None) -> np.ndarray:
+    """(M,) classes of all points of a scan file, from those of the N points that were kept; 0 for the others."""
+    if kept is None:
+        return classes
+    whole = np.zeros(len(kept), classes.dtype)
+    whole[kept] = classes
+    return whole
+
+
+def num_classes(data: ScanDataConfig) -> int:
+    """Classes that points are labelled with in this kind of data."""
+    return len(point_classes(data.kind))
 
 
 def calibrate(
     backbone: Backbone,
     data: ScanDataConfig,
     voxels: ScanInput,
-    index: NuScenesIndex,
+    index: Source,
     keyframes: int,
     device: torch.device,
 ) -> None:
     """Recompute BatchNorm statistics on unaugmented, unlabelled training scans; 0 keyframes leave them alone."""
     if keyframes == 0:
         return
-    rows = spread(split_rows(index, data.train_split), keyframes)
+    rows = spread(index.rows_of_split(data.train_split), keyframes)
     calibrate_batchnorm(backbone, voxel_batches(data, voxels, index, rows, device))
 
 
 def voxel_batches(
-    data: ScanDataConfig, voxels: ScanInput, index: NuScenesIndex, rows: np.ndarray, device: torch.device
+    data: ScanDataConfig, voxels: ScanInput, index: Source, rows: np.ndarray, device: torch.device
 ) -> Iterator[VoxelBatch]:
     for scan in still_scans(data, index, rows, voxels, device, labels=False):
         yield scan.voxels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +16,8 @@ from lidardistill.data.config import AugmentConfig
 from lidardistill.data.frame import CorruptSample
 from lidardistill.data.keyframes import Recipe
 from lidardistill.data.voxel_input import ScanInput, VoxelInput
-from lidardistill.datasets.base import FrameIndex
-from lidardistill.datasets.nuscenes.lidarseg_classes import CLASS_TO_TARGET, RAW_TO_CLASS
+from lidardistill.datasets.base import Source
+from lidardistill.datasets.labelled import PointLabels
 
 
 @dataclass
@@ -29,7 +29,8 @@ class ScanSample:
         row: its index row.
         points: (N, 4) float32, augmented LiDAR frame, metres; intensity as stored; in the order of the file.
         voxels: input of the backbone.
-        target: (N,) int64 0..15 or 255 (ignore) for every raw point, or None if no labels were asked for.
+        target: (N,) int64 class, or 255 (ignore), of each point, or None if no labels were asked for.
+        kept: (M,) bool, which points of the scan file these are, or None for all; see `Frame.kept`.
         substitutes: (sample token, reason) of keyframes that could not be read and that this one replaces.
     """
 
@@ -38,6 +39,7 @@ class ScanSample:
     points: np.ndarray
     voxels: VoxelInput
     target: np.ndarray | None = None
+    kept: np.ndarray | None = None
     substitutes: Sequence[tuple[str, str]] = ()
 
 
@@ -50,7 +52,8 @@ class ScanBatch(Batch):
         points: (N, 4) float32 of all scans.
         point_offsets: (B + 1,) int64 from 0.
         voxels: the same points as voxels.
-        target: (N,) int64 0..15 or 255, or None.
+        target: (N,) int64 class or 255 (ignore), or None.
+        kept: of each scan, which points of its file these are, or None for all.
     """
 
     rows: tuple[int, ...]
@@ -58,6 +61,7 @@ class ScanBatch(Batch):
     point_offsets: Tensor
     voxels: VoxelBatch
     target: Tensor | None
+    kept: tuple[np.ndarray | None, ...]
 
     def labels(self) -> Tensor:
         """`target` of a batch that was read with labels."""
@@ -72,30 +76,32 @@ class ScanRecipe(Recipe[ScanSample]):
     Attributes:
         scan: turns points into the input of a backbone.
         augment: rotation and flips of the cloud; None leaves it alone. Its other steps are not used.
-        read_labels: index row -> (N,) uint8 raw lidarseg labels, or None for scans without labels. It must be picklable
-            for worker processes: `functools.partial(read_lidarseg, index)`.
+        labels: of the points, or None for scans without labels.
     """
 
     scan: ScanInput
     augment: AugmentConfig | None = None
-    read_labels: Callable[[int], np.ndarray] | None = None
+    labels: PointLabels | None = None
 
-    def sample(self, source: FrameIndex, row: int, generator: np.random.Generator) -> ScanSample:
+    def sample(self, source: Source, row: int, generator: np.random.Generator) -> ScanSample:
         """Read one scan; raises CorruptSample also for labels of another number than points."""
         frame = source.frame(row)
         target = None
-        if self.read_labels is not None:
-            raw = self.read_labels(row)
-            if len(raw) != len(frame.points):
+        if self.labels is not None:
+            stored, num_points = (
+                self.labels.read(row),
+                len(frame.points if frame.kept is None else frame.kept),
+            )
+            if len(stored) != num_points:
                 raise CorruptSample(
-                    f"labels of {frame.sample_token}: expected one for each of the {len(frame.points)} points of "
-                    f"{frame.lidar_path}, got {len(raw)}; label file and scan are of different versions"
+                    f"labels of {frame.sample_token}: expected one for each of the {num_points} points of "
+                    f"{frame.lidar_path}, got {len(stored)}; label file and scan are of different versions"
                 )
-            target = CLASS_TO_TARGET[RAW_TO_CLASS[raw]].astype(np.int64)
+            target = (stored if frame.kept is None else stored[frame.kept]).astype(np.int64)
         augment = self.augment or AugmentConfig().still()
         points, augment_matrix = augment_cloud(frame.points, augment, generator)
         voxels = self.scan.read(points, lidar2ego=frame.lidar2ego @ np.linalg.inv(augment_matrix))
-        return ScanSample(frame.sample_token, row, points, voxels, target)
+        return ScanSample(frame.sample_token, row, points, voxels, target, frame.kept)
 
     def collate(self, samples: Sequence[ScanSample]) -> ScanBatch:
         """Concatenate scans; raises ValueError for no samples, or labels in some of them only."""
@@ -106,5 +112,6 @@ class ScanRecipe(Recipe[ScanSample]):
             point_offsets=torch.from_numpy(offsets([len(s.points) for s in samples])),
             voxels=collate_voxels([s.voxels for s in samples]),
             target=optional([s.target for s in samples], "target"),
+            kept=tuple(s.kept for s in samples),
             **sources,
         )

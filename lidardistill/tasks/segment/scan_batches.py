@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 
 import numpy as np
 import torch
@@ -11,18 +10,18 @@ import torch
 from lidardistill.data.config import AugmentConfig
 from lidardistill.data.keyframes import Keyframes
 from lidardistill.data.voxel_input import ScanInput
-from lidardistill.datasets.nuscenes.labels import read_lidarseg
-from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.datasets.nuscenes.splits import label_fraction, scenes_of_split
+from lidardistill.datasets.base import Source
+from lidardistill.datasets.fractions import label_fraction
+from lidardistill.datasets.labelled import open_labels
 from lidardistill.engine.batches import batches_once
 from lidardistill.tasks.rows import spread
 from lidardistill.tasks.segment.config import ScanDataConfig
 from lidardistill.tasks.segment.sample import ScanBatch, ScanRecipe, ScanSample
 
 
-def labelled_rows(config: ScanDataConfig, index: NuScenesIndex) -> np.ndarray:
+def labelled_rows(config: ScanDataConfig, index: Source) -> np.ndarray:
     """(n,) int64 index rows whose labels may be used for training."""
-    split = scenes_of_split(config.train_split, index.scene_names)
+    split = index.scenes_of_split(config.train_split)
     try:
         scenes = label_fraction(split, config.label_percent)
     except ValueError as error:
@@ -30,8 +29,8 @@ def labelled_rows(config: ScanDataConfig, index: NuScenesIndex) -> np.ndarray:
     return spread(index.rows_of_scenes(scenes), config.train_keyframes)
 
 
-def check_labelled(index: NuScenesIndex, rows: np.ndarray, key: str) -> None:
-    """Refuse keyframes without lidarseg labels before anything is trained; looks at no more than 32 files.
+def check_labelled(index: Source, rows: np.ndarray, key: str) -> None:
+    """Refuse keyframes without point labels before anything is trained; looks at no more than 32 files.
 
     Args:
         index: the data set.
@@ -39,36 +38,27 @@ def check_labelled(index: NuScenesIndex, rows: np.ndarray, key: str) -> None:
         key: of the config, for the message.
 
     Raises:
-        ValueError: the tables name no labels for a keyframe.
+        ValueError: the data set names no labels for a keyframe.
         FileNotFoundError: a label file is missing.
     """
-    for row in spread(rows, 32).tolist():
-        path = index.lidarseg_path(row)
-        if path is None:
-            raise ValueError(
-                f"{key}: {index.dataroot} ({index.version}) names no lidarseg labels for sample "
-                f"{index.sample_token(row)}; datasets/README.md tells how to obtain nuScenes-lidarseg, and the test "
-                "split has none"
-            )
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{key}: label file {path} is missing although lidarseg.json names it; download nuScenes-lidarseg for "
-                f"{index.version}"
-            )
+    try:
+        open_labels(index).points().check(rows)
+    except (ValueError, FileNotFoundError) as error:
+        raise type(error)(f"{key}: {error}") from None
 
 
 def training_scans(
-    config: ScanDataConfig, index: NuScenesIndex, rows: np.ndarray, voxels: ScanInput, seed: int
+    config: ScanDataConfig, index: Source, rows: np.ndarray, voxels: ScanInput, seed: int
 ) -> Keyframes[ScanSample]:
     """Augmented, labelled scans."""
     augment = AugmentConfig(rotate=config.rotate, flip=config.flip)
-    recipe = ScanRecipe(voxels, augment, partial(read_lidarseg, index))
+    recipe = ScanRecipe(voxels, augment, open_labels(index).points())
     return Keyframes(index, rows, recipe, seed=seed)
 
 
 def still_scans(
     config: ScanDataConfig,
-    index: NuScenesIndex,
+    index: Source,
     rows: np.ndarray,
     voxels: ScanInput,
     device: torch.device,
@@ -76,6 +66,6 @@ def still_scans(
     labels: bool,
 ) -> Iterator[ScanBatch]:
     """Each scan once, in order, without augmentation, on the device."""
-    read_labels = partial(read_lidarseg, index) if labels else None
-    dataset = Keyframes(index, rows, ScanRecipe(voxels, None, read_labels), seed=0, max_substitutes=0)
+    read = open_labels(index).points() if labels else None
+    dataset = Keyframes(index, rows, ScanRecipe(voxels, None, read), seed=0, max_substitutes=0)
     return batches_once(dataset, device, batch_size=config.batch_size, num_workers=config.num_workers)

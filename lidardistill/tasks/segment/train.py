@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lidardistill.backbones.base import Features
-from lidardistill.datasets.nuscenes.lidarseg_classes import IGNORE_INDEX
+from lidardistill.datasets.labelled import IGNORED
 from lidardistill.engine.terms import Terms
 from lidardistill.tasks.segment.classifier import Classifier
 from lidardistill.tasks.segment.lovasz import lovasz_softmax
@@ -23,7 +23,7 @@ def classification_terms(model: Classifier, batch: ScanBatch, *, lovasz: bool) -
     targets = row_targets(features, batch.labels())
     losses = {"cross_entropy": _cross_entropy(logits, targets)}
     if lovasz:
-        losses["lovasz"] = lovasz_softmax(logits, targets, IGNORE_INDEX)
+        losses["lovasz"] = lovasz_softmax(logits, targets, IGNORED)
     return Terms(
         loss=torch.stack(list(losses.values())).sum(),
         losses={name: loss.detach() for name, loss in losses.items()},
@@ -32,21 +32,21 @@ def classification_terms(model: Classifier, batch: ScanBatch, *, lovasz: bool) -
 
 
 def row_targets(features: Features, target: Tensor) -> Tensor:
-    """(M,) int64 label of the first labelled point of each row of features, `IGNORE_INDEX` where there is none.
+    """(M,) int64 label of the first labelled point of each row of features, `IGNORED` where there is none.
 
     Args:
         features: of a backbone.
-        target: (N,) int64 class of each point, or `IGNORE_INDEX`.
+        target: (N,) int64 class of each point, or `IGNORED`.
     """
-    labelled = (features.point_mask & (target != IGNORE_INDEX)).nonzero()[:, 0]
+    labelled = (features.point_mask & (target != IGNORED)).nonzero()[:, 0]
     number = len(target)
     first = torch.full((len(features.rows),), number, device=labelled.device)
     first = first.scatter_reduce(0, features.point2row[labelled], labelled, "amin")
-    padded = torch.cat([target, target.new_full((1,), IGNORE_INDEX)])
+    padded = torch.cat([target, target.new_full((1,), IGNORED)])
     return padded[first]
 
 
 def _cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean over labelled rows; a zero with gradient if there is none (torch gives NaN)."""
-    total = F.cross_entropy(logits, targets, ignore_index=IGNORE_INDEX, reduction="sum")
-    return total / (targets != IGNORE_INDEX).sum().clamp(min=1)
+    total = F.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="sum")
+    return total / (targets != IGNORED).sum().clamp(min=1)

@@ -1,4 +1,5 @@
-"""A keyframe's images for a network that looks at all of them whole, with cameras that fit the resized images."""
+"""A keyframe's images for a network that looks at all of them whole, with cameras that fit the resized
+images."""
 
 from __future__ import annotations
 
@@ -19,8 +20,8 @@ class CameraInput:
 
     Attributes:
         image_size: height and width that every image gets; None keeps their own, which must then be the same.
-        window: "whole" resizes the whole image, whatever that does to its proportions; "bottom" keeps them and cuts off
-            the sky, or equally much at the left and right where the image is too wide.
+        window: "whole" resizes the whole image, whatever that does to its proportions; "bottom" keeps them
+            and cuts off the sky, or equally much at the left and right where the image is too wide.
         images: resolution at which images are read.
     """
 
@@ -106,9 +107,9 @@ def window_matrix(window: CropWindow, size: tuple[int, int]) -> np.ndarray:
         size: height, width that the window gets.
 
     Returns:
-        (4, 4) float64 from homogeneous pixels u, v, w, 1 of the image to those of the result: `matrix @ cam2img` is the
-        camera that took the result. A pixel is centred at whole coordinates, so borders lie at halves, and the scale is
-        about those, as `resize_image` does it.
+        (4, 4) float64 from homogeneous pixels u, v, w, 1 of the image to those of the result: `matrix @
+        cam2img` is the camera that took the result. A pixel is centred at whole coordinates, so borders lie
+        at halves, and the scale is about those, as `resize_image` does it.
     """
     scale_y, scale_x = size[0] / window.height, size[1] / window.width
     matrix = np.eye(4)

@@ -16,15 +16,17 @@ if TYPE_CHECKING:
 
 
 class MethodConfig(Strict):
-    """Keys of a method. The class says which shared keys of the run the method reads; the run refuses all others.
+    """Keys of a method. The class says which shared keys of the run the method reads; the run refuses all
+    others.
 
     A subclass stands in `methods/<name>/config.py` and in the union of `methods/kinds.py`.
 
     Attributes:
-        reads: dotted keys of the run out of teacher, teacher_cache, bev_term, data.superpixels, data.augment, data.images,
-            data.visibility. A key that is not in `reads` must keep its default.
+        reads: dotted keys of the run out of teacher, teacher_cache, bev_term, data.superpixels, data.augment,
+            data.images, data.visibility. A key that is not in `reads` must keep its default.
         needs: keys in `reads` that must not be null.
-        trains: what the backbone must make: points (features of voxels or points), map (a bird's-eye-view map).
+        trains: what the backbone must make: points (features of voxels or points), map (a bird's-eye-view
+            map).
         key: where this config stands in the run; the first word of its error messages.
 
     pairing: real; or the control `permuted`, which draws the partners anew at every step.
@@ -44,7 +46,8 @@ class MethodConfig(Strict):
         return "data.images" in self.reads
 
     def check(self, run: Run) -> None:
-        """Raise ValueError, with a message that begins with the key, if the rest of the run does not suit the method."""
+        """Raise ValueError, with a message that begins with the key, if the rest of the run does not suit the
+        method."""
 
 
 class TermConfig(MethodConfig):
@@ -62,7 +65,8 @@ class TermConfig(MethodConfig):
 
 
 class Run(Protocol):
-    """The keys of a pretraining run that a method may read; `tasks.pretrain.config.PretrainConfig` has them."""
+    """The keys of a pretraining run that a method may read; `tasks.pretrain.config.PretrainConfig` has
+    them."""
 
     @property
     def seed(self) -> int: ...

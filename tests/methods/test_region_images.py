@@ -1,4 +1,5 @@
-"""A keyframe for the camera network: pixels, matrices, voxels and points keep together, whatever is turned or mirrored."""
+"""A keyframe for the camera network: pixels, matrices, voxels and points keep together, whatever is turned or
+mirrored."""
 
 from __future__ import annotations
 

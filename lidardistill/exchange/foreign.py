@@ -41,7 +41,9 @@ _FAMILIES = (
     Family(
         "mmdet3d MinkUNet", "backbone.conv_input.0.0.weight", ("backbone.conv_input.",), minkunet_from_mmdet3d
     ),
-    Family("OpenPCDet", "backbone_3d.conv_input.0.weight", ("backbone_3d.", "vfe.pfn_layers."), from_openpcdet),
+    Family(
+        "OpenPCDet", "backbone_3d.conv_input.0.weight", ("backbone_3d.", "vfe.pfn_layers."), from_openpcdet
+    ),
 )
 _WRAPPERS = ("state_dict.", "model_state.", "module.")
 
@@ -78,8 +80,8 @@ def own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         tensors: out of `weights.load_checkpoint_tensors`, of any family that is known here.
 
     Returns:
-        For `load_matching`. Tensors of other families that are no part of a LiDAR backbone are left out; our own
-        names, and unknown ones, stay.
+        For `load_matching`. Tensors of other families that are no part of a LiDAR backbone are left out; our
+        own names, and unknown ones, stay.
 
     Raises:
         ValueError: weights of another project that our backbone cannot hold.
@@ -105,7 +107,10 @@ def stranger(names: Mapping[str, Tensor], expected: str) -> str:
             return f"the file holds an image network, {network}: it can be a teacher (teacher.weights), not a student"
     known = "; ".join(
         f"{name}: {example}"
-        for name, example in (("lidardistill", "stem.conv.weight"), *((f.name, f.example) for f in (_SLIDR, *_FAMILIES)))
+        for name, example in (
+            ("lidardistill", "stem.conv.weight"),
+            *((f.name, f.example) for f in (_SLIDR, *_FAMILIES)),
+        )
     )
     return f"unknown weights with names like {', '.join(list(names)[:2])}; the layouts that can be read have names like {known}"
 

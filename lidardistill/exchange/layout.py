@@ -1,7 +1,7 @@
 """State dicts under other names, and sparse convolution weights in other memory layouts.
 
-A convolution weight of ours is spconv 2's, (out, z, y, x, in). mmcv's own sparse convolutions, and spconv 1, keep
-(z, y, x, in, out).
+A convolution weight of ours is spconv 2's, (out, z, y, x, in). mmcv's own sparse convolutions, and spconv 1,
+keep (z, y, x, in, out).
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ def renamed(
 
 
 def known(
-    state: Mapping[str, Tensor], modules: Mapping[str, str], prefixes: Mapping[str, str], own: tuple[str, ...] = ()
+    state: Mapping[str, Tensor],
+    modules: Mapping[str, str],
+    prefixes: Mapping[str, str],
+    own: tuple[str, ...] = (),
 ) -> dict[str, tuple[str, Tensor]]:
     """The tensors that have another name: that name to the old one and the tensor.
 
@@ -52,11 +55,13 @@ def known(
         ValueError: a tensor of the network that has no other name.
     """
     targets = {key: other_name(key, modules, prefixes) for key in state}
-    strange = [key for key, target in targets.items() if target is None and key.startswith(own)] if own else []
+    strange = (
+        [key for key, target in targets.items() if target is None and key.startswith(own)] if own else []
+    )
     if strange:
         raise ValueError(
-            f"{len(strange)} tensors have no counterpart here, such as {strange[0]}: the network is deeper or of another "
-            "kind than those that can be read"
+            f"{len(strange)} tensors have no counterpart here, such as {strange[0]}: the network is deeper "
+            f"or of another kind than those that can be read"
         )
     return {target: (key, state[key]) for key, target in targets.items() if target is not None}
 
@@ -102,7 +107,8 @@ def from_layout(key: str, weight: Tensor, kernel: Kernel, layout: Layout | None)
     if layout is None:
         if len(fits) != 1:
             raise ValueError(
-                f"{key}: shape {shape} could be {' or '.join(fits) or 'neither layout'} of a kernel {kernel}; say which"
+                f"{key}: shape {shape} could be {' or '.join(fits) or 'neither layout'} of a kernel "
+                f"{kernel}; say which"
             )
         layout = fits[0]
     if layout not in fits:

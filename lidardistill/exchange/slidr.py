@@ -1,9 +1,9 @@
 """Weights of the SLidR family: MinkowskiEngine's Res16UNet as SLidR, PPKT, ST-SLidR and Seal publish it.
 
-A kernel there is (K^3, in, out), and its offset index runs fastest along the first coordinate: rho, then phi, then z.
-Our coordinates are z, phi, rho, so `kernel.view(k, k, k, in, out)` already has our order of axes; no axis is flipped,
-also not for transposed convolutions. A kernel of one cell is (in, out). A wrong order loads without an error, so the
-test compares features with a sparse convolution by hand.
+A kernel there is (K^3, in, out), and its offset index runs fastest along the first coordinate: rho, then phi,
+then z. Our coordinates are z, phi, rho, so `kernel.view(k, k, k, in, out)` already has our order of axes; no
+axis is flipped, also not for transposed convolutions. A kernel of one cell is (in, out). A wrong order loads
+without an error, so the test compares features with a sparse convolution by hand.
 
 Source: SLidR (Sautier et al., CVPR 2022), `model/res16unet.py`, `pretrain/lightning_trainer.py: save` and
 `downstream/model_builder.py: load_state_with_same_shape` of the released code; MinkowskiEngine 0.5.4.
@@ -104,7 +104,8 @@ def slidr_voxels(content: Mapping[str, Any]) -> dict[str, Any]:
     """The voxels that a checkpoint of the family was trained on, as values of `voxels`.
 
     Args:
-        content: of the file; SLidR stores its configuration as `config`. Without one, the published values are meant.
+        content: of the file; SLidR stores its configuration as `config`. Without one, the published values
+            are meant.
     """
     config = content.get("config")
     config = config if isinstance(config, Mapping) else {}
@@ -155,7 +156,9 @@ def _from_kernel(key: str, kernel: Tensor) -> Tensor:
         return kernel.t().contiguous()
     side = round(kernel.shape[0] ** (1 / 3)) if kernel.ndim == 3 else 0
     if side**3 != (kernel.shape[0] if kernel.ndim else 0):
-        raise ValueError(f"{key}: expected a kernel (K^3, in, out) or (in, out), got shape {tuple(kernel.shape)}")
+        raise ValueError(
+            f"{key}: expected a kernel (K^3, in, out) or (in, out), got shape {tuple(kernel.shape)}"
+        )
     return kernel.view(side, side, side, *kernel.shape[1:]).permute(4, 0, 1, 2, 3).contiguous()
 
 

@@ -65,7 +65,11 @@ def load_folder(
         )
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{folder} cannot be loaded as {kind}: {error}") from error
-    missing = [key for key in info["missing_keys"] if not key.startswith(drawn)] if drawn else list(info["missing_keys"])
+    missing = (
+        [key for key in info["missing_keys"] if not key.startswith(drawn)]
+        if drawn
+        else list(info["missing_keys"])
+    )
     missing += [str(key) for key in info["mismatched_keys"]]
     if missing:
         # transformers would draw these at random and only warn.
@@ -76,7 +80,8 @@ def load_folder(
     ]
     if extra:
         raise ValueError(
-            f"{folder}: config.json describes a smaller or another network than model.safetensors: {len(extra)} weights "
-            f"have no place, such as {sorted(extra)[0]}; take both files from one download"
+            f"{folder}: config.json describes a smaller or another network than model.safetensors: "
+            f"{len(extra)} weights have no place, such as {sorted(extra)[0]}; take both files from one "
+            f"download"
         )
     return model.float()

@@ -180,7 +180,9 @@ def test_the_presets_lie_on_the_grids_of_the_lidar_presets() -> None:
     resnet = CameraBevConfig(preset="resnet50").build()
     assert resnet.grid == lidar_bev("pillars02", 5).grid
     assert (len(resnet.depth_m), resnet.encoder.stride) == (118, 8)
-    assert CameraBevConfig(preset="swin_t").value("cell_size") == CameraBevConfig(preset="resnet50").value("cell_size")
+    assert CameraBevConfig(preset="swin_t").value("cell_size") == CameraBevConfig(preset="resnet50").value(
+        "cell_size"
+    )
 
 
 def test_swin_t_makes_a_map() -> None:

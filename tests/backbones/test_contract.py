@@ -148,7 +148,9 @@ def test_every_parameter_learns_through_the_rows(name: str, rng: np.random.Gener
     net = build(name)
     features = net(batch_of(name, [cloud(rng), cloud(rng)]))
     features.rows.square().mean().backward()
-    still = [key for key, value in net.named_parameters() if value.grad is None or not value.grad.abs().max() > 0]
+    still = [
+        key for key, value in net.named_parameters() if value.grad is None or not value.grad.abs().max() > 0
+    ]
     assert not still
 
 

@@ -76,7 +76,9 @@ def test_first_weights_have_minkowski_engines_bounds():
     net = minkunet("minkunet34", 1)
     found = {f"up.{i}": float(up.conv.weight.detach().abs().max()) for i, up in enumerate(net.up)}
     found |= {f"down.{i}": float(down.conv.weight.detach().abs().max()) for i, down in enumerate(net.down)}
-    expected = dict(zip(found, (0.02210, 0.03125, 0.03608, 0.03608, 0.0625, 0.0625, 0.04419, 0.03125), strict=True))
+    expected = dict(
+        zip(found, (0.02210, 0.03125, 0.03608, 0.03608, 0.0625, 0.0625, 0.04419, 0.03125), strict=True)
+    )
     assert found == pytest.approx(expected, rel=2e-3)
 
 
@@ -110,14 +112,18 @@ def test_a_shift_by_the_coarsest_cell_changes_nothing():
     net = tiny().double().eval()
     coords, features = random_voxels(1, 300, SHAPE, 1), torch.randn(300, 2, dtype=torch.float64)
     shifted = coords + torch.tensor([0, 16, 32, 16], dtype=torch.int32)
-    torch.testing.assert_close(net.convolve(features, shifted, (32, 64, 48), 1), net.convolve(features, coords, SHAPE, 1))
+    torch.testing.assert_close(
+        net.convolve(features, shifted, (32, 64, 48), 1), net.convolve(features, coords, SHAPE, 1)
+    )
 
 
 def test_a_grid_that_is_no_multiple_of_16_loses_no_voxel():
     net = tiny().double().eval()
     coords = random_voxels(2, 200, (5, 7, 9), 1)
     features = torch.randn(200, 2, dtype=torch.float64)
-    torch.testing.assert_close(net.convolve(features, coords, (5, 7, 9), 1), net.convolve(features, coords, (16, 16, 16), 1))
+    torch.testing.assert_close(
+        net.convolve(features, coords, (5, 7, 9), 1), net.convolve(features, coords, (16, 16, 16), 1)
+    )
 
 
 def test_all_parameters_learn():

@@ -31,7 +31,9 @@ def published(seed: int = 0) -> dict[str, Tensor]:
 
     def conv(name: str, cells: int, width_in: int, width_out: int) -> None:
         shape = (width_in, width_out) if cells == 1 else (cells, width_in, width_out)
-        state[f"{name}.kernel"] = torch.randn(shape, generator=draw, dtype=torch.float64) / (cells * width_in) ** 0.5
+        state[f"{name}.kernel"] = (
+            torch.randn(shape, generator=draw, dtype=torch.float64) / (cells * width_in) ** 0.5
+        )
 
     def norm(name: str, width: int) -> None:
         for part in ("weight", "bias", "running_mean"):
@@ -61,7 +63,11 @@ def published(seed: int = 0) -> dict[str, Tensor]:
         norm(f"bn{number}", width)
         width = level(number, width)
     for number, (name, skip) in enumerate(
-        zip(("convtr4p16s2", "convtr5p8s2", "convtr6p4s2", "convtr7p2s2"), (PLANES[2], PLANES[1], PLANES[0], STEM), strict=True),
+        zip(
+            ("convtr4p16s2", "convtr5p8s2", "convtr6p4s2", "convtr7p2s2"),
+            (PLANES[2], PLANES[1], PLANES[0], STEM),
+            strict=True,
+        ),
         start=4,
     ):
         conv(name, 8, width, PLANES[number])
@@ -78,8 +84,9 @@ Cell = tuple[int, int, int]
 class ByHand:
     """Res16UNet over cells (rho, phi, z), one kernel cell and one voxel after the other.
 
-    Kernel cell number i is the i-th offset with rho running fastest, then phi, then z; an output reads the input at its
-    own coordinates plus the offset, and a transposed convolution takes the strided one's pairs the other way round.
+    Kernel cell number i is the i-th offset with rho running fastest, then phi, then z; an output reads the
+    input at its own coordinates plus the offset, and a transposed convolution takes the strided one's pairs
+    the other way round.
     """
 
     def __init__(self, state: dict[str, Tensor], cells: list[Cell]) -> None:
@@ -164,7 +171,11 @@ def turned(state: dict[str, Tensor], how: str) -> dict[str, Tensor]:
         if key.endswith(".kernel") and value.ndim == 3:
             side = round(len(value) ** (1 / 3))
             cube = value.view(side, side, side, *value.shape[1:])
-            cube = {"reversed": cube.flip(0, 1, 2), "transposed": cube.transpose(0, 2), "flipped": cube.flip(0)}[how]
+            cube = {
+                "reversed": cube.flip(0, 1, 2),
+                "transposed": cube.transpose(0, 2),
+                "flipped": cube.flip(0),
+            }[how]
             found[key] = cube.reshape(value.shape)
     return found
 
@@ -221,7 +232,10 @@ def test_every_tensor_of_the_published_network_has_a_place() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "cartesian"}, "trained with voxels.kind cylindrical, and this run has cartesian: set voxels.kind=cylindrical"),
+        (
+            {"kind": "cartesian"},
+            "trained with voxels.kind cylindrical, and this run has cartesian: set voxels.kind=cylindrical",
+        ),
         ({"voxel_size": (0.05, 1.0, 0.05)}, r"voxels\.voxel_size \[0\.1, 1\.0, 0\.1\]"),
         ({"intensity_scale": 1 / 255}, r"set voxels\.intensity_scale=1\.0"),
         ({"point_features": ("x",)}, r"voxels\.point_features \['intensity'\]"),
@@ -238,7 +252,9 @@ def test_the_files_own_voxels_count(tmp_path) -> None:
     config = {"voxel_size": 0.05, "cylindrical_coordinates": False}
     torch.save({"model_points": published(), "config": config}, tmp_path / "slidr.pt")
     net = MinkUNetConfig(preset="mini").build(VoxelConfig())
-    load_student(net, str(tmp_path / "slidr.pt"), VoxelConfig(kind="cartesian", voxel_size=(0.05, 0.05, 0.05)))
+    load_student(
+        net, str(tmp_path / "slidr.pt"), VoxelConfig(kind="cartesian", voxel_size=(0.05, 0.05, 0.05))
+    )
     with pytest.raises(ValueError, match=r"trained with voxels\.kind cartesian"):
         load_student(net, str(tmp_path / "slidr.pt"), VoxelConfig())
 
@@ -247,7 +263,9 @@ def test_what_does_not_fit_is_named(tmp_path) -> None:
     path = tmp_path / "slidr.pt"
     torch.save({"model_points": published()}, path)
     voxelnet = lidar_bev("voxelnet_mini")
-    with pytest.raises(ValueError, match=r"holds the weights of a MinkUNet .*this run has a LidarBev") as caught:
+    with pytest.raises(
+        ValueError, match=r"holds the weights of a MinkUNet .*this run has a LidarBev"
+    ) as caught:
         load_student(voxelnet, str(path))
     assert "card" not in str(caught.value)
     with pytest.raises(ValueError, match="does not fit MinkUNet"):
@@ -260,8 +278,14 @@ def test_what_does_not_fit_is_named(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"layer1.0.conv1.weight": torch.zeros(1), "conv1.weight": torch.zeros(1)}, "image network, ResNet.*teacher"),
-        ({"net.foo": torch.zeros(1)}, r"net\.foo.*lidardistill: stem\.conv\.weight; SLidR, PPKT, ST-SLidR, Seal.*OpenPCDet"),
+        (
+            {"layer1.0.conv1.weight": torch.zeros(1), "conv1.weight": torch.zeros(1)},
+            "image network, ResNet.*teacher",
+        ),
+        (
+            {"net.foo": torch.zeros(1)},
+            r"net\.foo.*lidardistill: stem\.conv\.weight; SLidR, PPKT, ST-SLidR, Seal.*OpenPCDet",
+        ),
     ],
 )
 def test_unknown_files_are_told_what_can_be_read(state, message, tmp_path) -> None:

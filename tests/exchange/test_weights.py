@@ -46,7 +46,9 @@ def test_nested_dictionaries_become_dotted_names(tmp_path, zip_format):
 def test_what_authors_put_beside_their_tensors_is_named(tmp_path, beside, name):
     """As DINO's files do with their arguments, and others with a best score."""
     torch.save({"teacher": {"w": torch.ones(2)}, "args": beside}, tmp_path / "dino.pth")
-    with pytest.raises(ValueError, match=rf"dino\.pth holds the Python object {name} .*torch\.save") as caught:
+    with pytest.raises(
+        ValueError, match=rf"dino\.pth holds the Python object {name} .*torch\.save"
+    ) as caught:
         load_checkpoint_tensors(tmp_path / "dino.pth")
     assert "\n" not in str(caught.value)
 
@@ -91,7 +93,9 @@ def test_code_in_a_checkpoint_is_refused_and_does_not_run(tmp_path, kind):
 
 def test_code_is_called_code(tmp_path):
     torch.save({"b": Unexpected(tmp_path / "was_here")}, tmp_path / "evil.pth")
-    with pytest.raises(ValueError, match=r"holds the Python object \w+\.mkdir .*could run code, so the file is refused"):
+    with pytest.raises(
+        ValueError, match=r"holds the Python object \w+\.mkdir .*could run code, so the file is refused"
+    ):
         load_checkpoint_tensors(tmp_path / "evil.pth")
 
 

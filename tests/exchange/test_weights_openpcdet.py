@@ -99,5 +99,7 @@ def test_what_cannot_come_back_is_named():
 
 def test_a_deeper_encoder_is_refused():
     theirs = to_openpcdet(lidar_bev("voxelnet_mini", 5).state_dict())
-    with pytest.raises(ValueError, match=r"1 tensors have no counterpart here, such as backbone_3d\.conv2\.4\.conv1\.weight"):
+    with pytest.raises(
+        ValueError, match=r"1 tensors have no counterpart here, such as backbone_3d\.conv2\.4\.conv1\.weight"
+    ):
         from_openpcdet(theirs | {"backbone_3d.conv2.4.conv1.weight": torch.zeros(16, 3, 3, 3, 16)})

@@ -227,7 +227,9 @@ def test_weights_of_other_voxels_are_refused(finished, tmp_path):
     run, _ = finished("minkunet")
     student, voxels = RUNS["minkunet"]
     other = voxels.model_copy(update={"intensity_scale": 1 / 255})
-    with pytest.raises(ValueError, match=r"trained with voxels\.intensity_scale 1\.0, .*set voxels\.intensity_scale=1\.0"):
+    with pytest.raises(
+        ValueError, match=r"trained with voxels\.intensity_scale 1\.0, .*set voxels\.intensity_scale=1\.0"
+    ):
         load_student(student.build(other), str(run), other)
 
 

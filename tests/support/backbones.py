@@ -33,7 +33,9 @@ def map_config(preset: str) -> LidarBevConfig:
     return LidarBevConfig(kind="lidar_bev", preset=preset)  # type: ignore[arg-type]
 
 
-def lidar_bev(preset: str, in_channels: int = 4, *, layers: LidarBevLayers | None = None, **keys: Any) -> LidarBev:
+def lidar_bev(
+    preset: str, in_channels: int = 4, *, layers: LidarBevLayers | None = None, **keys: Any
+) -> LidarBev:
     """VoxelNet or PointPillars; `keys` change its voxels."""
     return LidarBev(map_config(preset), map_voxels(preset, in_channels, **keys), layers)
 

@@ -73,7 +73,9 @@ def test_a_map_is_fine_tuned(preset, tiny_world, exported, tmp_path) -> None:
 def test_points_outside_the_map_share_one_class(tiny_world, tmp_path) -> None:
     """They have no features, so all of them get the class that the head gives to zeros."""
     near = "voxels.point_cloud_range=[-12.8, -12.8, -6.4, 12.8, 12.8, 6.4]"
-    config = probe_config(tiny_world, "voxelnet_mini", near, "probe.epochs=1", "probe.calibration_keyframes=0")
+    config = probe_config(
+        tiny_world, "voxelnet_mini", near, "probe.epochs=1", "probe.calibration_keyframes=0"
+    )
     probe(config, "random", tmp_path / "run")
     index = NuScenesIndex.open(tiny_world, "v1.0-mini")
     low, high = np.array(config.voxels.point_cloud_range).reshape(2, 3)
@@ -88,5 +90,7 @@ def test_points_outside_the_map_share_one_class(tiny_world, tmp_path) -> None:
 
 
 def test_voxels_that_a_map_cannot_read_are_named() -> None:
-    with pytest.raises(ValueError, match=r"voxels\.reduce: student\.preset voxelnet_mini needs mean, got first"):
+    with pytest.raises(
+        ValueError, match=r"voxels\.reduce: student\.preset voxelnet_mini needs mean, got first"
+    ):
         probe_config(Path("x"), "voxelnet_mini", "voxels.reduce=first")

@@ -53,7 +53,8 @@ def load_checkpoint_tensors(path: str | Path) -> dict[str, Tensor]:
 
     Returns:
         Tensors on the CPU by name; names of nested dictionaries are joined with dots, so that MoCo's
-        `{"state_dict": {"module.encoder_q.conv1.weight": ...}}` gives `state_dict.module.encoder_q.conv1.weight`.
+        `{"state_dict": {"module.encoder_q.conv1.weight": ...}}` gives
+        `state_dict.module.encoder_q.conv1.weight`.
 
     Raises:
         FileNotFoundError, ValueError: of `read_checkpoint`.
@@ -72,7 +73,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: truncated, holds objects other than plain data (which could run code), or holds no tensors by name.
+        ValueError: truncated, holds objects other than plain data (which could run code), or holds no tensors
+            by name.
     """
     path = Path(path)
     if not path.is_file():
@@ -91,9 +93,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except pickle.UnpicklingError as error:
         if found := _PYTHON_OBJECT.search(str(error)):
             raise ValueError(
-                f"{path} holds the Python object {found[1] or found[2]} beside its tensors; loading it could run code, so the file is "
-                "refused. If you trust its author, write a copy that holds the state dict alone: load it with "
-                "torch.load(..., weights_only=False) and save the dictionary of tensors with torch.save"
+                f"{path} holds the Python object {found[1] or found[2]} beside its tensors; loading it "
+                f"could run code, so the file is refused. If you trust its author, write a copy that holds "
+                f"the state dict alone: load it with torch.load(..., weights_only=False) and save the "
+                f"dictionary of tensors with torch.save"
             ) from error
         raise ValueError(
             f"{path} is no checkpoint, or a truncated one: expected a torch.save file"
@@ -142,18 +145,19 @@ def load_matching(
         module: receives the tensors whose name and shape match.
         state: tensors by name.
         rename: name in `state` to name in `module`, or None to pass over a tensor on purpose.
-        min_share: share of the module's tensors that must match, 0..1. Counters of BatchNorm batches may always lack.
-        allow_extras: take a checkpoint with tensors beside the module's, such as a classifier or an optimizer's state. A
-            tensor that belongs to a part of the module (`layer3.22...` where it has `layer3`) is refused all the same:
-            the checkpoint is then that of a deeper network.
+        min_share: share of the module's tensors that must match, 0..1. Counters of BatchNorm batches may
+            always lack.
+        allow_extras: take a checkpoint with tensors beside the module's, such as a classifier or an
+            optimizer's state. A tensor that belongs to a part of the module (`layer3.22...` where it has
+            `layer3`) is refused all the same: the checkpoint is then that of a deeper network.
         name: what to call the checkpoint in messages.
 
     Returns:
         The report.
 
     Raises:
-        ValueError: no tensor matches; fewer than `min_share`; a shape differs while all must match; tensors are left
-            over that are not allowed. The module then keeps its weights.
+        ValueError: no tensor matches; fewer than `min_share`; a shape differs while all must match; tensors
+            are left over that are not allowed. The module then keeps its weights.
     """
     renamed = {}
     for key, value in state.items():

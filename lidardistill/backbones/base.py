@@ -40,7 +40,8 @@ class Features:
 class MapFeatures(Features):
     """Features whose rows are the cells of a map: row (b * H + y) * W + x is cell (y, x) of scan b.
 
-    `rows` and `point2row` are computed when they are first read, because detection and map segmentation need neither.
+    `rows` and `point2row` are computed when they are first read, because detection and map segmentation need
+    neither.
 
     Args:
         bev: (B, C, H, W).

@@ -80,8 +80,8 @@ def own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         tensors: out of `weights.load_checkpoint_tensors`, of any family that is known here.
 
     Returns:
-        For `load_matching`. Tensors of other families that are no part of a LiDAR backbone are left out; our own
-        names, and unknown ones, stay.
+        For `load_matching`. Tensors of other families that are no part of a LiDAR backbone are left out; our
+        own names, and unknown ones, stay.
 
     Raises:
         ValueError: weights of another project that our backbone cannot hold.

@@ -19,8 +19,8 @@ def with_columns(
 ) -> dict[str, Tensor]:
     """The same function of the same points, read from other columns.
 
-    A column that the backbone does not know gets zeros, one that stands elsewhere moves, and the factor of intensity
-    goes into the weights; all of it is exact, because the first layer is linear and has no bias.
+    A column that the backbone does not know gets zeros, one that stands elsewhere moves, and the factor of
+    intensity goes into the weights; all of it is exact, because the first layer is linear and has no bias.
 
     Args:
         state: state dict of a `LidarBev` or a `MinkUNet`.

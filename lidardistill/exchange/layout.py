@@ -1,7 +1,7 @@
 """State dicts under other names, and sparse convolution weights in other memory layouts.
 
-A convolution weight of ours is spconv 2's, (out, z, y, x, in). mmcv's own sparse convolutions, and spconv 1, keep
-(z, y, x, in, out).
+A convolution weight of ours is spconv 2's, (out, z, y, x, in). mmcv's own sparse convolutions, and spconv 1,
+keep (z, y, x, in, out).
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def known(
     )
     if strange:
         raise ValueError(
-            f"{len(strange)} tensors have no counterpart here, such as {strange[0]}: the network is deeper or of another "
-            "kind than those that can be read"
+            f"{len(strange)} tensors have no counterpart here, such as {strange[0]}: the network is deeper "
+            f"or of another kind than those that can be read"
         )
     return {target: (key, state[key]) for key, target in targets.items() if target is not None}
 
@@ -107,7 +107,8 @@ def from_layout(key: str, weight: Tensor, kernel: Kernel, layout: Layout | None)
     if layout is None:
         if len(fits) != 1:
             raise ValueError(
-                f"{key}: shape {shape} could be {' or '.join(fits) or 'neither layout'} of a kernel {kernel}; say which"
+                f"{key}: shape {shape} could be {' or '.join(fits) or 'neither layout'} of a kernel "
+                f"{kernel}; say which"
             )
         layout = fits[0]
     if layout not in fits:

@@ -1,11 +1,11 @@
 """LiDAR BEV weights under the names of mmdet3d 1.4's CenterPoint and BEVFusion.
 
-mmdet3d that runs on spconv 2 expects mmcv's layout from every file that carries no module versions, which is any plain
-dictionary of tensors, and turns it itself; what is written is therefore "mmcv".
+mmdet3d that runs on spconv 2 expects mmcv's layout from every file that carries no module versions, which is
+any plain dictionary of tensors, and turns it itself; what is written is therefore "mmcv".
 
-BEVFusion has the names of CenterPoint and other axes: its voxels are counted x, y, z and its maps are x by y, so every
-kernel lies the other way round. Weights of the one in the other load, but for the last sparse convolution, whose shape
-does not fit, and see a mirrored street.
+BEVFusion has the names of CenterPoint and other axes: its voxels are counted x, y, z and its maps are x by y,
+so every kernel lies the other way round. Weights of the one in the other load, but for the last sparse
+convolution, whose shape does not fit, and see a mirrored street.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def encoder_modules(block: Block) -> dict[str, str]:
         block: `VoxelNet`'s block, or "pillars" for `PillarNet`.
 
     Returns:
-        Ours to theirs. SparseEncoder of blocks "basicblock" puts the convolution with a stride at the end of a stage,
-        ours and "conv_module" at the start of the next.
+        Ours to theirs. SparseEncoder of blocks "basicblock" puts the convolution with a stride at the end of
+        a stage, ours and "conv_module" at the start of the next.
     """
     if block == "pillars":
         return {name: PILLARS + name for name in ("linear", "norm")}
@@ -90,7 +90,7 @@ def to_mmdet3d(
 def from_mmdet3d(
     state: Mapping[str, Tensor], layout: Layout | None = None, detector: Detector | None = None
 ) -> dict[str, Tensor]:
-    """The way back, for `models.weights.load_matching`; weights of the head and of cameras are passed over.
+    """The way back, for `weights.load_matching`; weights of the head and of cameras are passed over.
 
     Args:
         state: a CenterPoint's or BEVFusion's state dict.
@@ -114,8 +114,8 @@ def from_mmdet3d(
     )
     if not any(key.startswith("encoder.") for key in found):
         raise ValueError(
-            "no LiDAR encoder in these weights: expected names like pts_middle_encoder.conv_input.0.weight, got names "
-            f"like {next(iter(state), '(none)')}"
+            "no LiDAR encoder in these weights: expected names like pts_middle_encoder.conv_input.0.weight, "
+            f"got names like {next(iter(state), '(none)')}"
         )
     if detector is None:
         last = state.get(f"{ENCODER}conv_out.0.weight")

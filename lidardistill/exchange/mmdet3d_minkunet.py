@@ -1,11 +1,11 @@
 """MinkUNet weights under the names of mmdet3d 1.4's MinkUNetBackbone with the backend "spconv".
 
-Three things differ there. Voxels are counted x, y, z, so every kernel lies the other way round. A shortcut of 1x1x1 is
-a sparse convolution, whose weight spconv 2 multiplies as (in, out) although its shape says (out, 1, 1, 1, in). And the
-stem has a second convolution, which we have not: it is written as the identity.
+Three things differ there. Voxels are counted x, y, z, so every kernel lies the other way round. A shortcut of
+1x1x1 is a sparse convolution, whose weight spconv 2 multiplies as (in, out) although its shape says (out, 1,
+1, 1, in). And the stem has a second convolution, which we have not: it is written as the identity.
 
-The file is for mmdet3d on spconv 2, the only backend of its three that can be installed from PyPI. mmcv's own sparse
-convolutions would read the same names, but the shortcuts wrong wherever they change the width.
+The file is for mmdet3d on spconv 2, the only backend of its three that can be installed from PyPI. mmcv's own
+sparse convolutions would read the same names, but the shortcuts wrong wherever they change the width.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def minkunet_to_mmdet3d(state: Mapping[str, Tensor], layout: Layout = "mmcv") ->
 
     Args:
         state: its state dict.
-        layout: "mmcv" for a file that mmdet3d on spconv 2 reads, "spconv2" as its modules hold them afterwards.
+        layout: "mmcv" for a file that mmdet3d on spconv 2 reads, "spconv2" as its modules hold them
+            afterwards.
 
     Returns:
         All of them, and the second convolution of the stem as an identity.
@@ -88,8 +89,8 @@ def minkunet_from_mmdet3d(state: Mapping[str, Tensor], layout: Layout | None = N
     found = known(backbone, modules, {}, (PREFIX,))
     if "stem.conv.weight" not in found:
         raise ValueError(
-            f"no MinkUNet in these weights: expected names like {PREFIX}conv_input.0.0.weight, got names like "
-            f"{next(iter(state), '(none)')}"
+            f"no MinkUNet in these weights: expected names like {PREFIX}conv_input.0.0.weight, got names "
+            f"like {next(iter(state), '(none)')}"
         )
     if layout is None:
         key, weight = found["stem.conv.weight"]
@@ -116,8 +117,9 @@ def _num_blocks(state: Mapping[str, Tensor]) -> int:
 def _identity(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A convolution, BatchNorm and ReLU that leave the stem's output, which no ReLU can change, as it is.
 
-    The BatchNorm carries mean and variance that the output has where what enters the ReLU is normal with the stem's
-    own bias and scale; so it is the identity with running statistics exactly, and nearly so with those of a batch.
+    The BatchNorm carries mean and variance that the output has where what enters the ReLU is normal with the
+    stem's own bias and scale; so it is the identity with running statistics exactly, and nearly so with those
+    of a batch.
     """
     scale, shift = state["stem.norm.weight"].double().abs().clamp(min=1e-6), state["stem.norm.bias"].double()
     ratio = shift / scale
@@ -156,6 +158,7 @@ def _refuse_another_stem(state: Mapping[str, Tensor], layout: Layout) -> None:
     gap = max(float(part.abs().max()) for part in (rest, mean - bias, spread - scale))
     if gap > _TOLERANCE:
         raise ValueError(
-            f"{key}: mmdet3d's MinkUNet has two convolutions in its stem and ours has one, so only weights whose second "
-            f"one is the identity that `lidardistill export` writes can come back; these differ from it by {gap:.2g}"
+            f"{key}: mmdet3d's MinkUNet has two convolutions in its stem and ours has one, so only weights "
+            f"whose second one is the identity that `lidardistill export` writes can come back; these "
+            f"differ from it by {gap:.2g}"
         )

@@ -31,7 +31,8 @@ def load_student(
 
     Args:
         student: the backbone.
-        weights: `random`, a finished pretraining run, an exported file, or a file of SLidR's family, mmdet3d or OpenPCDet.
+        weights: `random`, a finished pretraining run, an exported file, or a file of SLidR's family, mmdet3d
+            or OpenPCDet.
         voxels: of this run; if given, weights that were trained on other voxels are refused.
         option: name of the option or key in messages.
 

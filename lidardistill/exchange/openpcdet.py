@@ -1,4 +1,5 @@
-"""LiDAR BEV weights under the names of OpenPCDet: VoxelBackBone8x, VoxelResBackBone8x or PillarVFE, and BaseBEVBackbone.
+"""LiDAR BEV weights under the names of OpenPCDet: VoxelBackBone8x, VoxelResBackBone8x or PillarVFE, and
+BaseBEVBackbone.
 
 What is written is spconv 2's layout: OpenPCDet turns a weight only where its shape does not fit.
 """
@@ -45,10 +46,10 @@ def openpcdet_modules(block: Block) -> dict[str, str]:
 def to_openpcdet(state: Mapping[str, Tensor], layout: Layout = "spconv2") -> dict[str, Tensor]:
     """Weights of a `LidarBev` under the names of OpenPCDet's detectors.
 
-    VoxelResBackBone8x has a bias in front of each BatchNorm unless USE_BIAS is False: they are written as zeros, which
-    a model without them passes over. A neck of factor 1 is a transposed convolution there, unless
-    USE_CONV_FOR_NO_STRIDE: of 1x1 the two are the same but for the order of in and out, and the transposed one is
-    written, as all of OpenPCDet's nuScenes configurations have it.
+    VoxelResBackBone8x has a bias in front of each BatchNorm unless USE_BIAS is False: they are written as
+    zeros, which a model without them passes over. A neck of factor 1 is a transposed convolution there,
+    unless USE_CONV_FOR_NO_STRIDE: of 1x1 the two are the same but for the order of in and out, and the
+    transposed one is written, as all of OpenPCDet's nuScenes configurations have it.
 
     Args:
         state: its state dict.
@@ -73,7 +74,8 @@ def to_openpcdet(state: Mapping[str, Tensor], layout: Layout = "spconv2") -> dic
 
 
 def from_openpcdet(state: Mapping[str, Tensor], layout: Layout | None = None) -> dict[str, Tensor]:
-    """The way back; the head is passed over, and so are the biases that BatchNorm swallows where they are zeros.
+    """The way back; the head is passed over, and so are the biases that BatchNorm swallows where they are
+    zeros.
 
     Args:
         state: state dict of a detector.
@@ -93,8 +95,8 @@ def from_openpcdet(state: Mapping[str, Tensor], layout: Layout | None = None) ->
     found = known(state, modules, {}, (ENCODER, "vfe.pfn_layers.", TWO_D))
     if not any(key.startswith("encoder.") for key in found):
         raise ValueError(
-            f"no LiDAR encoder in these weights: expected names like {ENCODER}conv_input.0.weight, got names like "
-            f"{next(iter(state), '(none)')}"
+            f"no LiDAR encoder in these weights: expected names like {ENCODER}conv_input.0.weight, got "
+            f"names like {next(iter(state), '(none)')}"
         )
     ours = {}
     for target, (key, value) in found.items():

@@ -1,9 +1,9 @@
 """Weights of the SLidR family: MinkowskiEngine's Res16UNet as SLidR, PPKT, ST-SLidR and Seal publish it.
 
-A kernel there is (K^3, in, out), and its offset index runs fastest along the first coordinate: rho, then phi, then z.
-Our coordinates are z, phi, rho, so `kernel.view(k, k, k, in, out)` already has our order of axes; no axis is flipped,
-also not for transposed convolutions. A kernel of one cell is (in, out). A wrong order loads without an error, so the
-test compares features with a sparse convolution by hand.
+A kernel there is (K^3, in, out), and its offset index runs fastest along the first coordinate: rho, then phi,
+then z. Our coordinates are z, phi, rho, so `kernel.view(k, k, k, in, out)` already has our order of axes; no
+axis is flipped, also not for transposed convolutions. A kernel of one cell is (in, out). A wrong order loads
+without an error, so the test compares features with a sparse convolution by hand.
 
 Source: SLidR (Sautier et al., CVPR 2022), `model/res16unet.py`, `pretrain/lightning_trainer.py: save` and
 `downstream/model_builder.py: load_state_with_same_shape` of the released code; MinkowskiEngine 0.5.4.
@@ -104,7 +104,8 @@ def slidr_voxels(content: Mapping[str, Any]) -> dict[str, Any]:
     """The voxels that a checkpoint of the family was trained on, as values of `voxels`.
 
     Args:
-        content: of the file; SLidR stores its configuration as `config`. Without one, the published values are meant.
+        content: of the file; SLidR stores its configuration as `config`. Without one, the published values
+            are meant.
     """
     config = content.get("config")
     config = config if isinstance(config, Mapping) else {}

@@ -34,14 +34,15 @@ def detector_checkpoint(
     """What `torch.save` writes for another project, and the card that says what it is.
 
     Args:
-        state: the backbone's tensors; with those of a `CenterHead` behind `head.`, they go to CenterPoint as well.
+        state: the backbone's tensors; with those of a `CenterHead` behind `head.`, they go to CenterPoint as
+            well.
         card: of the backbone: what `exchange.of_run.save_student` writes.
         kind: for whom.
 
     Returns:
-        Checkpoint: `state_dict` and `meta` for mmdet3d, `model_state` and `version` for OpenPCDet; tensors and plain
-        values alone. Card: the backbone's, with `columns` of the points, `notes` on what differs, and for mmdet3d
-        `base` and `model`, the parts of a configuration that the weights fit.
+        Checkpoint: `state_dict` and `meta` for mmdet3d, `model_state` and `version` for OpenPCDet; tensors
+        and plain values alone. Card: the backbone's, with `columns` of the points, `notes` on what differs,
+        and for mmdet3d `base` and `model`, the parts of a configuration that the weights fit.
 
     Raises:
         ValueError: a backbone that has no counterpart there, or features that the points there do not have.
@@ -50,8 +51,8 @@ def detector_checkpoint(
     minkunet = student["kind"] == "minkunet"
     if not minkunet and student["kind"] != "lidar_bev":
         raise ValueError(
-            f"--format {kind}: these are the weights of a {student['kind']} network; expected a LiDAR backbone, minkunet "
-            "or lidar_bev"
+            f"--format {kind}: these are the weights of a {student['kind']} network; expected a LiDAR "
+            f"backbone, minkunet or lidar_bev"
         )
     head = {key.removeprefix("head."): value for key, value in state.items() if key.startswith("head.")}
     state = {key: value for key, value in state.items() if not key.startswith("head.")}
@@ -96,8 +97,8 @@ def detector_checkpoint(
             notes.append("without the head: BEVFusion has another")
         if layers.encoder == "pillars" and layers.encoder_options.get("max_points") is None:
             notes.append(
-                f"a pillar there holds its first {MAX_POINTS['pillars']} points and zeros up to that number, which take "
-                "part in its maximum; here it holds every point and nothing else"
+                f"a pillar there holds its first {MAX_POINTS['pillars']} points and zeros up to that "
+                f"number, which take part in its maximum; here it holds every point and nothing else"
             )
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     foreign_card = {**card, **foreign}
@@ -114,14 +115,15 @@ def _notes(voxels: Mapping[str, Any], columns: tuple[str, ...], minkunet: bool) 
         notes.append(f"never seen in pretraining, so their weights are zeros: {', '.join(absent)}")
     if voxels["intensity_scale"] != 1:
         notes.append(
-            f"the factor {voxels['intensity_scale']:g} of intensity is in the weights: give intensity as stored"
+            f"the factor {voxels['intensity_scale']:g} of intensity is in the weights: give intensity as "
+            f"stored"
         )
     if not minkunet:
         return notes
     notes.append("the second convolution of mmdet3d's stem is the identity")
     if voxels["kind"] != "cartesian":
         notes.append(
-            f"pretrained on cylindrical voxels of {voxels['voxel_size']} (m, degrees, m), and mmdet3d's MinkUNet makes "
-            "cartesian ones; the plug-in makes these (configs/mmdet3d/minkunet34_plugin.py)"
+            f"pretrained on cylindrical voxels of {voxels['voxel_size']} (m, degrees, m), and mmdet3d's "
+            f"MinkUNet makes cartesian ones; the plug-in makes these (configs/mmdet3d/minkunet34_plugin.py)"
         )
     return notes

@@ -35,8 +35,8 @@ def head_from_mmdet3d(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     found = known(state, {theirs: ours for ours, theirs in _head_modules(len(tasks)).items()}, {})
     if not found:
         raise ValueError(
-            f"no CenterHead in these weights: expected names like {HEAD}shared_conv.conv.weight, got names like "
-            f"{next(iter(state), '(none)')}"
+            f"no CenterHead in these weights: expected names like {HEAD}shared_conv.conv.weight, got names "
+            f"like {next(iter(state), '(none)')}"
         )
     return {target: value for target, (_, value) in found.items()}
 

@@ -26,8 +26,8 @@ def export_backbone(source: Path, path: Path, kind: str = "safetensors") -> Path
     """Write the backbone of a finished run to a file.
 
     Args:
-        source: a pretraining run; a detection run, whose head CenterPoint of mmdet3d gets too; or a `.safetensors` file
-            that was exported before, with its card beside it.
+        source: a pretraining run; a detection run, whose head CenterPoint of mmdet3d gets too; or a
+            `.safetensors` file that was exported before, with its card beside it.
         path: the file; `weights.card_path` is its card. Both are whole or absent.
         kind: key of `ENDINGS`.
 
@@ -36,7 +36,8 @@ def export_backbone(source: Path, path: Path, kind: str = "safetensors") -> Path
 
     Raises:
         FileNotFoundError: the run has not finished; the file or its card is not there.
-        ValueError: an unknown format, a file name that does not end as the format does, a backbone that it cannot hold.
+        ValueError: an unknown format, a file name that does not end as the format does, a backbone that it
+            cannot hold.
     """
     if kind not in ENDINGS:
         raise ValueError(f"--format {kind}: expected {', '.join(ENDINGS)}")
@@ -62,7 +63,8 @@ def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors, card = load_checkpoint_tensors(source), read_card(source)
         if card is None:
             raise ValueError(
-                f"--weights {source}: expected a file of `lidardistill export`, which holds a card, and this one has none"
+                f"--weights {source}: expected a file of `lidardistill export`, which holds a card, and "
+                f"this one has none"
             )
         return tensors, card
     values = run_values(source)

@@ -24,8 +24,8 @@ def slidr_checkpoint(
         card: of the backbone, as `exchange.of_run.save_student` writes it.
 
     Returns:
-        Checkpoint: `model_points` with the tensors, and `config` with the two keys that SLidR compares, where its
-        voxels can be the same. Card: the backbone's, with `notes` on what differs there.
+        Checkpoint: `model_points` with the tensors, and `config` with the two keys that SLidR compares, where
+        its voxels can be the same. Card: the backbone's, with `notes` on what differs there.
 
     Raises:
         ValueError: not a MinkUNet, or input features other than intensity.
@@ -33,14 +33,16 @@ def slidr_checkpoint(
     student, voxels = card["student"], card["voxels"]
     if student["kind"] != "minkunet":
         raise ValueError(
-            f"--format slidr: SLidR's checkpoints hold a MinkUNet, and this is a {student['kind']}; use another format"
+            f"--format slidr: SLidR's checkpoints hold a MinkUNet, and this is a {student['kind']}; use "
+            f"another format"
         )
     state = with_columns(state, voxels["point_features"], _COLUMNS, voxels["intensity_scale"])
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in to_slidr(state).items()}
     notes = []
     if voxels["intensity_scale"] != 1:
         notes.append(
-            f"the factor {voxels['intensity_scale']:g} of intensity is in the weights: give intensity as stored"
+            f"the factor {voxels['intensity_scale']:g} of intensity is in the weights: give intensity as "
+            f"stored"
         )
     cylindrical = voxels["kind"] == "cylindrical"
     side, middle, height = (float(size) for size in voxels["voxel_size"])
@@ -53,7 +55,8 @@ def slidr_checkpoint(
         checkpoint["config"] = {"voxel_size": side, "cylindrical_coordinates": cylindrical}
     else:
         notes.append(
-            f"SLidR's code cannot make these voxels ({voxels['kind']}, {voxels['voxel_size']}): features will differ there"
+            f"SLidR's code cannot make these voxels ({voxels['kind']}, {voxels['voxel_size']}): features "
+            f"will differ there"
         )
     if student["preset"] != "minkunet34":
         notes.append(

@@ -7,7 +7,8 @@
 | `LidardistillMinkUNet` | `backbone`: MinkUNetBackbone |
 | `LidardistillVoxels` | `data_preprocessor`: Det3DDataPreprocessor, for LidardistillMinkUNet |
 
-They train on a CPU too, where spconv's own convolutions are wrong with more than one thread and have no gradient.
+They train on a CPU too, where spconv's own convolutions are wrong with more than one thread and have no
+gradient.
 """
 
 from __future__ import annotations
@@ -34,15 +35,16 @@ from lidardistill.weights import load_checkpoint_tensors, load_matching
 
 
 class _Backbone(BaseModule):
-    """A network of ours, whose parameters are called `net.` here; it loads mmdet3d's names as well as its own.
+    """A network of ours, whose parameters are called `net.` here; it loads mmdet3d's names as well as its
+    own.
 
-    `load_from`, `resume` and `load_state_dict` take a file of `lidardistill export --format mmdet3d`, or a checkpoint
-    of mmdet3d's own module in this place.
+    `load_from`, `resume` and `load_state_dict` take a file of `lidardistill export --format mmdet3d`, or a
+    checkpoint of mmdet3d's own module in this place.
 
     Args:
         net: the network.
-        weights: read when mmengine initialises the model, before `load_from`: a finished pretraining run, or a file of
-            `lidardistill export` in any of its formats.
+        weights: read when mmengine initialises the model, before `load_from`: a finished pretraining run, or
+            a file of `lidardistill export` in any of its formats.
         part: beginning of the names of its tensors with us.
         place: beginning of their names in a detector.
     """
@@ -125,8 +127,8 @@ class LidardistillPillars(_Backbone):
         voxel_size: (3,) x, y, z metres of a pillar.
         point_cloud_range: (6,) x_min y_min z_min x_max y_max z_max, metres.
         out_channels: channels of a pillar.
-        fill: let the empty slots of a pillar take part in its maximum, as mmdet3d does and its weights expect;
-            False for weights that were pretrained here without `max_points`.
+        fill: let the empty slots of a pillar take part in its maximum, as mmdet3d does and its weights
+            expect; False for weights that were pretrained here without `max_points`.
         weights: see `_Backbone`.
     """
 
@@ -202,8 +204,8 @@ class LidardistillVoxels(Det3DDataPreprocessor):
         self.scan_input = ScanInput(config)
         if config.point_cloud_range is not None or "height" in config.point_features:
             raise ValueError(
-                "LidardistillVoxels: expected voxels without point_cloud_range and without the feature height; cut the "
-                "points with PointsRangeFilter in the pipeline instead"
+                "LidardistillVoxels: expected voxels without point_cloud_range and without the feature "
+                "height; cut the points with PointsRangeFilter in the pipeline instead"
             )
 
     @torch.no_grad()

@@ -41,6 +41,7 @@ class Teacher(nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
             raise ValueError(
-                f"teacher: expected (V, 3, H, W) floating RGB in 0..1, got {tuple(images.shape)} {images.dtype}"
+                f"teacher: expected (V, 3, H, W) floating RGB in 0..1, got {tuple(images.shape)} "
+                f"{images.dtype}"
             )
         return self.encoder(images)

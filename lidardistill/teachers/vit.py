@@ -22,12 +22,12 @@ CLASSES = {
 class VisionTransformer(nn.Module):
     """Patch tokens of a transformer as a map; CLS and register tokens are dropped.
 
-    An image is resized (bilinear, corners aligned) to the nearest multiple of the patch, never padded, so that the
-    map spans the whole image.
+    An image is resized (bilinear, corners aligned) to the nearest multiple of the patch, never padded, so
+    that the map spans the whole image.
 
     Args:
-        model: called with `pixel_values=`; its output has `last_hidden_state` (V, prefix + h * w, C) with the patches
-            last, and its `config` has `patch_size` and `hidden_size`.
+        model: called with `pixel_values=`; its output has `last_hidden_state` (V, prefix + h * w, C) with the
+            patches last, and its `config` has `patch_size` and `hidden_size`.
 
     Attributes:
         out_channels: C.

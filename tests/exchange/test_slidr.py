@@ -84,8 +84,9 @@ Cell = tuple[int, int, int]
 class ByHand:
     """Res16UNet over cells (rho, phi, z), one kernel cell and one voxel after the other.
 
-    Kernel cell number i is the i-th offset with rho running fastest, then phi, then z; an output reads the input at its
-    own coordinates plus the offset, and a transposed convolution takes the strided one's pairs the other way round.
+    Kernel cell number i is the i-th offset with rho running fastest, then phi, then z; an output reads the
+    input at its own coordinates plus the offset, and a transposed convolution takes the strided one's pairs
+    the other way round.
     """
 
     def __init__(self, state: dict[str, Tensor], cells: list[Cell]) -> None:

@@ -55,20 +55,22 @@ _SHARED: dict[str, Any] = {
     "depth_range": (1.0, 60.0),
     "z_range": (-5.0, 3.0),
 }
-"""Values of the keys that are null. Depths and the 80 channels of swin_t are those of BEVFusion (Liu et al., ICRA 2023) on
-nuScenes; its map has the 128 x 128 cells of 0.8 m of voxelnet01 and pillars02, that of mini the 64 x 64 cells of 1.6 m of
-voxelnet_mini and pillars_mini."""
+"""Values of the keys that are null. Depths and the 80 channels of swin_t are those of BEVFusion (Liu et al.,
+ICRA 2023) on nuScenes; its map has the 128 x 128 cells of 0.8 m of voxelnet01 and pillars02, that of mini the
+64 x 64 cells of 1.6 m of voxelnet_mini and pillars_mini."""
 
 
 class CameraBevConfig(Strict):
     """A network that makes a bird's-eye-view map of camera images. A key that is null has the preset's value.
 
     Attributes:
-        preset: mini (EfficientNet-lite0, 64 x 64 cells of 1.6 m), resnet50 or swin_t (128 x 128 cells of 0.8 m, depths of
-            half a metre). swin_t needs the package transformers.
-        weights: of the image network: random; imagenet for mini, the supervised weights of the demo's teacher; a
-            checkpoint or a folder of transformers for resnet50, such a folder for swin_t. Nothing is downloaded.
-        bev_range: x_min y_min x_max y_max of the map, metres, LiDAR frame; it must cover that of the LiDAR network.
+        preset: mini (EfficientNet-lite0, 64 x 64 cells of 1.6 m), resnet50 or swin_t (128 x 128 cells of 0.8
+            m, depths of half a metre). swin_t needs the package transformers.
+        weights: of the image network: random; imagenet for mini, the supervised weights of the demo's
+            teacher; a checkpoint or a folder of transformers for resnet50, such a folder for swin_t. Nothing
+            is downloaded.
+        bev_range: x_min y_min x_max y_max of the map, metres, LiDAR frame; it must cover that of the LiDAR
+            network.
         cell_size: of the map that features are splatted on, metres.
         depth_range: nearest and farthest depth of a pixel, metres, camera z.
         depth_step: metres of a bin of depths; samples lie in its middle.

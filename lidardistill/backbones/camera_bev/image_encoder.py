@@ -13,8 +13,9 @@ from lidardistill.backbones.camera_bev.image_stages import ImageStages
 class ImageEncoder(nn.Module):
     """An image network and a neck over its stages.
 
-    Coarse maps are read at the very pixels on which the cells of the finest are centred, by two small matrix products
-    whose gradient has one order on every device (that of torch's bilinear upsampling has none on a GPU).
+    Coarse maps are read at the very pixels on which the cells of the finest are centred, by two small matrix
+    products whose gradient has one order on every device (that of torch's bilinear upsampling has none on a
+    GPU).
 
     Args:
         stages: the network; a module.
@@ -24,7 +25,8 @@ class ImageEncoder(nn.Module):
         out_channels: C.
         stride: pixels a cell.
 
-    Source: the "Up" block of Lift, Splat, Shoot (Philion and Fidler, ECCV 2020): side by side, two 3x3 convolutions.
+    Source: the "Up" block of Lift, Splat, Shoot (Philion and Fidler, ECCV 2020): side by side, two 3x3
+        convolutions.
     Differs from the paper in: any number of stages, and where their cells are is not taken to be the same.
     """
 
@@ -53,8 +55,8 @@ class ImageEncoder(nn.Module):
         """
         if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point() or len(images) == 0:
             raise ValueError(
-                f"images: expected (V, 3, H, W) floating RGB in 0..1 of one view at least, got {tuple(images.shape)} "
-                f"{images.dtype}"
+                f"images: expected (V, 3, H, W) floating RGB in 0..1 of one view at least, got "
+                f"{tuple(images.shape)} {images.dtype}"
             )
         maps = self.stages(images)
         first, fine = self.stages.first_px(*images.shape[2:]), maps[0]
@@ -92,7 +94,8 @@ class ImageEncoder(nn.Module):
 
 
 def interpolation(place_px: Tensor, cells: int, stride: int, first_px: float) -> Tensor:
-    """(n, cells) float64 weights of linear interpolation between cells; beyond the outer centres, the outer cell.
+    """(n, cells) float64 weights of linear interpolation between cells; beyond the outer centres, the outer
+    cell.
 
     Args:
         place_px: (n,) float64 where to read.

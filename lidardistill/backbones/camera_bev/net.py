@@ -33,8 +33,10 @@ class CameraBev(nn.Module):
         FileNotFoundError, ImportError: of the image network.
 
     Source: Lift, Splat, Shoot (Philion and Fidler, ECCV 2020), sections 3.1 to 3.3.
-    Differs from the paper in: depths are sampled in the middle of their bins, not at the near end; a cell of the image
-        network's map is taken to be where that network's padding puts it; behind the splat stands SECOND's backbone.
+    Differs from the paper in: depths are sampled in the middle of their bins, not at the near end; a cell of
+    the image
+        network's map is taken to be where that network's padding puts it; behind the splat stands SECOND's
+        backbone.
     """
 
     depth_m: Tensor
@@ -79,8 +81,8 @@ class CameraBev(nn.Module):
             lidar2img: (V, 4, 4) float64, LiDAR frame to homogeneous pixels of these images (`ops.frustum`).
             view_sample: (V,) int64 sample of each view, 0..B-1.
             batch_size: B.
-            view_mask: (V,) bool, False for views that are missing or broken: neither their pixels nor their matrices
-                reach the map.
+            view_mask: (V,) bool, False for views that are missing or broken: neither their pixels nor their
+                matrices reach the map.
 
         Returns:
             bev: (B, out_channels, H = y, W = x) of `grid`.

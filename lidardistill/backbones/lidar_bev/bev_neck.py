@@ -1,4 +1,5 @@
-"""What stands behind every LiDAR encoder of the family: SECOND's 2D backbone, and its pyramid that brings all to one map.
+"""What stands behind every LiDAR encoder of the family: SECOND's 2D backbone, and its pyramid that brings all
+to one map.
 
 Parameters are named as in mmdet3d (`blocks.0.3.weight`, `deblocks.1.0.weight`).
 """
@@ -65,8 +66,8 @@ class BevNeck(nn.Module):
     Args:
         in_channels: channels of each map.
         out_channels: channels that each becomes.
-        up_strides: factor of each map's resolution: above 1 a transposed convolution, 1 a 1x1 convolution, 1 / n a
-            convolution with stride n.
+        up_strides: factor of each map's resolution: above 1 a transposed convolution, 1 a 1x1 convolution, 1
+            / n a convolution with stride n.
 
     Attributes:
         out_channels: sum of the channels.
@@ -74,7 +75,8 @@ class BevNeck(nn.Module):
     Raises:
         ValueError: lists of different lengths, a factor that is neither n nor 1 / n.
 
-    Source: SECOND (Yan et al., Sensors 2018) section 3.3. 1x1 convolutions at factor 1, as CenterPoint configures it.
+    Source: SECOND (Yan et al., Sensors 2018) section 3.3. 1x1 convolutions at factor 1, as CenterPoint
+        configures it.
     """
 
     def __init__(
@@ -83,8 +85,8 @@ class BevNeck(nn.Module):
         super().__init__()
         if not len(in_channels) == len(out_channels) == len(up_strides) > 0:
             raise ValueError(
-                f"BevNeck: expected in_channels, out_channels and up_strides of one length, got {tuple(in_channels)}, "
-                f"{tuple(out_channels)}, {tuple(up_strides)}"
+                f"BevNeck: expected in_channels, out_channels and up_strides of one length, got "
+                f"{tuple(in_channels)}, {tuple(out_channels)}, {tuple(up_strides)}"
             )
         self.out_channels = sum(out_channels)
         self.deblocks = nn.ModuleList()
@@ -103,14 +105,15 @@ class BevNeck(nn.Module):
         """Maps of `BevBackbone` to (B, out_channels, H', W').
 
         Raises:
-            ValueError: the maps do not come to one size: the sides of the input are no multiple of the strides.
+            ValueError: the maps do not come to one size: the sides of the input are no multiple of the
+                strides.
         """
         resampled = [deblock(bev) for deblock, bev in zip(self.deblocks, maps, strict=True)]
         sizes = {tuple(bev.shape[2:]) for bev in resampled}
         if len(sizes) != 1:
             raise ValueError(
-                f"BevNeck: maps of {[tuple(bev.shape[2:]) for bev in maps]} cells come to {sorted(sizes)}: the sides "
-                "of the grid must be multiples of all strides together"
+                f"BevNeck: maps of {[tuple(bev.shape[2:]) for bev in maps]} cells come to {sorted(sizes)}: "
+                f"the sides of the grid must be multiples of all strides together"
             )
         return torch.cat(resampled, dim=1)
 

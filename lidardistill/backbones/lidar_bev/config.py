@@ -57,8 +57,8 @@ PRESETS = {
         "pillars", {"out_channels": 16}, (16, 32, 64), (1, 2, 2), (2, 2, 2), (32, 32, 32), (0.5, 1, 2)
     ),
 }
-"""Layers by preset. voxelnet01, voxelnet0075 and pillars02 are CenterPoint's on nuScenes in mmdet3d 1.4, at voxels of 0.1,
-0.075 and 0.2 m; second01 has VoxelBackBone8x for its encoder."""
+"""Layers by preset. voxelnet01, voxelnet0075 and pillars02 are CenterPoint's on nuScenes in mmdet3d 1.4, at
+voxels of 0.1, 0.075 and 0.2 m; second01 has VoxelBackBone8x for its encoder."""
 
 
 class LidarBevConfig(BackboneConfig):
@@ -67,8 +67,8 @@ class LidarBevConfig(BackboneConfig):
     The size of a voxel or pillar, and the range, are those of `voxels`.
 
     Attributes:
-        preset: `voxelnet01`, `voxelnet0075` and `pillars02` are CenterPoint's networks on nuScenes, `second01` has
-            SECOND's plain encoder, and the two `mini` are those of the CPU demo.
+        preset: `voxelnet01`, `voxelnet0075` and `pillars02` are CenterPoint's networks on nuScenes,
+            `second01` has SECOND's plain encoder, and the two `mini` are those of the CPU demo.
     """
 
     makes: ClassVar[Literal["points", "map"]] = "map"
@@ -93,8 +93,8 @@ class LidarBevConfig(BackboneConfig):
                 raise ValueError(f"voxels.{key}: student.preset {self.preset} needs {expected}, got {got}")
         if voxels.point_cloud_range is None:
             raise ValueError(
-                f"voxels.point_cloud_range is missing: student.preset {self.preset} makes a map of a fixed range, such "
-                "as [-51.2, -51.2, -5.0, 51.2, 51.2, 3.0]"
+                f"voxels.point_cloud_range is missing: student.preset {self.preset} makes a map of a fixed "
+                f"range, such as [-51.2, -51.2, -5.0, 51.2, 51.2, 3.0]"
             )
         if self.is_pillars and voxels.point_features[:3] != ("x", "y", "z"):
             raise ValueError(

@@ -63,8 +63,8 @@ class LidarBev(Backbone):
         cell_size = (high[0] - low[0]) / self.bev_shape[1], (high[1] - low[1]) / self.bev_shape[0]
         if abs(cell_size[0] - cell_size[1]) > 1e-4:
             raise ValueError(
-                f"cells of the map must be square, got {cell_size[0]:g} x {cell_size[1]:g} m: give voxel_size the same "
-                "x and y"
+                f"cells of the map must be square, got {cell_size[0]:g} x {cell_size[1]:g} m: give "
+                f"voxel_size the same x and y"
             )
         self.grid = BevGrid(low[0], low[1], cell_size[0], *self.bev_shape)
 
@@ -89,8 +89,8 @@ class LidarBev(Backbone):
             return self.encoder(scans.features, scans.voxel_coords, scans.batch_size)
         if scans.point_features is None:
             raise ValueError(
-                "point_features: pillars read the features of points, and this batch carries none; read the scans with "
-                "the `scan_input` of the student's config"
+                "point_features: pillars read the features of points, and this batch carries none; read the "
+                "scans with the `scan_input` of the student's config"
             )
         return self.encoder(
             scans.point_features, scans.point2voxel, scans.point_mask, scans.voxel_coords, scans.batch_size

@@ -17,16 +17,18 @@ BN_EPS, BN_MOMENTUM = 1e-3, 0.01  # SECOND, and everything after it
 
 
 class PillarNet(nn.Module):
-    """PointPillars' encoder: each point beside its place in the pillar, one layer, the maximum of each pillar.
+    """PointPillars' encoder: each point beside its place in the pillar, one layer, the maximum of each
+    pillar.
 
     Args:
         in_channels: F features of a point, the first three x, y, z.
         voxel_size: (3,) x, y, z metres of a pillar.
         point_cloud_range: (6,) x_min y_min z_min x_max y_max z_max, metres.
         out_channels: channels of a pillar.
-        max_points: None takes every point. A number does as mmdet3d and the authors do: the first so many points of a
-            pillar in the order of the scan count, and a pillar with fewer is filled up with zeros, which take part in
-            the BatchNorm of training and in the maximum. Weights trained there need it for equal features.
+        max_points: None takes every point. A number does as mmdet3d and the authors do: the first so many
+            points of a pillar in the order of the scan count, and a pillar with fewer is filled up with
+            zeros, which take part in the BatchNorm of training and in the maximum. Weights trained there need
+            it for equal features.
 
     Attributes:
         out_channels: channels of the map.
@@ -35,7 +37,8 @@ class PillarNet(nn.Module):
     Raises:
         ValueError: a range that is no whole number of pillars, fewer than three features.
 
-    Source: PointPillars (Lang et al., CVPR 2019) section 2.1; the offset to the pillar's centre has a z, as in mmdet3d.
+    Source: PointPillars (Lang et al., CVPR 2019) section 2.1; the offset to the pillar's centre has a z, as
+        in mmdet3d.
     Differs from the paper in: without `max_points` nothing is dropped and nothing filled up.
     """
 
@@ -54,8 +57,8 @@ class PillarNet(nn.Module):
         super().__init__()
         if in_channels < 3 or out_channels < 1 or (max_points is not None and max_points < 1):
             raise ValueError(
-                f"PillarNet: expected in_channels >= 3 (x, y, z first), out_channels and max_points >= 1, got {in_channels}, "
-                f"{out_channels}, {max_points}"
+                f"PillarNet: expected in_channels >= 3 (x, y, z first), out_channels and max_points >= 1, "
+                f"got {in_channels}, {out_channels}, {max_points}"
             )
         low, high = point_cloud_range[:3], point_cloud_range[3:]
         cells = [(b - a) / s for a, b, s in zip(low, high, voxel_size, strict=True)]

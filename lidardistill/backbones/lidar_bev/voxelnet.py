@@ -47,26 +47,30 @@ class _Stage(nn.Module):
 
 
 class VoxelNet(nn.Module):
-    """SECOND's sparse encoder: stem, four stages of which three halve the grid, and a convolution that halves z again.
+    """SECOND's sparse encoder: stem, four stages of which three halve the grid, and a convolution that halves
+    z again.
 
     Args:
         in_channels: F features of a voxel, the mean of those of its points.
         grid: (3,) cells z, y, x; CenterPoint counts one more in z than the range holds (41).
         widths: channels of the four stages; the stem has the first.
         out_channels: channels of the last convolution.
-        block: "residual": two residual blocks a stage, CenterPoint's configuration of nuScenes and OpenPCDet's
-            VoxelResBackBone8x. "plain": two convolutions (one in the first stage), SECOND, OpenPCDet's
-            VoxelBackBone8x and SLidR's VoxelNet.
+        block: "residual": two residual blocks a stage, CenterPoint's configuration of nuScenes and
+            OpenPCDet's VoxelResBackBone8x. "plain": two convolutions (one in the first stage), SECOND,
+            OpenPCDet's VoxelBackBone8x and SLidR's VoxelNet.
 
     Attributes:
-        out_channels: channels of the map, those of the last convolution times the cells that z has left (2 of 41).
+        out_channels: channels of the map, those of the last convolution times the cells that z has left (2 of
+            41).
         stride: 8, voxels a cell of the map along y and x.
 
     Raises:
         ValueError: not four positive widths, a y or x that 8 does not divide, a z that leaves nothing.
 
-    Source: SECOND (Yan et al., Sensors 2018) section 3.2; CenterPoint (Yin et al., CVPR 2021) for the residual blocks.
-    Differs from the paper in: submanifold padding is always centred; BatchNorm of a single voxel uses the running
+    Source: SECOND (Yan et al., Sensors 2018) section 3.2; CenterPoint (Yin et al., CVPR 2021) for the
+        residual blocks.
+    Differs from the paper in: submanifold padding is always centred; BatchNorm of a single voxel uses the
+    running
         statistics.
     """
 
@@ -94,8 +98,8 @@ class VoxelNet(nn.Module):
         depth = (z - 3) // 2 + 1
         if min(y, x) < 8 or y % 8 or x % 8 or depth < 1:
             raise ValueError(
-                f"VoxelNet: expected a grid whose y and x are multiples of 8 and whose z is at least 25, got {tuple(grid)} "
-                "(z, y, x)"
+                f"VoxelNet: expected a grid whose y and x are multiples of 8 and whose z is at least 25, "
+                f"got {tuple(grid)} (z, y, x)"
             )
         self.in_channels, self.grid = in_channels, (int(grid[0]), int(grid[1]), int(grid[2]))
         self.widths, self.block = tuple(widths), block

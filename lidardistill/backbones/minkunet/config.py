@@ -36,18 +36,20 @@ PRESETS = {
     "minkunet14": MinkUNetLayers(32, _WIDTHS, (1,) * 8),
     "mini": MinkUNetLayers(16, (16, 32, 64, 64, 64, 32, 32, 32), (1,) * 8),
 }
-"""Sizes by preset. minkunet34 is Res16UNet34C; 18 and 14 are not MinkowskiEngine's lettered 18A and 14A, whose decoders
-have other widths."""
+"""Sizes by preset. minkunet34 is Res16UNet34C; 18 and 14 are not MinkowskiEngine's lettered 18A and 14A,
+whose decoders have other widths."""
 
 
 class MinkUNetConfig(BackboneConfig):
     """A sparse residual U-Net over voxels of any kind.
 
     Attributes:
-        preset: `minkunet34` is SLidR's Res16UNet34C; 18 and 14 have fewer blocks; `mini` is the network of the CPU demo.
+        preset: `minkunet34` is SLidR's Res16UNet34C; 18 and 14 have fewer blocks; `mini` is the network of
+            the CPU demo.
         bn_momentum: BatchNorm momentum of stem, down- and up-sampling and projections.
-        block_bn_momentum: BatchNorm momentum inside the residual blocks. SLidR's released code never hands its momentum
-            to the blocks: 0.05 outside and 0.1 inside is what the paper's networks were trained with.
+        block_bn_momentum: BatchNorm momentum inside the residual blocks. SLidR's released code never hands
+            its momentum to the blocks: 0.05 outside and 0.1 inside is what the paper's networks were trained
+            with.
     """
 
     makes: ClassVar[Literal["points", "map"]] = "points"

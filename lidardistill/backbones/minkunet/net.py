@@ -21,9 +21,10 @@ SPATIAL_MULTIPLE = 2**LEVELS
 class VoxelBatchNorm(nn.BatchNorm1d):
     """BatchNorm over voxels that also takes none or a single one in train mode.
 
-    The variance of one voxel says nothing, and torch refuses it. Such a level (a nearly empty scan at stride 16) is
-    normalised with the running statistics, which it leaves alone. `SyncBatchNorm.convert_sync_batchnorm` replaces it
-    like any BatchNorm; there the count is that of all ranks.
+    The variance of one voxel says nothing, and torch refuses it. Such a level (a nearly empty scan at stride
+    16) is normalised with the running statistics, which it leaves alone.
+    `SyncBatchNorm.convert_sync_batchnorm` replaces it like any BatchNorm; there the count is that of all
+    ranks.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -91,8 +92,8 @@ class MinkUNet(Backbone):
         out_channels: width of the last decoder level.
 
     Source: SLidR (Sautier et al., CVPR 2022) section 4.1 and its released code.
-    Differs from the paper in: the final 1x1 convolution is `methods.heads.PointHead`; levels with a single voxel are
-    normalised by running statistics.
+    Differs from the paper in: the final 1x1 convolution is `methods.heads.PointHead`; levels with a single
+    voxel are normalised by running statistics.
 
     Raises:
         ValueError: widths or blocks are not eight positive numbers.
@@ -110,8 +111,8 @@ class MinkUNet(Backbone):
             or min(*widths, *blocks, stem, in_channels) < 1
         ):
             raise ValueError(
-                f"MinkUNet: expected {2 * LEVELS} positive widths and blocks (4 encoder, 4 decoder levels), got "
-                f"widths {tuple(widths)}, blocks {tuple(blocks)}, stem {stem}, in_channels {in_channels}"
+                f"MinkUNet: expected {2 * LEVELS} positive widths and blocks (4 encoder, 4 decoder levels), "
+                f"got widths {tuple(widths)}, blocks {tuple(blocks)}, stem {stem}, in_channels {in_channels}"
             )
         self.in_channels, self.out_channels = in_channels, widths[-1]
         self.stem = _Resample(
@@ -155,7 +156,8 @@ class MinkUNet(Backbone):
         Args:
             features: (M, F) floating, one row a voxel; M may be 0.
             voxel_coords: (M, 4) int32 batch, z, y, x, every voxel once.
-            spatial_shape: (3,) cells z, y, x; rounded up to multiples of 16, so that no odd last slice is lost.
+            spatial_shape: (3,) cells z, y, x; rounded up to multiples of 16, so that no odd last slice is
+                lost.
             batch_size: scans.
 
         Returns:

@@ -69,6 +69,15 @@ class ProbeConfig(Strict):
     probe: Annotated[CachedProbeConfig | OnlineProbeConfig, Field(discriminator="kind")] = CachedProbeConfig()
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
 
+    @model_validator(mode="after")
+    def _cached_features_are_of_still_scans(self) -> ProbeConfig:
+        if self.probe.kind == "cached" and not (self.data.rotate and self.data.flip):
+            raise ValueError(
+                "data.rotate, data.flip: the cached probe reads scans without augmentation, so they have no effect; remove "
+                "them, or set probe.kind to online"
+            )
+        return self
+
 
 class FinetuneConfig(Strict):
     """Cross-entropy and Lovasz on all weights; `lr_head` gives the new layer its own rate."""

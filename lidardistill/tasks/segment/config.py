@@ -74,6 +74,15 @@ class ProbeConfig(Strict):
         self.student.check(self.voxels)
         return self
 
+    @model_validator(mode="after")
+    def _cached_features_are_of_still_scans(self) -> ProbeConfig:
+        if self.probe.kind == "cached" and not (self.data.rotate and self.data.flip):
+            raise ValueError(
+                "data.rotate, data.flip: the cached probe reads scans without augmentation, so they have no effect; "
+                "remove them, or set probe.kind to online"
+            )
+        return self
+
 
 class FinetuneConfig(Strict):
     """Cross-entropy and Lovasz on all weights; `lr_head` gives the new layer its own rate."""

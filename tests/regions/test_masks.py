@@ -66,7 +66,7 @@ def test_only_the_ignore_value_that_is_given_is_ignored(tmp_path):
 def test_negative_ids_only_if_ignored(tmp_path):
     np.save(tmp_path / "m.npy", np.array([[-1, 3]]))
     with pytest.raises(
-        ValueError, match=r"m\.npy: ids must lie in 0\.\.2147483647, got -1\.\.3; .*pass it as ignore"
+        ValueError, match=r"m\.npy: ids must lie in 0\.\.2147483647, got -1\.\.3; .*mask that is False"
     ):
         read_mask_file(tmp_path / "m.npy")
     labels, mask = read_mask_file(tmp_path / "m.npy", ignore=-1)

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from lidardistill.data.frame import CorruptSample
 from lidardistill.data.keyframes import SampleKey
-from lidardistill.data.loader import make_loader, warm_up
+from lidardistill.data.loader import make_loader, prepare_workers
 from lidardistill.data.sampler import OnceSampler
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.methods.slidr.build import build_pair_dataset, feature_store
@@ -50,8 +50,7 @@ def fill_feature_store(
         return 0
     dataset = build_pair_dataset(config, index, missing, train=False, from_cache=False)
     readable = _Readable(dataset, [index.sample_token(row) for row in missing.tolist()])
-    if config.data.num_workers:
-        warm_up(readable)
+    prepare_workers(readable, _collate_one, 1, config.data.num_workers)
     loader = make_loader(readable, OnceSampler(len(missing), 1), _collate_one, config.data.num_workers)
     computed = 0
     for done, batch in enumerate(loader, start=1):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SEED = 0
 COMPARED = 8
-ON_THE_FLY = ("exact", "fast", "draft")
+ON_THE_FLY = ("exact",)
 ON_THE_FLY_ROUNDS = 3
 PRODUCT = "cached_superpixels"
 BASELINE = "SLidR's loader: Pillow, / 255 in float64, torch resize by image, PNG superpixels, devkit's chain, np.unique"
@@ -126,9 +126,8 @@ def _on_the_fly_ways(index: FrameIndex) -> dict[str, PairDataset]:
         for preset in ON_THE_FLY
     }
     for preset in ON_THE_FLY:
-        if preset != "draft":  # which reduces the image itself
-            half = SuperpixelSource(preset=preset, scale=2)
-            ways[f"on_the_fly_{preset}_jpeg_half"] = _dataset(index, half, ImageReading(2, "jpeg"))
+        half = SuperpixelSource(preset=preset, scale=2)
+        ways[f"on_the_fly_{preset}_jpeg_half"] = _dataset(index, half, ImageReading(2, "jpeg"))
     return ways
 
 

@@ -277,10 +277,9 @@ def warm_up(dataset: Any, key: tuple[int, int, int] = (0, 0, 0), *, say_after_s:
     message.daemon = True
     message.start()
     try:
-        for part in (getattr(dataset, "superpixels", None), dataset):
-            compile_kernels = getattr(part, "warm_up", None)
-            if compile_kernels is not None:
-                compile_kernels()
+        compile_kernels = getattr(dataset, "warm_up", None)
+        if compile_kernels is not None:
+            compile_kernels()
         return dataset[key]
     finally:
         message.cancel()

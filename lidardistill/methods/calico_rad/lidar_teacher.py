@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from lidardistill.backbones.base import Features
 from lidardistill.backbones.lidar_bev.net import LidarBev
+from lidardistill.data.batch import VoxelBatch
 
 
 class LidarTeacher(nn.Module):
@@ -31,6 +31,6 @@ class LidarTeacher(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, **inputs: Any) -> Tensor:
-        """(B, out_channels, H = y, W = x) without gradient; arguments as `LidarBev.forward`."""
-        return self.network(**inputs)
+    def forward(self, scans: VoxelBatch) -> Features:
+        """Features of a batch of scans, without gradient."""
+        return self.network(scans)

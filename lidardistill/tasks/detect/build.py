@@ -9,10 +9,8 @@ import torch
 from safetensors.torch import load_file, save
 
 from lidardistill.atomic import atomic_write
-from lidardistill.backbones.build import build_student
 from lidardistill.backbones.camera_bev.build import build_camera
 from lidardistill.exchange.of_run import load_student
-from lidardistill.tasks.detect.batch import DetectionBatch
 from lidardistill.tasks.detect.bev_fusion import ConvFuser
 from lidardistill.tasks.detect.center_head import TASKS, CenterHead
 from lidardistill.tasks.detect.config import DetectConfig
@@ -27,7 +25,7 @@ def build_detector(config: DetectConfig) -> Detector:
     """A detector whose first weights follow from the seed; the backbone's are those that pretraining starts from."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        backbone = build_student(config.student, config.voxels)
+        backbone = config.student.build(config.voxels)
         camera = None if config.camera is None else build_camera(config.camera)
         fuser = (
             None
@@ -64,11 +62,6 @@ def parameter_groups(detector: Detector, config: DetectConfig) -> list[dict[str,
         {"params": new, "lr": config.optimizer.lr},
         {"params": pretrained, "lr": config.optimizer.lr * config.lr_backbone},
     ]
-
-
-def detector_inputs(batch: DetectionBatch) -> dict[str, Any]:
-    """Arguments of `Detector.forward`."""
-    return {"lidar": batch.voxels.bev_inputs(), "cameras": batch.camera_inputs()}
 
 
 def save_detector(detector: Detector, run: Path) -> None:

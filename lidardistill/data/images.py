@@ -74,7 +74,7 @@ def read_image(
     except Exception as error:  # decoders raise classes of all kinds, and nothing but this file decides about it
         raise CorruptSample(
             f"picture {path} cannot be decoded: expected a whole JPEG or PNG, got {len(data)} bytes and "
-            f'"{error or type(error).__name__}". Copy or download the file again.'
+            f'"{str(error) or type(error).__name__}". Copy or download the file again.'
         ) from error
 
 

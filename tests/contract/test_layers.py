@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "lidardistill"
 
 FLOORS = (
-    ("atomic", "one_thread", "child_processes", "corrupt"),
+    ("atomic", "one_thread", "child_processes", "contents", "corrupt"),
     ("config", "geometry", "ops"),
     ("regions", "sparse", "objectives", "weights"),
     ("data", "teachers"),

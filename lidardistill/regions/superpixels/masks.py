@@ -144,7 +144,7 @@ def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise
     except Exception as error:  # decoders raise classes of all kinds, and nothing but this file decides about it
         raise CorruptSample(
-            f"region map {path} cannot be read ({error or type(error).__name__}); is it truncated? Write it anew"
+            f"region map {path} cannot be read ({str(error) or type(error).__name__}); is it truncated? Write it anew"
         ) from error
     if kind not in _MAP_KINDS:
         raise CorruptSample(

@@ -11,7 +11,6 @@ import typer
 from lidardistill.atomic import write_json_atomic
 from lidardistill.cli.options import DatarootOption, VersionOption
 
-
 FAILED_FILE = "failed.json"
 """Images without superpixels and the reasons, in the cache folder."""
 

@@ -160,7 +160,7 @@ def _context(dataset: Dataset) -> BaseContext:
     kind = type(multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn"))
 
     class Context(kind):  # type: ignore[valid-type, misc]
-        def Queue(self, maxsize: int = 0) -> Queue:  # noqa: N802
+        def Queue(self, maxsize: int = 0) -> Queue:
             return _HandOver(maxsize, ctx=self)
 
     context: BaseContext = Context()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from lidardistill.methods.slidr.build import feature_store
 
 from lidardistill.config.io import differing_keys
 from lidardistill.demo.experiment import ARMS, finetune_config, pretrain_config, probe_config
 from lidardistill.demo.stages import Stages
-from lidardistill.methods.slidr.build import feature_store
 
 WORLD, CACHE = Path("world"), Path("cache")
 

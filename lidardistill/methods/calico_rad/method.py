@@ -1,6 +1,7 @@
 """CALICO, stage 2: region-aware distillation from a frozen LiDAR map to the map of the cameras.
 
-Source: Sun et al., "CALICO: Self-Supervised Camera-LiDAR Contrastive Pre-training for BEV Perception", ICLR 2024,
+Source: Sun et al., "CALICO: Self-Supervised Camera-LiDAR Contrastive Pre-training for BEV Perception", ICLR
+    2024,
 section 3. What the paper leaves open is named, and given a key each, in `RADConfig`.
 """
 
@@ -59,8 +60,8 @@ class RAD(Method):
         """A camera network with its own weights, and the LiDAR network of the first stage.
 
         Raises:
-            ValueError, FileNotFoundError: `method.lidar_weights` cannot be loaded; or the map of the cameras does not
-                cover that of the LiDAR.
+            ValueError, FileNotFoundError: `method.lidar_weights` cannot be loaded; or the map of the cameras
+                does not cover that of the LiDAR.
         """
         lidar = parts.new_student()
         try:
@@ -70,7 +71,8 @@ class RAD(Method):
         camera, teacher = build_camera(config.camera), LidarTeacher(lidar)
         if not covers(camera.grid, teacher.grid):
             raise ValueError(
-                f"method.camera.bev_range: the cameras' map {camera.grid} must cover the LiDAR's {teacher.grid}, whose "
+                f"method.camera.bev_range: the cameras' map {camera.grid} must cover the LiDAR's "
+                f"{teacher.grid}, whose "
                 "range is voxels.point_cloud_range"
             )
         return cls(config, camera, teacher)
@@ -106,7 +108,9 @@ class RAD(Method):
             strict=True,
         )
         losses = [
-            region_distill(c, l, region, mask, self.config.temperature, denominator=self.config.denominator, weight=part)
+            region_distill(
+                c, l, region, mask, self.config.temperature, denominator=self.config.denominator, weight=part
+            )
             for c, l, region, mask, part in parts
         ]
         loss = torch.stack(losses).mean()
@@ -166,14 +170,17 @@ class RAD(Method):
         camera_map, _ = self.student(**(cameras or {}))
         lidar_map = self.teacher(voxels).bev
         return [
-            ShownMap("cameras, as the student sees them", camera_map[0], self.student.grid, self.student_head),
+            ShownMap(
+                "cameras, as the student sees them", camera_map[0], self.student.grid, self.student_head
+            ),
             ShownMap("LiDAR, as the teacher sees it", lidar_map[0], self.teacher.grid, self.teacher_head),
         ]
 
     def diagnostics(
         self, cameras: Tensor, lidar: Tensor, mask: Tensor, num_candidates: tuple[int, ...]
     ) -> dict[str, Tensor]:
-        """`contrast_diagnostics` of at most `_DIAGNOSED_ROWS` points of regions, among which matches are sought.
+        """`contrast_diagnostics` of at most `_DIAGNOSED_ROWS` points of regions, among which matches are
+        sought.
 
         `log_candidates` is that of the loss: the most that an anchor of it has to choose from.
         """

@@ -201,8 +201,8 @@ def fill_store(
         device: of the teacher.
         num_workers: processes that read keyframes.
         on_progress: called with (keyframes done, keyframes in all).
-        on_unreadable: called with (sample token, reason) of each keyframe that cannot be read; it gets no features, and
-            training replaces it. None raises the error.
+        on_unreadable: called with (sample token, reason) of each keyframe that cannot be read; it gets no
+            features, and training replaces it. None raises the error.
 
     Returns:
         Keyframes that were computed now.
@@ -238,7 +238,8 @@ class _Unreadable(NamedTuple):
 
 
 class _Readable(Dataset["PairSample | _Unreadable"]):
-    """Keyframes without substitutes. An error would end its worker process, so that it is returned instead."""
+    """Keyframes without substitutes. An error would end its worker process, so that it is returned
+    instead."""
 
     def __init__(self, keyframes: Keyframes[PairSample]) -> None:
         self.keyframes, self.warm_up = keyframes, keyframes.warm_up

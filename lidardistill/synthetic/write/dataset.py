@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from lidardistill.datasets.nuscenes.splits import official_scenes
 from lidardistill.child_processes import Leash, end_with_parent
+from lidardistill.datasets.nuscenes.splits import official_scenes
 from lidardistill.one_thread import one_thread_for_children
 from lidardistill.synthetic.write.nuscenes_writer import write_scene
 from lidardistill.synthetic.write.recording import SceneRecording

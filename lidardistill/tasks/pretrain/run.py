@@ -67,12 +67,14 @@ class Pretraining:
 
     @property
     def local_batch(self) -> int:
-        """Keyframes (or pairs of scans) of one batch on this process; `data.batch_size` counts all processes and accumulated batches."""
+        """Keyframes (or pairs of scans) of one batch on this process; `data.batch_size` counts all processes
+        and accumulated batches."""
         parts = self.fabric.world_size * self.config.trainer.accumulate
         size, rest = divmod(self.config.data.batch_size, parts)
         if rest or size == 0:
             raise ValueError(
-                f"data.batch_size: {self.config.data.batch_size} keyframes a step cannot be shared out evenly over "
+                f"data.batch_size: {self.config.data.batch_size} keyframes a step cannot be shared out "
+                "evenly over "
                 f"{self.fabric.world_size} processes and {self.config.trainer.accumulate} accumulated batches"
             )
         return size
@@ -215,9 +217,7 @@ def pretrain(
         if not result.interrupted and main:
             if result.ema is not None:
                 result.ema.copy_to(parts.method)
-            save_student(
-                parts.method.student, parts.card(), run / BACKBONE_FILE, steps=result.steps
-            )
+            save_student(parts.method.student, parts.card(), run / BACKBONE_FILE, steps=result.steps)
         outcome = "interrupted" if result.interrupted else "finished"
     finally:
         if manifest is not None:

@@ -91,7 +91,9 @@ precompute(images, SuperpixelStore(sys.argv[1], "recipe"), read_image=read_slowl
 
 @pytest.mark.parametrize("kind", PARENTS)
 def test_children_end_with_a_parent_that_is_killed(kind, tmp_path):
-    guarded = "if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in PARENTS[kind].strip().splitlines())
+    guarded = "if __name__ == '__main__':\n" + "".join(
+        f"    {line}\n" for line in PARENTS[kind].strip().splitlines()
+    )
     script = tmp_path / "parent.py"
     script.write_text(guarded)
     run = f"import runpy, sys; sys.argv[0] = {str(script)!r}; runpy.run_path({str(script)!r}, run_name='__main__')"
@@ -121,7 +123,13 @@ def record_or_fail(name: str, seed: int, **options: object) -> object:
 def test_a_world_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="cannot be rendered"):
         write_world(
-            tmp_path / "world", train_scenes=3, val_scenes=0, keyframes=1, image_size=(9, 16), workers=2, record=record_or_fail
+            tmp_path / "world",
+            train_scenes=3,
+            val_scenes=0,
+            keyframes=1,
+            image_size=(9, 16),
+            workers=2,
+            record=record_or_fail,
         )
     assert list(tmp_path.iterdir()) == []
 

@@ -68,10 +68,16 @@ def read_image(
         found = error.args[0]
         raise CorruptSample(
             f"picture {path} has {found[0]}x{found[1]} pixels (height x width): expected "
-            + (f"{size[0]}x{size[1]}, as its table row says. The calibration belongs to that size; " if size else f"{_MOST_PIXELS} at most; ")
+            + (
+                f"{size[0]}x{size[1]}, as its table row says. The calibration belongs to that size; "
+                if size
+                else f"{_MOST_PIXELS} at most; "
+            )
             + "restore the original file."
         ) from None
-    except Exception as error:  # decoders raise classes of all kinds, and nothing but this file decides about it
+    except (
+        Exception
+    ) as error:  # decoders raise classes of all kinds, and nothing but this file decides about it
         raise CorruptSample(
             f"picture {path} cannot be decoded: expected a whole JPEG or PNG, got {len(data)} bytes and "
             f'"{str(error) or type(error).__name__}". Copy or download the file again.'

@@ -30,7 +30,9 @@ PREFETCH = 2
 SHARED_MEMORY = Path("/dev/shm")
 """Workers hand batches over through files in this folder, on Linux."""
 
-_TERM_GRACE_S = 30  # a worker outlives SIGTERM by this long, so that the main process can write its checkpoint
+_TERM_GRACE_S = (
+    30  # a worker outlives SIGTERM by this long, so that the main process can write its checkpoint
+)
 _END_GRACE_S = 5.0  # a worker that does not end within it is killed
 
 

@@ -36,7 +36,11 @@ def verbs() -> Iterator[type[BaseModel]]:
     for path in sorted((PACKAGE / "tasks").rglob("config.py")):
         module = importlib.import_module(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts))
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, BaseModel) and {"name", "data"} <= set(value.model_fields):
+            if (
+                isinstance(value, type)
+                and issubclass(value, BaseModel)
+                and {"name", "data"} <= set(value.model_fields)
+            ):
                 yield value
 
 
@@ -65,12 +69,16 @@ def messages(path: Path) -> Iterator[tuple[int, str]]:
 def test_messages_advise_keys_that_exist(path: Path) -> None:
     for line, text in messages(path):
         for key in DOTTED.findall(text) if " " in text else ():  # one word is a file name, or part of one
-            assert key in KEYS, f"{path.relative_to(PACKAGE)}:{line} names {key}, which is no key of any config: {text}"
+            assert key in KEYS, (
+                f"{path.relative_to(PACKAGE)}:{line} names {key}, which is no key of any config: {text}"
+            )
 
 
 def test_the_rule_finds_a_key_that_does_not_exist() -> None:
     assert {"data.superpixels.num_superpixels", "trainer.max_steps", "data.num_workers"} <= KEYS
-    assert DOTTED.findall("set data.superpixels.max_id_bound, or data.num_workers=0. See lidardistill.data.loader") == [
+    assert DOTTED.findall(
+        "set data.superpixels.max_id_bound, or data.num_workers=0. See lidardistill.data.loader"
+    ) == [
         "data.superpixels.max_id_bound",
         "data.num_workers",
     ]

@@ -171,9 +171,7 @@ def _outcomes(job: _Job, order: Sequence[tuple[str, Path]], workers: int) -> Ite
     context = multiprocessing.get_context("spawn")
     with (
         Leash(context) as leash,
-        ProcessPoolExecutor(
-            workers, context, initializer=end_with_parent, initargs=(leash.held,)
-        ) as pool,
+        ProcessPoolExecutor(workers, context, initializer=end_with_parent, initargs=(leash.held,)) as pool,
     ):
         try:
             waiting = iter(order)

@@ -1,3 +1,61 @@
 """lidardistill: pretrain LiDAR backbones from cameras, without labels."""
 
+import logging as _logging
+import os as _os
+import sys as _sys
+
 __version__ = "0.1.0"
+
+
+def _give_kernels_a_folder() -> None:
+    """Let numba keep compiled kernels in a temporary folder if it can write neither beside the code nor at home.
+
+    numba raises an error for such a place, which names no remedy. It reads NUMBA_CACHE_DIR when it is imported, so this
+    runs first.
+    """
+    here = _os.path.dirname(_os.path.abspath(__file__))
+    home = _os.environ.get("XDG_CACHE_HOME") or _os.path.expanduser("~/.cache")
+    if _os.environ.get("NUMBA_CACHE_DIR") or _can_write(_os.path.join(here, "__pycache__")):
+        return
+    if _can_write(_os.path.join(home, "numba")):
+        return
+    import tempfile
+
+    try:
+        folder = _private(_os.path.join(tempfile.gettempdir(), f"lidardistill-numba-{_os.getuid()}"))
+        _os.environ["NUMBA_CACHE_DIR"] = folder or tempfile.mkdtemp(prefix="lidardistill-numba-")
+    except (OSError, AttributeError) as error:
+        kept = f"no temporary folder can be written either ({error})"
+    else:
+        kept = f"they are kept in {_os.environ['NUMBA_CACHE_DIR']}"
+    _logging.getLogger(__name__).warning(
+        "compiled kernels can be kept neither in %s nor in %s, so %s; set NUMBA_CACHE_DIR to a folder of your own",
+        here,
+        home,
+        kept,
+    )
+    if "numba" in _sys.modules:
+        _sys.modules["numba"].config.CACHE_DIR = _os.environ.get("NUMBA_CACHE_DIR", "")
+
+
+def _can_write(folder: str) -> bool:
+    """Whether a folder can be written, or made."""
+    while not _os.path.isdir(folder):
+        folder, last = _os.path.dirname(folder), folder
+        if folder == last:
+            return False
+    return _os.access(folder, _os.W_OK | _os.X_OK)
+
+
+def _private(folder: str) -> str | None:
+    """The folder, if it is ours alone: kernels are machine code that is run."""
+    try:
+        _os.mkdir(folder, 0o700)
+    except FileExistsError:
+        found = _os.lstat(folder)
+        if found.st_uid != _os.getuid() or found.st_mode & 0o170077 != 0o040000:
+            return None
+    return folder
+
+
+_give_kernels_a_folder()

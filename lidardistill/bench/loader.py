@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SEED = 0
 COMPARED = 8
-ON_THE_FLY = ("exact", "fast", "draft")
+ON_THE_FLY = ("exact",)
 ON_THE_FLY_ROUNDS = 3
 PRODUCT = "cached_superpixels"
 BASELINE = "SLidR's loader: Pillow, / 255 in float64, torch resize by image, PNG superpixels, devkit's chain, np.unique"
@@ -128,11 +128,8 @@ def _on_the_fly_ways(index: Source) -> dict[str, Keyframes[PairSample]]:
         for preset in ON_THE_FLY
     }
     for preset in ON_THE_FLY:
-        if preset != "draft":  # which reduces the image itself
-            half = SuperpixelSource(preset=preset, scale=2)
-            ways[f"on_the_fly_{preset}_jpeg_half"] = _dataset(
-                index, half, ImageConfig(scale=2, reduce="jpeg")
-            )
+        half = SuperpixelSource(preset=preset, scale=2)
+        ways[f"on_the_fly_{preset}_jpeg_half"] = _dataset(index, half, ImageConfig(scale=2, reduce="jpeg"))
     return ways
 
 

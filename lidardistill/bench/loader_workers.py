@@ -55,10 +55,12 @@ def _speed(batches: Iterator[Any], number: int) -> float:
 
 
 def _processes(dataset: Any, number: int) -> Iterator[Any]:
-    from lidardistill.data.loader import TimedIterator, make_loader
+    from contextlib import closing
+
+    from lidardistill.data.loader import make_loader
     from lidardistill.methods.image_pairs import collate_pairs
 
-    with TimedIterator(make_loader(dataset, _Keys(), collate_pairs, number)) as loader:
+    with closing(iter(make_loader(dataset, _Keys(), collate_pairs, number))) as loader:
         yield from loader
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+import signal
 import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import typer
 
@@ -35,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (
+VERBS: tuple[Any, ...] = (
     demo,
     synth,
     doctor,
@@ -51,23 +58,74 @@ for verb in (
     bench,
     profile,
     export,
-):
-    app.command(name=verb.__name__.rpartition(".")[2])(verb.run)
+)
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one line on stderr and exit code 1, never a traceback."""
+    """Entry point: an error is one line on stderr and exit code 1, and a traceback only if it is asked for."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # SIGTERM would end this process at once; an exception lets it end its children and remove unfinished files.
+    before = signal.signal(signal.SIGTERM, _end)
     try:
         app()
     except Interrupted as stopped:
         print(stopped, file=sys.stderr)
         sys.exit(stopped.exit_code)
-    except (ValueError, OSError, ImportError, RuntimeError) as error:
+    except Exception as error:
         if os.environ.get("LIDARDISTILL_TRACEBACK"):
             raise
-        print(f"error: {error}", file=sys.stderr)
-        print("(LIDARDISTILL_TRACEBACK=1 shows where)", file=sys.stderr)
+        print(f"error: {message_of(error)}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def message_of(error: Exception) -> str:
+    """What to tell a user. Errors that we raise for a user's mistake have their message; any other error is a bug."""
+    if isinstance(error, (ValueError, OSError, ImportError, RuntimeError)) and not isinstance(
+        error, (RecursionError, NotImplementedError)
+    ):
+        return f"{error}\n(LIDARDISTILL_TRACEBACK=1 shows where)"
+    if isinstance(error, MemoryError):
+        return (
+            f"memory ran out{f' ({error})' if str(error) else ''}: lower data.batch_size or data.num_workers, or read "
+            "fewer scenes\n(LIDARDISTILL_TRACEBACK=1 shows where)"
+        )
+    if isinstance(error, _EndOfFileError):
+        assert isinstance(error.__cause__, EOFError)
+        error = error.__cause__
+    text = " ".join(str(error).split())
+    return (
+        f"this is a bug of lidardistill: {type(error).__name__}{f': {text}' if text else ''} ({_place(error)}). "
+        "Run the same command with LIDARDISTILL_TRACEBACK=1 and report the traceback"
+    )
+
+
+def _place(error: BaseException) -> str:
+    """Last line of our own code on the way to an error."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "lidardistill" in Path(frame.filename).parts] or frames
+    return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "place unknown"
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+class _EndOfFileError(Exception):
+    """An EOFError, which the command-line library would print as "Aborted!"."""
+
+
+def _guarded(verb: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(verb)
+    def call(*arguments: Any, **options: Any) -> Any:
+        try:
+            return verb(*arguments, **options)
+        except EOFError as error:
+            raise _EndOfFileError from error
+
+    return call
+
+
+for _verb in VERBS:
+    app.command(name=_verb.__name__.rpartition(".")[2])(_guarded(_verb.run))

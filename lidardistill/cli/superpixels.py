@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lidardistill.atomic import write_json_atomic
 from lidardistill.cli.options import DatarootOption, KindOption, MissingOption, OptionalVersion
+
+FAILED_FILE = "failed.json"
+"""Images without superpixels and the reasons, in the cache folder."""
 
 
 def run(
@@ -20,7 +25,7 @@ def run(
     split: Annotated[
         str | None, typer.Option(help="Only this split, or a .txt file with a scene a line.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="exact, fast, draft or reference (scikit-image).")] = "exact",
+    preset: Annotated[str, typer.Option(help="exact, or reference: the same by scikit-image.")] = "exact",
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
     """Compute superpixels ahead of training. Can be stopped and started again; never a required step."""
@@ -40,6 +45,16 @@ def run(
     with Bar("superpixels") as bar:
         counts = fill_cache(config, workers=workers, on_progress=bar.update)
     print(f"{out}: {counts}")
+    failed = out / FAILED_FILE
+    if counts.failed:
+        write_json_atomic(failed, [{"path": path, "reason": reason} for path, reason in counts.failed])
+        print(
+            f"error: {len(counts.failed)} of {counts.total} images have no superpixels; the list is in {failed}. Repair "
+            "these files and run the same command again",
+            file=sys.stderr,
+        )
+        raise typer.Exit(1)
+    failed.unlink(missing_ok=True)
     options = " ".join(
         f"data.superpixels.{key}={superpixels[key]}" for key in ("cache", "preset", "num_superpixels")
     )

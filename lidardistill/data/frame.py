@@ -8,9 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-
-class CorruptSample(ValueError):
-    """A file of one keyframe cannot be used: the message names the file, what was expected and what came."""
+from lidardistill.corrupt import CorruptSample as CorruptSample
 
 
 @dataclass(frozen=True)

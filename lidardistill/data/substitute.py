@@ -1,4 +1,4 @@
-"""A keyframe that cannot be read is replaced by another one, always the same, and never in silence."""
+"""Replace a keyframe that cannot be read: always by the same one, and never in silence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from lidardistill.data.frame import CorruptSample
+from lidardistill.corrupt import CorruptPoints, CorruptSample
 from lidardistill.streams import Stream
 
 Sample = TypeVar("Sample", bound=Any)
@@ -16,6 +16,12 @@ Sample = TypeVar("Sample", bound=Any)
 
 class _Tokens(Protocol):
     def sample_token(self, row: int) -> str: ...
+
+
+def _scan_of(index: Any, row: int) -> str:
+    """File of a keyframe's scan; its token if the index does not know files."""
+    scan = getattr(index, "keyframe_scan", None)
+    return str(scan(row).path) if scan is not None else f"of keyframe {index.sample_token(row)}"
 
 
 def keyframe_rows(rows: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -84,8 +90,10 @@ def read_or_substitute(
         try:
             sample = read(row, sample_generator(seed, epoch, position))
         except (CorruptSample, FileNotFoundError) as error:
+            if isinstance(error, CorruptPoints):
+                error = CorruptSample(f"LiDAR scan {_scan_of(index, row)}: {error}")
             if max_substitutes == 0:
-                raise
+                raise error
             failure = (index.sample_token(row), str(error))
             if failure not in failures:
                 failures.append(failure)

@@ -12,10 +12,13 @@ import multiprocessing.forkserver
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from lidardistill.child_processes import Leash, end_with_parent
 from lidardistill.one_thread import ONE_THREAD, one_thread_for_children
 from lidardistill.tasks.pretrain.config import PretrainConfig
 
@@ -108,34 +111,46 @@ def _in_processes(
     workers: int,
     on_message: Callable[[Any], None],
 ) -> list[Any]:
-    """Call a module-level function in processes with one thread each; messages come through a queue."""
+    """Call a module-level function in processes with one thread each; messages come through a queue.
+
+    An error ends all of them at once.
+    """
     context = _context()
     queue = context.SimpleQueue()
     with (
         one_thread_for_children(),
+        Leash(context) as leash,
         ProcessPoolExecutor(
-            min(workers, len(arguments)), context, initializer=_start, initargs=(queue,)
+            min(workers, len(arguments)), context, initializer=_start, initargs=(queue, leash.held)
         ) as pool,
     ):
-        futures = [pool.submit(function, *some) for some in arguments]
-        waiting = set(futures)
-        while waiting:
-            done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_EXCEPTION)
-            while not queue.empty():
-                on_message(queue.get())
-            for future in done:
-                if future.exception() is not None:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                future.result()
-        return [future.result() for future in futures]
+        try:
+            futures = [pool.submit(function, *some) for some in arguments]
+            waiting = set(futures)
+            while waiting:
+                done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_EXCEPTION)
+                while not queue.empty():
+                    on_message(queue.get())
+                for future in done:
+                    future.result()
+            return [future.result() for future in futures]
+        except BrokenProcessPool as error:
+            leash.cut()
+            raise RuntimeError(
+                "a process of the demo died, most likely because memory ran out; the same command continues it"
+            ) from error
+        except BaseException:
+            leash.cut()
+            raise
 
 
 _queue: Any = None
 
 
-def _start(queue: Any) -> None:
+def _start(queue: Any, held: Connection) -> None:
     global _queue
     _queue = queue
+    end_with_parent(held)
     os.environ.update(ONE_THREAD)  # the server may have been started by somebody else, such as a loader
 
 

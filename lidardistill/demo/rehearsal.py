@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from lidardistill.child_processes import end_with_parent
 from lidardistill.one_thread import one_thread_for_children
 from lidardistill.synthetic.write.dataset import write_world
 from lidardistill.synthetic.write.noise import record_noise
@@ -21,7 +22,7 @@ from lidardistill.synthetic.write.noise import record_noise
 def rehearsal() -> Iterator[None]:
     """Rehearse in a process of its own while the block runs, and wait for it at the end.
 
-    A rehearsal that fails is not heard of: whatever is wrong comes out where it matters, in the pretraining itself.
+    Errors are ignored here: the same error will be raised by the real pretraining.
     """
     with tempfile.TemporaryDirectory(prefix="lidardistill-rehearsal-") as folder:
         process = multiprocessing.get_context("spawn").Process(
@@ -33,7 +34,7 @@ def rehearsal() -> Iterator[None]:
             yield
             process.join()
         finally:
-            process.terminate()  # no harm to one that has ended
+            process.kill()  # no harm to one that has ended
             process.join()
 
 
@@ -52,6 +53,7 @@ def rehearse(folder: Path) -> None:
 
 
 def _quietly(play: Callable[[Path], None], folder: Path) -> None:
+    end_with_parent()
     import torch
 
     torch.set_num_threads(1)

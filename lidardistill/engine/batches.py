@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lidardistill.data.keyframes import Keyframes
-from lidardistill.data.loader import make_loader, warm_up
+from lidardistill.data.loader import make_loader, prepare_workers
 from lidardistill.data.sampler import EpochOrder, OnceSampler, StepSampler
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ def endless_batches(
     """
     order = EpochOrder(len(dataset), seed)
     sampler = StepSampler(order, share, fabric.global_rank, fabric.world_size, start)
-    if num_workers:
-        warm_up(dataset)  # compile numba kernels here, not in every worker
+    prepare_workers(dataset, dataset.collate, share, num_workers)
     pin_memory = fabric.device.type == "cuda"
     return iter(make_loader(dataset, sampler, dataset.collate, num_workers, pin_memory=pin_memory))
 
@@ -61,8 +60,7 @@ def batches_once(
 ) -> Iterator[Any]:
     """Every sample once, in the order of the data set, on the device."""
     sampler = OnceSampler(len(dataset), batch_size)
-    if num_workers:
-        warm_up(dataset)  # compile numba kernels here, not in every worker
+    prepare_workers(dataset, dataset.collate, batch_size, num_workers)
     loader: Iterable[Any] = make_loader(dataset, sampler, dataset.collate, num_workers)
     for batch in loader:
         yield batch.to(device)

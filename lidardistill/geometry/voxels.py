@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lidardistill.corrupt import CorruptPoints
 from lidardistill.geometry import _voxels_numba, _voxels_numpy
 
 _MAX_SIDE = 2**31 - 1
@@ -64,6 +65,7 @@ def voxelize(
         The voxels; without points, no voxels in a grid of at least `align` cells a side.
 
     Raises:
+        CorruptPoints: without a range, they span more voxels than 32 bits can number.
         ValueError: wrong shapes, points that are not finite, a voxel size or range out of order, an unknown option,
             or points so far out that cells do not fit 32 bits.
 
@@ -112,9 +114,9 @@ def voxelize(
         # A point just below the far side can be rounded onto it.
         np.minimum(cells, shape[:, None] - 1, out=cells)
     if (shape > _MAX_SIDE).any():
-        raise ValueError(
+        raise CorruptPoints(
             f"points: they span {tuple(int(n) for n in shape)} voxels of {size.tolist()}, more than 32 bits "
-            "number. Give point_cloud_range, or drop the stray points."
+            "number, so that one of them must be a stray point. Drop it, or set voxels.point_cloud_range."
         )
     if implementation == "numba" and (shape <= _voxels_numba.MAX_SIDE).all():
         voxel_coords, point2voxel, first_point = _hash(cells, origin)

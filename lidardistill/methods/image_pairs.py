@@ -317,9 +317,8 @@ def resample_superpixels(
         outside = mask & ((ids < 0) | (ids >= limit))
         if outside.any():
             raise ValueError(
-                f"superpixels of {image.path}: expected ids in 0..{limit - 1}, got {ids[outside].max()}; "
-                "raise "
-                "max_id_bound or renumber the masks"
+                f"superpixels of {image.path}: expected ids in 0..{limit - 1}, twice "
+                f"data.superpixels.num_superpixels, got {ids[outside].max()}; raise that key, or number the regions anew"
             )
 
 

@@ -61,10 +61,9 @@ def test_superpixels_on_the_fly_have_their_own_baseline(monkeypatch):
         sizes.append(image.shape[:2])
         return np.broadcast_to(np.arange(image.shape[1], dtype=np.int32) // 8, image.shape[:2]).copy()
 
-    monkeypatch.setitem(PRESETS, "fast", stripes)
-    monkeypatch.setattr(bench_loader, "ON_THE_FLY", ("fast",))
+    monkeypatch.setitem(PRESETS, "exact", stripes)
     found = bench_loader.run(rounds=1, image_size=(126, 224), workers=())
-    names = {"on_the_fly_fast", "on_the_fly_fast_jpeg_half"}
+    names = {"on_the_fly_exact", "on_the_fly_exact_jpeg_half"}
     assert found["variants"].keys() == {"image_cache_half", "jpeg_half"} | names
     assert set(sizes) == {(126, 224), (63, 112)}
     for name in names:
@@ -73,7 +72,7 @@ def test_superpixels_on_the_fly_have_their_own_baseline(monkeypatch):
         assert variant["calls_of_baseline"] == variant["rounds"] == 1
         assert "superpixels_equal" not in variant["quality"]
         assert variant["quality"]["pairs"] == found["quality"]["pairs"]
-    assert found["variants"]["on_the_fly_fast"]["quality"]["image_max_error"] < 3e-5
+    assert found["variants"]["on_the_fly_exact"]["quality"]["image_max_error"] < 3e-5
 
 
 def test_each_way_has_its_turn(monkeypatch):

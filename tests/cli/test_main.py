@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pickle
+import signal
+import struct
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -136,3 +141,58 @@ def test_a_mistake_is_one_error_without_a_traceback(mistake, tiny_world, tmp_pat
 def test_a_wrong_override_stops_before_anything_is_made(tmp_path, monkeypatch):
     assert call(monkeypatch, "pretrain", DEMO, "seed=minus", "--out", tmp_path / "run") == 1
     assert not (tmp_path / "run").exists()
+
+
+UNEXPECTED = [TypeError("bad"), KeyError("name"), AttributeError("no x"), AssertionError(), RecursionError("deep"), EOFError("no data left"),
+              pickle.UnpicklingError("bad\nfile"), NotImplementedError("later"), struct.error("short"), IndexError("7")]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", UNEXPECTED, ids=lambda error: type(error).__name__)
+def test_an_error_of_our_own_says_that_it_is_a_bug(error, monkeypatch, capsys, tmp_path):
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("lidardistill.synthetic.write.dataset.write_world", fail)
+    assert call(monkeypatch, "synth", "--out", tmp_path / "world") == 1
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith(f"error: this is a bug of lidardistill: {type(error).__name__}")
+    assert "synth.py:" in told
+    assert told.endswith("Run the same command with LIDARDISTILL_TRACEBACK=1 and report the traceback")
+    assert "Aborted" not in told
+
+
+def test_memory_that_runs_out_is_no_bug(monkeypatch, capsys, tmp_path):
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("Unable to allocate 3 TiB")
+
+    monkeypatch.setattr("lidardistill.synthetic.write.dataset.write_world", fail)
+    assert call(monkeypatch, "synth", "--out", tmp_path / "world") == 1
+    assert (
+        "error: memory ran out (Unable to allocate 3 TiB): lower data.batch_size" in capsys.readouterr().err
+    )
+
+
+def test_a_traceback_is_shown_to_whom_asks_for_it(monkeypatch, tmp_path):
+    def fail(*_: object, **__: object) -> None:
+        raise TypeError("bad")
+
+    monkeypatch.setattr("lidardistill.synthetic.write.dataset.write_world", fail)
+    monkeypatch.setattr(sys, "argv", ["lidardistill", "synth", "--out", str(tmp_path / "world")])
+    monkeypatch.setenv("LIDARDISTILL_TRACEBACK", "1")
+    with pytest.raises(TypeError, match="bad"):
+        command.main()
+
+
+def test_sigterm_lets_a_command_clean_up(monkeypatch, tmp_path):
+    def wait(*_: object, **__: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        finally:
+            (tmp_path / "cleaned").touch()
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("lidardistill.synthetic.write.dataset.write_world", wait)
+    assert call(monkeypatch, "synth", "--out", tmp_path / "world") == 128 + signal.SIGTERM
+    assert (tmp_path / "cleaned").exists()
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -73,7 +73,7 @@ def test_superpixels_twice(own_world, tmp_path):
         path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*") if path.is_file()
     } == files
     assert first.output != second.output
-    other = invoke(*words, "--preset", "draft")
+    other = invoke(*words, "--preset", "reference")
     assert other.exit_code == 0
     assert sum(path.is_file() for path in (tmp_path / "cache").rglob("*")) == 2 * len(files)
     wrong = invoke(*words, "--preset", "exakt")

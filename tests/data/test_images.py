@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import simplejpeg
@@ -102,3 +105,77 @@ def test_a_picture_of_another_size(jpeg):
 def test_a_missing_picture(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.jpg is missing although the data set names it"):
         read_image(tmp_path / "none.jpg")
+
+
+def test_grey_of_16_bits_is_scaled_not_cut_off(tmp_path, pixels):
+    grey = pixels[..., 0]
+    expected = np.repeat(grey[..., None], 3, axis=2)
+    Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / "grey.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.png"), expected)
+    for name in ("grey.tif", "big.tif"):
+        stored = (grey.astype(np.uint16) * 256).astype(">u2" if name == "big.tif" else "<u2")
+        Image.frombytes("I;16B" if name == "big.tif" else "I;16", (64, 48), stored.tobytes()).save(
+            tmp_path / name
+        )
+        np.testing.assert_array_equal(read_image(tmp_path / name), expected)
+    assert read_image(tmp_path / "grey.png", (48, 64), 2).shape == (24, 32, 3)
+
+
+def test_pixels_that_are_neither_8_nor_16_bits_are_refused(tmp_path, pixels):
+    Image.fromarray(pixels[..., 0].astype(np.float32)).save(tmp_path / "float.tif")
+    Image.fromarray(pixels[..., 0].astype(np.int32) * 9999).save(tmp_path / "long.tif")
+    for name in ("float.tif", "long.tif"):
+        with pytest.raises(CorruptSample, match=rf"{name} cannot be decoded: .*8 or 16 bits"):
+            read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
+def test_other_modes_keep_their_colours(tmp_path, pixels, mode):
+    picture = Image.fromarray(pixels).convert(mode)
+    path = tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png")
+    picture.save(path)
+    np.testing.assert_array_equal(read_image(path), np.asarray(picture.convert("RGB")))
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG whose head promises a size that its data do not have."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(b"\0" * 999)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize("side", [12_000, 30_000])
+@pytest.mark.filterwarnings("error")
+def test_a_picture_that_promises_too_many_pixels(tmp_path, side):
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png_of(side, side))
+    for size in (None, (48, 64)):
+        with pytest.raises(CorruptSample, match=r"bomb\.png"):
+            read_image(path, size)
+
+
+def test_a_jpeg_that_promises_too_many_pixels_takes_no_memory(jpeg):
+    data = bytearray(jpeg.read_bytes())
+    place = data.index(b"\xff\xc0") + 5
+    data[place : place + 4] = struct.pack(">HH", 65000, 65000)
+    jpeg.write_bytes(data)
+    with pytest.raises(CorruptSample, match="has 65000x65000 pixels"):
+        read_image(jpeg)
+
+
+def test_a_picture_that_cannot_be_opened_is_named(tmp_path):
+    (tmp_path / "folder.jpg").mkdir()
+    with pytest.raises(CorruptSample, match=r"folder\.jpg cannot be read"):
+        read_image(tmp_path / "folder.jpg")
+
+
+def test_whatever_a_decoder_raises_names_the_picture(tmp_path, pixels, monkeypatch):
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    for kind in (struct.error, zlib.error, MemoryError, IndexError, AssertionError):
+        monkeypatch.setattr(Image, "open", lambda *_, kind=kind: (_ for _ in ()).throw(kind()))
+        with pytest.raises(CorruptSample, match=rf"a\.png cannot be decoded.*{kind.__name__}"):
+            read_image(tmp_path / "a.png")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lidardistill.corrupt import CorruptSample
 from lidardistill.regions.superpixels.masks import find_mask_file, read_mask_file, relabel_sequential
 
 
@@ -66,7 +67,7 @@ def test_only_the_ignore_value_that_is_given_is_ignored(tmp_path):
 def test_negative_ids_only_if_ignored(tmp_path):
     np.save(tmp_path / "m.npy", np.array([[-1, 3]]))
     with pytest.raises(
-        ValueError, match=r"m\.npy: ids must lie in 0\.\.2147483647, got -1\.\.3; .*pass it as ignore"
+        ValueError, match=r"m\.npy: ids must lie in 0\.\.2147483647, got -1\.\.3; .*mask that is False"
     ):
         read_mask_file(tmp_path / "m.npy")
     labels, mask = read_mask_file(tmp_path / "m.npy", ignore=-1)
@@ -169,3 +170,29 @@ def test_find_mask_file_by_its_place(tmp_path):
         find_mask_file(tmp_path, "samples/CAM_BACK/y.jpg")
     with pytest.raises(ValueError, match="names no place below"):
         find_mask_file(tmp_path, "samples/../../x.jpg")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".png"])
+def test_damage_of_any_kind_is_the_fault_of_one_keyframe(tmp_path, suffix):
+    """A loader replaces such a keyframe; any other error would end the run."""
+    path = tmp_path / f"m{suffix}"
+    ids = np.arange(600, dtype=np.uint8).reshape(20, 30)
+    if suffix == ".npy":
+        np.save(path, ids)
+    elif suffix == ".npz":
+        np.savez(path, labels=ids)
+    else:
+        Image.fromarray(ids).save(path)
+    data = path.read_bytes()
+    for broken in (
+        b"",
+        data[:10],
+        data[:40],
+        data[: len(data) // 2],
+        data[:-9],
+        b"\0" * 50,
+        b"\x93NUMPY\x01\0v\0{'descr",
+    ):
+        path.write_bytes(broken)
+        with pytest.raises(CorruptSample, match=rf"region map .*m\{suffix}"):
+            read_mask_file(path)

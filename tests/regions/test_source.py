@@ -126,7 +126,8 @@ def test_mask_files_are_renumbered_and_void_is_a_mask(tmp_path):
 def test_more_superpixels_than_reserved_rows(tmp_path):
     np.save(tmp_path / "x.npy", np.arange(400).reshape(20, 20))
     with pytest.raises(
-        ValueError, match=r"x\.jpg' has 400 superpixels, but 300 rows .* set max_id_bound to 400"
+        ValueError,
+        match=r"x\.jpg' has 400 superpixels, but 300 rows .*superpixels\.num_superpixels\. Set that to 200",
     ):
         SuperpixelSource(mask_root=tmp_path)(lambda: None, NAME)
     labels, _ = SuperpixelSource(mask_root=tmp_path, max_id_bound=400)(lambda: None, NAME)

@@ -20,7 +20,7 @@ from lidardistill.methods.ppkt.config import PPKTConfig
 from lidardistill.objectives.contrast import info_nce
 from lidardistill.objectives.diagnostics import contrast_diagnostics
 from lidardistill.ops.bilinear import bilinear_axis
-from lidardistill.teachers.kinds import Teacher
+from lidardistill.teachers.base import Teacher
 
 
 class PPKT(Method):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,71 +12,144 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import BaseModel
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from lidardistill.atomic import atomic_write
-from lidardistill.data.frame import CorruptSample
+from lidardistill.contents import digest_of, state_of
+from lidardistill.corrupt import CorruptSample
+from lidardistill.data.config import ImageConfig
+from lidardistill.data.images import image_key
 from lidardistill.data.keyframes import Keyframes, SampleKey
-from lidardistill.data.loader import make_loader, warm_up
+from lidardistill.data.loader import make_loader, prepare_workers
 from lidardistill.data.sampler import OnceSampler
 from lidardistill.methods.base import Parts, Report
 from lidardistill.methods.image_pairs import ImagePairs, PairBatch, PairSample, collate_pairs
+from lidardistill.regions.superpixels.config import SuperpixelConfig
+from lidardistill.regions.superpixels.masks import find_mask_file
+
+log = logging.getLogger(__name__)
+
+
+FORMAT = 2
+"""Raise it whenever the same settings and files give other features: what is cached is then computed anew."""
 
 
 class FeatureStore:
     """One .npy file a keyframe, written atomically; any number of processes may read and write.
 
+    The name of a file has the token of the keyframe, and the state of its pictures and region maps: size and time of
+    change of each. Features of other pictures, or of regions with other numbers, are never taken.
+
     Args:
         root: folder, made at the first `put`.
-        key: digest of everything that the features depend on besides the keyframe.
+        key: digest of everything else that the features depend on, see `feature_key`.
+        masks: folder of region maps that another program wrote, or None.
     """
 
-    def __init__(self, root: Path | str, key: str) -> None:
+    def __init__(self, root: Path | str, key: str, masks: Path | str | None = None) -> None:
         self.folder = Path(root) / key
+        self.masks = None if masks is None else Path(masks)
 
-    def path(self, sample_token: str) -> Path:
-        return self.folder / f"{sample_token}.npy"
+    def path(self, source: Any, row: int) -> Path:
+        """File of a keyframe; raises ValueError for a token that is no file name."""
+        token = source.sample_token(row)
+        if Path(token).name != token:
+            raise ValueError(f"sample token {token!r} is no file name; correct the table sample")
+        pictures = source.image_paths(row)
+        maps = [] if self.masks is None else [self._map(image_key(p, source.dataroot)) for p in pictures]
+        return self.folder / f"{token}-{state_of([*pictures, *maps])}.npy"
 
-    def has(self, sample_token: str) -> bool:
-        return self.path(sample_token).is_file()
+    def _map(self, key: str) -> Path | None:
+        assert self.masks is not None
+        try:
+            return find_mask_file(self.masks, key)
+        except FileNotFoundError:
+            return None
 
-    def put(self, sample_token: str, features: np.ndarray, count: np.ndarray) -> None:
+    def has(self, source: Any, row: int) -> bool:
+        """Whether the features of a keyframe are there, and whole."""
+        path = self.path(source, row)
+        if not path.is_file():
+            return False
+        if _is_whole(path):
+            return True
+        log.warning("cached features %s are truncated or damaged; they are computed anew", path)
+        return False
+
+    def put(self, source: Any, row: int, features: np.ndarray, count: np.ndarray) -> None:
         """Store (R, C) float32 features and the (R,) float32 pixels behind each row."""
-        with atomic_write(self.path(sample_token)) as stream:
+        with atomic_write(self.path(source, row)) as stream:
             np.save(stream, np.concatenate([features, count[:, None]], axis=1).astype(np.float32))
 
-    def get(self, sample_token: str) -> tuple[np.ndarray, np.ndarray]:
+    def get(self, source: Any, row: int) -> tuple[np.ndarray, np.ndarray]:
         """(R, C) float32 features and (R,) float32 counts.
 
         Raises:
-            FileNotFoundError: they were not computed.
+            FileNotFoundError: they were not computed, or pictures or region maps have changed since.
+            CorruptSample: the file is damaged.
         """
-        path = self.path(sample_token)
-        if not path.is_file():
+        path = self.path(source, row)
+        try:
+            stored = np.load(path, allow_pickle=False)
+        except FileNotFoundError:
             raise FileNotFoundError(
-                f"no teacher features of keyframe {sample_token}: expected {path}; they are computed at "
-                "the start of "
-                "`lidardistill pretrain`, so run it again with the same config"
-            )
-        stored = np.load(path, allow_pickle=False)
+                f"no teacher features of keyframe {source.sample_token(row)}: expected {path}. They are computed at the "
+                "start of `lidardistill pretrain`, so run it again with the same config"
+            ) from None
+        except (ValueError, EOFError, OSError) as error:
+            raise CorruptSample(
+                f"cached features {path} cannot be read ({error}): run the same command again, which computes them anew"
+            ) from error
         return stored[:, :-1], stored[:, -1]
 
 
+def _is_whole(path: Path) -> bool:
+    """Whether a .npy file is as long as its head says."""
+    try:
+        with path.open("rb") as stream:
+            if np.lib.format.read_magic(stream) != (1, 0):
+                return False
+            shape, _, kind = np.lib.format.read_array_header_1_0(stream)
+            expected = stream.tell() + int(np.prod(shape)) * kind.itemsize
+            return len(shape) == 2 and path.stat().st_size == expected
+    except (ValueError, EOFError, OSError):
+        return False
+
+
+def feature_key(
+    teacher: BaseModel, superpixels: SuperpixelConfig, images: ImageConfig, image_size: tuple[int, int]
+) -> str:
+    """Digest of everything that pooled features depend on, besides the files of their keyframe.
+
+    Args:
+        teacher: its config. Files and folders that it names count with their contents, not with their names.
+        superpixels: how regions are made; where they are kept does not count.
+        images: at which resolution pictures are read; their cache does not count.
+        image_size: height, width that the teacher sees, pixels.
+    """
+    options = teacher.model_dump(mode="json")
+    named = {key: value for key, value in options.items() if isinstance(value, str) and key != "kind"}
+    contents = {key: digest_of(Path(value)) for key, value in named.items() if Path(value).exists()}
+    values = {
+        "format": FORMAT,
+        "teacher": options | contents,
+        "superpixels": superpixels.model_dump(exclude={"cache", "masks"}),
+        "masks": superpixels.masks is not None,
+        "images": images.model_dump(exclude={"cache"}),
+        "image_size": image_size,
+    }
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def store_of(parts: Parts) -> FeatureStore:
-    """Folder of the pooled features of a run; every run with the same teacher and the same images shares
-    it."""
+    """Pooled features of a run; every run with the same teacher and the same images shares them."""
     assert parts.teacher_cache is not None
     assert parts.teacher is not None
-    values = {
-        "teacher": parts.teacher.model_dump(mode="json"),
-        "superpixels": parts.data.superpixels.model_dump(exclude={"cache"}),
-        "images": parts.data.images.model_dump(exclude={"cache"}),
-        "image_size": parts.data.augment.image_size,
-        "data": [parts.data.dataroot, parts.data.version],
-    }
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-    return FeatureStore(parts.teacher_cache, digest[:16])
+    data = parts.data
+    key = feature_key(parts.teacher, data.superpixels, data.images, data.augment.image_size)
+    return FeatureStore(parts.teacher_cache, key, data.superpixels.masks)
 
 
 @dataclass(frozen=True)
@@ -101,7 +175,7 @@ class StoredFeatures:
             assert self.rows is not None, "of_run was not called"
             place = int(np.searchsorted(self.rows, row)) + len(self.rows) // 2
             row = int(self.rows[place % len(self.rows)])
-        return self.store.get(source.sample_token(row))
+        return self.store.get(source, row)
 
 
 def fill_store(
@@ -133,12 +207,12 @@ def fill_store(
     Returns:
         Keyframes that were computed now.
     """
-    missing = np.array([row for row in rows.tolist() if not store.has(source.sample_token(row))], np.int64)
+    missing = np.array([row for row in rows.tolist() if not store.has(source, row)], np.int64)
     if len(missing) == 0:
         return 0
     readable = _Readable(Keyframes(source, missing, recipe, seed=0, max_substitutes=0))
-    if num_workers:
-        warm_up(readable)
+    log.info("computing the teacher's features of %d keyframes once, into %s", len(missing), store.folder)
+    prepare_workers(readable, _collate_one, 1, num_workers)
     loader = make_loader(readable, OnceSampler(len(missing), 1), _collate_one, num_workers)
     computed = 0
     for done, batch in enumerate(loader, start=1):
@@ -148,7 +222,8 @@ def fill_store(
             on_unreadable(batch.token, batch.reason)
         else:
             features, count = features_of(batch.to(device))
-            store.put(batch.sample_tokens[0], features.cpu().numpy(), count.cpu().numpy())
+            row = int(missing[done - 1])
+            store.put(source, row, features.cpu().numpy(), count.cpu().numpy())
             computed += 1
         if on_progress is not None:
             on_progress(done, len(missing))

@@ -73,11 +73,9 @@ def assign(
     words = changed.view(np.uint64)
     for down in range(tiles.traits.shape[0]):
         rows, begin = tiles.num_rows[down], tiles.begins[down]
-        if rows == 0:
-            continue
         for place in range(rows * TILE_COLS):
-            y[place] = F(begin + place // TILE_COLS * tiles.stride)
-        num_near = find_near(centres, begin, begin + (rows - 1) * tiles.stride, near, ids)
+            y[place] = F(begin + place // TILE_COLS)
+        num_near = find_near(centres, begin, begin + rows - 1, near, ids)
         num = 0
         for across in range(num_across):
             left = across * TILE_COLS
@@ -227,7 +225,7 @@ def _count(tiles: Tiles, down: int, across: int, winners: np.ndarray, sign: floa
     left = across * TILE_COLS
     cols = min(TILE_COLS, tiles.width - left)
     for step in range(tiles.num_rows[down]):
-        row = tiles.begins[down] + step * tiles.stride
+        row = tiles.begins[down] + step
         begin = step * TILE_COLS
         place = begin
         while place < begin + cols:
@@ -277,7 +275,7 @@ def _count_changes(
             if changed[place] == 0 or step >= cols:
                 continue
             new, old = winner[place], winners[tile, place]
-            row = tiles.begins[down] + place // TILE_COLS * tiles.stride
+            row = tiles.begins[down] + place // TILE_COLS
             col = left + step
             lum, red, yel = pixels[tile, 0, place], pixels[tile, 1, place], pixels[tile, 2, place]
             sums[new, 0] += row
@@ -300,7 +298,7 @@ def write_labels(tiles: Tiles, winners: np.ndarray, sole: np.ndarray, labels: np
     num_across = tiles.traits.shape[1]
     for down in range(tiles.traits.shape[0]):
         for step in range(tiles.num_rows[down]):
-            row = tiles.begins[down] + step * tiles.stride
+            row = tiles.begins[down] + step
             for across in range(num_across):
                 left, tile = across * TILE_COLS, down * num_across + across
                 cols = min(TILE_COLS, tiles.width - left)

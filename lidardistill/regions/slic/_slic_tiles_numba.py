@@ -23,9 +23,8 @@ class Tiles(NamedTuple):
         pixels: (T, 3, P) float32, L, a, b over compactness, row by row; columns past the border repeat the last one.
         traits: (D, A, `TRAITS`) float32, see above.
         sums: (D, A, 6) float64 rows, columns, L, a, b and number of the tile's pixels.
-        begins: (D,) int64 first row of the image that is used in a tile row.
-        num_rows: (D,) int64 rows that are used.
-        stride: from one used row to the next.
+        begins: (D,) int64 first row of the image in a tile row.
+        num_rows: (D,) int64 rows of a tile row.
         width: columns of the image.
     """
 
@@ -34,31 +33,26 @@ class Tiles(NamedTuple):
     sums: np.ndarray
     begins: np.ndarray
     num_rows: np.ndarray
-    stride: int
     width: int
 
 
-def cut_tiles(planes: np.ndarray, first: int, stride: int, tile_rows: int) -> Tiles:
+def cut_tiles(planes: np.ndarray, tile_rows: int) -> Tiles:
     """Cut an image into tiles.
 
     Args:
         planes: (3, H, W) float32, Lab over compactness.
-        first, stride: rows first, first + stride, ... are used.
         tile_rows: height of a tile in rows of the image, at most `MAX_TILE_ROWS`.
     """
     _, height, width = planes.shape
-    tops = np.arange(0, height, tile_rows)
-    begins = first + np.maximum(0, -((first - tops) // stride)) * stride
-    ends = np.minimum(tops + tile_rows, height)
-    num_rows = np.maximum(0, -((begins - ends) // stride))
-    grid = len(tops), -(-width // TILE_COLS)
+    begins = np.arange(0, height, tile_rows)
+    num_rows = np.minimum(begins + tile_rows, height) - begins
+    grid = len(begins), -(-width // TILE_COLS)
     tiles = Tiles(
-        pixels=np.empty((grid[0] * grid[1], 3, max(1, int(num_rows.max())) * TILE_COLS), F),
+        pixels=np.empty((grid[0] * grid[1], 3, int(num_rows.max()) * TILE_COLS), F),
         traits=np.zeros((*grid, TRAITS), F),
         sums=np.zeros((*grid, 6)),
         begins=begins,
         num_rows=num_rows,
-        stride=stride,
         width=width,
     )
     fill_tiles(planes, tiles)
@@ -75,19 +69,17 @@ def fill_tiles(planes: np.ndarray, tiles: Tiles) -> None:
     total = np.empty((3, line.shape[0]))
     for down in range(traits.shape[0]):
         begin, rows = tiles.begins[down], tiles.num_rows[down]
-        if rows == 0:
-            continue
         low[:], high[:], total[:] = F(np.inf), F(-np.inf), 0.0
         for channel in range(3):
             for step in range(rows):
-                source = planes[channel, begin + step * tiles.stride]
+                source = planes[channel, begin + step]
                 for col in range(tiles.width):
                     line[col] = source[col]
                 for col in range(tiles.width, line.shape[0]):
                     line[col] = source[tiles.width - 1]
                 _widen(line, low[channel], high[channel], total[channel])
                 _deal(line, pixels, down * num_across, num_across, channel, step)
-        last = begin + (rows - 1) * tiles.stride
+        last = begin + rows - 1
         for across in range(num_across):
             left = across * TILE_COLS
             cols = min(TILE_COLS, tiles.width - left)
@@ -128,8 +120,6 @@ def _widen(line: np.ndarray, low: np.ndarray, high: np.ndarray, total: np.ndarra
 @njit(cache=True, nogil=True, error_model="numpy")
 def sum_grid(
     planes: np.ndarray,
-    first: int,
-    stride: int,
     row_seeds: np.ndarray,
     col_seeds: np.ndarray,
     num_cols: int,
@@ -138,7 +128,7 @@ def sum_grid(
     """The sums of the first round, in which colour does not count and the nearest seed is found axis by axis.
 
     Args:
-        planes, first, stride: as in `cut_tiles`.
+        planes: as in `cut_tiles`.
         row_seeds, col_seeds: (H,) and (W,) int32, the nearest seed row and column.
         num_cols: seeds in a row of the grid.
         sums: (K, 6) float64, as in `assign`; added to.
@@ -146,14 +136,14 @@ def sum_grid(
     _, height, width = planes.shape
     total = np.zeros((3, width))
     rows, row_sum = 0, 0
-    for row in range(first, height, stride):
+    for row in range(height):
         rows += 1
         row_sum += row
         for channel in range(3):
             line, whole = planes[channel, row], total[channel]
             for col in range(width):
                 whole[col] += line[col]
-        if row + stride < height and row_seeds[row + stride] == row_seeds[row]:
+        if row + 1 < height and row_seeds[row + 1] == row_seeds[row]:
             continue
         for col in range(width):
             one = sums[row_seeds[row] * num_cols + col_seeds[col]]

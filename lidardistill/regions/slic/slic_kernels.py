@@ -20,15 +20,12 @@ ROUNDS = 10
 _LEAST_SIZE, _MOST_SIZE = 0.5, 3.0  # scikit-image's bounds of a piece, in mean sizes
 
 
-def segment_image(
-    image: np.ndarray, num_superpixels: int, compactness: float, sigma: float, stride: int = 1
-) -> np.ndarray:
+def segment_image(image: np.ndarray, num_superpixels: int, compactness: float, sigma: float) -> np.ndarray:
     """Superpixels of one image, on one thread, without the interpreter's lock.
 
     Args:
         image: (H, W, 3) uint8, RGB.
         num_superpixels, compactness, sigma: see `slic.slic`.
-        stride: all rounds but the last look at every stride-th row.
 
     Returns:
         (H, W) int32, ids 0..n-1 without a gap. The same at each call, bit by bit.
@@ -40,7 +37,7 @@ def segment_image(
     smooth_lab(image, LINEAR, gaussian_weights(sigma), np.float32(1.0 / compactness), planes)
     seed_rows, seed_cols = seed_grid((height, width), num_superpixels)
     count = len(seed_rows) * len(seed_cols)
-    raw = _nearest(planes, seed_rows, seed_cols, min(stride, height))
+    raw = _nearest(planes, seed_rows, seed_cols)
     mean_size = height * width / count
     labels = np.empty((height, width), np.int32)
     least, most = int(_LEAST_SIZE * mean_size), int(_MOST_SIZE * mean_size)
@@ -70,10 +67,9 @@ def seed_grid(image_size: tuple[int, int], num: int) -> tuple[range, range]:
     return rows, cols
 
 
-def _nearest(planes: np.ndarray, seed_rows: range, seed_cols: range, stride: int) -> np.ndarray:
+def _nearest(planes: np.ndarray, seed_rows: range, seed_cols: range) -> np.ndarray:
     """(H, W) int32: the centre of each pixel after `ROUNDS` rounds."""
     _, height, width = planes.shape
-    first = stride // 2
     tile_rows = min(MAX_TILE_ROWS, max(4, seed_rows.step // 3))  # measured: 32 at full size, 16 at half
     count = len(seed_rows) * len(seed_cols)
     weight = np.float32(1.0 / max(seed_rows.step, seed_cols.step) ** 2)
@@ -82,17 +78,14 @@ def _nearest(planes: np.ndarray, seed_rows: range, seed_cols: range, stride: int
     reach = 2 * actual_rows.step, 2 * actual_cols.step
     sums = np.zeros((count, 6))
     seeds = nearest_seed(seed_rows, height), nearest_seed(seed_cols, width)
-    sum_grid(planes, first, stride, *seeds, len(seed_cols), sums)
-    tiles = cut_tiles(planes, first, stride, tile_rows)
+    sum_grid(planes, *seeds, len(seed_cols), sums)
+    tiles = cut_tiles(planes, tile_rows)
     winners, sole = no_winners(tiles)
     centres = place_centres(sums, *reach, height, width)
     sums[:] = 0
     for _ in range(ROUNDS - 2):
         assign(tiles, centres, weight, winners, sole, sums)
         centres = place_centres(sums, *reach, height, width)
-    if stride > 1:
-        tiles = cut_tiles(planes, 0, 1, tile_rows)
-        winners, sole = no_winners(tiles)
     assign(tiles, centres, weight, winners, sole, np.empty((0, 6)))
     labels = np.empty((height, width), np.int32)
     write_labels(tiles, winners, sole, labels)

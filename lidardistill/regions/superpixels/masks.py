@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from lidardistill.corrupt import CorruptSample
 from lidardistill.regions.superpixels._relabel_numba import relabel
 
 SUFFIXES = (".png", ".npy", ".npz")
@@ -35,7 +34,7 @@ def read_mask_file(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read, is no map of integers, has negative ids that are not ignored, or another
+        CorruptSample: if it cannot be read, is no map of integers, has negative ids that are not ignored, or another
             size than the image.
     """
     path = Path(path)
@@ -43,18 +42,18 @@ def read_mask_file(
         raise FileNotFoundError(f"no region map {path}")
     stored, mask = _read_arrays(path)
     if stored.ndim != 2 or stored.dtype.kind not in "iu":
-        raise ValueError(
+        raise CorruptSample(
             f"region map {path}: expected integer ids of shape (H, W), got {stored.dtype} {stored.shape}; "
             "write one channel of ids (a coloured picture of regions is not a map)"
         )
     if mask is None:
         mask = np.ones(stored.shape, dtype=bool)
     if mask.dtype != np.bool_ or mask.shape != stored.shape:
-        raise ValueError(
+        raise CorruptSample(
             f"region map {path}: mask must be bool {stored.shape}, got {mask.dtype} {mask.shape}"
         )
     if image_size is not None and stored.shape != tuple(image_size):
-        raise ValueError(
+        raise CorruptSample(
             f"region map {path}: its image has {tuple(image_size)} pixels (H, W), the map {stored.shape}; "
             "write the map at the size of the image"
         )
@@ -62,9 +61,9 @@ def read_mask_file(
         mask = mask & (stored != ignore)
     labels = np.where(mask, stored, 0)
     if labels.size and (labels.min() < 0 or labels.max() > np.iinfo(np.int32).max):
-        raise ValueError(
+        raise CorruptSample(
             f"region map {path}: ids must lie in 0..{np.iinfo(np.int32).max}, got {labels.min()}..{labels.max()}; "
-            "if one of these values means 'no region', pass it as ignore"
+            "write it as .npz with labels, and a bool mask that is False where a pixel has no region"
         )
     return labels.astype(np.int32), mask
 
@@ -138,22 +137,28 @@ def find_mask_file(root: Path | str, image_key: str) -> Path:
 def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise ValueError(f"region map {path}: unknown kind {suffix!r}; expected one of {', '.join(SUFFIXES)}")
+        raise CorruptSample(
+            f"region map {path}: unknown kind {suffix!r}; expected one of {', '.join(SUFFIXES)}"
+        )
     try:
         arrays, kind = _read_png(path) if suffix == ".png" else (_read_numpy(path), "numpy")
-    except (OSError, EOFError, ValueError, SyntaxError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            f"region map {path} cannot be read ({error}); is it truncated? Write it anew"
+    except FileNotFoundError:
+        raise
+    except (
+        Exception
+    ) as error:  # decoders raise classes of all kinds, and nothing but this file decides about it
+        raise CorruptSample(
+            f"region map {path} cannot be read ({str(error) or type(error).__name__}); is it truncated? Write it anew"
         ) from error
     if kind not in _MAP_KINDS:
-        raise ValueError(
+        raise CorruptSample(
             f"region map {path}: expected a PNG with one channel of 8 or 16 bits, got {kind}; "
             "a coloured picture of regions is not a map"
         )
     others = [name for name in arrays if name != "mask"]
     name = "labels" if "labels" in arrays else others[0] if len(others) == 1 else None
     if name is None:
-        raise ValueError(
+        raise CorruptSample(
             f"region map {path}: expected an array named labels (and perhaps mask), got {list(arrays)}"
         )
     return arrays[name], arrays.get("mask")

@@ -7,21 +7,18 @@ machine or on many that share the folder, help each other: each begins at anothe
 from __future__ import annotations
 
 import multiprocessing
-import os
 import pickle
 import secrets
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from itertools import islice
-from multiprocessing import connection
 from pathlib import Path
 
 import numpy as np
 
+from lidardistill.child_processes import Leash, end_with_parent
 from lidardistill.regions.slic.slic import check_slic_arguments, warm_up
 from lidardistill.regions.superpixels.scaling import check_factor, warm_up_scaling
 from lidardistill.regions.superpixels.source import segment
@@ -170,36 +167,26 @@ def _outcomes(job: _Job, order: Sequence[tuple[str, Path]], workers: int) -> Ite
             f"precompute: read_image cannot travel to worker processes ({error}); "
             "pass a function of a module, or workers=0"
         ) from error
-    # Spawned, not forked: a fork inherits the threads' locks of whoever calls.
-    pool = ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_live_as_long_as_the_parent
-    )
-    try:
-        waiting = iter(order)
-        # A few at a time: a data set has hundreds of thousands of images.
-        running = {pool.submit(_make_entry, job, *image) for image in islice(waiting, 2 * workers)}
-        while running:
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            running |= {pool.submit(_make_entry, job, *image) for image in islice(waiting, len(finished))}
-            for future in finished:
-                yield future.result()
-    except BrokenProcessPool as error:
-        raise RuntimeError(
-            f"precompute: a worker process died (out of memory?); what is stored in {job.store.root} is whole: "
-            "call again to continue, with fewer workers if memory is short"
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _live_as_long_as_the_parent() -> None:
-    """End this worker when the parent is killed; a pool's worker would otherwise wait for work for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
-
-
-def _exit_after(sentinel: int) -> None:
-    connection.wait([sentinel])
-    os._exit(1)
+    # Spawned, not forked: a fork inherits the locks of the caller's threads.
+    context = multiprocessing.get_context("spawn")
+    with (
+        Leash(context) as leash,
+        ProcessPoolExecutor(workers, context, initializer=end_with_parent, initargs=(leash.held,)) as pool,
+    ):
+        try:
+            waiting = iter(order)
+            # A few at a time: a data set has hundreds of thousands of images.
+            running = {pool.submit(_make_entry, job, *image) for image in islice(waiting, 2 * workers)}
+            while running:
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                running |= {pool.submit(_make_entry, job, *image) for image in islice(waiting, len(finished))}
+                for future in finished:
+                    yield future.result()
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                f"precompute: a worker process died (out of memory?); what is stored in {job.store.root} is whole: "
+                "call again to continue, with fewer workers if memory is short"
+            ) from error
+        except BaseException:
+            leash.cut()  # what they were writing is a temporary file; nobody waits for the rest
+            raise

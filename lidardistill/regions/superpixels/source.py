@@ -227,8 +227,8 @@ class SuperpixelSource:
     def _check_count(self, count: int, key: str) -> None:
         if count > self.max_id_bound:
             raise ValueError(
-                f"image {key!r} has {count} superpixels, but {self.max_id_bound} rows are reserved for each view; "
-                f"set max_id_bound to {count} or more, or ask for fewer superpixels"
+                f"image {key!r} has {count} superpixels, but {self.max_id_bound} rows are reserved for each view: twice "
+                f"data.superpixels.num_superpixels. Set that to {-(-count // 2)} or more"
             )
 
     def _labels(self, image: np.ndarray | Callable[[], np.ndarray], key: str) -> np.ndarray:

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lidardistill.child_processes import Leash, end_with_parent
 from lidardistill.datasets.nuscenes.splits import official_scenes
 from lidardistill.one_thread import one_thread_for_children
 from lidardistill.synthetic.write.nuscenes_writer import write_scene
@@ -242,14 +244,13 @@ def _render_here(
 def _render_in_processes(
     root: Path, jobs: list[_Job], record: Recorder | None, progress: _Progress, workers: int
 ) -> list[Tables]:
-    """Renders with one scene a process at a time; the first failure stops the others at their next keyframe.
+    """Render one scene a process at a time. An error ends all processes, so that nobody writes when the caller cleans up.
 
-    The others begin when the first keyframe is there: what the first process had to compile for it, they load.
+    The others begin when the first keyframe is there: they load what the first process had to compile for it.
     """
     # spawn, not fork: the caller may have started torch's or embree's threads, which a fork would break.
     context = multiprocessing.get_context("spawn")
     finished_keyframes = context.SimpleQueue()
-    stop = context.Event()
 
     def report() -> None:
         while not finished_keyframes.empty():
@@ -257,8 +258,12 @@ def _render_in_processes(
 
     with (
         one_thread_for_children(),
+        Leash(context) as leash,
         ProcessPoolExecutor(
-            min(workers, len(jobs)), context, initializer=_enter_worker, initargs=(finished_keyframes, stop)
+            min(workers, len(jobs)),
+            context,
+            initializer=_enter_worker,
+            initargs=(finished_keyframes, leash.held),
         ) as pool,
     ):
         try:
@@ -280,25 +285,18 @@ def _render_in_processes(
                 "script of your own must call write_world under `if __name__ == '__main__':`, or with workers=1.)"
             ) from error
         except BaseException:
-            stop.set()
-            pool.shutdown(
-                cancel_futures=True
-            )  # and wait: nobody may write any more when the caller cleans up
+            leash.cut()
             raise
 
 
 _worker: dict[str, Any] = {}
-"""What `_enter_worker` left in this process: queue and event cannot travel with a job."""
+"""What `_enter_worker` left in this process: a queue cannot travel with a job."""
 
 
-def _enter_worker(finished_keyframes: Any, stop: Any) -> None:
-    _worker.update(finished_keyframes=finished_keyframes, stop=stop)
+def _enter_worker(finished_keyframes: Any, held: Connection) -> None:
+    end_with_parent(held)
+    _worker.update(finished_keyframes=finished_keyframes)
 
 
 def _run_in_worker(job: _Job, root: Path, record: Recorder | None) -> Tables:
-    def on_keyframe() -> None:
-        if _worker["stop"].is_set():
-            raise InterruptedError(f"{job.name}: another scene failed")
-        _worker["finished_keyframes"].put(job.name)
-
-    return job.run(root, record, on_keyframe)
+    return job.run(root, record, lambda: _worker["finished_keyframes"].put(job.name))

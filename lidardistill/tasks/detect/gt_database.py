@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lidardistill.data.frame import CorruptSample
+from lidardistill.contents import state_of
+from lidardistill.corrupt import CorruptSample
 from lidardistill.datasets.base import Source
 from lidardistill.datasets.columns import FORMAT, load_columns, save_columns
 from lidardistill.datasets.labelled import BoxLabels
@@ -71,7 +72,7 @@ class GTDatabase:
             num_sweeps, close_m: as in `read_sweeps`; those of the training that pastes.
             min_points: for each class, points of those scans that an object needs; None: 5, as in CenterPoint.
             folder: keep it there, mapped and shared by all workers; a second call with the same arguments reads it.
-                Each state of labels, rows and settings has a place of its own in it.
+                Each state of labels, scans, rows and settings has a place of its own in it.
 
         Returns:
             The objects. A keyframe that cannot be read is left out, with a warning.
@@ -95,6 +96,7 @@ class GTDatabase:
                 FORMAT,
                 boxes.state,
                 rows.tolist(),
+                state_of(_scans(index, rows, num_sweeps)),
                 num_sweeps,
                 close_m,
                 list(map(int, min_points)),
@@ -152,6 +154,15 @@ class GTDatabase:
     def points(self, entry: int) -> np.ndarray:
         """(n, 5) float32 points of an object: x, y, z, intensity, seconds before its keyframe."""
         return self._points[self._offsets[entry] : self._offsets[entry + 1]]
+
+
+def _scans(index: Source, rows: np.ndarray, num_sweeps: int) -> Iterator[Path]:
+    """Files that the points come from."""
+    for row in rows.tolist():
+        yield index.keyframe_scan(row).path
+        if num_sweeps > 1:
+            for sweep in index.sweeps(row):
+                yield sweep.path
 
 
 def _in_memory(columns: dict[str, np.ndarray], num_sweeps: int) -> GTDatabase:

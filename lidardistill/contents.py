@@ -1,0 +1,49 @@
+"""Short names for the contents of files, for the keys of caches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+_HASHED_BYTES = 1 << 28
+"""Files up to this size are hashed, a tenth of a second; larger ones are known by size and time of change."""
+
+
+def digest_of(path: Path) -> str:
+    """Digest of the contents of a file, or of all files below a folder, wherever they lie.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        return _short([[file.relative_to(path).as_posix(), digest_of(file)] for file in files])
+    status = path.stat()
+    if status.st_size > _HASHED_BYTES:
+        return _short([status.st_size, status.st_mtime_ns])
+    with path.open("rb") as stream:
+        found = hashlib.blake2b(digest_size=8)
+        while block := stream.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
+
+
+def state_of(paths: Iterable[Path | None]) -> str:
+    """Digest of size and time of change of files; a file that is missing, or None, has a state of its own.
+
+    Names are no part of it: a data set that is moved with its times keeps its state.
+    """
+    state: list[list[int] | None] = []
+    for path in paths:
+        try:
+            status = None if path is None else path.stat()
+        except OSError:
+            status = None
+        state.append(None if status is None else [status.st_size, status.st_mtime_ns])
+    return _short(state)
+
+
+def _short(value: object) -> str:
+    return hashlib.blake2b(json.dumps(value).encode(), digest_size=8).hexdigest()

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from lidardistill.atomic import atomic_write, write_json_atomic
-from lidardistill.cli.progress import Bar
 from lidardistill.demo.experiment import ARMS, HAND_MADE, pretrain_config
 from lidardistill.demo.parallel_arms import ArmJob, compute_teacher_features, run_jobs
 from lidardistill.demo.run import IMAGE_SIZE
 from lidardistill.engine.manifest import git_state, machine, versions
+from lidardistill.progress import Bar
 from lidardistill.synthetic.write.dataset import write_world
 
 GROUPS: dict[str, dict[str, Any]] = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lidardistill.bench.timing import alternate
+from lidardistill.bench.harness.timing import alternate
 from lidardistill.regions.sweep.clusters import ProposalSettings, dbscan, propose_regions
 from lidardistill.regions.sweep.ground import find_ground
 

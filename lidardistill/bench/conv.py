@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lidardistill.bench.harness.timing import alternate
 from lidardistill.bench.projection import read_rig, synthetic_rig
-from lidardistill.bench.timing import alternate
 from lidardistill.bench.voxelize import VOXEL_SIZE
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lidardistill.bench.harness.timing import alternate_all
 from lidardistill.bench.loader_baseline import SLidRLoader
 from lidardistill.bench.projection import CHANNELS, synthetic_rig
-from lidardistill.bench.timing import alternate_all
 
 if TYPE_CHECKING:
     from lidardistill.data.frame import Frame

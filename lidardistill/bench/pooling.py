@@ -31,7 +31,7 @@ def run(rounds: int = 5) -> dict[str, Any]:
     """
     import torch
 
-    from lidardistill.bench.memory import peak_extra_mb
+    from lidardistill.bench.harness.memory import peak_extra_mb
     from lidardistill.ops import superpixel_pool
 
     features, superpixels, grad = _inputs()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lidardistill.bench.timing import alternate
+from lidardistill.bench.harness.timing import alternate
 from lidardistill.geometry import Pairing, intrinsics_to_cam2img, invert_rigid, pair_points
 from lidardistill.geometry.rigid import rigid
 

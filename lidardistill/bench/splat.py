@@ -36,7 +36,7 @@ def run(rounds: int = 5) -> dict[str, Any]:
     """
     import torch
 
-    from lidardistill.bench.memory import peak_extra_mb
+    from lidardistill.bench.harness.memory import peak_extra_mb
     from lidardistill.ops.lift_splat import lift_splat
 
     threads = torch.get_num_threads()

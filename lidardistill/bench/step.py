@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lidardistill.bench.step_parts import Parts, clock_of, measured, median, one_step
+from lidardistill.bench.profile.parts import Parts, clock_of, measured, median, one_step
 
 if TYPE_CHECKING:
     from lidardistill.methods.slidr.sample import PairBatch

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
+from lidardistill.bench.harness.timing import alternate
 from lidardistill.bench.projection import read_rig, synthetic_rig
-from lidardistill.bench.timing import alternate
 from lidardistill.geometry import pair_points
 from lidardistill.geometry.camera import intrinsics_to_cam2img
 from lidardistill.geometry.views import Pairing

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from lidardistill.bench.harness.timing import alternate
 from lidardistill.bench.projection import read_rig, synthetic_rig
-from lidardistill.bench.timing import alternate
 from lidardistill.geometry import voxelize
 
 VOXEL_SIZE = (0.1, 1.0, 0.1)  # rho m, phi degrees, z m: SLidR

@@ -47,7 +47,7 @@ def run(
         raise ValueError(f"--batch-size {batch_size}: expected positive numbers with commas, such as 4,16")
     if not {"fp32", "bf16", "fp16"}.issuperset(precisions):
         raise ValueError(f"--precision {precision}: expected fp32, bf16 or fp16 with commas between")
-    from lidardistill.bench.record import measure_and_write
+    from lidardistill.bench.harness.record import measure_and_write
 
     cases = [(int(size), name) for size in sizes for name in precisions]
     options = {"cases": cases, "rehearse": rehearse} if name == "step" else {}

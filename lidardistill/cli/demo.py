@@ -10,9 +10,9 @@ from lidardistill.cli.options import OutOption
 
 def run(out: OutOption) -> None:
     """Build a world, pretrain on it, probe, and write a report: at most ten minutes on two cores."""
-    from lidardistill.cli.progress import Bar
     from lidardistill.demo.run import ARMS, build_world, prepare, run_arms, summarise
     from lidardistill.demo.stages import Stages
+    from lidardistill.progress import Bar
     from lidardistill.report.page import write_page
     from lidardistill.showcase.showcase import showcase_of_arm
 

@@ -22,7 +22,7 @@ def run(
     ] = "natural",
 ) -> None:
     """Write the embedded driving world as a nuScenes v1.0-mini root."""
-    from lidardistill.cli.progress import Bar
+    from lidardistill.progress import Bar
     from lidardistill.synthetic.write.dataset import write_world
 
     with Bar("world", total=(train_scenes + val_scenes) * keyframes) as bar:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from lidardistill.geometry import _boxes_numba, _boxes_numpy
+from lidardistill.geometry.kernels import boxes_numba, boxes_numpy
 
 Implementation = Literal["numba", "numpy"]
 
@@ -96,4 +96,4 @@ def _check_boxes(boxes: np.ndarray, name: str) -> np.ndarray:
 def _kernels(implementation: str):  # type: ignore[no-untyped-def]
     if implementation not in ("numba", "numpy"):
         raise ValueError(f"implementation: expected one of numba, numpy, got {implementation!r}")
-    return _boxes_numba if implementation == "numba" else _boxes_numpy
+    return boxes_numba if implementation == "numba" else boxes_numpy

@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lidardistill.geometry import _projection_numba, _projection_numpy
 from lidardistill.geometry.camera import check_cam2img, check_no_offset
+from lidardistill.geometry.kernels import projection_numba, projection_numpy
 from lidardistill.geometry.lens import NUM_COEFFICIENTS, injective_radius, lens_coefficients
 from lidardistill.geometry.rigid import check_rigid
 from lidardistill.geometry.views import Pairing, Views
@@ -78,7 +78,7 @@ def pair_points(
     _check_choice("visibility", visibility, ("none", "zbuffer"))
     _check_choice("implementation", implementation, ("numba", "numpy"))
 
-    pair_views = _projection_numba.pair_views if implementation == "numba" else _projection_numpy.pair_views
+    pair_views = projection_numba.pair_views if implementation == "numba" else projection_numpy.pair_views
     is_finite, *arrays = pair_views(
         points, views, float(min_depth_m), bool(strict_border), rounding == "nearest"
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lidardistill.geometry import _visibility_numba, _visibility_numpy
+from lidardistill.geometry.kernels import visibility_numba, visibility_numpy
 
 if TYPE_CHECKING:
     from lidardistill.geometry.views import Pairing
@@ -92,5 +92,5 @@ def visible_pairs(
 
     radius_px = np.broadcast_to(radius, (num_views,))[view] / depth
     cover_to = depth * (1.0 + relative_margin)
-    hidden_pairs = (_visibility_numba if implementation == "numba" else _visibility_numpy).hidden_pairs
+    hidden_pairs = (visibility_numba if implementation == "numba" else visibility_numpy).hidden_pairs
     return ~hidden_pairs(view, row, col, depth, radius_px, cover_to)

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lidardistill.geometry import _voxels_numba, _voxels_numpy
+from lidardistill.geometry.kernels import voxels_numba, voxels_numpy
 
 _MAX_SIDE = 2**31 - 1
 
@@ -86,7 +86,7 @@ def voxelize(
         if value not in choices:
             raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
 
-    twin = _voxels_numba if implementation == "numba" else _voxels_numpy
+    twin = voxels_numba if implementation == "numba" else voxels_numpy
     # Nothing that lies in `_SCRATCH` may be returned: fresh memory for each step would cost more than the sums.
     xyz, phi = _SCRATCH.array("xyz", (3, len(points)), np.float64), None
     if not twin.copy_xyz(points, xyz):
@@ -116,10 +116,10 @@ def voxelize(
             f"points: they span {tuple(int(n) for n in shape)} voxels of {size.tolist()}, more than 32 bits "
             "number. Give point_cloud_range, or drop the stray points."
         )
-    if implementation == "numba" and (shape <= _voxels_numba.MAX_SIDE).all():
+    if implementation == "numba" and (shape <= voxels_numba.MAX_SIDE).all():
         voxel_coords, point2voxel, first_point = _hash(cells, origin)
     else:
-        voxel_coords, point2voxel, first_point = _voxels_numpy.unique_voxels(cells, origin)
+        voxel_coords, point2voxel, first_point = voxels_numpy.unique_voxels(cells, origin)
     voxel_points = first_point
     if point_cloud_range is not None:
         point2voxel, place = twin.spread(point2voxel, point_mask)
@@ -151,12 +151,12 @@ _SCRATCH = _Scratch()
 
 
 def _hash(cells: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What `_voxels_numpy.unique_voxels` returns, by `_voxels_numba`."""
+    """What `voxels_numpy.unique_voxels` returns, by `voxels_numba`."""
     num_points = cells.shape[1]
-    table = _SCRATCH.array("table", (_voxels_numba.table_size(num_points),), np.int32)
+    table = _SCRATCH.array("table", (voxels_numba.table_size(num_points),), np.int32)
     keys = _SCRATCH.array("keys", (num_points,), np.int64)
     first_point = _SCRATCH.array("first_point", (num_points,), np.int32)
-    return _voxels_numba.unique_voxels(cells, origin, table, keys, first_point)
+    return voxels_numba.unique_voxels(cells, origin, table, keys, first_point)
 
 
 def _grid_of_cells(least: np.ndarray, most: np.ndarray, align: int) -> tuple[np.ndarray, np.ndarray]:

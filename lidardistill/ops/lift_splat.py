@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lidardistill.ops import _lift_splat_numba as kernels
-from lidardistill.ops import _lift_splat_torch as twin
 from lidardistill.ops.frustum import FrustumCells
+from lidardistill.ops.kernels import lift_splat_numba as kernels
+from lidardistill.ops.kernels import lift_splat_torch as twin
 from lidardistill.ops.segment import accumulation_dtype, check_ids
 
 IMPLEMENTATIONS = ("auto", "numba", "torch", "outer")

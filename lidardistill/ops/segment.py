@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lidardistill.ops import _segment_numba as kernels
+from lidardistill.ops.kernels import segment_numba as kernels
 
 
 def segment_mean(

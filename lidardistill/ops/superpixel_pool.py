@@ -21,9 +21,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lidardistill.ops import _superpixel_pool_numba as kernels
-from lidardistill.ops._superpixel_pool_torch import superpixel_pool_torch
 from lidardistill.ops.bilinear import Axis, bilinear_axis, first_positions
+from lidardistill.ops.kernels import superpixel_pool_numba as kernels
+from lidardistill.ops.kernels.superpixel_pool_torch import superpixel_pool_torch
 from lidardistill.ops.segment import accumulation_dtype, check_ids
 
 NORMALIZE_EPS = 1e-12
@@ -104,7 +104,7 @@ def superpixel_pool(
     if chosen == "numba":
         return NumbaSuperpixelPool.apply(features.to(dtype), *arguments)
     if chosen == "triton":
-        from lidardistill.ops._superpixel_pool_triton import TritonSuperpixelPool
+        from lidardistill.ops.kernels.superpixel_pool_triton import TritonSuperpixelPool
 
         return TritonSuperpixelPool.apply(features, *arguments)
     return superpixel_pool_torch(features.to(dtype), *arguments)
@@ -135,7 +135,7 @@ def _triton_runs() -> bool:
     Triton comes with torch on Linux, but it also needs a C compiler, which a slim image has not.
     """
     try:
-        from lidardistill.ops._superpixel_pool_triton import TritonSuperpixelPool
+        from lidardistill.ops.kernels.superpixel_pool_triton import TritonSuperpixelPool
 
         one = torch.ones(1, 1, 1, 1, device="cuda")
         axis = bilinear_axis(1, 1, True, one.device)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("spconv") is None, reas
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr(bench_conv, "LAYERS", ((2, 8, 8), (3, 96, 64)))
-    monkeypatch.setattr("lidardistill.bench.timing.CALLS_PER_ROUND", 1)
+    monkeypatch.setattr("lidardistill.bench.harness.timing.CALLS_PER_ROUND", 1)
 
 
 def test_what_is_measured_is_right(small):

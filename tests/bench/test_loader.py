@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lidardistill.bench import loader as bench_loader
+from lidardistill.bench.harness.timing import alternate_all
 from lidardistill.bench.loader_workers import keyframes_per_second
-from lidardistill.bench.timing import alternate_all
 from lidardistill.regions.slic.slic import PRESETS
 
 
@@ -33,7 +33,7 @@ def few_calls(monkeypatch):
     monkeypatch.setattr(bench_loader, "COMPARED", 3)
     monkeypatch.setattr(bench_loader, "ON_THE_FLY_ROUNDS", 1)
     monkeypatch.setattr(bench_loader, "ON_THE_FLY", ())
-    monkeypatch.setattr("lidardistill.bench.timing.CALLS_PER_ROUND", 1)
+    monkeypatch.setattr("lidardistill.bench.harness.timing.CALLS_PER_ROUND", 1)
 
 
 def test_both_ways_load_the_same_made_up_keyframe():
@@ -77,9 +77,9 @@ def test_superpixels_on_the_fly_have_their_own_baseline(monkeypatch):
 
 
 def test_each_way_has_its_turn(monkeypatch):
-    monkeypatch.setattr("lidardistill.bench.timing.CALLS_PER_ROUND", 3)
+    monkeypatch.setattr("lidardistill.bench.harness.timing.CALLS_PER_ROUND", 3)
     monkeypatch.setattr(
-        "lidardistill.bench.timing._summary",
+        "lidardistill.bench.harness.timing._summary",
         lambda times_ms: {"median_ms": len(times_ms), "best_ms": len(times_ms)},
     )
     said = []

@@ -10,9 +10,9 @@ import torch
 from typer.testing import CliRunner
 
 from lidardistill.bench import step as bench_step
-from lidardistill.bench.profile_floors import _sparse_flops, bytes_of_parts, flops_of_parts
-from lidardistill.bench.profile_step import ORDER, table
-from lidardistill.bench.step_parts import Clock, Parts, measured, one_step
+from lidardistill.bench.profile.floors import _sparse_flops, bytes_of_parts, flops_of_parts
+from lidardistill.bench.profile.parts import Clock, Parts, measured, one_step
+from lidardistill.bench.profile.step import ORDER, table
 from lidardistill.cli.main import app
 from lidardistill.config.io import load_config
 from lidardistill.methods.slidr import method as slidr
@@ -144,9 +144,9 @@ def test_bytes_of_optimiser_and_pooling(tiny_run):
 
 
 def test_the_verb(tiny_world, tmp_path, monkeypatch):
-    monkeypatch.setattr("lidardistill.bench.profile_floors.GEMM_SIZE", {"cpu": 64})
-    monkeypatch.setattr("lidardistill.bench.profile_floors.COPY_BYTES", {"cpu": 2**16})
-    monkeypatch.setattr("lidardistill.bench.profile_step.WARM_UP", 1)
+    monkeypatch.setattr("lidardistill.bench.profile.floors.GEMM_SIZE", {"cpu": 64})
+    monkeypatch.setattr("lidardistill.bench.profile.floors.COPY_BYTES", {"cpu": 2**16})
+    monkeypatch.setattr("lidardistill.bench.profile.step.WARM_UP", 1)
     trace = tmp_path / "new" / "trace.json"
     words = [
         "profile",
@@ -177,9 +177,9 @@ def test_the_verb(tiny_world, tmp_path, monkeypatch):
 
 
 def test_the_verb_knows_calico(tiny_world, tmp_path, monkeypatch):
-    monkeypatch.setattr("lidardistill.bench.profile_floors.GEMM_SIZE", {"cpu": 64})
-    monkeypatch.setattr("lidardistill.bench.profile_floors.COPY_BYTES", {"cpu": 2**16})
-    monkeypatch.setattr("lidardistill.bench.profile_step.WARM_UP", 1)
+    monkeypatch.setattr("lidardistill.bench.profile.floors.GEMM_SIZE", {"cpu": 64})
+    monkeypatch.setattr("lidardistill.bench.profile.floors.COPY_BYTES", {"cpu": 2**16})
+    monkeypatch.setattr("lidardistill.bench.profile.step.WARM_UP", 1)
     recipe = Path(DEMO).parent / "demo_calico_prc.yaml"
     words = [
         "profile",
@@ -218,9 +218,9 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", list(OTHERS))
 def test_the_verb_knows_every_method(name, tiny_world, tmp_path, monkeypatch):
-    monkeypatch.setattr("lidardistill.bench.profile_floors.GEMM_SIZE", {"cpu": 64})
-    monkeypatch.setattr("lidardistill.bench.profile_floors.COPY_BYTES", {"cpu": 2**16})
-    monkeypatch.setattr("lidardistill.bench.profile_step.WARM_UP", 1)
+    monkeypatch.setattr("lidardistill.bench.profile.floors.GEMM_SIZE", {"cpu": 64})
+    monkeypatch.setattr("lidardistill.bench.profile.floors.COPY_BYTES", {"cpu": 2**16})
+    monkeypatch.setattr("lidardistill.bench.profile.step.WARM_UP", 1)
     words = ["profile", Path(DEMO).parent / f"{name}.yaml", f"data.dataroot={tiny_world}"]
     own = {"demo_bevcontrast": "method.stride=1", "demo_calico_rad": "method.lidar_weights=random"}[name]
     words += [own, "--out", tmp_path / "trace.json", "--steps", "1"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lidardistill.cli.progress import Bar
+from lidardistill.progress import Bar
 
 
 def test_a_finished_stage_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -212,7 +212,7 @@ def test_no_implementation_is_chosen_that_cannot_run():
 
 
 def test_triton_that_does_not_work_is_said_once(caplog, monkeypatch):
-    monkeypatch.setitem(sys.modules, "lidardistill.ops._superpixel_pool_triton", None)
+    monkeypatch.setitem(sys.modules, "lidardistill.ops.kernels.superpixel_pool_triton", None)
     module._triton_runs.cache_clear()
     try:
         assert not module._triton_runs()

@@ -7,8 +7,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lidardistill.bench.profile_floors import bytes_of_parts, flops_of_parts, rates_of
-from lidardistill.bench.step_parts import Clock, Parts, clock_of, loading_measured, measured, median, one_step
+from lidardistill.bench.profile.floors import bytes_of_parts, flops_of_parts, rates_of
+from lidardistill.bench.profile.parts import (
+    Clock,
+    Parts,
+    clock_of,
+    loading_measured,
+    measured,
+    median,
+    one_step,
+)
 
 if TYPE_CHECKING:
     from lidardistill.tasks.pretrain.config import PretrainConfig

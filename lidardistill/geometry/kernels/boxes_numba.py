@@ -1,4 +1,4 @@
-"""Points in boxes and boxes on boxes, fast. Twin: `_boxes_numpy`."""
+"""Points in boxes and boxes on boxes, fast. Twin: `boxes_numpy`."""
 
 from __future__ import annotations
 

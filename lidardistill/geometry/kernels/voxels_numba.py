@@ -1,4 +1,4 @@
-"""Cells in one pass over the points, and unique voxels by hashing, no sort. The twin is `_voxels_numpy`."""
+"""Cells in one pass over the points, and unique voxels by hashing, no sort. The twin is `voxels_numpy`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def keep(xyz, mask, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def spread(values, mask):  # type: ignore[no-untyped-def]
-    """Puts (n,) values where (N,) `mask` is True, see `_voxels_numpy.spread`."""
+    """Puts (n,) values where (N,) `mask` is True, see `voxels_numpy.spread`."""
     out, places = np.empty(len(mask), np.int64), np.empty(len(values), np.int64)
     count = np.uint64(0)
     for i in range(len(mask)):
@@ -62,7 +62,7 @@ def spread(values, mask):  # type: ignore[no-untyped-def]
 def make_cells(
     xyz: np.ndarray, phi: np.ndarray | None, lower: np.ndarray, size: np.ndarray, nearest: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Turns positions in place into the cells that hold them, see `_voxels_numpy.make_cells`."""
+    """Turns positions in place into the cells that hold them, see `voxels_numpy.make_cells`."""
     least, most = np.full(3, np.inf), np.full(3, -np.inf)
     turn = np.empty(0) if phi is None else phi
     _make_cells(xyz, turn, phi is not None, lower, size, nearest, least, most)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
-from lidardistill.bench.step_parts import Parts, clock_of, measured, pooling_functions
+from lidardistill.bench.profile.parts import Parts, clock_of, measured, pooling_functions
 
 if TYPE_CHECKING:
     import torch

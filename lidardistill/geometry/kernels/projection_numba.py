@@ -1,4 +1,4 @@
-"""Pairing, fast: one sweep into all cameras. The twin is `_projection_numpy`.
+"""Pairing, fast: one sweep into all cameras. The twin is `projection_numpy`.
 
 Nine points in ten are outside a given camera, so what decides is done last, for few: whole blocks of points are put
 aside by their bounding box, the points of the others by the planes of the view's frustum, in a loop that compiles to

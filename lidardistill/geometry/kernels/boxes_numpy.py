@@ -1,4 +1,4 @@
-"""Points in boxes and boxes on boxes, box by box: the slow twin of `_boxes_numba`."""
+"""Points in boxes and boxes on boxes, box by box: the slow twin of `boxes_numba`."""
 
 from __future__ import annotations
 

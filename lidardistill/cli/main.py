@@ -8,23 +8,8 @@ import sys
 
 import typer
 
-from lidardistill.cli import (
-    bench,
-    demo,
-    detect,
-    doctor,
-    evaluate,
-    export,
-    finetune,
-    mapseg,
-    pairs,
-    pretrain,
-    probe,
-    profile,
-    report,
-    superpixels,
-    synth,
-)
+from lidardistill.cli import bench, demo, doctor, evaluate, export, pairs, profile, report, superpixels, synth
+from lidardistill.cli.train import detect, finetune, mapseg, pretrain, probe
 
 app = typer.Typer(
     name="lidardistill",

@@ -42,17 +42,17 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
         dataroot: a nuScenes root, whose first keyframe is used; None for a made-up sweep.
 
     Returns:
-        `layers`: for each what `alternate` returns of `mm` (torch.mm over all pairs), `fp32` (what a run takes)
-        and `bf16`, forward against spconv, and of `fp32_backward` and `bf16_backward`, forward and backward against
-        plain torch in float32; `ratio_*` of the medians, `gemm_gflops` of plain matrices, to compare with, and
-        `quality`: the largest errors against float64, as a share of the largest value.
+        `layers`: for each layer what `alternate` returns for `mm` (torch.mm over all pairs) and `fp32` (what a run uses),
+        forward, against spconv, and for `fp32_backward`, forward and backward, against plain torch; `ratio_*` of the
+        medians; `gemm_gflops` of products of plain matrices, to compare with; `quality`: the largest errors against
+        float64 divided by the largest value. There is no bfloat16: on a CPU it is computed in float32.
     """
-    from lidardistill.sparse._register_tiles import VECTOR_BYTES
+    from lidardistill.sparse._tiles_numba import VECTOR_BYTES
 
     points = (synthetic_rig() if dataroot is None else read_rig(Path(dataroot))).points
     with _one_torch_thread():
         levels = _levels(points)
-        layers, quality = {}, dict.fromkeys(("fp32", "fp32_gradient", "bf16", "bf16_gradient", "spconv"), 0.0)
+        layers, quality = {}, dict.fromkeys(("fp32", "fp32_gradient", "spconv"), 0.0)
         for level, inputs, outputs in LAYERS:
             layer = _Layer(*levels[level], inputs, outputs)
             name = f"level {level}, {inputs} to {outputs}"
@@ -67,7 +67,7 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
     ratios = {
         f"ratio_{way}_{name.split(', ')[1].replace(' to ', '_')}": figures[way]["ratio"]
         for name, figures in layers.items()
-        for way in ("mm", "fp32", "bf16", "fp32_backward", "bf16_backward")
+        for way in ("mm", "fp32", "fp32_backward")
     }
     return {
         "name": "conv",
@@ -110,14 +110,11 @@ class _Layer:
         """What `alternate` returns, for each way."""
         import torch
 
-        half = torch.bfloat16
         plain = self.forward_backward("torch", torch.float32)
         ways: dict[str, tuple[Callable[[], Any], Callable[[], Any], str]] = {
             "mm": (self.forward("torch", torch.float32), self.spconv, SPCONV),
             "fp32": (self.forward("auto", torch.float32), self.spconv, SPCONV),
-            "bf16": (self.forward("auto", half), self.spconv, SPCONV),
             "fp32_backward": (self.forward_backward("auto", torch.float32), plain, TORCH),
-            "bf16_backward": (self.forward_backward("auto", half), plain, TORCH),
         }
         found = {}
         for way, (product, baseline, name) in ways.items():
@@ -168,12 +165,12 @@ class _Layer:
         import torch
 
         exact = self.forward_backward("torch", torch.float64)()
-        found = {"spconv": _error(self.spconv(), exact[0])}
-        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-            out, *gradients = self.forward_backward("auto", dtype)()
-            found[name] = _error(out, exact[0])
-            found[f"{name}_gradient"] = max(map(_error, gradients, exact[1:]))
-        return found
+        out, *gradients = self.forward_backward("auto", torch.float32)()
+        return {
+            "spconv": _error(self.spconv(), exact[0]),
+            "fp32": _error(out, exact[0]),
+            "fp32_gradient": max(map(_error, gradients, exact[1:])),
+        }
 
 
 def _error(found: Tensor, exact: Tensor) -> float:
@@ -205,12 +202,10 @@ def _gemm_rates() -> dict[str, float]:
     from lidardistill.sparse.rulebook import identity_rulebook
 
     x, weight = torch.randn(GEMM_ROWS, 96), torch.randn(96, 96)
-    half, half_weight = x.bfloat16(), weight.bfloat16()
     every_row = identity_rulebook(GEMM_ROWS)
     ways: dict[str, Callable[[], Tensor]] = {
         "ours float32": lambda: convolve(x, weight[:, None], every_row),
         "torch.mm float32": lambda: x @ weight,
-        "torch.mm bfloat16": lambda: half @ half_weight,
     }
     rates = {}
     for name, way in ways.items():

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-_Key = tuple[int, int, int]
+from lidardistill.streams import Stream
 
-_ORDER_STREAM = 2  # keeps the order apart from the augmentations, which are seeded by (seed, epoch, position)
+_Key = tuple[int, int, int]
 
 
 class EpochOrder:
@@ -41,7 +41,7 @@ class EpochOrder:
         if not self.shuffle:
             return np.arange(self.num_samples, dtype=np.int64)
         if self._last is None or self._last[0] != epoch:
-            stream = np.random.SeedSequence([self.seed, epoch, _ORDER_STREAM])
+            stream = np.random.SeedSequence([self.seed, epoch, Stream.ORDER])
             self._last = epoch, np.random.default_rng(stream).permutation(self.num_samples)
         return self._last[1]
 

@@ -17,23 +17,22 @@ if TYPE_CHECKING:
 Collate = Callable[[list[Any]], Any]
 
 
-def share_of_batch(batch_size: int, fabric: Fabric, accumulate: int, what: str) -> int:
-    """Samples of one batch of this process, out of those of a step.
+def share_of_batch(batch_size: int, world_size: int, accumulate: int) -> int:
+    """Samples in one batch of one process.
 
     Args:
         batch_size: samples a step, over all processes and accumulated batches.
-        fabric: says how many processes there are.
+        world_size: processes.
         accumulate: batches a step.
-        what: the samples' name in the error.
 
     Raises:
-        ValueError: they cannot be shared out evenly.
+        ValueError: the samples cannot be shared out evenly.
     """
-    parts = fabric.world_size * accumulate
-    share, rest = divmod(batch_size, parts)
+    share, rest = divmod(batch_size, world_size * accumulate)
     if rest or share == 0:
         raise ValueError(
-            f"data.batch_size: {batch_size} {what} cannot be shared out evenly over {parts} batches"
+            f"data.batch_size: {batch_size} keyframes a step cannot be shared out evenly over {world_size} processes "
+            f"and {accumulate} accumulated batches"
         )
     return share
 

@@ -42,8 +42,8 @@ from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.detect.sample import DetectionDataset, collate_detection
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.rows import pretraining_rows, split_rows, spread
+from lidardistill.tasks.runs import read_run
 from lidardistill.tasks.segment.probe import calibrate_batchnorm
-from lidardistill.tasks.verb import read_run
 
 log = logging.getLogger(__name__)
 

@@ -29,10 +29,10 @@ from lidardistill.methods.slidr.sample import PairBatch, collate_pairs
 from lidardistill.showcase.joint_pca import fit_joint_pca, position_r2
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.rows import open_index, pretraining_rows, split_rows, spread
+from lidardistill.tasks.runs import read_run
 from lidardistill.tasks.segment.config import ProbeConfig
 from lidardistill.tasks.segment.probe import calibrate_batchnorm
 from lidardistill.tasks.segment.sample import ScanDataset
-from lidardistill.tasks.verb import read_run
 
 SHOWCASE_FILE = "showcase.npz"
 CALIBRATION_SCANS = 8

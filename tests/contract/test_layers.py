@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "lidardistill"
 
 FLOORS = (
-    ("atomic", "one_thread", "spans", "progress", "config", "geometry"),
+    ("atomic", "one_thread", "spans", "streams", "progress", "config", "geometry"),
     ("ops",),
     ("regions", "sparse", "objectives", "weights"),
     ("data", "teachers"),

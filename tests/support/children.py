@@ -18,16 +18,17 @@ import torch
 from torch import nn
 
 from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint
-from lidardistill.engine.distributed import agree_any, average_gradients, make_fabric
+from lidardistill.engine.config import TrainerConfig
+from lidardistill.engine.distributed import average_gradients, make_fabric
 from lidardistill.engine.logging import RunLogger, read_metrics
-from lidardistill.engine.loop import LoopSettings, run_loop
+from lidardistill.engine.loop import Training, run_loop
 from lidardistill.engine.optim import make_optimizer, make_schedule
 from lidardistill.engine.terms import Terms
 from lidardistill.objectives import info_nce
 from lidardistill.ops import all_gather_ragged, all_gather_with_grad, rank_weight
 
-SETTINGS = LoopSettings(
-    total_steps=11, log_every=1, checkpoint_every=3, ema_decay=0.9, clip_norm=1.0, accumulate=2
+SETTINGS = TrainerConfig(
+    max_steps=11, log_every=1, checkpoint_every=3, ema_decay=0.9, clip_norm=1.0, accumulate=2
 )
 
 
@@ -69,44 +70,28 @@ def train(folder: Path, settings=SETTINGS, before: Callable[[int, Tiny], None] |
     model = Tiny().train()
     model.teacher.eval()
     optimizer = make_optimizer("sgd", model, lr=0.1, dampening=0.1, weight_decay=1e-4)
-    schedule = make_schedule("cosine", per="step", total_steps=settings.total_steps, warmup_steps=2)
-    generator = torch.Generator().manual_seed(5)
-    extra = {"generator": GeneratorState(generator)}
+    schedule = make_schedule("cosine", per="step", total_steps=settings.max_steps, warmup_steps=2)
 
-    def step(batch, number):
+    def terms(batch, number, diagnose):
         if before is not None:
             before(number, model)
-        noise = torch.rand((), generator=generator)
         x = batch.x if change is None else change(batch.x, number, fabric.global_rank)
-        loss = model(x) + 0.01 * noise * model.student[0].weight.square().sum()
+        loss = model(x) + 0.01 * torch.rand(()) * model.student[0].weight.square().sum()
         return Terms(loss, {"contrast": loss.detach()}, {"rows": len(batch.x)})
 
-    logger = RunLogger(folder, write=fabric.is_global_zero, tensorboard=False, progress=False)
-    result = run_loop(
+    training = Training(
         fabric,
-        step,
         model,
+        terms,
         optimizer,
         schedule,
         lambda first: batches(first, fabric.global_rank),
         settings,
-        folder,
-        logger,
-        state_extra=extra,
+        settings.max_steps,
         config={"seed": 0},
     )
-    return result, model
-
-
-class GeneratorState:
-    def __init__(self, generator):
-        self.generator = generator
-
-    def state_dict(self):
-        return {"state": self.generator.get_state()}
-
-    def load_state_dict(self, state):
-        self.generator.set_state(state["state"])
+    logger = RunLogger(folder, write=fabric.is_global_zero, progress=False)
+    return run_loop(training, folder, logger), model
 
 
 def child(function: Callable[[], int]) -> int:
@@ -288,8 +273,7 @@ def global_negatives(root: Path) -> dict:
         mine = torch.full((2, 3), float(rank), requires_grad=True)
         everyone = all_gather_with_grad(mine)
         (everyone * torch.arange(12.0).view(4, 3) * (rank + 1)).sum().backward()
-        votes = [agree_any(False, fabric.device), agree_any(rank == 1, fabric.device)]
-        return results, everyone.detach(), mine.grad, votes, fabric.world_size
+        return results, everyone.detach(), mine.grad, fabric.world_size
 
     found = ranks(one_rank, root / "negatives")
     errors = []
@@ -315,15 +299,14 @@ def global_negatives(root: Path) -> dict:
         "max_error": max(errors),
         "gather": all(torch.equal(everyone, gathered) for _, everyone, *_ in found),
         "gather_grad": all(
-            torch.equal(grad, 3 * weights[2 * r : 2 * r + 2]) for r, (*_, grad, _, _) in enumerate(found)
+            torch.equal(grad, 3 * weights[2 * r : 2 * r + 2]) for r, (*_, grad, _) in enumerate(found)
         ),
-        "votes": [entry[3] for entry in found],
-        "world_size": [entry[4] for entry in found],
+        "world_size": [entry[3] for entry in found],
     }
 
 
 def two_ranks_in_the_loop(root: Path) -> dict:
-    settings = replace(SETTINGS, total_steps=6, accumulate=1)
+    settings = SETTINGS.model_copy(update={"max_steps": 6, "accumulate": 1})
 
     def spoil(x, number, rank):
         return x * torch.nan if (number, rank) == (2, 1) else x

@@ -16,7 +16,6 @@ from lidardistill.engine.signals import EXIT_INTERRUPTED, Interrupted
 from lidardistill.exchange.of_run import load_student
 from lidardistill.export.run import export_backbone
 from lidardistill.tasks.segment import run as downstream
-from lidardistill.tasks.segment import train as supervised
 from lidardistill.tasks.segment.run import evaluate, finetune, probe
 from lidardistill.weights import load_checkpoint_tensors
 
@@ -126,7 +125,7 @@ def test_evaluate_of_a_run_that_names_no_classes(pretrained, probed, tmp_path):
 def test_a_stopped_finetuning_is_not_judged_and_goes_on(
     finetuned, tiny_world, pretrained, configs, tmp_path, monkeypatch
 ):
-    real, calls = supervised.classification_terms, 0
+    real, calls = downstream.classification_terms, 0
 
     def terms(*arguments, **options):
         nonlocal calls
@@ -137,7 +136,7 @@ def test_a_stopped_finetuning_is_not_judged_and_goes_on(
 
     run, config = tmp_path / "run", configs["finetune"](tiny_world)
     with monkeypatch.context() as patch:
-        patch.setattr(supervised, "classification_terms", terms)
+        patch.setattr(downstream, "classification_terms", terms)
         with pytest.raises(Interrupted, match=r"stopped at step 2; the same command continues it") as stopped:
             finetune(config, str(pretrained), run)
     assert stopped.value.exit_code == EXIT_INTERRUPTED

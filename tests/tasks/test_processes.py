@@ -61,7 +61,6 @@ def test_global_negatives_on_two_ranks_equal_one_process_with_the_joined_batch(f
 def test_gather_and_its_gradient(found):
     assert found["negatives"]["gather"]
     assert found["negatives"]["gather_grad"]
-    assert found["negatives"]["votes"] == [[False, True], [False, True]]
 
 
 def test_nan_on_one_rank_is_skipped_by_both(found):

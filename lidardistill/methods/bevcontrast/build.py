@@ -16,9 +16,8 @@ from lidardistill.methods.bevcontrast.method import BEVContrast
 from lidardistill.methods.bevcontrast.sample import ScanPairDataset
 from lidardistill.methods.bevcontrast.term import WithBEVTerm
 from lidardistill.ops.bev_grid import BevGrid
+from lidardistill.streams import Stream
 from lidardistill.tasks.pretrain.config import PretrainConfig
-
-_TERM_STREAM = 7  # keeps the first weights of a term's head apart from those of the student
 
 
 def build_bevcontrast(config: PretrainConfig) -> BEVContrast:
@@ -46,7 +45,7 @@ def add_bev_term(config: PretrainConfig, method: nn.Module) -> WithBEVTerm:
     """A method and the term that its config asks for."""
     assert config.bev_term is not None
     assert isinstance(method.student, (MinkUNet, LidarBev))
-    stream = np.random.SeedSequence([config.seed, _TERM_STREAM]).generate_state(1)
+    stream = np.random.SeedSequence([config.seed, Stream.TERM]).generate_state(1)
     with torch.random.fork_rng():
         torch.manual_seed(int(stream[0]))
         term = _bevcontrast(method.student, config.bev_term)

@@ -16,6 +16,7 @@ from lidardistill.datasets.nuscenes.boxes import BoxTable
 from lidardistill.datasets.nuscenes.detection_classes import CLASSES
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.batches import batches_once
+from lidardistill.streams import Stream
 from lidardistill.tasks.detect.batch import DetectionBatch
 from lidardistill.tasks.detect.class_balance import class_balanced_rows
 from lidardistill.tasks.detect.config import (
@@ -27,8 +28,6 @@ from lidardistill.tasks.detect.gt_database import GTDatabase
 from lidardistill.tasks.detect.gt_sampling import GTSampler, GTSampling
 from lidardistill.tasks.detect.sample import Corrupt, DetectionAugment, DetectionDataset, collate_detection
 from lidardistill.tasks.rows import labelled_keyframes
-
-_BALANCE_STREAM = 5  # keeps the repeats of keyframes apart from their order and augmentation
 
 
 def training_keyframes(config: DetectConfig, index: NuScenesIndex) -> DetectionDataset:
@@ -48,7 +47,7 @@ def training_keyframes(config: DetectConfig, index: NuScenesIndex) -> DetectionD
         )
     rows = labelled
     if data.class_balanced:
-        generator = np.random.default_rng([config.seed, _BALANCE_STREAM])
+        generator = np.random.default_rng([config.seed, Stream.BALANCE])
         rows = class_balanced_rows(labelled, present, generator)
     return DetectionDataset(
         index,

@@ -1,19 +1,13 @@
-"""A backbone with a linear layer that names the class of every voxel, and its file."""
+"""A backbone with a linear layer that gives the class of every voxel."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from lidardistill.atomic import atomic_write
 from lidardistill.backbones.minkunet.net import MinkUNet
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.tasks.segment.probe import run_backbone
-
-MODEL_FILE = "model.safetensors"
 
 
 class Classifier(nn.Module):
@@ -27,29 +21,6 @@ class Classifier(nn.Module):
     def forward(self, voxels: VoxelBatch) -> Tensor:
         """(M, K) float32 logits."""
         return self.head(run_backbone(self.backbone, voxels))
-
-
-def save_classifier(model: nn.Module, run: Path) -> None:
-    """Write `model.safetensors` into a run folder, whole or not at all."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    with atomic_write(run / MODEL_FILE) as stream:
-        stream.write(save(state))
-
-
-def load_classifier(backbone: MinkUNet, num_classes: int, run: Path) -> Classifier:
-    """The classifier that a probe or a fine-tuning run left behind.
-
-    Raises:
-        FileNotFoundError: the run did not finish, or is a pretraining run.
-    """
-    path = run / MODEL_FILE
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{run} holds no {MODEL_FILE}: expected a finished `lidardistill probe` or `lidardistill finetune` run"
-        )
-    model = Classifier(backbone, nn.Linear(backbone.out_channels, num_classes))
-    model.load_state_dict(load_file(path))
-    return model.eval()
 
 
 def seeded_head(in_features: int, num_classes: int, generator: torch.Generator) -> nn.Linear:

@@ -25,6 +25,33 @@ def labelled_rows(config: ScanDataConfig, index: NuScenesIndex) -> np.ndarray:
     return spread(index.rows_of_scenes(scenes), config.train_keyframes)
 
 
+def check_labelled(index: NuScenesIndex, rows: np.ndarray, key: str) -> None:
+    """Refuse keyframes without lidarseg labels before anything is trained; looks at no more than 32 files.
+
+    Args:
+        index: the data set.
+        rows: (n,) index rows.
+        key: of the config, for the message.
+
+    Raises:
+        ValueError: the tables name no labels for a keyframe.
+        FileNotFoundError: a label file is missing.
+    """
+    for row in spread(rows, 32).tolist():
+        path = index.lidarseg_path(row)
+        if path is None:
+            raise ValueError(
+                f"{key}: {index.dataroot} ({index.version}) names no lidarseg labels for sample "
+                f"{index.sample_token(row)}; datasets/README.md tells how to obtain nuScenes-lidarseg, and the test "
+                "split has none"
+            )
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{key}: label file {path} is missing although lidarseg.json names it; download nuScenes-lidarseg for "
+                f"{index.version}"
+            )
+
+
 def training_scans(
     config: ScanDataConfig, index: NuScenesIndex, rows: np.ndarray, voxels: VoxelSettings, seed: int
 ) -> ScanDataset:

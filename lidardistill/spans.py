@@ -30,6 +30,9 @@ class Watcher(Protocol):
     def call(self, name: str, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         """Call a function and measure the call."""
 
+    def count_flops(self, flops: Callable[[], int]) -> None:
+        """Add operations to the span that is open, if this watcher counts them."""
+
 
 _NOTHING: AbstractContextManager[Any] = nullcontext()
 _watcher: Watcher | None = None
@@ -47,6 +50,12 @@ def span(name: str) -> AbstractContextManager[Any]:
     if profiler is not None and profiler._is_profiler_enabled:
         return profiler.record_function(name)
     return _NOTHING
+
+
+def count_flops(flops: Callable[[], int]) -> None:
+    """Count floating-point operations that torch does not dispatch; `flops` is called only if a watcher counts."""
+    if _watcher is not None:
+        _watcher.count_flops(flops)
 
 
 def spanned(name: str) -> Callable[[Callable[P, T]], Callable[P, T]]:

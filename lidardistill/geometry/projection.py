@@ -18,6 +18,7 @@ from lidardistill.geometry.lens import NUM_COEFFICIENTS, injective_radius, lens_
 from lidardistill.geometry.rigid import check_rigid
 from lidardistill.geometry.views import Pairing, Views
 from lidardistill.geometry.visibility import splat_radius_px_m, visible_pairs
+from lidardistill.spans import spanned
 
 Implementation = Literal["numba", "numpy"]
 
@@ -27,6 +28,7 @@ _RAY_SLACK = 1e-6
 _DEPTH_SLACK_M = 1e-3
 
 
+@spanned("project points")
 def pair_points(
     points: np.ndarray,
     lidar2cam: np.ndarray,

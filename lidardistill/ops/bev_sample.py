@@ -9,10 +9,12 @@ from torch import Tensor
 
 from lidardistill.ops.bev_grid import BevGrid, move_xy
 from lidardistill.ops.segment import accumulation_dtype
+from lidardistill.spans import spanned
 
 Missing = Literal["skip", "zero"]
 
 
+@spanned("pooling")
 def bev_sample(
     bev: Tensor,
     xy: Tensor,
@@ -81,6 +83,7 @@ def bev_sample(
     return values, valid
 
 
+@spanned("pooling")
 def bev_warp(
     bev: Tensor, b2a: Tensor, grid: BevGrid, *, mask: Tensor | None = None, missing: Missing = "zero"
 ) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,10 @@ from torch import Tensor
 
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.ops.segment import segment_mean
+from lidardistill.spans import spanned
 
 
+@spanned("pooling")
 def bev_scatter(
     values: Tensor,
     xy: Tensor,

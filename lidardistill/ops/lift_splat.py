@@ -22,10 +22,12 @@ from lidardistill.ops.frustum import FrustumCells
 from lidardistill.ops.kernels import lift_splat_numba as kernels
 from lidardistill.ops.kernels import lift_splat_torch as twin
 from lidardistill.ops.segment import accumulation_dtype, check_ids
+from lidardistill.spans import spanned
 
 IMPLEMENTATIONS = ("auto", "numba", "torch", "outer")
 
 
+@spanned("lift and splat")
 def lift_splat(
     depth: Tensor, context: Tensor, places: FrustumCells, num_cells: int, *, implementation: str = "auto"
 ) -> Tensor:

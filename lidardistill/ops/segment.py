@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from lidardistill.ops.kernels import segment_numba as kernels
+from lidardistill.spans import spanned
 
 
+@spanned("pooling")
 def segment_mean(
     values: Tensor,
     segment_idx: Tensor,
@@ -115,6 +117,7 @@ class _SegmentMean(torch.autograd.Function):
         return grad, None, None, None, None
 
 
+@spanned("pooling")
 def segment_max(values: Tensor, segment_idx: Tensor, num_segments: int) -> Tensor:
     """Maximum of the rows of every segment, channel by channel.
 

@@ -25,6 +25,7 @@ from lidardistill.ops.bilinear import Axis, bilinear_axis, first_positions
 from lidardistill.ops.kernels import superpixel_pool_numba as kernels
 from lidardistill.ops.kernels.superpixel_pool_torch import superpixel_pool_torch
 from lidardistill.ops.segment import accumulation_dtype, check_ids
+from lidardistill.spans import spanned
 
 NORMALIZE_EPS = 1e-12
 """F.normalize's default: the length below which a pixel is divided by this instead of its length."""
@@ -34,6 +35,7 @@ IMPLEMENTATIONS = ("auto", "numba", "triton", "torch")
 _log = logging.getLogger(__name__)
 
 
+@spanned("pooling")
 def superpixel_pool(
     features: Tensor,
     superpixels: Tensor,

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lidardistill.spans import count_flops
 from lidardistill.sparse.rulebook import Csr, Rulebook
 from lidardistill.sparse.tiled_matmul import TiledGatherMatmul
 
@@ -38,8 +39,10 @@ def convolve(features: Tensor, weight: Tensor, book: Rulebook, implementation: s
     features, weight = features.contiguous(), weight.contiguous()
     if implementation == "auto":
         implementation = "torch" if features.is_cuda else ON_CPU
-    kind = TiledGatherMatmul if implementation == "tiled" else GatherMatmul
-    return kind.apply(features, weight, book)
+    if implementation == "torch":
+        return GatherMatmul.apply(features, weight, book)
+    count_flops(lambda: 2 * book.num_pairs * weight.shape[0] * weight.shape[2])
+    return TiledGatherMatmul.apply(features, weight, book)
 
 
 def convolution_layer(features: Tensor, weight: Tensor, bias: Tensor | None, book: Rulebook) -> Tensor:

@@ -81,6 +81,11 @@ class Rulebook:
     num_target: int
     centre: int | None = None
 
+    @property
+    def num_pairs(self) -> int:
+        """Pairs of all kernel offsets, the centre's among them."""
+        return sum(self.sizes) + (0 if self.centre is None else self.num_source)
+
     @cached_property
     def table(self) -> PairTable:
         """The pairs as arrays; the centre's come first."""

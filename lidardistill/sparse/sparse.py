@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lidardistill.spans import count_flops, span, spanned
 from lidardistill.sparse.gather_matmul import convolution_layer
 from lidardistill.sparse.rulebook import Rulebook, Shape, strided_rulebook, submanifold_rulebook, triple
 
@@ -138,13 +139,15 @@ class _SparseConvolution(nn.Module):
             f"padding={self.padding}, bias={self.bias is not None}, indice_key={self.indice_key!r}"
         )
 
+    @spanned("convolutions")
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Convolves; rows of the result follow the coordinates of the result."""
         if x.features.shape[1] != self.in_channels:
             raise ValueError(f"expected {self.in_channels} channels, got features {tuple(x.features.shape)}")
         if x.features.is_cuda and x.features.shape[0]:
             return self._with_spconv(x)
-        book, coords, shape = self._pairs(x)
+        with span("index pairs"):
+            book, coords, shape = self._pairs(x)
         weight = self.weight.view(self.out_channels, -1, self.in_channels)
         out = convolution_layer(x.features, weight, self.bias, book)
         return SparseTensor(out, coords, shape, x.batch_size, x.pairs)
@@ -181,9 +184,20 @@ class _SparseConvolution(nn.Module):
                     features, x.coords, list(x.spatial_shape), x.batch_size, indice_dict=x.pairs
                 )
             )
+        count_flops(lambda: self._flops(x, y))
         x.pairs.update(y.indice_dict)
         out = y.features if dtype is None else y.features.to(dtype)
         return SparseTensor(out, y.indices, tuple(y.spatial_shape), x.batch_size, x.pairs)
+
+
+    def _flops(self, x: SparseTensor, y: Any) -> int:
+        """Two for each pair, channel in and channel out; spconv keeps its pairs to itself, so they are found again."""
+        on_cpu = SparseTensor(x.features, x.coords.cpu(), x.spatial_shape, x.batch_size, {})
+        key = f"pairs of {self.indice_key}"
+        if self.spconv_name != "SparseInverseConv3d":
+            book = self._pairs(on_cpu)[0]
+            x.pairs[key] = book.num_pairs
+        return 2 * x.pairs[key] * self.in_channels * self.out_channels
 
 
 class SubMConv3d(_SparseConvolution):

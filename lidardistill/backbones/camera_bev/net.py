@@ -14,6 +14,7 @@ from lidardistill.backbones.lidar_bev.bev_neck import BevBackbone, BevNeck
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.ops.frustum import cells_in_view, frustum_cells
 from lidardistill.ops.lift_splat import lift_splat
+from lidardistill.spans import spanned
 
 _SEEN_HEIGHTS = 4
 """Heights at which it is asked whether a camera looks into a cell."""
@@ -142,6 +143,7 @@ class CameraBev(nn.Module):
             settings.bev_range, settings.cell_size * settings.strides[0] / settings.up_strides[0]
         )
 
+    @spanned("backbone")
     def forward(
         self,
         images: Tensor,

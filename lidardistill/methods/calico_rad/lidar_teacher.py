@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lidardistill.backbones.lidar_bev.net import LidarBev
+from lidardistill.spans import spanned
 
 
 class LidarTeacher(nn.Module):
@@ -31,6 +32,7 @@ class LidarTeacher(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
+    @spanned("teacher")
     def forward(self, **inputs: Any) -> Tensor:
         """(B, out_channels, H = y, W = x) without gradient; arguments as `LidarBev.forward`."""
         return self.network(**inputs)

@@ -20,6 +20,7 @@ from lidardistill.regions.superpixels.scaling import (
     warm_up_scaling,
 )
 from lidardistill.regions.superpixels.store import SuperpixelStore, fingerprint, recipe_key
+from lidardistill.spans import spanned
 
 
 def segment(
@@ -123,6 +124,7 @@ class SuperpixelSource:
         self.key = recipe_key(num_superpixels, compactness, sigma, preset, scale)
         self.store = SuperpixelStore(store, self.key) if isinstance(store, (str, Path)) else store
 
+    @spanned("superpixels")
     def __call__(
         self, image: np.ndarray | Callable[[], np.ndarray], key: str
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -159,6 +161,7 @@ class SuperpixelSource:
             decode(data)
             decode_at(data, places, places, out=np.empty((8, 8), np.int32))
 
+    @spanned("superpixels")
     def at(
         self, image: LazyImage, key: str, rows: np.ndarray, cols: np.ndarray, *, out: np.ndarray
     ) -> np.ndarray | None:

@@ -10,6 +10,7 @@ import numpy as np
 from lidardistill.regions.sweep import _clusters_numba, _clusters_numpy
 from lidardistill.regions.sweep.config import RegionConfig
 from lidardistill.regions.sweep.ground import GroundSettings, check_points, find_ground
+from lidardistill.spans import spanned
 
 Implementation = Literal["numba", "numpy"]
 NUM_HEADINGS = 8
@@ -167,6 +168,7 @@ class Proposals(NamedTuple):
     num_regions: int
 
 
+@spanned("regions")
 def propose_regions(
     points: np.ndarray,
     settings: ProposalSettings = ProposalSettings(),

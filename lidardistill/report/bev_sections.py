@@ -8,8 +8,8 @@ from html import escape
 import numpy as np
 
 from lidardistill.report.bev_scene import BevScene
-from lidardistill.report.pictures.encode import jpeg_bytes, png_bytes, reduce_colors
-from lidardistill.report.pictures.palette import class_colors
+from lidardistill.report.encode import jpeg_bytes, png_bytes, reduce_colors
+from lidardistill.report.palette import class_colors
 from lidardistill.report.runs import Arm
 from lidardistill.report.scores import bars, figure, signed
 

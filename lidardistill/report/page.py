@@ -10,9 +10,9 @@ import numpy as np
 
 from lidardistill.atomic import atomic_write
 from lidardistill.report.bev_sections import bev_pictures, detection_scores
+from lidardistill.report.encode import jpeg_bytes, png_bytes, reduce_colors
 from lidardistill.report.facts import facts, glossary
-from lidardistill.report.pictures.encode import jpeg_bytes, png_bytes, reduce_colors
-from lidardistill.report.pictures.palette import class_colors
+from lidardistill.report.palette import class_colors
 from lidardistill.report.runs import Arm, read_arms, read_summary
 from lidardistill.report.scene import Scene
 from lidardistill.report.scores import classes, curves, figure, headline

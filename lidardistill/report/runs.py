@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from lidardistill.report.pictures.palette import arm_color
+from lidardistill.report.palette import arm_color
 
 VERBS = ("pretrain", "probe", "finetune", "detect")
 CHANCE_ARMS = ("random", "permuted", "other_keyframe")

@@ -8,9 +8,9 @@ from statistics import fmean
 from typing import Any
 
 from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES
-from lidardistill.report.pictures.curves import Series, health_curves, loss_curves
-from lidardistill.report.pictures.encode import data_uri, png_bytes
-from lidardistill.report.pictures.palette import arm_color
+from lidardistill.report.curves import Series, health_curves, loss_curves
+from lidardistill.report.encode import data_uri, png_bytes
+from lidardistill.report.palette import arm_color
 from lidardistill.report.runs import Arm
 
 MEANING = {

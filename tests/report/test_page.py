@@ -167,7 +167,7 @@ def test_hand_made_features_without_a_summary(tmp_path: Path) -> None:
 
 def test_colours_differ_in_brightness_where_shapes_do_not() -> None:
     """Of classes drawn as dots and in the same layer, no two may turn into one grey."""
-    from lidardistill.report.pictures.palette import CLASS_STYLES, hex_rgb
+    from lidardistill.report.palette import CLASS_STYLES, hex_rgb
 
     moving = [style for style in CLASS_STYLES.values() if style.order == 3]
     light = np.sort([np.dot(hex_rgb(style.color), (0.299, 0.587, 0.114)) for style in moving])

@@ -13,11 +13,11 @@ from lidardistill.data.images import read_image
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.geometry.projection import pair_points
 from lidardistill.geometry.views import Pairing
-from lidardistill.report.pictures.cameras import borders, splat, view_order
-from lidardistill.report.pictures.encode import png_bytes, reduce_colors, save_png
-from lidardistill.report.pictures.overview import MAX_BYTES, overview_png
-from lidardistill.report.pictures.palette import scalar_rgb
-from lidardistill.report.pictures.points import depth_rgb, draw_pairs
+from lidardistill.report.cameras import borders, splat, view_order
+from lidardistill.report.encode import png_bytes, reduce_colors, save_png
+from lidardistill.report.overview import MAX_BYTES, overview_png
+from lidardistill.report.palette import scalar_rgb
+from lidardistill.report.pictures import depth_rgb, draw_pairs
 from lidardistill.report.scene import Scene
 
 

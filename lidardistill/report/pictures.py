@@ -7,18 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from lidardistill.geometry.views import Pairing
-from lidardistill.report.pictures.cameras import (
-    color_bar,
-    faded,
-    mosaic,
-    resize,
-    splat,
-    stack,
-    view_name,
-    view_order,
-)
-from lidardistill.report.pictures.encode import save_png
-from lidardistill.report.pictures.palette import scalar_rgb
+from lidardistill.report.cameras import color_bar, faded, mosaic, resize, splat, stack, view_name, view_order
+from lidardistill.report.encode import save_png
+from lidardistill.report.palette import scalar_rgb
 
 __all__ = ["depth_legend", "depth_rgb", "draw_pairs", "paint_points", "save_png"]
 

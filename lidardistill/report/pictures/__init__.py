@@ -1,1 +1,0 @@
-"""The pictures of a report: points, images, maps and curves as arrays or encoded files."""

@@ -12,8 +12,8 @@ def run(config: ConfigArgument, weights: WeightsOption, out: OutOption, override
 
     resolved = load_config(MapSegConfig, config, overrides or ())
     from lidardistill.cli.scores import print_maps
-    from lidardistill.report.encode import save_png
-    from lidardistill.report.map_masks import maps_picture
+    from lidardistill.report.draw.encode import save_png
+    from lidardistill.report.draw.map_masks import maps_picture
     from lidardistill.tasks.mapseg.run import SHOWN_FILE, mapseg
 
     metrics = mapseg(resolved, weights, out)

@@ -1,8 +1,9 @@
-"""nuScenes tables of any size, by replication: as many rows, and as wide, as the real ones. No sensor files."""
+"""nuScenes tables of any size: rows are replicated, and as many and as wide as the real ones. Scans have one point."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,20 @@ def write_tables(root: Path, version: str, keyframes: int) -> dict[str, int]:
     return counts
 
 
+def write_scans(root: Path, keyframes: int) -> None:
+    """Put a scan of one point behind every keyframe of `write_tables`: one file under many names."""
+    folder = root / "samples" / LIDAR
+    folder.mkdir(parents=True)
+    scan = root / "scan.bin"
+    np.zeros((1, 5), "<f4").tofile(scan)
+    for sample in range(keyframes):
+        os.link(scan, folder / _file_name(LIDAR, _time_us(sample) + SENSORS.index(LIDAR), "pcd.bin"))
+
+
+def _file_name(channel: str, time_us: int, ending: str) -> str:
+    return f"n015-2018-07-24-11-22-45+0800__{channel}__{time_us}.{ending}"
+
+
 def _write(path: Path, rows: Iterator[str]) -> int:
     """Rows as nuScenes lays them out, a field a line."""
     count = 0
@@ -138,7 +153,7 @@ def _sample_data(keyframes: int) -> Iterator[str]:
                 f'"calibrated_sensor_token": "{_token(5, scene * len(SENSORS) + number)}",\n"timestamp": {time_us},\n'
                 f'"fileformat": "{kind}",\n"is_key_frame": {"false" if step else "true"},\n"height": {height},\n'
                 f'"width": {width},\n"filename": "{"sweeps" if step else "samples"}/{channel}/'
-                f'n015-2018-07-24-11-22-45+0800__{channel}__{time_us}.{ending}",\n'
+                f'{_file_name(channel, time_us, ending)}",\n'
                 f'"prev": "{_token(7, sample)}",\n"next": "{_token(7, place)}"\n}}'
             )
 

@@ -19,7 +19,7 @@ def run(
     steps: Annotated[int, typer.Option(min=1, help="Steps that are timed, after two that are not.")] = 5,
 ) -> None:
     """Show where time and memory of a pretraining step go, part by part, beside what this machine could do."""
-    from lidardistill.bench.profile.step import profile_step, table
+    from lidardistill.bench.profile.run import profile_step, table
     from lidardistill.config.io import load_config
     from lidardistill.tasks.pretrain.config import PretrainConfig
 

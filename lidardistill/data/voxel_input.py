@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 
 from lidardistill.geometry.voxels import voxelize
+from lidardistill.spans import spanned
 
 PointFeature = Literal["intensity", "x", "y", "z", "range", "height", "time_lag"]
 POINT_FEATURES: tuple[str, ...] = get_args(PointFeature)
@@ -82,6 +83,7 @@ class VoxelInput(NamedTuple):
     point_features: np.ndarray | None = None
 
 
+@spanned("voxelize")
 def voxelize_scan(
     points: np.ndarray, settings: VoxelSettings, *, lidar2ego: np.ndarray | None = None
 ) -> VoxelInput:

@@ -10,7 +10,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -247,7 +247,7 @@ def run_loop(
     )
 
 
-def first_steps(training: Training) -> Iterator[StepRecord]:
+def first_steps(training: Training) -> Generator[StepRecord, None, None]:
     """Take the steps of a run from the first on, one each time the iterator is advanced; write nothing.
 
     Close the iterator to end the loader.

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from lidardistill.report.draw.palette import arm_color
-from lidardistill.tasks.verb import VERBS
+from lidardistill.tasks.runs import VERBS
 
 _HAND_MADE_TEACHERS = {
     "color_histogram": "color_histogram",
@@ -25,7 +25,7 @@ class Part:
     """One run folder.
 
     Attributes:
-        verb: key of `tasks.verb.VERBS`.
+        verb: key of `tasks.runs.VERBS`.
         folder: path of the run.
         config: values of config.yaml.
         metrics: values of metrics.json; None if there is no such file.
@@ -212,7 +212,7 @@ def _part(folder: Path, verb: str | None) -> Part | None:
         return None
     config = _yaml(folder / "config.yaml")
     verb = config.get("verb") or verb
-    if verb not in VERBS:
+    if verb is None or verb not in VERBS:
         return None
     metrics = _json(folder / "metrics.json")
     return Part(

@@ -189,7 +189,6 @@ class _SparseConvolution(nn.Module):
         out = y.features if dtype is None else y.features.to(dtype)
         return SparseTensor(out, y.indices, tuple(y.spatial_shape), x.batch_size, x.pairs)
 
-
     def _flops(self, x: SparseTensor, y: Any) -> int:
         """Two for each pair, channel in and channel out; spconv keeps its pairs to itself, so they are found again."""
         on_cpu = SparseTensor(x.features, x.coords.cpu(), x.spatial_shape, x.batch_size, {})

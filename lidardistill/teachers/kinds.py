@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lidardistill.spans import spanned
 from lidardistill.teachers.color_histogram import ColorHistogram
 from lidardistill.teachers.efficientnet_lite import (
     EfficientNetFeatures,
@@ -44,6 +45,7 @@ class Teacher(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
+    @spanned("teacher")
     def forward(self, images: Tensor) -> Tensor:
         """
         Args:

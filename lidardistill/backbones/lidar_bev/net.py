@@ -11,6 +11,7 @@ from lidardistill.backbones.lidar_bev.bev_neck import BevBackbone, BevNeck
 from lidardistill.backbones.lidar_bev.pillars import PillarNet
 from lidardistill.backbones.lidar_bev.voxelnet import VoxelNet
 from lidardistill.ops.bev_grid import BevGrid
+from lidardistill.spans import spanned
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ class LidarBev(nn.Module):
         """Whether `point_features` is what it reads, and `features` of the voxels is not."""
         return isinstance(self.encoder, PillarNet)
 
+    @spanned("backbone")
     def forward(
         self,
         features: Tensor,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lidardistill.spans import spanned
 from lidardistill.sparse.row_linear import RowLinear
 from lidardistill.sparse.sparse import SparseConv3d, SparseInverseConv3d, SparseTensor, SubMConv3d, sparse
 
@@ -161,6 +162,7 @@ class MinkUNet(nn.Module):
             self.decoder.append(level(up_width + skips[to], up_width, blocks[LEVELS + i], f"subm{to}"))
             width = up_width
 
+    @spanned("backbone")
     def forward(
         self, features: Tensor, voxel_coords: Tensor, spatial_shape: Sequence[int], batch_size: int
     ) -> Tensor:

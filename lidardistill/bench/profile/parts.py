@@ -1,29 +1,32 @@
-"""One pretraining step cut into named parts, for `bench step` and `profile`: what is measured is up to the meter."""
+"""Measure the spans of a step: time, or whatever else a meter reads."""
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import wraps
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
-    from lidardistill.tasks.pretrain.run import Pretraining
+T = TypeVar("T")
 
 
 class Meter(Protocol):
-    """Something that grows while a step runs."""
+    """Reads a quantity that grows while a step runs."""
 
     def mark(self) -> Any: ...
 
     def between(self, start: Any, end: Any) -> float: ...
+
+    def count_flops(self, flops: Callable[[], int]) -> None:
+        """Add operations that torch does not dispatch; meters of other quantities ignore them."""
 
 
 class Clock:
@@ -34,6 +37,9 @@ class Clock:
 
     def between(self, start: float, end: float) -> float:
         return 1e3 * (end - start)
+
+    def count_flops(self, flops: Callable[[], int]) -> None:
+        """Ignored."""
 
 
 class CudaClock:
@@ -50,240 +56,100 @@ class CudaClock:
         end.synchronize()
         return start.elapsed_time(end)
 
+    def count_flops(self, flops: Callable[[], int]) -> None:
+        """Ignored."""
+
+
+def clock_of(device: torch.device) -> Meter:
+    """The clock of a device."""
+    return CudaClock() if device.type == "cuda" else Clock()
+
 
 @dataclass
-class _Span:
-    name: str
-    parent: str | None
+class _Measured:
+    path: str
     start: Any
     end: Any = None
 
 
 class Parts:
-    """What each part of a step takes, without the parts inside of it.
+    """A watcher of `lidardistill.spans` that measures every span without the spans inside it.
+
+    A part is a path of span names, such as "forward/backbone/convolutions". A span inside one of the same name belongs
+    to it. Spans of other threads are not measured.
 
     Args:
-        meter: what is measured.
-
-    Attributes:
-        parents: the part that each one lies in.
+        meter: reads what is measured.
+        undivided: names of spans whose inner spans are not parts of their own.
     """
 
-    def __init__(self, meter: Meter) -> None:
-        self.meter = meter
-        self.parents: dict[str, str | None] = {}
-        self._spans: list[_Span] = []
+    def __init__(self, meter: Meter, undivided: Collection[str] = ()) -> None:
+        self.meter, self.undivided = meter, undivided
+        self._thread = threading.get_ident()
+        self._measured: list[_Measured] = []
         self._open: list[str] = []
 
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Measure what runs inside; it also stands under this name in a profiler's trace."""
-        from torch.profiler import record_function
+    def span(self, name: str) -> AbstractContextManager[Any]:
+        """Measure the block inside `with`; inside torch's profiler it is a range with the path as its name."""
+        hidden = self._open and (self._open[-1] == name or self._open[-1] in self.undivided)
+        if hidden or threading.get_ident() != self._thread:
+            return nullcontext()
+        return self._part(name)
 
-        with record_function(name):
-            parent = self._open[-1] if self._open else None
-            self.parents.setdefault(name, parent)
-            span = _Span(name, parent, self.meter.mark())
-            self._spans.append(span)
-            self._open.append(name)
+    def call(self, name: str, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        with self.span(name):
+            return function(*args, **kwargs)
+
+    def count_flops(self, flops: Callable[[], int]) -> None:
+        self.meter.count_flops(flops)
+
+    @contextmanager
+    def _part(self, name: str) -> Iterator[None]:
+        self._open.append(name)
+        path = "/".join(self._open)
+        with _profiler_range(path):
+            measured = _Measured(path, self.meter.mark())
+            self._measured.append(measured)
             try:
                 yield
             finally:
                 self._open.pop()
-                span.end = self.meter.mark()
+                measured.end = self.meter.mark()
 
     def take(self) -> dict[str, float]:
-        """By part, what was measured since the last call."""
+        """What was measured since the last call, by part; the parts inside another one come after it."""
         found: dict[str, float] = {}
-        for span in self._spans:
-            value = self.meter.between(span.start, span.end)
-            found[span.name] = found.get(span.name, 0.0) + value
-            if span.parent is not None:
-                found[span.parent] = found.get(span.parent, 0.0) - value
-        self._spans.clear()
-        return found
+        for measured in self._measured:
+            value = self.meter.between(measured.start, measured.end)
+            found[measured.path] = found.get(measured.path, 0.0) + value
+            outer = measured.path.rpartition("/")[0]
+            if outer:
+                found[outer] -= value
+        self._measured.clear()
+        return {path: found[path] for path in in_tree_order(found)}
 
 
-def clock_of(device: torch.device) -> Meter:
-    """The clock that fits a device."""
-    return CudaClock() if device.type == "cuda" else Clock()
+def _profiler_range(path: str) -> AbstractContextManager[Any]:
+    profiler = sys.modules.get("torch.autograd.profiler")
+    if profiler is None or not profiler._is_profiler_enabled:
+        return nullcontext()
+    return profiler.record_function(path)
 
 
-def one_step(
-    run: Pretraining, batches: Iterator[Any], optimizer: torch.optim.Optimizer, step: int, parts: Parts
-) -> Any:
-    """Take one training step and measure its parts; inside of `measured`, those of the forward pass too.
+def in_tree_order(paths: Iterable[str]) -> list[str]:
+    """Paths with each part directly before the parts inside it; parts side by side keep their order."""
+    paths = list(paths)
+    seen: dict[str, int] = {}
+    for path in paths:
+        names = path.split("/")
+        for depth in range(1, len(names) + 1):
+            seen.setdefault("/".join(names[:depth]), len(seen))
 
-    Args:
-        run: what trains.
-        batches: its batches.
-        optimizer: its optimiser.
-        step: number of the step.
-        parts: measures.
+    def place(path: str) -> list[int]:
+        names = path.split("/")
+        return [seen["/".join(names[:depth])] for depth in range(1, len(names) + 1)]
 
-    Returns:
-        The batch, on the device.
-    """
-    with parts("data wait"):
-        batch = next(batches)
-    with parts("to device"):
-        batch = batch.to(run.fabric.device)
-    with parts("forward"), run.fabric.autocast():
-        terms = run.step(batch, step, diagnose=False)
-    with parts("backward"):
-        terms.loss.backward()
-    with parts("optimiser"):
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    return batch
-
-
-@contextmanager
-def measured(method: nn.Module, parts: Parts) -> Iterator[None]:
-    """Until it ends, the parts of the method's forward pass are measured too, where they are known."""
-    from torch import nn
-
-    from lidardistill.sparse.sparse import SparseConv3d, SparseInverseConv3d, SubMConv3d
-
-    known = _parts_of(method)
-    with ExitStack() as stack:
-        for owner, name, part in known:
-            stack.enter_context(_replaced(owner, name, part, parts))
-        sparse = (SubMConv3d, SparseConv3d, SparseInverseConv3d)
-        for layer in _layers(method.student, sparse):
-            stack.enter_context(_replaced(layer, "forward", "student: convolutions", parts))
-            stack.enter_context(_replaced(layer, "_pairs", "student: index pairs", parts))
-        for layer in _layers(method.student, (nn.Conv2d, nn.ConvTranspose2d)):
-            stack.enter_context(_replaced(layer, "forward", "student: dense convolutions", parts))
-        yield
-
-
-def _layers(module: Any, kinds: tuple[type, ...]) -> list[Any]:
-    return [layer for layer in module.modules() if isinstance(layer, kinds)]
-
-
-def _parts_of(method: nn.Module) -> list[tuple[Any, str, str]]:
-    """(object or module, name of a function of it, part) of what a method's forward pass calls."""
-    from lidardistill.backbones.camera_bev import net as camera_bev
-    from lidardistill.methods.bevcontrast import method as bevcontrast
-    from lidardistill.methods.calico_prc import method as calico
-    from lidardistill.methods.calico_rad import method as calico_rad
-    from lidardistill.methods.slidr import method as slidr
-
-    if isinstance(method, slidr.SLidR):
-        return [
-            (method.student, "forward", "student"),
-            (method.teacher, "forward", "teacher"),
-            (method.student_head, "forward", "heads"),
-            (method.teacher_head, "forward", "heads"),
-            (method.teacher_head, "rows", "heads"),
-            *((slidr, name, "pooling") for name in pooling_functions(method)[1]),
-            (method, "contrast", "loss"),
-        ]
-    if isinstance(method, calico.PRC):
-        return [
-            (method.student, "forward", "student"),
-            (method.projector, "forward", "heads"),
-            *((calico, name, "pooling") for name in pooling_functions(method)[1]),
-            (calico, "both_point_contrasts", "loss"),
-        ]
-    if isinstance(method, calico_rad.RAD):
-        return [
-            (method.student, "forward", "student"),
-            (camera_bev, "lift_splat", "student: lift and splat"),
-            (method.teacher, "forward", "teacher"),
-            (method.student_head, "forward", "heads"),
-            (method.teacher_head, "forward", "heads"),
-            *((calico_rad, name, "pooling") for name in pooling_functions(method)[1]),
-            (calico_rad, "region_distill", "loss"),
-        ]
-    if isinstance(method, bevcontrast.BEVContrast):
-        return [
-            (method.student, "forward", "student"),
-            (method.student_head, "forward", "heads"),
-            *((bevcontrast, name, "pooling") for name in pooling_functions(method)[1]),
-            (bevcontrast, "info_nce", "loss"),
-        ]
-    raise ValueError(f"no parts of a step of {type(method).__name__} are known")
-
-
-def pooling_functions(method: nn.Module) -> tuple[Any, tuple[str, ...]]:
-    """The module of a method, and the functions in it that gather what is contrasted out of rows and maps."""
-    from lidardistill.methods.bevcontrast import method as bevcontrast
-    from lidardistill.methods.calico_prc import method as calico
-    from lidardistill.methods.calico_rad import method as calico_rad
-    from lidardistill.methods.slidr import method as slidr
-
-    if isinstance(method, calico.PRC):
-        return calico, ("bev_sample",)
-    if isinstance(method, calico_rad.RAD):
-        return calico_rad, ("bev_sample",)
-    if isinstance(method, bevcontrast.BEVContrast):
-        return bevcontrast, ("bev_scatter", "bev_sample")
-    return slidr, ("segment_mean", "superpixel_pool")
-
-
-@contextmanager
-def loading_measured(dataset: Any, parts: Parts) -> Iterator[None]:
-    """Until it ends, the parts of reading a keyframe in this process are measured."""
-    from lidardistill.data import view_image
-    from lidardistill.methods.bevcontrast import sample as scan_pairs
-    from lidardistill.methods.calico_prc import sample as region_views
-    from lidardistill.methods.calico_rad import sample as region_images
-    from lidardistill.methods.slidr import sample as pairs
-
-    known: list[tuple[Any, str, str]]
-    if isinstance(dataset, region_views.RegionViewDataset):
-        known = [
-            (region_views, "propose_regions", "regions"),
-            (region_views, "voxelize_scan", "voxelise"),
-            (region_views, "sample_region_points", "draw points"),
-        ]
-    elif isinstance(dataset, region_images.RegionImageDataset):
-        known = [
-            (region_images, "propose_regions", "regions"),
-            (view_image, "read_image", "decode images"),
-            (region_images, "resize_image", "resize images"),
-            (region_images, "pair_points", "project points"),
-            (region_images, "voxelize_scan", "voxelise"),
-            (region_images, "sample_region_points", "draw points"),
-        ]
-    elif isinstance(dataset, scan_pairs.ScanPairDataset):
-        known = [(scan_pairs, "voxelize_scan", "voxelise")]
-    else:
-        known = [
-            (dataset, "_resample_superpixels", "superpixels"),
-            (dataset, "_teacher_features", "cached teacher features"),
-            (view_image, "read_image", "decode images"),
-            (pairs, "resize_image", "resize images"),
-            (pairs, "pair_points", "project points"),
-            (pairs, "voxelize_scan", "voxelise"),
-        ]
-    with ExitStack() as stack:
-        for owner, name, part in [(dataset.index, "frame", "read tables and sweep"), *known]:
-            stack.enter_context(_replaced(owner, name, part, parts))
-        yield
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, part: str, parts: Parts) -> Iterator[None]:
-    """A function of an object or of a module, measured."""
-    own = vars(owner).get(name)
-    function: Callable[..., Any] = getattr(owner, name)
-
-    @wraps(function)
-    def timed(*args: Any, **options: Any) -> Any:
-        with parts(part):
-            return function(*args, **options)
-
-    setattr(owner, name, timed)
-    try:
-        yield
-    finally:
-        if own is None:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, own)
+    return sorted(dict.fromkeys(paths), key=place)
 
 
 def median(values: list[float]) -> dict[str, float]:

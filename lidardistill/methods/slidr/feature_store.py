@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lidardistill.atomic import atomic_write
+from lidardistill.spans import spanned
 
 
 class FeatureStore:
@@ -31,6 +32,7 @@ class FeatureStore:
         with atomic_write(self.path(sample_token)) as stream:
             np.save(stream, np.concatenate([features, count[:, None]], axis=1).astype(np.float32))
 
+    @spanned("cached teacher features")
     def get(self, sample_token: str) -> tuple[np.ndarray, np.ndarray]:
         """(R, C) float32 features and (R,) float32 counts.
 

@@ -78,7 +78,7 @@ def run_group(options: argparse.Namespace, group: dict[str, Any], world_seed: in
             image_size=IMAGE_SIZE,
             seed=world_seed,
             palette=palette,
-            on_progress=lambda done, total, _: bar.update(done, total=total),
+            on_progress=bar.update,
         )
     for arm in arms:
         if ARMS[arm] is not None:
@@ -101,7 +101,7 @@ def run_group(options: argparse.Namespace, group: dict[str, Any], world_seed: in
     ]
     with Bar("arms", total=len(jobs)) as bar:
         results = run_jobs(
-            jobs, on_progress=lambda latest: bar.update(len(latest), list(latest)[-1] if latest else "")
+            jobs, on_progress=lambda latest: bar.update(len(latest), note=list(latest)[-1] if latest else "")
         )
     return [{"palette": palette, "world": world_seed, **row} for row in results]
 

@@ -21,15 +21,15 @@ def run(out: OutOption) -> None:
         "1/4  An embedded driving world: streets, six cameras, one LiDAR, in nuScenes format. Kernels are compiled meanwhile, once."
     )
     with Bar("world") as bar:
-        world = build_world(out, stages, lambda note, done, total: bar.update(done, note, total))
+        world = build_world(out, stages, lambda note, done, total: bar.update(done, total, note))
     print("2/4  Superpixels of the images, and what an ImageNet network sees in them.")
     with Bar("teacher") as bar:
-        prepare(out, world, stages, lambda note, done, total: bar.update(done, note, total))
+        prepare(out, world, stages, lambda note, done, total: bar.update(done, total, note))
     print(
         "3/4  Three backbones: pretrained, random, and pretrained on permuted pairs; a linear probe on each."
     )
     with Bar("pretraining") as bar:
-        results = run_arms(out, world, stages, lambda note, done, total: bar.update(done, note, total))
+        results = run_arms(out, world, stages, lambda note, done, total: bar.update(done, total, note))
     print("4/4  The report.")
     summarise(out, results, stages)  # the page shows it
     with stages.stage("report"):

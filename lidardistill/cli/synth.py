@@ -34,7 +34,7 @@ def run(
             seed=seed,
             image_size=parse_size(image_size),
             palette=palette,
-            on_progress=lambda done, total, scene: bar.update(done, scene),
+            on_progress=bar.update,
         )
     print(f"{out}: a nuScenes v1.0-mini root; look at it with")
     print(f"  lidardistill doctor --dataroot {out} --version v1.0-mini")

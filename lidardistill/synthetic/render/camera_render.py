@@ -14,7 +14,7 @@ from lidardistill.synthetic.place.world import World
 from lidardistill.synthetic.render.face_table import surface_points
 from lidardistill.synthetic.render.filters import develop, film_table, find_edges, smooth_openness
 from lidardistill.synthetic.render.raycast import Hits, Placement
-from lidardistill.synthetic.render.shading import shade
+from lidardistill.synthetic.render.shading import Paint, Rays, Seen, Surfaces, shade
 from lidardistill.synthetic.render.visibility import first_hits, in_sun, sunlight
 
 AO_FAR_M = 2.5
@@ -116,12 +116,13 @@ def _light_along(
     faces, light, materials = world.faces, world.light, world.materials
     out = np.empty((len(directions), 3), dtype=np.float32)
     shade(
-        directions, steps, origin, hits.distance, hits.face, hits.u, hits.v, lit, openness,
-        faces.table, faces.material, faces.pose, at.rotation,
-        materials.values, materials.texture, texels, _stains(),
-        light.sun, light.sun_rgb, light.up_rgb, light.side_rgb, light.down_rgb, light.haze_rgb, float(light.haze_per_m), light.dome,
-        LEVEL_START, out,
-    )  # fmt: skip
+        Rays(directions, steps, origin),
+        Seen(hits.distance, hits.face, hits.u, hits.v, lit, openness),
+        Surfaces(faces.table, faces.material, faces.pose, at.rotation),
+        Paint(materials.values, materials.texture, texels, LEVEL_START, _stains()),
+        light,
+        out,
+    )
     return out
 
 

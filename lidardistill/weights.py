@@ -1,4 +1,4 @@
-"""Weight files: read without executing anything, matched by name with a report, written whole or not at all."""
+"""Weight files: reading executes no code, names are matched with a report, and a file is written whole or not."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def load_matching(
 
 
 def save_backbone(path: str | Path, state: Mapping[str, Tensor], card: Mapping[str, Any]) -> Path:
-    """Writes a state dict as safetensors and a JSON card beside it; each is whole or absent, whatever happens.
+    """Write a state dict as safetensors and a JSON card beside it; each file is whole or absent.
 
     Args:
         path: file name ending in `.safetensors`.

@@ -1,4 +1,6 @@
-"""`lidardistill bench conv`: submanifold convolutions of MinkUNet34 on a CPU against spconv's own CPU kernels."""
+"""`lidardistill bench conv`: submanifold convolutions of MinkUNet34 on a CPU against spconv's own CPU
+kernels.
+"""
 
 from __future__ import annotations
 
@@ -29,23 +31,24 @@ TORCH = "torch.mm over all index pairs at once (implementation='torch'); spconv 
 GEMM_ROWS = 2000
 
 SCANS = 40
-"""Every call sees another scan, as in training: oneDNN compiles its products for a number of rows, and 40 scans have more of
-these than it keeps. Scan i lacks the last `LESS` * i voxels."""
+"""Every call gets another scan, as in training: oneDNN compiles a product for each number of rows, and 40
+scans have more of them than its cache holds. Scan i lacks the last `LESS` * i voxels."""
 LESS = 7
 
 
 def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
-    """Alternates our convolution and the baseline in one process on one thread, for each of `LAYERS`, over `SCANS` scans.
+    """Run our convolution and the baseline in turn, on one thread, for each of `LAYERS`, over `SCANS` scans.
 
     Args:
         rounds: of five calls each.
         dataroot: a nuScenes root, whose first keyframe is used; None for a made-up sweep.
 
     Returns:
-        `layers`: for each layer what `alternate` returns for `mm` (torch.mm over all pairs) and `fp32` (what a run uses),
-        forward, against spconv, and for `fp32_backward`, forward and backward, against plain torch; `ratio_*` of the
-        medians; `gemm_gflops` of products of plain matrices, to compare with; `quality`: the largest errors against
-        float64 divided by the largest value. There is no bfloat16: on a CPU it is computed in float32.
+        `layers`: for each layer what `alternate` returns for `mm` (torch.mm over all pairs) and `fp32` (what
+        a run uses), forward, against spconv, and for `fp32_backward`, forward and backward, against plain
+        torch; `ratio_*` of the medians; `gemm_gflops` of products of plain matrices, to compare with;
+        `quality`: the largest errors against float64 divided by the largest value. There is no bfloat16: on a
+        CPU it is computed in float32.
     """
     from lidardistill.sparse._tiles_numba import VECTOR_BYTES
 
@@ -195,7 +198,7 @@ def _levels(points: np.ndarray) -> list[tuple[Tensor, tuple[int, int, int]]]:
 
 
 def _gemm_rates() -> dict[str, float]:
-    """Billions of floating-point operations a second of products of plain matrices, 96 to 96 channels: best of ten."""
+    """GFLOP/s of products of plain matrices, 96 to 96 channels: best of ten."""
     import torch
 
     from lidardistill.sparse.gather_matmul import convolve

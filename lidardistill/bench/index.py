@@ -1,4 +1,6 @@
-"""`lidardistill bench index`: build and open the nuScenes index at trainval size, the devkit's start-up beside it."""
+"""`lidardistill bench index`: build and open the nuScenes index at trainval size, against the devkit's
+start-up.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,9 @@ from lidardistill.bench.index_tables import write_scans, write_tables
 
 VERSION = "v1.0-trainval"
 KEYFRAMES = 34_149
-"""Samples of v1.0-trainval; with 77 sample_data and 34 annotations each that makes its 2.63 M and 1.16 M rows."""
+"""Samples of v1.0-trainval; each has 77 sample_data and 34 annotations, 2.63 M and 1.16 M rows in all."""
 BASELINE_KEYFRAMES = 1_000
-"""The devkit's objects need 8 GB and a minute at trainval size, so it is measured on fewer, and ours beside it."""
+"""The devkit needs 8 GB and a minute at trainval size, so both are compared on fewer keyframes."""
 
 
 def run(
@@ -38,10 +40,11 @@ def run(
         folder: where the tables are written; the system's temporary folder by default.
 
     Returns:
-        Plain values. `build`: seconds, cpu_seconds, peak_rss_mb. `ours` at full size: open_ms, first_get_ms, all_gets_s
-        (all frames, each with a scan of one point), rss_import_mb, rss_open_mb, rss_all_gets_mb, each as median and iqr.
-        `baseline` and `ours_at_baseline_size`: open_ms and rss_open_mb; `ratio` and `rss_ratio` of their medians, None
-        where nuscenes-devkit is not installed.
+        Plain values. `build`: seconds, cpu_seconds, peak_rss_mb. `ours` at full size: open_ms, first_get_ms,
+        all_gets_s (all frames, each with a scan of one point), rss_import_mb, rss_open_mb, rss_all_gets_mb,
+        each as median and iqr.
+        `baseline` and `ours_at_baseline_size`: open_ms and rss_open_mb; `ratio` and `rss_ratio` of their
+        medians, None where nuscenes-devkit is not installed.
     """
     with tempfile.TemporaryDirectory(prefix="lidardistill-bench-", dir=folder) as temporary:
         root = Path(temporary) / "full"
@@ -49,7 +52,8 @@ def run(
         free = shutil.disk_usage(temporary).free
         if free < need:
             raise ValueError(
-                f"bench index writes {need / 1e9:.1f} GB of tables and {temporary} has {free / 1e9:.1f} GB free. "
+                f"bench index writes {need / 1e9:.1f} GB of tables and {temporary} has {free / 1e9:.1f} GB "
+                "free. "
                 f"Set TMPDIR to a larger disk."
             )
         start = time.perf_counter()
@@ -162,7 +166,7 @@ def _child(function: str, root: Path) -> dict[str, float]:
 
 
 def _memory_mb(field: str) -> float:
-    """VmRSS (now) or VmHWM (peak) of this process. Not getrusage: its peak is inherited from the parent process."""
+    """VmRSS (now) or VmHWM (peak) of this process. getrusage would give the peak of the parent process."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024 / 1e6

@@ -1,4 +1,7 @@
-"""nuScenes tables of any size: rows are replicated, and as many and as wide as the real ones. Scans have one point."""
+"""nuScenes tables of any size: rows are replicated, and as many and as wide as the real ones.
+
+Scans have one point.
+"""
 
 from __future__ import annotations
 
@@ -149,9 +152,12 @@ def _sample_data(keyframes: int) -> Iterator[str]:
             )
             height, width = (900, 1600) if channel in CAMERAS else (0, 0)
             yield (
-                f'{{\n"token": "{token}",\n"sample_token": "{_token(4, sample)}",\n"ego_pose_token": "{token}",\n'
-                f'"calibrated_sensor_token": "{_token(5, scene * len(SENSORS) + number)}",\n"timestamp": {time_us},\n'
-                f'"fileformat": "{kind}",\n"is_key_frame": {"false" if step else "true"},\n"height": {height},\n'
+                f'{{\n"token": "{token}",\n"sample_token": "{_token(4, sample)}",\n'
+                f'"ego_pose_token": "{token}",\n'
+                f'"calibrated_sensor_token": "{_token(5, scene * len(SENSORS) + number)}",\n'
+                f'"timestamp": {time_us},\n'
+                f'"fileformat": "{kind}",\n"is_key_frame": {"false" if step else "true"},\n'
+                f'"height": {height},\n'
                 f'"width": {width},\n"filename": "{"sweeps" if step else "samples"}/{channel}/'
                 f'{_file_name(channel, time_us, ending)}",\n'
                 f'"prev": "{_token(7, sample)}",\n"next": "{_token(7, place)}"\n}}'
@@ -160,14 +166,18 @@ def _sample_data(keyframes: int) -> Iterator[str]:
 
 def _ego_poses(count: int, poses: list[str]) -> Iterator[str]:
     for number in range(count):
-        yield f'{{\n"token": "{_token(6, number)}",\n"timestamp": {_time_us(0) + number},\n{poses[number % _POSES]}\n}}'
+        yield (
+            f'{{\n"token": "{_token(6, number)}",\n"timestamp": {_time_us(0) + number},\n'
+            f"{poses[number % _POSES]}\n}}"
+        )
 
 
 def _annotations(keyframes: int, poses: list[str]) -> Iterator[str]:
     for sample in range(keyframes):
         for number in range(ANNOTATIONS):
             yield (
-                f'{{\n"token": "{_token(10, sample * ANNOTATIONS + number)}",\n"sample_token": "{_token(4, sample)}",\n'
+                f'{{\n"token": "{_token(10, sample * ANNOTATIONS + number)}",\n'
+                f'"sample_token": "{_token(4, sample)}",\n'
                 f'"instance_token": "{_token(9, 0)}",\n"visibility_token": "4",\n"attribute_tokens": [],\n'
                 f'{poses[number]},\n"size": [\n0.621,\n0.669,\n1.642\n],\n"prev": "",\n"next": "",\n'
                 f'"num_lidar_pts": 5,\n"num_radar_pts": 0\n}}'

@@ -34,14 +34,16 @@ def run(
 
     Args:
         rounds: steps that count, after two that do not.
-        dataroot: a nuScenes root, of which up to 16 keyframes are used; None renders two keyframes of a world.
+        dataroot: a nuScenes root, of which up to 16 keyframes are used; None renders two keyframes of a
+            world.
         cases: batch size and precision of the steps on CUDA.
         rehearse: take these steps on the CPU with a tiny network and tiny images, to test the command.
 
     Returns:
-        `product` and `baseline` (demo's recipe, all threads of torch): median_ms and iqr_ms of the step, and `parts`
-        with the median and IQR of each of `PARTS`; `ratio` of the medians; `slidr`: the same by batch size and
-        precision, or "not run" with the reason. spconv's own CPU kernels are no baseline: they have no backward pass.
+        `product` and `baseline` (demo's recipe, all threads of torch): median_ms and iqr_ms of the step, and
+        `parts` with the median and IQR of each of `PARTS`; `ratio` of the medians; `slidr`: the same by batch
+        size and precision, or "not run" with the reason. spconv's own CPU kernels are no baseline: they have
+        no backward pass.
     """
     import torch
 

@@ -18,7 +18,9 @@ def run(out: OutOption) -> None:
 
     stages = Stages()
     print(
-        "1/4  An embedded driving world: streets, six cameras, one LiDAR, in nuScenes format. Kernels are compiled meanwhile, once."
+        "1/4  An embedded driving world: streets, six cameras, one LiDAR, in nuScenes format. Kernels are "
+        "compiled "
+        "at the same time, once."
     )
     with Bar("world") as bar:
         world = build_world(out, stages, lambda note, done, total: bar.update(done, total, note))

@@ -14,7 +14,9 @@ from lidardistill.engine.signals import Interrupted
 
 app = typer.Typer(
     name="lidardistill",
-    help="Pretrain LiDAR backbones from cameras, without labels. Start with: lidardistill demo --out runs/demo",
+    help=(
+        "Pretrain LiDAR backbones from cameras, without labels. Start with: lidardistill demo --out runs/demo"
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -45,18 +45,19 @@ def voxelize(
     """Finds the voxel of every point and the occupied voxels.
 
     The network halves its grid four times and pairs cell c with cell c // 2 of the coarser grid. Cells are
-    therefore shifted to zero and above by whole multiples of `align` = 2^4 alone, so that the grid halves as it
-    would without the shift; and the shape is made of such multiples, because spconv drops the last cell of an odd side.
+    therefore shifted to zero and above by whole multiples of `align` = 2^4 alone, so that the grid halves as
+    it would without the shift; and the shape is made of such multiples, because spconv drops the last cell of
+    an odd side.
 
     Args:
         points: (N, >=3) LiDAR frame, metres; columns after z are not read.
         voxel_size: (3,) x, y, z in metres, or rho in metres, phi in degrees, z in metres when cylindrical.
-        kind: "cylindrical": cells of rho = sqrt(x^2 + y^2), phi = atan2(y, x), z; phi is not wrapped, so the grid
-            has a seam behind the vehicle at 180 degrees. "cartesian": cells of x, y, z.
+        kind: "cylindrical": cells of rho = sqrt(x^2 + y^2), phi = atan2(y, x), z; phi is not wrapped, so the
+            grid has a seam behind the vehicle at 180 degrees. "cartesian": cells of x, y, z.
         rounding: "floor": cell c holds [c, c + 1) voxel sizes; "round": it is centred at c.
-        point_cloud_range: (6,) x_min y_min z_min x_max y_max z_max, metres, a half-open box outside which points
-            get no voxel. A cartesian grid starts at its minimum and spans it; without it the grid starts at the
-            frame's origin, spans the points, and every point gets a voxel.
+        point_cloud_range: (6,) x_min y_min z_min x_max y_max z_max, metres, a half-open box outside which
+            points get no voxel. A cartesian grid starts at its minimum and spans it; without it the grid
+            starts at the frame's origin, spans the points, and every point gets a voxel.
         align: power of two, see above; 1 for none.
         implementation: "numba", which hashes, or "numpy", which sorts.
 
@@ -64,11 +65,11 @@ def voxelize(
         The voxels; without points, no voxels in a grid of at least `align` cells a side.
 
     Raises:
-        ValueError: wrong shapes, points that are not finite, a voxel size or range out of order, an unknown option,
-            or points so far out that cells do not fit 32 bits.
+        ValueError: wrong shapes, points that are not finite, a voxel size or range out of order, an unknown
+            option, or points so far out that cells do not fit 32 bits.
 
-    Source: SLidR, Sautier et al., CVPR 2022, supplementary: 0.1 m, 1 degree, 0.1 m, floor; SuperFlow and BEVContrast
-        round. The alignment stands for MinkowskiEngine's absolute coordinates in spconv's grid.
+    Source: SLidR, Sautier et al., CVPR 2022, supplementary: 0.1 m, 1 degree, 0.1 m, floor; SuperFlow and
+        BEVContrast round. The alignment stands for MinkowskiEngine's absolute coordinates in spconv's grid.
     Differs from the paper in: cells are computed in float64; a voxel is represented by its first point, where
         MinkowskiEngine's hash keeps any one.
     """
@@ -87,7 +88,7 @@ def voxelize(
             raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
 
     twin = voxels_numba if implementation == "numba" else voxels_numpy
-    # Nothing that lies in `_SCRATCH` may be returned: fresh memory for each step would cost more than the sums.
+    # Do not return arrays of `_SCRATCH`; they are reused because allocating them costs more than the sums.
     xyz, phi = _SCRATCH.array("xyz", (3, len(points)), np.float64), None
     if not twin.copy_xyz(points, xyz):
         raise _not_finite(points)
@@ -134,7 +135,7 @@ def voxelize(
 
 
 class _Scratch(threading.local):
-    """Arrays that each thread keeps from call to call: the page faults of fresh ones take a third of a call's time."""
+    """Arrays that each thread reuses: page faults of new arrays would take a third of a call's time."""
 
     def __init__(self) -> None:
         self.bytes: dict[str, np.ndarray] = {}
@@ -199,6 +200,7 @@ def _check_range(point_cloud_range: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     bounds = np.asarray(point_cloud_range, dtype=np.float64)
     if bounds.shape != (6,) or not np.all(bounds[:3] < bounds[3:]) or not np.all(np.isfinite(bounds)):
         raise ValueError(
-            f"point_cloud_range: expected x_min y_min z_min x_max y_max z_max with min < max, got {bounds.tolist()}"
+            f"point_cloud_range: expected x_min y_min z_min x_max y_max z_max with min < max, got "
+            f"{bounds.tolist()}"
         )
     return bounds[:3], bounds[3:]

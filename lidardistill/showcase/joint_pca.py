@@ -40,7 +40,7 @@ class JointPCA(NamedTuple):
         return (np.asarray(rows, np.float64) - self.teacher_mean) @ self.axes.T
 
     def rgb(self, projected: np.ndarray) -> np.ndarray:
-        """(..., 3) projections to (..., 3) uint8; brighter than half black, so that points stand out on white too."""
+        """(..., 3) projections to (..., 3) uint8; brighter than half black, so that points stand out on white."""
         share = np.clip((projected - self.low) / np.maximum(self.high - self.low, 1e-12), 0, 1)
         return (255 * (0.06 + 0.86 * share)).round().astype(np.uint8)
 

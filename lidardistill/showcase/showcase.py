@@ -39,7 +39,7 @@ CALIBRATION_SCANS = 8
 MAX_CANDIDATES = 32
 MIN_POINTS = 20
 QUERY_CLASSES = ("car", "pedestrian", "truck", "bus", "vegetation", "manmade")
-"""What the similarity map asks for, in this order: the first that is there, near enough and seen by a camera."""
+"""Classes for the similarity map: the first that is present, near enough and seen by a camera."""
 
 
 def showcase_of_arm(arm: Path) -> Path:

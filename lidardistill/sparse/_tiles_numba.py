@@ -1,13 +1,16 @@
-"""numba kernels of the sparse convolution: they gather rows, multiply them and add the products, tile by tile.
+"""numba kernels of the sparse convolution: they gather rows, multiply them and add the products, tile by
+tile.
 
-The inner blocks are written in LLVM IR, so that their sums stay in vector registers: numba has no vector types, and LLVM
-keeps no array of sums in registers across a loop, so a block written in Python runs at a third of the speed. Each block
-is one loop of multiply-adds into a tile of sums that fills the registers left by its inputs.
+The inner blocks are written in LLVM IR, so that their sums stay in vector registers: numba has no vector
+types, and LLVM keeps no array of sums in registers across a loop, so a block written in Python runs at a
+third of the speed. Each block is one loop of multiply-adds into a tile of sums that fills the registers left
+by its inputs.
 
-Kernels and blocks stand in one file because numba's cache notices a change only in the file of the kernel itself.
+Kernels and blocks stand in one file because numba's cache notices a change only in the file of the kernel
+itself.
 
-Nothing checks bounds; a `Rulebook` is right by construction. The last axis of each array is a multiple of the numbers in
-a vector.
+Nothing checks bounds; a `Rulebook` is right by construction. The last axis of each array is a multiple of the
+numbers in a vector.
 """
 
 from __future__ import annotations
@@ -28,13 +31,18 @@ _HAS_AVX512 = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
 VECTOR_BYTES = 64 if _HAS_AVX512 else 32
 
 TILE_PAIRS = 8 if _HAS_AVX512 else 6
-"""Rows in a tile of `multiply_rows`. Two vectors a row fill 16 of AVX-512's 32 registers, or 12 of AVX2's 16."""
+"""Rows in a tile of `multiply_rows`.
+
+Two vectors a row fill 16 of AVX-512's 32 registers, or 12 of AVX2's 16.
+"""
 
 TILE_CHANNELS = 8 if _HAS_AVX512 else 4
 """Rows in a tile of `multiply_columns`; the numbers in a vector are a multiple of it."""
 
 PAIRS_AT_ONCE = 256
-"""Pairs for which all tiles of a kernel offset's gradient are computed before the next pairs: their rows stay in cache."""
+"""Pairs for which all tiles of a kernel offset's gradient are computed before the next pairs: their rows stay
+in cache.
+"""
 
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
 
@@ -42,8 +50,8 @@ _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
 def multiply_rows(vectors: int) -> Callable[..., None]:
     """Make an intrinsic (x, w, out, source, target, p, end, k, column) -> None.
 
-    It adds x[source[q]] @ w[k, :, column:] to out[target[q], column:], over `vectors` vectors of columns, for the pairs q
-    from p to min(p + TILE_PAIRS, end) - 1.
+    It adds x[source[q]] @ w[k, :, column:] to out[target[q], column:], over `vectors` vectors of columns, for
+    the pairs q from p to min(p + TILE_PAIRS, end) - 1.
 
     Args of the intrinsic:
         x: (M, C). w: (K, C, D). out: (M', D). All contiguous and of one floating type.
@@ -132,7 +140,7 @@ def _in_place_of_the_call(write: Callable[..., None], vectors: int, kinds: tuple
 
 
 class _Code:
-    """Writes what both blocks need: access to their arrays, vectors of numbers, and the loop around the sums."""
+    """Writes the code that both blocks need: access to arrays, vectors, and the loop around the sums."""
 
     def __init__(self, context: Any, builder: Any, kinds: Any, args: Any, vectors: int) -> None:
         self.context, self.builder, self.vectors = context, builder, vectors
@@ -244,7 +252,8 @@ def _first_at_least(rows, begin, end, value):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def multiply(features, kernels, source, target, offsets, sizes, low, high, out):  # type: ignore[no-untyped-def]
-    """Add features[s] @ kernels[k] to out[t] for the pairs (s, t) of each kernel offset k with low <= t < high.
+    """Add features[s] @ kernels[k] to out[t] for the pairs (s, t) of each kernel offset k with low <= t <
+    high.
 
     Args:
         features: (M, C) of the type of out.
@@ -277,7 +286,8 @@ def multiply(features, kernels, source, target, offsets, sizes, low, high, out):
 
 @numba.njit(cache=True, nogil=True)
 def multiply_transposed(features, grad, source, target, offsets, sizes, first, last, out):  # type: ignore[no-untyped-def]
-    """Add to out[k] the outer products of features[s] and grad[t] over the pairs (s, t) of each kernel offset k.
+    """Add to out[k] the outer products of features[s] and grad[t] over the pairs (s, t) of each kernel offset
+    k.
 
     Args:
         features: (M, C).

@@ -1,7 +1,8 @@
 """Sparse voxel tensors and their three convolutions; the only file that imports spconv.
 
-On CUDA the arithmetic is spconv's (implicit GEMM). On a CPU it is ours (`rulebook`, `gather_matmul`). The weights are
-the same parameters in spconv's KRSC layout, (out, kz, ky, kx, in), so a state dict travels between the two unchanged.
+On CUDA the arithmetic is spconv's (implicit GEMM). On a CPU it is ours (`rulebook`, `gather_matmul`). The
+weights are the same parameters in spconv's KRSC layout, (out, kz, ky, kx, in), so a state dict travels
+between the two unchanged.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class SparseTensor:
 
 @dataclass(frozen=True)
 class _Strided:
-    """What an inverse convolution must know of the strided convolution that it undoes."""
+    """State of a strided convolution that its inverse needs."""
 
     book: Rulebook
     kernel_size: Shape
@@ -55,15 +56,15 @@ class _Strided:
 def sparse(
     features: Tensor, coords: Tensor, spatial_shape: Shape, batch_size: int, *, check: bool = False
 ) -> SparseTensor:
-    """Checks voxels and makes a sparse tensor of them.
+    """Check voxels and make a sparse tensor of them.
 
     Args:
         features: (M, C) floating; M may be 0.
         coords: (M, 4) int32 batch, z, y, x.
         spatial_shape: (3,) cells z, y, x.
         batch_size: scans.
-        check: also look at the values of `coords` (on CUDA this waits for the device). spconv accepts voxels outside
-            the grid and duplicates silently. Duplicates are found on a CPU even without it.
+        check: also look at the values of `coords` (on CUDA this waits for the device). spconv accepts voxels
+            outside the grid and duplicates silently. Duplicates are found on a CPU even without it.
 
     Returns:
         A sparse tensor without any index pairs yet.
@@ -81,7 +82,8 @@ def sparse(
         raise ValueError(f"voxel_coords has {coords.shape[0]} rows, features has {features.shape[0]}")
     if len(spatial_shape) != 3 or min(spatial_shape) < 1 or batch_size < 1:
         raise ValueError(
-            f"expected three positive spatial_shape and batch_size >= 1, got {tuple(spatial_shape)}, {batch_size}"
+            f"expected three positive spatial_shape and batch_size >= 1, got {tuple(spatial_shape)}, "
+            f"{batch_size}"
         )
     shape = (int(spatial_shape[0]), int(spatial_shape[1]), int(spatial_shape[2]))
     if check and coords.shape[0]:
@@ -90,20 +92,22 @@ def sparse(
         if bool(outside.any()):
             row = int(outside.nonzero()[0])
             raise ValueError(
-                f"voxel_coords: row {row} is {coords[row].tolist()} (batch, z, y, x), outside batch_size {batch_size} "
+                f"voxel_coords: row {row} is {coords[row].tolist()} (batch, z, y, x), outside batch_size "
+                f"{batch_size} "
                 f"and spatial_shape {shape}"
             )
         unique, count = coords.unique(dim=0, return_counts=True)
         if unique.shape[0] != coords.shape[0]:
             raise ValueError(
-                f"voxel_coords: voxel {unique[count > 1][0].tolist()} (batch, z, y, x) stands in more than one row; "
+                f"voxel_coords: voxel {unique[count > 1][0].tolist()} (batch, z, y, x) stands in more than "
+                "one row; "
                 "give every voxel once (lidardistill.geometry.voxelize does)"
             )
     return SparseTensor(features, coords, shape, batch_size, {})
 
 
 class _SparseConvolution(nn.Module):
-    """What the three convolutions share: parameters, and the way to spconv on CUDA."""
+    """Base of the three convolutions: parameters, and the call of spconv on CUDA."""
 
     spconv_name = ""
 
@@ -127,7 +131,9 @@ class _SparseConvolution(nn.Module):
         self._shadow: list[Any] = []
 
     def reset_parameters(self) -> None:
-        """Uniform in +-1 / sqrt(fan_in * K^3), as MinkowskiEngine does (from memory, its code was not at hand)."""
+        """Uniform in +-1 / sqrt(fan_in * K^3), as MinkowskiEngine does (from memory, its code was not at
+        hand).
+        """
         bound = 1 / math.sqrt(self.in_channels * math.prod(self.kernel_size))
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
@@ -166,7 +172,7 @@ class _SparseConvolution(nn.Module):
             layer = getattr(spconv, self.spconv_name)(
                 self.in_channels, self.out_channels, self.kernel_size, **settings
             )
-            # In eval mode spconv takes a route without gradient; a frozen BatchNorm must not cost the gradient.
+            # In eval mode spconv computes no gradient, which a frozen BatchNorm needs.
             self._shadow.append(layer.train())
         layer, features, dtype = self._shadow[0], x.features, None
         weight: Tensor = self.weight
@@ -190,7 +196,10 @@ class _SparseConvolution(nn.Module):
         return SparseTensor(out, y.indices, tuple(y.spatial_shape), x.batch_size, x.pairs)
 
     def _flops(self, x: SparseTensor, y: Any) -> int:
-        """Two for each pair, channel in and channel out; spconv keeps its pairs to itself, so they are found again."""
+        """Two for each pair, channel in and channel out.
+
+        spconv does not expose its pairs, so they are computed again.
+        """
         on_cpu = SparseTensor(x.features, x.coords.cpu(), x.spatial_shape, x.batch_size, {})
         key = f"pairs of {self.indice_key}"
         if self.spconv_name != "SparseInverseConv3d":
@@ -309,7 +318,8 @@ class SparseInverseConv3d(_SparseConvolution):
         if down.book.num_target != x.coords.shape[0] or down.kernel_size != self.kernel_size:
             raise ValueError(
                 f"indice_key {self.indice_key!r}: that convolution has kernel {down.kernel_size} and "
-                f"{down.book.num_target} outputs, this layer has kernel {self.kernel_size} and {x.coords.shape[0]} rows"
+                f"{down.book.num_target} outputs, this layer has kernel {self.kernel_size} and "
+                f"{x.coords.shape[0]} rows"
             )
         return down.book.inverse, down.in_coords, down.in_shape
 
@@ -353,7 +363,8 @@ def spconv_rulebook(
         submanifold: outputs are the inputs.
 
     Returns:
-        The pairs, the centre of a submanifold kernel among them; (M', 4) int32 output coordinates in spconv's order.
+        The pairs, the centre of a submanifold kernel among them; (M', 4) int32 output coordinates in spconv's
+        order.
     """
     import_spconv()
     ops = importlib.import_module("spconv.pytorch.ops")

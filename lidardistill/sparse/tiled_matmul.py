@@ -1,7 +1,8 @@
-"""Sparse convolution on the CPU: kernels gather, multiply and add tile by tile, in registers and on several threads.
+"""Sparse convolution on the CPU: kernels gather, multiply and add tile by tile, in registers and on several
+threads.
 
-One thread writes a voxel, or the gradient of a kernel offset, and adds in a fixed order, so the bits of the result do not
-depend on the number of threads.
+One thread writes a voxel, or the gradient of a kernel offset, and adds in a fixed order, so the bits of the
+result do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ WORK_OF_A_THREAD = 4_000_000
 class TiledGatherMatmul(torch.autograd.Function):
     """`gather_matmul.convolve` in kernels of our own.
 
-    float64 is computed in float64. All other dtypes are computed in float32: inputs are cast up, results are cast back.
-    Channels are padded with zeros to whole vectors.
+    float64 is computed in float64. All other dtypes are computed in float32: inputs are cast up, results are
+    cast back. Channels are padded with zeros to whole vectors.
     """
 
     @staticmethod
@@ -59,7 +60,7 @@ class TiledGatherMatmul(torch.autograd.Function):
 
 
 def _whole_vectors(x: Tensor, rows: bool = False) -> Tensor:
-    """Cast to the dtype of the kernels; pad the last axis (with `rows` the first, too) to whole vectors; contiguous."""
+    """Cast to the dtype of the kernels; pad the last axis (with `rows` the first, too) to whole vectors."""
     x = x if x.dtype == torch.float64 else x.float()
     lanes = kernels.VECTOR_BYTES // x.element_size()
     missing = (-x.shape[-1] % lanes, -x.shape[0] % lanes if rows else 0)
@@ -108,7 +109,7 @@ def _threads(work: int) -> int:
 
 
 def _side_by_side(call: Callable[[int, int], None], limits: Sequence[int]) -> None:
-    """Call `call(low, high)` for each two neighbouring limits, the first in this thread, the others in a pool."""
+    """Call `call(low, high)` for neighbouring limits: the first pair in this thread, the others in a pool."""
     mine, *others = pairwise(limits)
     # Threads do not survive a fork, so each process has its own pool.
     futures = [_pool(os.getpid()).submit(call, *share) for share in others]

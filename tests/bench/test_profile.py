@@ -1,4 +1,4 @@
-"""Where a step's time goes: parts add up, floors are counted right, the trace opens, every method is covered."""
+"""`profile`: parts add up, floors are counted right, the trace opens, every method is covered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules of the whole house: no circle of imports, no crowded folder, nothing replaced at run time, no missing file named."""
+"""Rules of the whole package: no import cycle, no crowded folder, nothing replaced at run time, no missing file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def imported(path: Path, known: dict[str, Path]) -> Iterator[Path]:
 
 
 def circles(graph: dict[Path, set[Path]]) -> list[Path]:
-    """What is left of a graph after files that import no file that is left are taken away, again and again."""
+    """Files on or above a cycle: what is left after files without imports are removed again and again."""
     left = dict(graph)
     while True:
         free = [path for path, targets in left.items() if not targets & left.keys()]

@@ -1,4 +1,6 @@
-"""How fast the parts of a step could be on this machine: operations over GEMM rate, bytes over copy rate, both measured."""
+"""Shortest possible times of the parts of a step: operations over GEMM rate, bytes over copy rate, both
+measured.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ class Rates(NamedTuple):
 
 
 def rates_of(device: torch.device, dtype: torch.dtype) -> Rates:
-    """Measure both: the best of many products in one precision, and of many copies, because the machine may be busy."""
+    """Measure both rates: the best of many products, and of many copies, because the machine may be busy."""
     import torch
 
     size, num_bytes = GEMM_SIZE[device.type], COPY_BYTES[device.type]
@@ -123,8 +125,8 @@ class _MovedBytes(Parts):
 def bytes_of_parts(training: Training, batch: Any) -> dict[str, float]:
     """Bytes that must be moved by the parts that do little else.
 
-    The optimizer reads weights, gradients and its states, and writes weights and states; pooling reads its arguments and
-    writes its results; the copy to a GPU reads and writes the batch once.
+    The optimizer reads weights, gradients and its states, and writes weights and states; pooling reads its
+    arguments and writes its results; the copy to a GPU reads and writes the batch once.
     """
     import torch
 

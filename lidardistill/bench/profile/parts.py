@@ -75,8 +75,8 @@ class _Measured:
 class Parts:
     """A watcher of `lidardistill.spans` that measures every span without the spans inside it.
 
-    A part is a path of span names, such as "forward/backbone/convolutions". A span inside one of the same name belongs
-    to it. Spans of other threads are not measured.
+    A part is a path of span names, such as "forward/backbone/convolutions". A span inside one of the same
+    name belongs to it. Spans of other threads are not measured.
 
     Args:
         meter: reads what is measured.
@@ -90,7 +90,7 @@ class Parts:
         self._open: list[str] = []
 
     def span(self, name: str) -> AbstractContextManager[Any]:
-        """Measure the block inside `with`; inside torch's profiler it is a range with the path as its name."""
+        """Measure the block inside `with`; torch's profiler shows it as a range named by the path."""
         hidden = self._open and (self._open[-1] == name or self._open[-1] in self.undivided)
         if hidden or threading.get_ident() != self._thread:
             return nullcontext()

@@ -29,8 +29,9 @@ def profile_step(config: PretrainConfig, trace: Path, steps: int) -> dict[str, A
         steps: steps that count, after `WARM_UP` that do not.
 
     Returns:
-        `step` and `parts` (median_ms and iqr_ms without the parts inside; floor_ms if known; held_mb, memory that the
-        part leaves allocated), `loading` of one keyframe by part, `rates`, `peak_mb`, `device`, `precision`, `trace`.
+        `step` and `parts` (median_ms and iqr_ms without the parts inside; floor_ms if known; held_mb, memory
+        that the part leaves allocated), `loading` of one keyframe by part, `rates`, `peak_mb`, `device`,
+        `precision`, `trace`.
     """
     import torch
 

@@ -25,7 +25,8 @@ STEP = "step"
 
 @dataclass
 class Steps:
-    """A run whose steps are taken by `engine.loop.first_steps`; it writes nothing but the caches of its config.
+    """A run whose steps are taken by `engine.loop.first_steps`; it writes nothing but the caches of its
+    config.
 
     Attributes:
         learning: what the loop optimises, and its data.

@@ -128,8 +128,8 @@ class Paint(NamedTuple):
 def shade(rays: Rays, seen: Seen, surfaces: Surfaces, paint: Paint, light: Light, out: np.ndarray) -> None:
     """Write the light along each ray to `out` (N, 3) float32.
 
-    Arrays are taken out of their tuples once. They are never passed on or sliced in the loop: numba counts references to
-    them with atomic operations, which took most of the time.
+    Arrays are taken out of their tuples once. They are never passed on or sliced in the loop: numba counts
+    references to them with atomic operations, which took most of the time.
     """
     directions, step, origin = rays
     distance, face, bary_u, bary_v, lit, openness = seen

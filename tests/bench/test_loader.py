@@ -14,7 +14,8 @@ def check(found):
     assert quality["image_max_error"] < 3e-5
     assert quality["superpixels_equal"]
     assert quality["voxels_equal"]
-    # The baseline's float32 chain moves up to 0.5 % of the pairs by a pixel, and a few of them over a crop's border.
+    # The baseline's float32 chain moves up to 0.5 % of the pairs by a pixel, and a few of them over a crop's
+    # border.
     assert abs(quality["pairs"] - quality["pairs_of_baseline"]) <= 0.001 * quality["pairs"]
     assert found["ratio"] > 0
     assert {"median_ms", "iqr_ms"} <= found["product"].keys() & found["baseline"].keys()

@@ -1,4 +1,6 @@
-"""Rules of the whole package: no import cycle, no crowded folder, nothing replaced at run time, no missing file."""
+"""Rules of the whole package: no import cycle, no crowded folder, nothing replaced at run time, no
+missing file.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +97,15 @@ def test_nothing_is_replaced_at_run_time(path: Path) -> None:
 
 
 MISSING = re.compile(r"methods\.md|learning\.md|architecture\.md|(?<![\w.])\.\./shared")
-TEXTS = ("lidardistill/**/*", "docs/**/*", "tools/*", "configs/**/*", "README.md", "CONTRIBUTING.md", "Makefile")
+TEXTS = (
+    "lidardistill/**/*",
+    "docs/**/*",
+    "tools/*",
+    "configs/**/*",
+    "README.md",
+    "CONTRIBUTING.md",
+    "Makefile",
+)
 SUFFIXES = {".py", ".md", ".yaml", ".sh", ".toml", ".txt", ""}
 
 

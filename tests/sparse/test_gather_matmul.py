@@ -1,4 +1,6 @@
-"""Both implementations of the convolution over index pairs, with gradients, against plain torch in float64."""
+"""Both implementations of the convolution over index pairs, with gradients, against plain torch in
+float64.
+"""
 
 from __future__ import annotations
 

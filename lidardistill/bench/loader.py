@@ -130,7 +130,9 @@ def _on_the_fly_ways(index: FrameIndex) -> dict[str, Keyframes[PairSample]]:
     for preset in ON_THE_FLY:
         if preset != "draft":  # which reduces the image itself
             half = SuperpixelSource(preset=preset, scale=2)
-            ways[f"on_the_fly_{preset}_jpeg_half"] = _dataset(index, half, ImageConfig(scale=2, reduce="jpeg"))
+            ways[f"on_the_fly_{preset}_jpeg_half"] = _dataset(
+                index, half, ImageConfig(scale=2, reduce="jpeg")
+            )
     return ways
 
 

@@ -16,7 +16,9 @@ def run(
     overrides: Overrides = None,
     camera_weights: Annotated[
         str,
-        typer.Option(metavar="RUN|FILE|random", help="The same of the camera network, where there is one."),
+        typer.Option(
+            metavar="RUN|FILE|random", help="Weights of the camera network: a run, a file, or random."
+        ),
     ] = "random",
 ) -> None:
     """Fine-tune a CenterPoint detector on a share of the boxes, scored by nuscenes-devkit."""
@@ -25,13 +27,8 @@ def run(
 
     resolved = load_config(DetectConfig, config, overrides or ())
     from lidardistill.cli.scores import print_detection_scores
-    from lidardistill.engine.signals import Interrupted
     from lidardistill.tasks.detect.run import detect
 
-    try:
-        metrics = detect(resolved, weights, out, camera_weights=camera_weights)
-    except Interrupted as stopped:
-        print(stopped)
-        raise typer.Exit(stopped.exit_code) from None
-    if metrics:
+    metrics = detect(resolved, weights, out, camera_weights=camera_weights)
+    if metrics:  # the first process alone has them
         print_detection_scores(metrics, out)

@@ -25,6 +25,7 @@ from lidardistill.cli import (
     superpixels,
     synth,
 )
+from lidardistill.engine.signals import Interrupted
 
 app = typer.Typer(
     name="lidardistill",
@@ -57,12 +58,14 @@ for verb in (
 def main() -> None:
     """Entry point: a user's mistake is one line on stderr and exit code 1, never a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    if os.environ.get("LIDARDISTILL_TRACEBACK"):
-        app()
-        return
     try:
         app()
+    except Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        sys.exit(stopped.exit_code)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
+        if os.environ.get("LIDARDISTILL_TRACEBACK"):
+            raise
         print(f"error: {error}", file=sys.stderr)
         print("(LIDARDISTILL_TRACEBACK=1 shows where)", file=sys.stderr)
         sys.exit(1)

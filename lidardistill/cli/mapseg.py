@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 from lidardistill.cli.options import ConfigArgument, OutOption, Overrides, WeightsOption
 
 
@@ -14,16 +12,13 @@ def run(config: ConfigArgument, weights: WeightsOption, out: OutOption, override
 
     resolved = load_config(MapSegConfig, config, overrides or ())
     from lidardistill.cli.scores import print_maps
-    from lidardistill.engine.signals import Interrupted
     from lidardistill.report.draw.encode import save_png
     from lidardistill.report.draw.map_masks import maps_picture
     from lidardistill.tasks.mapseg.run import SHOWN_FILE, mapseg
 
-    try:
-        metrics = mapseg(resolved, weights, out)
-    except Interrupted as stopped:
-        print(stopped)
-        raise typer.Exit(stopped.exit_code) from None
+    metrics = mapseg(resolved, weights, out)
+    if not metrics:  # the first process alone has them
+        return
     print_maps(metrics, out)
     picture = save_png(maps_picture(out / SHOWN_FILE, metrics["threshold"]), out / "maps.png", colors=64)
     print(f"picture: {picture}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 from lidardistill.cli.options import ConfigArgument, OutOption, Overrides, WeightsOption
 
 
@@ -14,11 +12,8 @@ def run(config: ConfigArgument, weights: WeightsOption, out: OutOption, override
 
     resolved = load_config(ProbeConfig, config, overrides or ())
     from lidardistill.cli.scores import print_scores
-    from lidardistill.engine.signals import Interrupted
     from lidardistill.tasks.segment.run import probe
 
-    try:
-        print_scores(probe(resolved, weights, out), out)
-    except Interrupted as stopped:
-        print(stopped)
-        raise typer.Exit(stopped.exit_code) from None
+    metrics = probe(resolved, weights, out)
+    if metrics:  # the first process alone has them
+        print_scores(metrics, out)

@@ -9,10 +9,9 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from lidardistill.data.frame import CorruptSample
+from lidardistill.streams import Stream
 
 Sample = TypeVar("Sample", bound=Any)
-
-_SUBSTITUTE_STREAM = 1  # keeps the choice of substitutes apart from the augmentations of the same key
 
 
 class _Tokens(Protocol):
@@ -47,7 +46,7 @@ def substitute_rows(num_rows: int, seed: int, epoch: int, position: int, count: 
     Returns:
         (count,) int64 places, drawn with replacement; a pure function of the arguments.
     """
-    stream = np.random.SeedSequence([seed, epoch, position, _SUBSTITUTE_STREAM])
+    stream = np.random.SeedSequence([seed, epoch, position, Stream.SUBSTITUTE])
     return np.random.default_rng(stream).integers(num_rows, size=count)
 
 

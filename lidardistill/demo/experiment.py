@@ -158,7 +158,7 @@ def _score_hand_made(world: Path, out: Path, seed: int) -> dict[str, Any]:
     parts = [hand_made_probe_features(scan.points, scan.labels()) for scan in scans]
     train = ProbeFeatures(torch.cat([p.features for p in parts]), torch.cat([p.targets for p in parts]))
     generator = torch.Generator().manual_seed(seed)
-    head = fit_linear(train, NUM_CLASSES, generator=generator, epochs=config.probe.epochs, lr=config.probe.lr)
+    head = fit_linear(train, NUM_CLASSES, config.probe, generator=generator)
     split = config.data.val_split
     validation = still_scans(config.data, index, split_rows(index, split), voxels, cpu, labels=False)
     predicted = (

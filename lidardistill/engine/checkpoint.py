@@ -170,13 +170,25 @@ def load_checkpoint(
 def config_differences(
     saved: Mapping[str, Any], current: Mapping[str, Any], *, may_differ: tuple[str, ...] = ()
 ) -> list[str]:
-    """One line `a.b: was X, now Y` for every dotted key whose value differs."""
+    """One line `a.b: was X, now Y` for every dotted key whose value differs.
+
+    A key that stands in one of them alone, inside a mapping that both have, came or went with a version of this package
+    and does not count: `run_folder.claim_run` has compared the configs with their defaults.
+    """
     was, now = _flatten(json.loads(json.dumps(saved))), _flatten(json.loads(json.dumps(current)))
+
+    def is_of_a_version(key: str) -> bool:
+        parent = key[: key.rfind(".") + 1]
+        return (key in was) != (key in now) and all(
+            any(other.startswith(parent) for other in keys) for keys in (was, now)
+        )
+
     return [
         f"{key}: was {was.get(key, _MISSING)!r}, now {now.get(key, _MISSING)!r}"
         for key in sorted(was.keys() | now.keys())
         if was.get(key, _MISSING) != now.get(key, _MISSING)
         and not any(key == free or key.startswith(free + ".") for free in may_differ)
+        and not is_of_a_version(key)
     ]
 
 

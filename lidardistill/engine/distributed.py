@@ -19,28 +19,19 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
-LAUNCH_HINT = "torchrun --nproc-per-node N -m lidardistill ..., or srun with one task a GPU"
+_TIMEOUT_S = 600.0
+"""Seconds after which a collective that a rank does not enter raises instead of hanging."""
 
 
-def make_fabric(
-    accelerator: str = "auto",
-    devices: int | str = "auto",
-    precision: str = "fp32",
-    strategy: str = "auto",
-    *,
-    timeout_s: float = 600.0,
-) -> Fabric:
-    """Fabric, launched, on the device of this process.
+def make_fabric(accelerator: str = "auto", precision: str = "fp32") -> Fabric:
+    """Fabric, launched, on the device of this process; DDP if the launcher started more than one process.
 
     Args:
         accelerator: "auto", "cpu" or "cuda".
-        devices: processes of this node; "auto": as many as the launcher started.
         precision: "fp32", "bf16" or "fp16" (autocast; weights stay float32). fp16 needs a GPU.
-        strategy: "auto": "ddp" where the launcher started more than one process. Fabric's names else.
-        timeout_s: seconds after which a collective that a rank does not enter raises instead of hanging.
 
     Raises:
-        ValueError: a precision or accelerator that is not there, or more devices than processes started.
+        ValueError: the precision is unknown, or needs a GPU that is not there; so does the accelerator.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -51,16 +42,11 @@ def make_fabric(
     if precision == "fp16" and (accelerator == "cpu" or not torch.cuda.is_available()):
         raise ValueError("trainer.precision fp16 needs a GPU: set bf16 or fp32")
     local, nodes = launched_processes()
-    if devices != "auto" and int(devices) != local:
-        raise ValueError(f"devices is {devices}, and {local} processes run on this node: start {LAUNCH_HINT}")
 
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
 
-    world_size = local * nodes
-    chosen: Any = strategy
-    if strategy == "ddp" or (strategy == "auto" and world_size > 1):
-        chosen = DDPStrategy(timeout=timedelta(seconds=timeout_s))
+    chosen: Any = "auto" if local * nodes == 1 else DDPStrategy(timeout=timedelta(seconds=_TIMEOUT_S))
     fabric = Fabric(
         accelerator=accelerator,
         devices=local,
@@ -88,15 +74,6 @@ def launched_processes() -> tuple[int, int]:
 def world_size() -> int:
     """Processes of this run; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def agree_any(flag: bool, device: torch.device) -> bool:
-    """Whether the flag is set on any rank; every rank must ask."""
-    if world_size() == 1:
-        return flag
-    vote = torch.tensor([float(flag)], device=device)
-    dist.all_reduce(vote, op=dist.ReduceOp.MAX)
-    return bool(vote.item())
 
 
 def gather_objects(value: Any) -> list[Any]:

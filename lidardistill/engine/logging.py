@@ -1,4 +1,4 @@
-"""What a run says while it runs: metrics.jsonl, TensorBoard, one line of progress."""
+"""Metrics and progress of a run: metrics.jsonl, TensorBoard, one progress line."""
 
 from __future__ import annotations
 
@@ -15,21 +15,13 @@ from lidardistill.atomic import atomic_write
 
 log = logging.getLogger(__name__)
 
-# Above this share of the time spent waiting for data the loader is too slow for the device; advice is given once, and
-# not before so many steps, because the first few are not typical.
+# If a run waits for data for more than this share of its time, the loader is too slow for the device. Advice is given
+# once, and not in the first steps, which are not typical.
 _SLOW_LOADER = 0.05
 _ADVISE_AFTER_STEPS = 20
 
-
-def set_up_logging(rank: int = 0, world_size: int = 1, *, level: int = logging.INFO) -> None:
-    """Messages of the package to stderr, with the rank where there are several; ranks above 0 only warn."""
-    tag = f"[rank {rank}/{world_size}] " if world_size > 1 else ""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter(f"%(asctime)s {tag}%(message)s", datefmt="%H:%M:%S"))
-    package = logging.getLogger("lidardistill")
-    package.handlers[:] = [handler]
-    package.setLevel(level if rank == 0 else max(level, logging.WARNING))
-    package.propagate = False
+_PLAIN_EVERY_S = 30.0
+"""Seconds between plain progress lines where there is no terminal."""
 
 
 class MetricsFile:
@@ -69,10 +61,9 @@ class RunLogger:
     Args:
         run_dir: metrics.jsonl and the folder tensorboard/ go there.
         write: False on ranks above 0: all methods do nothing.
-        tensorboard: also write TensorBoard events.
-        progress: show progress: a live line on a terminal, else one plain line every `plain_every_s` seconds.
-        label: what the line begins with.
-        data_wait_advice: what to do about a loader that is too slow; said once, whether or not progress is shown.
+        progress: show progress: a live line on a terminal, else a plain line now and then.
+        label: first words of the line.
+        data_wait_advice: advice about a loader that is too slow; logged once, whether or not progress is shown.
     """
 
     def __init__(
@@ -80,17 +71,13 @@ class RunLogger:
         run_dir: Path,
         *,
         write: bool = True,
-        tensorboard: bool = True,
         progress: bool = True,
-        plain_every_s: float = 30.0,
         label: str = "pretrain",
         data_wait_advice: str = "raise data.num_workers",
     ) -> None:
         self.run_dir = run_dir
         self._write = write
-        self._tensorboard = tensorboard
         self._progress = progress
-        self._plain_every_s = plain_every_s
         self._label = label
         self._advice: str | None = data_wait_advice
         self._start_step = 0
@@ -104,14 +91,15 @@ class RunLogger:
             return
         self._start_step = start_step
         self._metrics = MetricsFile(self.run_dir / "metrics.jsonl", start_step)
-        if self._tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
+        from torch.utils.tensorboard import SummaryWriter
 
-            self._events = SummaryWriter(
-                str(self.run_dir / "tensorboard"), purge_step=start_step + 1 if start_step else None
-            )
+        self._events = SummaryWriter(
+            str(self.run_dir / "tensorboard"), purge_step=start_step + 1 if start_step else None
+        )
         if self._progress:
-            self._line = _ProgressLine(self._label, start_step, total_steps, self._plain_every_s)
+            self._line = _ProgressLine(self._label, start_step, total_steps)
+            earlier = read_metrics(self._metrics.path)
+            self._line.loss = earlier[-1].get("loss") if earlier else None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Record the values of one step."""
@@ -157,11 +145,12 @@ class RunLogger:
 class _ProgressLine:
     """steps, loss, it/s, ETA and data wait: live on a terminal, now and then as a plain line elsewhere."""
 
-    def __init__(self, label: str, start_step: int, total_steps: int, plain_every_s: float) -> None:
-        self.loss = math.nan
-        self._label, self._start, self._total = label, start_step, total_steps
-        self._plain_every_s = plain_every_s
-        self._begun = self._last_plain = time.monotonic()
+    def __init__(self, label: str, start_step: int, total_steps: int) -> None:
+        self.loss: float | None = None
+        self._label, self._total = label, total_steps
+        # Step and time after the first step, which compiles kernels and starts workers: rate and ETA leave it out.
+        self._warm: tuple[int, float] | None = None
+        self._last_plain = time.monotonic()
         self._live: Any = None
         if sys.stderr.isatty():
             from rich.console import Console
@@ -179,25 +168,31 @@ class _ProgressLine:
 
     def advance(self, step: int, data_wait_share: float) -> None:
         now = time.monotonic()
+        self._warm = self._warm or (step, now)
         if self._live is not None:
             self._live.update(self._task, completed=step, text=self._text(step, now, data_wait_share))
-        elif now - self._last_plain >= self._plain_every_s:
+        elif now - self._last_plain >= _PLAIN_EVERY_S:
             self._last_plain = now
             text = self._text(step, now, data_wait_share)
             print(f"{self._label} {step}/{self._total} {text}", file=sys.stderr, flush=True)
 
     def _text(self, step: int, now: float, data_wait_share: float) -> str:
-        rate = (step - self._start) / max(now - self._begun, 1e-9)
+        first, since = self._warm or (step, now)
+        rate = (step - first) / max(now - since, 1e-9)
         left = (self._total - step) / rate if rate > 0 else math.inf
+        parts = [] if self.loss is None else [f"loss {self.loss:.3f}"]
+        if step > first:
+            parts.append(f"{rate:.2f} it/s")
         advice = " (slow loader)" if data_wait_share > _SLOW_LOADER else ""
-        return f"loss {self.loss:.3f}  {rate:.2f} it/s  ETA {_clock(left)}  data wait {data_wait_share:.0%}{advice}"
+        return "  ".join([*parts, f"ETA {clock(left)}", f"data wait {data_wait_share:.0%}{advice}"])
 
     def close(self) -> None:
         if self._live is not None:
             self._live.stop()
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds as m:ss or h:mm:ss."""
     if not math.isfinite(seconds):
         return "-"
     minutes, second = divmod(round(seconds), 60)

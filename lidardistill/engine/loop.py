@@ -1,7 +1,7 @@
-"""The training loop: plain values in, a run folder out. It knows no method by name.
+"""The training loop: it trains a model from the newest checkpoint to the last step. It knows no method by name.
 
-A run is a function of (code, config, data, seed). The loop adds nothing to that: what it draws nothing, what it counts
-is in the checkpoint, so a run that is killed at any step and started again gives the losses of one that was not.
+A run is a function of (code, config, data, seed). The loop draws no random numbers, and its counters are part of the
+checkpoint, so a run that is killed at any step and started again gives the losses of one that was not.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +21,14 @@ from lidardistill.atomic import remove_leftovers, write_json_atomic
 from lidardistill.data.quarantine import Quarantine
 from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from lidardistill.engine.config import TrainerConfig
-from lidardistill.engine.distributed import broadcast_module, gather_objects
+from lidardistill.engine.distributed import broadcast_module, gather_objects, world_size
 from lidardistill.engine.logging import RunLogger, read_metrics
-from lidardistill.engine.manifest import Manifest
 from lidardistill.engine.optim import EMA, Schedule
 from lidardistill.engine.prefetch import Prefetcher
-from lidardistill.engine.resume import Stateful, put_back, take_state
+from lidardistill.engine.resume import put_back, take_state
+from lidardistill.engine.run_folder import CHECKPOINTS
 from lidardistill.engine.signals import EXIT_INTERRUPTED, Interrupted, StopSignal
-from lidardistill.engine.stepper import StepFunction, StepOutcome, Stepper, StepRecord
+from lidardistill.engine.stepper import StepOutcome, Stepper, StepRecord
 from lidardistill.engine.terms import Terms
 
 if TYPE_CHECKING:
@@ -41,46 +41,37 @@ LogCallback = Callable[[int, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
-class LoopSettings:
-    """How long, how often, how careful.
+class Training:
+    """Everything that the loop drives.
 
     Attributes:
-        total_steps: optimiser steps of the whole run.
-        log_every: steps between lines of metrics; the first and the last step are always logged.
-        checkpoint_every: steps between checkpoints; the last step always has one.
-        keep_checkpoints: newest checkpoints to keep.
-        accumulate: batches a step.
-        clip_norm: largest norm of all gradients together, None for no limit.
-        ema_decay: keep a moving average of the weights, None for none.
-        max_nonfinite: stop after so many steps in a row whose loss or gradient is not finite.
+        fabric: launched, of `distributed.make_fabric`; gives device, autocast and ranks.
+        model: all that trains, on the device, not wrapped, in its modes (train, eval).
+        terms: (batch on the device, step from 0, diagnose) to the losses; runs under autocast, `trainer.accumulate` times
+            a step. `diagnose` is true if the step's metrics are written.
+        optimizer: over the model's parameters, of `make_optimizer`.
+        schedule: learning rate of each step.
+        batches: number of the first batch (step * accumulate) to an endless iterator of batches from there on.
+        trainer: intervals, precision and limits; see `TrainerConfig`.
+        total_steps: optimizer steps of the whole run.
+        config: resolved config as JSON values; a checkpoint of another one is refused.
+        may_differ: dotted keys of the config that may change when a run is resumed.
     """
 
+    fabric: Fabric
+    model: nn.Module
+    terms: Callable[[Any, int, bool], Terms]
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    batches: BatchFactory
+    trainer: TrainerConfig
     total_steps: int
-    log_every: int = 50
-    checkpoint_every: int = 1000
-    keep_checkpoints: int = 2
-    accumulate: int = 1
-    clip_norm: float | None = None
-    ema_decay: float | None = None
-    max_nonfinite: int = 5
-
-    def __post_init__(self) -> None:
-        for name in (
-            "total_steps",
-            "log_every",
-            "checkpoint_every",
-            "keep_checkpoints",
-            "accumulate",
-            "max_nonfinite",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"LoopSettings.{name} must be at least 1, got {getattr(self, name)}")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"LoopSettings.clip_norm must be above 0 or None, got {self.clip_norm}")
+    config: Mapping[str, Any] | None = None
+    may_differ: tuple[str, ...] = ()
 
     def is_logged(self, step: int) -> bool:
-        """Whether the metrics of this step (from 0) are written; diagnostics of other steps need not be computed."""
-        return step == 0 or (step + 1) % self.log_every == 0 or step + 1 == self.total_steps
+        """Whether the metrics of this step (from 0) are written: the first, the last, and every `log_every`th."""
+        return step == 0 or (step + 1) % self.trainer.log_every == 0 or step + 1 == self.total_steps
 
 
 @dataclass
@@ -94,7 +85,8 @@ class LoopResult:
         data_wait_seconds: share of it that was spent waiting for batches.
         interrupted: a signal stopped the run before its end; the checkpoint is written.
         nonfinite: steps that were skipped.
-        ema: moving average of the weights, where asked for.
+        learnt: steps that moved the weights by a gradient that was not zero.
+        ema: moving average of the weights, if `trainer.ema_decay` asks for one.
     """
 
     steps: int
@@ -103,6 +95,7 @@ class LoopResult:
     data_wait_seconds: float
     interrupted: bool = False
     nonfinite: int = 0
+    learnt: int = 0
     ema: EMA | None = None
 
     @property
@@ -123,105 +116,98 @@ class _Progress:
     nonfinite: int = 0
     nonfinite_in_a_row: int = 0
     overflows: int = 0
+    learnt: int = 0
+
+    @classmethod
+    def resumed(cls, values: Mapping[str, Any]) -> _Progress:
+        """The numbers of a checkpoint. One written before `learnt` was counted is taken to have learnt."""
+        return cls(**{"learnt": values["step"], **values})
 
 
 def run_loop(
-    fabric: Fabric,
-    step_fn: StepFunction,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: Schedule,
-    batches: BatchFactory,
-    settings: LoopSettings,
+    training: Training,
     run_dir: Path,
     logger: RunLogger,
     quarantine: Quarantine | None = None,
-    state_extra: Mapping[str, Stateful] | None = None,
     *,
-    config: Mapping[str, Any] | None = None,
-    may_differ: tuple[str, ...] = (),
     on_log: Sequence[LogCallback] = (),
 ) -> LoopResult:
     """Train from the newest valid checkpoint in run_dir/checkpoints, or from the start, to the last step.
 
     Args:
-        fabric: launched, of `distributed.make_fabric`; gives device, autocast and ranks.
-        step_fn: (batch on the device, step from 0) to Terms; runs under autocast. Called `accumulate` times a step.
-        model: all that trains, on the device, not wrapped, modes (train, eval) set by the caller.
-        optimizer: over the model's parameters.
-        schedule: learning rate of each step.
-        batches: number of the first batch (step * accumulate) to an endless iterator of batches from there on.
-        settings: see `LoopSettings`.
-        run_dir: checkpoints/ and, where a run diverges, nonfinite.json go there.
+        training: model, losses, batches and limits.
+        run_dir: checkpoints/ and, if a run diverges, nonfinite.json go there.
         logger: gets metrics of logged steps and the progress of all.
-        quarantine: told of the samples that a batch had to replace.
-        state_extra: further things with a state to be carried through checkpoints, by name.
-        config: resolved config as JSON values; a checkpoint of another one is refused.
-        may_differ: dotted keys of the config that may change between parts of a run.
+        quarantine: gets the samples that a batch had to replace.
         on_log: called with (steps done, values) after each line of metrics, on rank 0.
 
     Returns:
-        Where the run stands, at once where it was finished before.
+        Where the run stands, at once if it was finished before.
 
     Raises:
         ValueError: the checkpoint belongs to another config or model, or all checkpoints are damaged.
         RuntimeError: too many steps in a row were not finite, with the sample tokens; the quarantine is over budget.
         OSError: a checkpoint cannot be written.
+        Interrupted: one of several processes had to leave a wait, so that nothing could be saved.
     """
-    folder = run_dir / "checkpoints"
-    extra = state_extra or {}
+    fabric, trainer, model, optimizer = training.fabric, training.trainer, training.model, training.optimizer
+    total_steps, folder = training.total_steps, run_dir / CHECKPOINTS
     scaler = getattr(fabric.strategy.precision, "scaler", None)
-    ema = EMA(model, settings.ema_decay) if settings.ema_decay is not None else None
+    ema = EMA(model, trainer.ema_decay) if trainer.ema_decay is not None else None
     progress = _Progress()
     if fabric.is_global_zero and folder.is_dir():
         remove_leftovers(folder)
     newest = fabric.broadcast(latest_checkpoint(folder) if fabric.is_global_zero else None)
+    config = training.config or {}
     if newest is not None:
-        content = load_checkpoint(newest, config or {}, may_differ=may_differ)
-        progress = _Progress(
-            **put_back(content["state"], fabric.global_rank, model, optimizer, scaler, ema, extra)
-        )
-        log.info("continuing %s from step %d of %d", run_dir, progress.step, settings.total_steps)
+        state = load_checkpoint(newest, config, may_differ=training.may_differ)["state"]
+        progress = _Progress.resumed(put_back(state, fabric.global_rank, model, optimizer, scaler, ema))
+        log.info("continuing %s from step %d of %d", run_dir, progress.step, total_steps)
     else:
         broadcast_module(model)
         if ema is not None:
             ema = EMA(model, ema.decay)
 
     def save() -> None:
-        state = take_state(model, optimizer, scaler, ema, vars(progress), extra)
+        state = take_state(model, optimizer, scaler, ema, vars(progress))
         if fabric.is_global_zero:
-            save_checkpoint(folder, progress.step, state, config or {}, keep=settings.keep_checkpoints)
+            save_checkpoint(folder, progress.step, state, config, keep=trainer.keep_checkpoints)
 
-    logger.start(progress.step, settings.total_steps)
+    logger.start(progress.step, total_steps)
     stepper = Stepper(
         fabric,
-        step_fn,
+        lambda batch, step: training.terms(batch, step, training.is_logged(step)),
         model,
         optimizer,
         scaler,
-        accumulate=settings.accumulate,
-        clip_norm=settings.clip_norm,
+        accumulate=trainer.accumulate,
+        clip_norm=trainer.clip_norm,
         ema=ema,
         quarantine=quarantine,
     )
-    judge = _Judge(stepper, progress, fabric, settings.max_nonfinite, run_dir)
+    judge = _Judge(stepper, progress, fabric, trainer.max_nonfinite, run_dir)
     saved_at = progress.step
     source: Prefetcher | None = None
-    first: tuple[float, float] | None = (
-        None  # seconds and wait after this part's first step, whose workers start
-    )
+    # Seconds and wait after the first step of this part of the run, in which workers start and kernels compile.
+    first: tuple[float, float] | None = None
     try:
         with StopSignal() as stop:
-            if progress.step < settings.total_steps:
-                source = Prefetcher(batches(progress.step * settings.accumulate), fabric.device)
-            while source is not None and progress.step < settings.total_steps and not judge.stop:
+            if progress.step < total_steps:
+                source = Prefetcher(training.batches(progress.step * trainer.accumulate), fabric.device)
+            while source is not None and progress.step < total_steps and not judge.stop:
                 started, waited = time.perf_counter(), source.waited_s
-                lr = schedule.apply(optimizer, progress.step)
-                record = stepper.step(source, progress.step, stop)
+                lr = training.schedule.apply(optimizer, progress.step)
+                try:
+                    record = stepper.step(source, progress.step, stop)
+                except Interrupted:
+                    if world_size() > 1:  # a checkpoint holds the random states of all ranks
+                        raise
+                    judge.stop = True
+                    break
                 judge.add(record)
-                logged = settings.is_logged(progress.step)
+                logged = training.is_logged(progress.step)
                 progress.step += 1
-                saving = progress.step % settings.checkpoint_every == 0
+                saving = progress.step % trainer.checkpoint_every == 0
                 outcome = judge.settle() if logged or saving or record.is_first else None
                 progress.seconds += time.perf_counter() - started
                 progress.data_wait_seconds += source.waited_s - waited
@@ -248,12 +234,12 @@ def run_loop(
         logger.close()
         if source is not None:
             source.close()
-    interrupted = judge.stop and progress.step < settings.total_steps
+    interrupted = judge.stop and progress.step < total_steps
     if interrupted:
         log.warning(
             "stopped at step %d of %d by %s and saved; the same command continues it (exit code %d)",
             progress.step,
-            settings.total_steps,
+            total_steps,
             stop.name or "another rank's signal",
             EXIT_INTERRUPTED,
         )
@@ -265,6 +251,7 @@ def run_loop(
         data_wait_seconds=progress.data_wait_seconds,
         interrupted=interrupted,
         nonfinite=progress.nonfinite,
+        learnt=progress.learnt,
         ema=ema,
     )
 
@@ -301,6 +288,7 @@ class _Judge:
             progress.window_sum += outcome.loss
             progress.window_count += 1
             progress.nonfinite_in_a_row = 0
+            progress.learnt += outcome.grad_norm > 0
             return outcome
         self.stepper.forget(record)
         if outcome.overflowed:
@@ -349,20 +337,3 @@ def _values(
         "seconds": round(progress.seconds, 3),
         "data_wait_share": round(data_wait_share, 4),
     }
-
-
-def loop_settings(trainer: TrainerConfig, steps: int) -> LoopSettings:
-    kept = {f.name for f in fields(LoopSettings)} - {"total_steps"}
-    return LoopSettings(total_steps=steps, **trainer.model_dump(include=kept))
-
-
-def to_the_end(result: LoopResult, manifest: Manifest | None, run: Path) -> None:
-    """A run that a signal stopped is not to be judged yet; only the first process has a manifest.
-
-    Raises:
-        Interrupted: it was.
-    """
-    if result.interrupted:
-        if manifest is not None:
-            manifest.finish("interrupted")
-        raise Interrupted(f"{run} was stopped at step {result.steps}; the same command continues it")

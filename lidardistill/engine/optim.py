@@ -23,8 +23,6 @@ def make_optimizer(
     weight_decay: float = 0.0,
     momentum: float = 0.9,
     dampening: float = 0.0,
-    betas: tuple[float, float] = (0.9, 0.999),
-    decay_vectors: bool = True,
 ) -> torch.optim.Optimizer:
     """SGD or AdamW over everything that trains, fused: the device can skip a step without asking the host.
 
@@ -35,8 +33,6 @@ def make_optimizer(
         weight_decay: of groups that name none.
         momentum: of SGD.
         dampening: of SGD; SLidR trains with 0.1.
-        betas: of AdamW.
-        decay_vectors: False keeps weight decay off biases and normalisation weights (all parameters of one axis).
 
     Raises:
         ValueError: another kind, nothing to train, or a learning rate that is not above 0.
@@ -45,7 +41,7 @@ def make_optimizer(
     """
     if not lr > 0:
         raise ValueError(f"optimizer.lr must be above 0, got {lr}")
-    groups = _groups(params, weight_decay, decay_vectors)
+    groups = _groups(params, weight_decay)
     if not groups:
         raise ValueError("make_optimizer: no parameter requires a gradient, there is nothing to train")
     if kind == "sgd":
@@ -53,14 +49,13 @@ def make_optimizer(
             groups, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, fused=True
         )
     if kind == "adamw":
-        return torch.optim.AdamW(groups, lr=lr, betas=betas, weight_decay=weight_decay, fused=True)
+        return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
     raise ValueError(f"optimizer.kind must be sgd or adamw, got {kind!r}")
 
 
 def _groups(
     params: nn.Module | Iterable[nn.Parameter] | Iterable[ParameterGroup],
     weight_decay: float,
-    decay_vectors: bool,
 ) -> list[ParameterGroup]:
     given: list[Any] = list(params.parameters()) if isinstance(params, nn.Module) else list(params)
     if given and not isinstance(given[0], dict):
@@ -68,14 +63,8 @@ def _groups(
     groups: list[ParameterGroup] = []
     for group in given:
         trained = [p for p in group["params"] if p.requires_grad]
-        if decay_vectors:
-            parts = [(trained, group.get("weight_decay", weight_decay))]
-        else:
-            parts = [
-                ([p for p in trained if p.ndim > 1], group.get("weight_decay", weight_decay)),
-                ([p for p in trained if p.ndim <= 1], 0.0),
-            ]
-        groups += [{**group, "params": part, "weight_decay": decay} for part, decay in parts if part]
+        if trained:
+            groups.append({"weight_decay": weight_decay, **group, "params": trained})
     return groups
 
 

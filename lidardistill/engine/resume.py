@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,14 +13,6 @@ from lidardistill.engine.distributed import gather_objects, world_size
 from lidardistill.engine.optim import EMA
 
 log = logging.getLogger(__name__)
-
-
-class Stateful(Protocol):
-    """Anything with a state of tensors and plain values."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
 
 
 def changing_state(model: nn.Module) -> dict[str, Tensor]:
@@ -38,7 +30,6 @@ def take_state(
     scaler: torch.amp.GradScaler | None,
     ema: EMA | None,
     progress: Mapping[str, Any],
-    extra: Mapping[str, Stateful],
 ) -> dict[str, Any]:
     """The state of a run between two steps. Every rank must call it: random states of all ranks are in it."""
     return {
@@ -46,9 +37,8 @@ def take_state(
         "optimizer": optimizer.state_dict(),
         "scaler": scaler.state_dict() if scaler is not None else {},
         "ema": ema.state_dict() if ema is not None else {},
-        "random": gather_objects(_random_state()),
+        "random": gather_objects(random_state()),
         "progress": dict(progress),
-        "extra": {name: value.state_dict() for name, value in extra.items()},
     }
 
 
@@ -60,7 +50,6 @@ def put_back(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler | None,
     ema: EMA | None,
-    extra: Mapping[str, Stateful],
 ) -> dict[str, Any]:
     """Inverse of `take_state`; returns the progress.
 
@@ -68,7 +57,9 @@ def put_back(
         ValueError: the state is of another model.
     """
     current = changing_state(model)
-    _same_names("weights", state["model"], current)
+    different = sorted(state["model"].keys() ^ current.keys())
+    if different:
+        raise ValueError(f"the checkpoint is of another model, weights differ in: {', '.join(different[:5])}")
     for name, value in state["model"].items():
         if value.shape != current[name].shape:
             raise ValueError(
@@ -81,11 +72,8 @@ def put_back(
         scaler.load_state_dict(state["scaler"])
     if ema is not None:
         ema.load_state_dict(state["ema"])
-    _same_names("state of", state["extra"], extra)
-    for name, value in extra.items():
-        value.load_state_dict(state["extra"][name])
     if len(state["random"]) == world_size():
-        _set_random_state(state["random"][rank])
+        set_random_state(state["random"][rank])
     else:
         log.warning(
             "the run goes on with %d processes instead of %d: the keyframes of a step and torch's random states "
@@ -96,20 +84,16 @@ def put_back(
     return dict(state["progress"])
 
 
-def _same_names(what: str, there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-    different = sorted(there.keys() ^ here.keys())
-    if different:
-        raise ValueError(f"the checkpoint is of another model, {what} differ in: {', '.join(different[:5])}")
-
-
-def _random_state() -> dict[str, Tensor]:
+def random_state() -> dict[str, Tensor]:
+    """State of torch's generators on the CPU and, if it is in use, the GPU."""
     state = {"torch": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state()
     return state
 
 
-def _set_random_state(state: Mapping[str, Tensor]) -> None:
+def set_random_state(state: Mapping[str, Tensor]) -> None:
+    """Inverse of `random_state`."""
     torch.set_rng_state(state["torch"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])

@@ -1,4 +1,4 @@
-"""A run folder holds one run: its resolved config tells which, and no other run may enter."""
+"""A run folder holds one run. Its resolved config says which one; another run is refused."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ CHECKPOINTS = "checkpoints"
 METRICS_FILE = "metrics.json"
 
 
-# What may change between the parts of one run, because no result depends on it.
+# Keys that may change when a run is resumed, because no result depends on them.
 FREE_KEYS = (
+    "data.dataroot",
     "data.num_workers",
     "data.max_corrupt",
     "data.superpixels.cache",
@@ -36,7 +37,7 @@ Config = TypeVar("Config", bound=BaseModel)
 
 
 def claim_run(run: Path, verb: str, config: BaseModel, **inputs: str) -> None:
-    """Make a run folder, or enter one that holds the same run.
+    """Make a run folder, or enter one that holds the same run; free keys of its config take their new values.
 
     Args:
         run: the folder.
@@ -45,20 +46,21 @@ def claim_run(run: Path, verb: str, config: BaseModel, **inputs: str) -> None:
         inputs: what else the run depends on, such as `weights`.
 
     Raises:
-        ValueError: the folder holds another run, or something that is none.
+        ValueError: the folder holds another run, or other files.
     """
     new = {"verb": verb, **inputs, **config.model_dump(mode="json")}
     path = run / CONFIG_FILE
     if path.is_file():
-        old = yaml.safe_load(path.read_text()) or {}
+        old = _with_defaults(yaml.safe_load(path.read_text()) or {}, type(config), ("verb", *inputs))
         changed = [line for line in differing_keys(old, new) if line.partition(":")[0] not in FREE_KEYS]
         if changed and [entry.name for entry in run.iterdir()] != [CONFIG_FILE]:
             raise ValueError(
                 f"{run} holds another run; it differs in {'; '.join(changed[:5])}. Name another --out, or remove it"
             )
-        if not changed:
+        if old == new:
             return
-        # Its first run stopped before it made anything, so the folder is free for a corrected config.
+        # Free keys differ, and later readers of the folder want their new values; or the folder's first run stopped
+        # before it wrote anything, so the folder is free for a corrected config.
     elif run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise ValueError(
             f"{run} exists and is no run of lidardistill (it has no {CONFIG_FILE}): name another --out"
@@ -67,6 +69,22 @@ def claim_run(run: Path, verb: str, config: BaseModel, **inputs: str) -> None:
     head = yaml.safe_dump({"verb": verb, **inputs}, sort_keys=False)
     with atomic_write(path) as stream:
         stream.write((head + dump_yaml(config)).encode())
+
+
+def _with_defaults(values: dict[str, Any], model: type[BaseModel], head: tuple[str, ...]) -> dict[str, Any]:
+    """The values of a config.yaml with the defaults of keys that its version did not have; unreadable ones as they are.
+
+    Args:
+        values: content of the file.
+        model: of the config.
+        head: keys before the config.
+    """
+    rest = {key: value for key, value in values.items() if key not in head}
+    try:
+        complete = model.model_validate(rest).model_dump(mode="json")
+    except ValueError:
+        return values
+    return {**{key: values[key] for key in head if key in values}, **complete}
 
 
 def run_values(run: Path) -> dict[str, Any]:

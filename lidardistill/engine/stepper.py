@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from lidardistill.data.quarantine import Quarantine
 from lidardistill.engine.distributed import average_gradients
 from lidardistill.engine.optim import EMA
 from lidardistill.engine.prefetch import Prefetcher
-from lidardistill.engine.resume import changing_state
-from lidardistill.engine.signals import StopSignal
+from lidardistill.engine.resume import changing_state, random_state, set_random_state
+from lidardistill.engine.signals import Interrupted, StopSignal
 from lidardistill.engine.terms import Terms
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class StepOutcome:
 
     @property
     def overflowed(self) -> bool:
-        """Skipped for too large a scale of float16's losses, with nothing wrong; below 1 that is no excuse."""
+        """True if the step was skipped only because the fp16 loss scale was too large (scale > 1)."""
         return not self.taken and math.isfinite(self.loss) and self.scale > 1
 
 
@@ -91,13 +92,18 @@ class _Buffers:
     def keep(self) -> None:
         torch.cat(self.rows, out=self.kept)
 
+    def put_back(self) -> None:
+        torch._foreach_copy_(self.rows, self.kept.split(self.sizes))
+
     def put_back_unless(self, finite: Tensor) -> None:
         values = torch.where(finite, torch.cat(self.rows), self.kept)
         torch._foreach_copy_(self.rows, values.split(self.sizes))
 
 
 class Stepper:
-    """Batches, forward, backward, one collective, and a step of the optimiser that a NaN turns into none at all.
+    """One step: batches, forward, backward, one collective, and an optimizer step.
+
+    The optimizer step is skipped if the loss or a gradient is not finite.
 
     Args:
         fabric: gives autocast and the device.
@@ -140,15 +146,28 @@ class Stepper:
         ]
 
     def step(self, source: Prefetcher, step: int, stop: StopSignal) -> StepRecord:
-        """One step, on its way to the device when this returns."""
+        """One step, on its way to the device when this returns.
+
+        Raises:
+            Interrupted: a signal ended the wait for a batch; model and random states are those before this step.
+        """
         is_first = not self.optimizer.state
+        random = random_state() if self.accumulate > 1 else None
         for buffers in self.buffers:
             buffers.keep()
         self.optimizer.zero_grad(set_to_none=True)
         losses: list[Tensor] = []
         tokens: list[str] = []
         for _ in range(self.accumulate):
-            batch = next(source)
+            try:
+                with stop.waiting():
+                    batch = next(source)
+            except Interrupted:
+                for buffers in self.buffers:
+                    buffers.put_back()
+                if random is not None:
+                    set_random_state(random)
+                raise
             tokens += batch.sample_tokens
             if self.quarantine is not None:
                 for token, reason in batch.substitutes:
@@ -158,7 +177,8 @@ class Stepper:
             loss = terms.loss / self.accumulate
             (self.scaler.scale(loss) if self.scaler is not None else loss).backward()
             losses.append(loss.detach())
-            source.look_ahead()
+            with contextlib.suppress(Interrupted), stop.waiting():  # the step at hand has its batch, and ends
+                source.look_ahead()
         total = torch.stack(losses).sum().float()
         scale = torch.ones_like(total) if self.scaler is None else self.scaler.scale(torch.ones_like(total))
         shared = average_gradients(

@@ -15,7 +15,7 @@ from lidardistill.engine.manifest import git_state
 from lidardistill.engine.run_folder import run_values
 from lidardistill.exchange.of_run import _FORMAT, BACKBONE_FILE
 from lidardistill.export.detector import DetectorFormat, detector_checkpoint
-from lidardistill.tasks.segment.classifier import MODEL_FILE
+from lidardistill.tasks.runs import MODEL_FILE
 from lidardistill.weights import load_checkpoint_tensors, save_backbone
 
 ENDINGS = {"safetensors": ".safetensors"} | dict.fromkeys(get_args(DetectorFormat), ".pth")

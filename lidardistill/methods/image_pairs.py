@@ -209,9 +209,7 @@ class ImagePairs(Recipe[PairSample]):
     def _images(self, source: FrameIndex, frame: Frame) -> list[ViewImage]:
         is_shown = self.cached is None
         return [
-            ViewImage(
-                path, image_key(path, source.dataroot), (height, width), self.images, is_shown=is_shown
-            )
+            ViewImage(path, image_key(path, source.dataroot), (height, width), self.images, is_shown=is_shown)
             for path, (height, width) in zip(frame.image_paths, frame.image_size.tolist(), strict=True)
         ]
 
@@ -275,7 +273,12 @@ def collate_pairs(samples: Sequence[PairSample]) -> PairBatch:
 
 
 def resample_superpixels(
-    reader: Superpixels, image: ViewImage, window: CropWindow, flipped: bool, ids: np.ndarray, mask: np.ndarray
+    reader: Superpixels,
+    image: ViewImage,
+    window: CropWindow,
+    flipped: bool,
+    ids: np.ndarray,
+    mask: np.ndarray,
 ) -> None:
     """Read the superpixels of one view at the pixels of its crop.
 

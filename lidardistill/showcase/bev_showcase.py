@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lidardistill.atomic import atomic_write
 from lidardistill.data.camera_input import CameraInput
 from lidardistill.data.images import read_image
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.nuscenes.boxes import BoxTable
 from lidardistill.datasets.nuscenes.detection_classes import CLASSES
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
@@ -34,11 +35,11 @@ from lidardistill.tasks.detect.bev_fusion import on_grid
 from lidardistill.tasks.detect.build import NUM_CLASSES, load_detector
 from lidardistill.tasks.detect.center_groups import decode_groups
 from lidardistill.tasks.detect.config import DetectConfig
-from lidardistill.tasks.detect.sample import DetectionDataset, collate_detection
+from lidardistill.tasks.detect.sample import DetectionRecipe
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.rows import pretraining_rows, split_rows, spread
+from lidardistill.tasks.runs import read_run
 from lidardistill.tasks.segment.probe import calibrate_batchnorm
-from lidardistill.tasks.verb import read_run
 
 log = logging.getLogger(__name__)
 
@@ -168,10 +169,8 @@ def _unlabelled(config: PretrainConfig, index: NuScenesIndex, row: int) -> Detec
     if config.method.sees_cameras:
         cameras = CameraInput(config.data.augment.image_size, images=config.data.images)
     voxels = config.student.scan_input(config.voxels)
-    dataset = DetectionDataset(
-        index, np.array([row]), voxels, seed=0, train=False, read_boxes=None, cameras=cameras
-    )
-    return collate_detection([dataset[(0, 0, 0)]])
+    dataset = Keyframes(index, [row], DetectionRecipe(voxels, cameras=cameras), seed=0, max_substitutes=0)
+    return dataset.collate([dataset[(0, 0, 0)]])
 
 
 def _maps(named: Sequence[tuple[str, Tensor]], grid: BevGrid, points: np.ndarray) -> dict[str, Any]:

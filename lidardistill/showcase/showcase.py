@@ -26,10 +26,10 @@ from lidardistill.methods.of_run import method_of, recipe_of
 from lidardistill.showcase.joint_pca import fit_joint_pca, position_r2
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.rows import open_index, pretraining_rows, split_rows, spread
+from lidardistill.tasks.runs import read_run
 from lidardistill.tasks.segment.config import ProbeConfig
 from lidardistill.tasks.segment.probe import calibrate_batchnorm
-from lidardistill.tasks.segment.sample import ScanDataset
-from lidardistill.tasks.verb import read_run
+from lidardistill.tasks.segment.sample import ScanRecipe
 
 SHOWCASE_FILE = "showcase.npz"
 CALIBRATION_SCANS = 8
@@ -217,8 +217,9 @@ def _pixels(maps: Tensor, size: tuple[int, int]) -> np.ndarray:
 def _calibrate(method: Method, config: PretrainConfig, index: NuScenesIndex) -> None:
     """BatchNorm statistics of scans that are not augmented, as the probe has them."""
     rows = spread(pretraining_rows(config.data, index), CALIBRATION_SCANS)
-    scans = ScanDataset(index, rows, config.student.scan_input(config.voxels), seed=0, train=False)
-    calibrate_batchnorm(method.student, (collate_voxels([scans[(0, i, i)]]) for i in range(len(rows))))
+    recipe = ScanRecipe(config.student.scan_input(config.voxels))
+    scans = Keyframes(index, rows, recipe, seed=0, max_substitutes=0)
+    calibrate_batchnorm(method.student, (collate_voxels([scans[(0, i, i)].voxels]) for i in range(len(rows))))
 
 
 def validation_rows(

@@ -1,4 +1,4 @@
-"""Rows of tasks."""
+"""Which keyframes a task takes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def recipe_rows(config: PairDataConfig, index: NuScenesIndex, recipe: Recipe[Any
 
 
 def spread(rows: np.ndarray, count: int | None) -> np.ndarray:
-    """At most `count` rows, evenly spread."""
+    """At most `count` rows, evenly spread; all for None."""
     if count is None or count >= len(rows):
         return rows
     return rows[np.linspace(0, len(rows) - 1, count).round().astype(np.int64)]
@@ -44,6 +44,14 @@ def _split_rows(config: PairDataConfig, index: NuScenesIndex) -> np.ndarray:
 def split_rows(index: NuScenesIndex, split: str) -> np.ndarray:
     """(n,) int64 index rows of all keyframes of a split."""
     return index.rows_of_scenes(scenes_of_split(split, index.scene_names))
+
+
+def rows_of_key(index: NuScenesIndex, key: str, split: str) -> np.ndarray:
+    """`split_rows`, whose ValueError names the key of the config that holds the split."""
+    try:
+        return split_rows(index, split)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
 
 
 def labelled_keyframes(config: LabelledDataConfig, index: NuScenesIndex) -> np.ndarray:

@@ -101,14 +101,18 @@ def test_a_shift_by_the_coarsest_cell_changes_nothing():
     net = tiny().double().eval()
     coords, features = random_voxels(1, 300, SHAPE, 1), torch.randn(300, 2, dtype=torch.float64)
     shifted = coords + torch.tensor([0, 16, 32, 16], dtype=torch.int32)
-    torch.testing.assert_close(net.voxels(features, shifted, (32, 64, 48), 1), net.voxels(features, coords, SHAPE, 1))
+    torch.testing.assert_close(
+        net.voxels(features, shifted, (32, 64, 48), 1), net.voxels(features, coords, SHAPE, 1)
+    )
 
 
 def test_a_grid_that_is_no_multiple_of_16_loses_no_voxel():
     net = tiny().double().eval()
     coords = random_voxels(2, 200, (5, 7, 9), 1)
     features = torch.randn(200, 2, dtype=torch.float64)
-    torch.testing.assert_close(net.voxels(features, coords, (5, 7, 9), 1), net.voxels(features, coords, (16, 16, 16), 1))
+    torch.testing.assert_close(
+        net.voxels(features, coords, (5, 7, 9), 1), net.voxels(features, coords, (16, 16, 16), 1)
+    )
 
 
 def test_all_parameters_learn():

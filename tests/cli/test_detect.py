@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from lidardistill.cli.main import app
+from lidardistill.cli.main import app, main
 from lidardistill.config.io import dump_yaml
 from lidardistill.engine.signals import EXIT_INTERRUPTED, Interrupted
 from lidardistill.tasks.detect import run as engine
@@ -55,11 +55,14 @@ def test_evaluate_a_run_and_a_file(run, detection_world, tmp_path):
         assert [line for line in result.output.splitlines() if line.startswith("  NDS")] == wanted
 
 
-def test_a_stopped_run_says_how_to_go_on(run, monkeypatch, tmp_path):
+def test_a_stopped_run_says_how_to_go_on(run, monkeypatch, tmp_path, capsys):
     def stop(*arguments, **options):
         raise Interrupted("stopped at step 1; the same command continues it")
 
     monkeypatch.setattr(engine, "detect", stop)
-    result = invoke("detect", run[0].parent / "tiny.yaml", "--weights", "random", "--out", tmp_path / "run")
-    assert result.exit_code == EXIT_INTERRUPTED
-    assert "the same command continues it" in result.output
+    words = ["detect", run[0].parent / "tiny.yaml", "--weights", "random", "--out", tmp_path / "run"]
+    monkeypatch.setattr("sys.argv", ["lidardistill", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == EXIT_INTERRUPTED
+    assert "the same command continues it" in capsys.readouterr().err

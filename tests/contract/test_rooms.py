@@ -15,7 +15,10 @@ KINDS = ("methods", "backbones", "datasets")
 
 def rooms() -> list[Path]:
     return sorted(
-        folder for kind in KINDS for folder in (PACKAGE / kind).iterdir() if (folder / "__init__.py").is_file()
+        folder
+        for kind in KINDS
+        for folder in (PACKAGE / kind).iterdir()
+        if (folder / "__init__.py").is_file()
     )
 
 
@@ -69,7 +72,9 @@ def test_nobody_asks_for_a_class_of_a_room(path: Path) -> None:
             and len(node.args) == 2
         ):
             asked = CLASSES.intersection(names_in(node.args[1]))
-            assert not asked, f"{module_of(path)}:{node.lineno} asks whether something is a {', '.join(sorted(asked))}"
+            assert not asked, (
+                f"{module_of(path)}:{node.lineno} asks whether something is a {', '.join(sorted(asked))}"
+            )
 
 
 def imported(path: Path) -> Iterator[tuple[str, int]]:
@@ -80,9 +85,7 @@ def imported(path: Path) -> Iterator[tuple[str, int]]:
             yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
 
 
-@pytest.mark.parametrize(
-    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE))
-)
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_only_its_room_and_the_list_import_a_method(path: Path) -> None:
     if path == PACKAGE / "methods" / "kinds.py":
         return

@@ -1,6 +1,5 @@
 """Cloud and pair augmentations against SLidR's rules, and against torch where torch has the same operation."""
 
-
 import numpy as np
 import pytest
 import torch
@@ -25,7 +24,6 @@ SLIDR = AugmentConfig()
 
 def changed(**changes):
     return SLIDR.model_copy(update=changes)
-
 
 
 def random_points(rng, num_points=2000):
@@ -315,7 +313,12 @@ def test_flip_mirrors_whole_views(rng):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("image_size", (0, 416)), ("crop_area", (0.5, 1.5)), ("crop_aspect", (2.0, 1.0)), ("cuboid_max_share", -0.1)],
+    [
+        ("image_size", (0, 416)),
+        ("crop_area", (0.5, 1.5)),
+        ("crop_aspect", (2.0, 1.0)),
+        ("cuboid_max_share", -0.1),
+    ],
 )
 def test_settings_name_the_wrong_value(key, value):
     with pytest.raises(ValueError, match=key):

@@ -68,8 +68,12 @@ def test_every_index_still_means_the_same(middle):
         assert of_scan.sum() == len(sample.voxels.voxel_coords)
         assert np.array_equal(batch.voxels.voxel_coords[of_scan, 1:], sample.voxels.voxel_coords)
         rows = batch.voxels.point2voxel[start:end]
-        assert np.array_equal(batch.voxels.features[rows], sample.voxels.voxel_features[sample.voxels.point2voxel])
-        assert np.array_equal(batch.voxels.voxel_coords[rows, 1:], sample.voxels.voxel_coords[sample.voxels.point2voxel])
+        assert np.array_equal(
+            batch.voxels.features[rows], sample.voxels.voxel_features[sample.voxels.point2voxel]
+        )
+        assert np.array_equal(
+            batch.voxels.voxel_coords[rows, 1:], sample.voxels.voxel_coords[sample.voxels.point2voxel]
+        )
         voxels += len(sample.voxels.voxel_coords)
     assert voxels == len(batch.voxels.features)
     assert pairs == len(batch.pairing_points)

@@ -3,7 +3,6 @@ import torch
 from torch import nn
 
 from lidardistill.engine.distributed import (
-    agree_any,
     average_gradients,
     broadcast_module,
     gather_objects,
@@ -38,9 +37,6 @@ def test_slurm_and_a_shell_inside_slurm(environment):
 
 
 def test_without_a_process_group_everything_is_local(environment):
-    device = torch.device("cpu")
-    assert agree_any(True, device)
-    assert not agree_any(False, device)
     assert gather_objects("x") == ["x"]
     layer = nn.Linear(2, 2)
     extra = torch.tensor([1.0])
@@ -54,7 +50,6 @@ def test_without_a_process_group_everything_is_local(environment):
     [
         ({"precision": "half"}, "fp32, bf16, fp16"),
         ({"accelerator": "cpu", "precision": "fp16"}, "fp16 needs a GPU"),
-        ({"accelerator": "cpu", "devices": 2}, "torchrun"),
     ],
 )
 def test_what_cannot_be_given_is_said_at_once(environment, options, message):

@@ -1,11 +1,11 @@
 import json
-import logging
 import math
 
 import pytest
 
+from lidardistill.engine import logging as module
 from lidardistill.engine.data_wait import data_wait_advice
-from lidardistill.engine.logging import MetricsFile, RunLogger, read_metrics, set_up_logging
+from lidardistill.engine.logging import MetricsFile, RunLogger, read_metrics
 
 
 def test_lines_are_on_disk_at_once_and_nan_is_null(tmp_path):
@@ -40,20 +40,21 @@ def test_a_fresh_start_forgets_an_old_file(tmp_path):
     assert read_metrics(tmp_path / "none.jsonl") == []
 
 
-def test_plain_progress_lines_where_there_is_no_terminal(tmp_path, capsys):
-    logger = RunLogger(tmp_path, tensorboard=False, plain_every_s=0.0)
+def test_plain_progress_lines_where_there_is_no_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(module, "_PLAIN_EVERY_S", 0.0)
+    logger = RunLogger(tmp_path)
     logger.start(10, 20)
     logger.log(11, {"loss": 1.5})
     logger.advance(11, 0.5)
     logger.close()
     line = capsys.readouterr().err
     assert "pretrain 11/20 loss 1.500" in line
-    assert "ETA" in line
+    assert "ETA -" in line, "the first step compiles, so it tells nothing about the rest"
     assert "data wait 50% (slow loader)" in line
 
 
 def test_a_slow_loader_gets_advice_once(tmp_path, caplog):
-    logger = RunLogger(tmp_path, tensorboard=False, progress=False, data_wait_advice="buy a faster disk")
+    logger = RunLogger(tmp_path, progress=False, data_wait_advice="buy a faster disk")
     logger.start(100, 200)
     for step in range(101, 120):
         logger.advance(step, 0.5)  # the first steps say little
@@ -97,16 +98,26 @@ def test_tensorboard_has_the_same_numbers(tmp_path):
     assert [(e.step, e.value) for e in events.Scalars("loss/contrast")] == [(1, 1.25)]
 
 
-def test_messages_carry_the_rank(capsys):
-    package = logging.getLogger("lidardistill")
-    before = package.handlers[:], package.level, package.propagate
-    try:
-        set_up_logging(1, 4)
-        logging.getLogger("lidardistill.engine").info("not from rank 1")
-        logging.getLogger("lidardistill.engine").warning("slow disk")
-    finally:
-        package.handlers[:], package.propagate = before[0], before[2]
-        package.setLevel(before[1])
-    message = capsys.readouterr().err
-    assert "[rank 1/4] slow disk" in message
-    assert "not from rank 1" not in message
+def test_a_resumed_run_shows_the_loss_of_before_and_never_nan(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(module, "_PLAIN_EVERY_S", 0.0)
+    for start, expected in ((0, "pretrain 1/9 ETA"), (4, "pretrain 5/9 loss 2.500")):
+        logger = RunLogger(tmp_path)
+        logger.start(start, 9)
+        logger.advance(start + 1, 0.0)
+        logger.log(4, {"loss": 2.5})
+        logger.close()
+        assert expected in capsys.readouterr().err
+
+
+def test_the_eta_leaves_out_the_first_step(tmp_path, capsys, monkeypatch):
+    """The first of 100 steps takes 500 s, each of the others 1 s."""
+    now = 0.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    logger = RunLogger(tmp_path)
+    logger.start(0, 100)
+    for step in range(1, 41):
+        now += 500.0 if step == 1 else 1.0
+        logger.advance(step, 0.0)
+    logger.close()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "31/100 1.00 it/s  ETA 1:09" in last

@@ -25,13 +25,13 @@ def test_sgd_with_dampening_is_slidrs_step():
     assert weight.item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_weight_decay_may_spare_vectors_and_groups_keep_their_rates():
+def test_groups_keep_their_rates_and_what_is_frozen_is_left_out():
     net = model()
     net[0].weight.requires_grad_(False)
     groups = [{"params": net[:2].parameters()}, {"params": net[2].parameters(), "lr": 1.0}]
-    optimizer = make_optimizer("adamw", groups, lr=0.1, weight_decay=0.5, decay_vectors=False)
+    optimizer = make_optimizer("adamw", groups, lr=0.1, weight_decay=0.5)
     found = [(g["lr"], g["weight_decay"], [p.ndim for p in g["params"]]) for g in optimizer.param_groups]
-    assert found == [(0.1, 0.0, [1, 1, 1]), (1.0, 0.5, [2]), (1.0, 0.0, [1])]
+    assert found == [(0.1, 0.5, [1, 1, 1]), (1.0, 0.5, [2, 1])]
     assert isinstance(optimizer, torch.optim.AdamW)
     everything = make_optimizer("sgd", model(), lr=0.1, weight_decay=0.5)
     assert [g["weight_decay"] for g in everything.param_groups] == [0.5]

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from lidardistill.engine.config import TrainerConfig
 from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.logging import RunLogger
-from lidardistill.engine.loop import LoopSettings, run_loop
-from lidardistill.engine.optim import EMA, make_optimizer, make_schedule
+from lidardistill.engine.loop import run_loop
+from lidardistill.engine.optim import EMA, make_optimizer
 from lidardistill.engine.prefetch import Prefetcher
 from lidardistill.engine.signals import StopSignal
 from lidardistill.engine.stepper import Stepper
 from lidardistill.engine.terms import Terms
-
-from .test_loop import Net, batches
+from tests.support.loops import Net, batches, training_of
 
 
 def spoiled(*numbers):
@@ -38,17 +38,9 @@ def without(*numbers):
 
 
 def train(folder, net, source, steps, kind):
-    return run_loop(
-        make_fabric("cpu", precision="fp32"),
-        lambda batch, step: Terms(net(batch.x)),
-        net,
-        make_optimizer(kind, net, lr=1e-2),
-        make_schedule("constant", total_steps=steps),
-        source,
-        LoopSettings(total_steps=steps, log_every=100, ema_decay=0.9),
-        folder,
-        RunLogger(folder, tensorboard=False, progress=False),
-    )
+    trainer = TrainerConfig(max_steps=steps, log_every=100, ema_decay=0.9)
+    training = training_of(net, trainer, source, optimizer=make_optimizer(kind, net, lr=1e-2))
+    return run_loop(training, folder, RunLogger(folder, progress=False))
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])

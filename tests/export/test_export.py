@@ -18,9 +18,9 @@ from lidardistill.data.config import VoxelConfig
 from lidardistill.exchange.of_run import load_student, save_student
 from lidardistill.export.head_mmdet3d import head_from_mmdet3d
 from lidardistill.export.run import ENDINGS, export_backbone
-from lidardistill.tasks.detect.build import save_detector
 from lidardistill.tasks.detect.center_head import TASKS, CenterHead
 from lidardistill.tasks.detect.detector import Detector
+from lidardistill.tasks.runs import save_model
 from lidardistill.weights import load_checkpoint_tensors
 
 RANGE = (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0)
@@ -147,7 +147,7 @@ def detection_run(tmp_path):
         "seed": 0,
     }
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    save_detector(detector, run)
+    save_model(detector, run)
     return run, detector
 
 

@@ -12,9 +12,7 @@ from lidardistill.methods.slidr.method import SLidR
 from tests.methods import test_bevcontrast as seen_from_above
 from tests.methods import test_slidr as slidr
 
-BATCH = BothBatch(
-    sample_tokens=("a", "b"), first=slidr.make_batch(), second=seen_from_above.make_batch()
-)
+BATCH = BothBatch(sample_tokens=("a", "b"), first=slidr.make_batch(), second=seen_from_above.make_batch())
 
 
 def build(weight: float, pairing: str = "real", **options: object) -> Sum:

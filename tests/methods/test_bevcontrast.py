@@ -82,7 +82,13 @@ def build(**options: object) -> BEVContrast:
 
 def config(**options: object) -> BEVContrastConfig:
     """A map of 12 x 12 cells of a metre around the sensor."""
-    chosen = {"kind": "bevcontrast", "bev_range": (-6.0, -6.0, 6.0, 6.0), "cell_size": 1.0, "embedding": 4, **options}
+    chosen = {
+        "kind": "bevcontrast",
+        "bev_range": (-6.0, -6.0, 6.0, 6.0),
+        "cell_size": 1.0,
+        "embedding": 4,
+        **options,
+    }
     return BEVContrastConfig(**chosen)  # type: ignore[arg-type]
 
 

@@ -46,7 +46,10 @@ def test_a_resolved_config_reads_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("student={kind: minkunet}", r"student\.kind: calico_prc trains backbones that make map, got minkunet, which makes points"),
+        (
+            "student={kind: minkunet}",
+            r"student\.kind: calico_prc trains backbones that make map, got minkunet, which makes points",
+        ),
         ("method.alpha=1.5", r"method\.alpha.*got 1\.5"),
         ("method.scale=[1.1, 0.9]", r"method\.scale: expected smallest, largest, got \[1\.1, 0\.9\]"),
         ("method.max_rotation_deg=200", r"method\.max_rotation_deg"),

@@ -43,7 +43,10 @@ def test_a_resolved_config_reads_back(tmp_path: Path) -> None:
         ("data.superpixels.cache=somewhere", r"data\.superpixels: calico_rad does not read it"),
         ("data.augment.crop_images=true", r"data\.augment\.crop_images: calico_rad .*set it to false"),
         ("data.augment.drop_cuboid=true", r"data\.augment\.drop_cuboid: calico_rad .*set it to false"),
-        ("student={kind: minkunet}", r"student\.kind: calico_rad trains backbones that make map, got minkunet, which makes points"),
+        (
+            "student={kind: minkunet}",
+            r"student\.kind: calico_rad trains backbones that make map, got minkunet, which makes points",
+        ),
         ("method={kind: calico_rad}", r"key 'method\.lidar_weights' is missing"),
         ("method.weighting=box", r"method\.weighting"),
         ("method.camera.preset=maxi", r"method\.camera\.preset"),

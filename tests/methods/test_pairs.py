@@ -231,7 +231,9 @@ def test_voxel_features_follow_their_names(index):
     points = sample.points[first]
     np.testing.assert_allclose(sample.voxels.voxel_features[:, 0], points[:, 3] / 255, rtol=1e-6)
     np.testing.assert_allclose(sample.voxels.voxel_features[:, 1:4], points[:, :3])
-    np.testing.assert_allclose(sample.voxels.voxel_features[:, 4], np.linalg.norm(points[:, :3], axis=1), rtol=1e-6)
+    np.testing.assert_allclose(
+        sample.voxels.voxel_features[:, 4], np.linalg.norm(points[:, :3], axis=1), rtol=1e-6
+    )
     np.testing.assert_allclose(sample.voxels.voxel_features[:, 5], points[:, 2] + 1.8, atol=1e-5)
 
     mean = dataset(index, scan_input=changed(settings, reduce="mean"))[0, 0, 0]
@@ -245,9 +247,9 @@ def test_height_does_not_depend_on_the_augmentation(index):
     frame = dataclasses.replace(index.frames[0], lidar2ego=pose(tilt, np.array([1.0, 0, 1.8])))
     index.frames[0] = frame
     no_cuboid = augment(drop_cuboid=False)
-    sample = dataset(
-        index, augment=no_cuboid, scan_input=changed(VOXELS, point_features=("height",))
-    )[0, 0, 0]
+    sample = dataset(index, augment=no_cuboid, scan_input=changed(VOXELS, point_features=("height",)))[
+        0, 0, 0
+    ]
     first = np.full(len(sample.voxels.voxel_coords), -1)
     first[sample.voxels.point2voxel[::-1]] = np.arange(len(sample.points))[::-1]
     in_ego = frame.points[:, :3] @ tilt.T + [1.0, 0, 1.8]

@@ -46,10 +46,17 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Street:
 
 
 def data(
-    index: Street, *, rows: Sequence[int] = (0, 1), max_substitutes: int = 8, augment: AugmentConfig = MOVING, **changes: object
+    index: Street,
+    *,
+    rows: Sequence[int] = (0, 1),
+    max_substitutes: int = 8,
+    augment: AugmentConfig = MOVING,
+    **changes: object,
 ) -> Keyframes:
     config = RADConfig(kind="calico_rad", lidar_weights="random", **changes)  # type: ignore[arg-type]
-    return Keyframes(index, rows, RegionImages(config, VOXELS, augment), seed=3, max_substitutes=max_substitutes)
+    return Keyframes(
+        index, rows, RegionImages(config, VOXELS, augment), seed=3, max_substitutes=max_substitutes
+    )
 
 
 def positions(points: np.ndarray, lidar2img: np.ndarray) -> np.ndarray:

@@ -86,7 +86,7 @@ def test_a_showcase_of_the_real_keyframe(arm: Path) -> None:
 
 def test_weights_are_those_of_the_run(arm: Path) -> None:
     from lidardistill.exchange.of_run import BACKBONE_FILE
-    from lidardistill.tasks.verb import read_run
+    from lidardistill.tasks.runs import read_run
     from lidardistill.weights import load_checkpoint_tensors
 
     method = load_method(read_run(arm / "pretrain", PretrainConfig), arm / "pretrain")

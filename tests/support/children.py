@@ -15,19 +15,22 @@ from pathlib import Path
 
 import lightning_fabric  # noqa: F401  (imported before the forks, once)
 import torch
+from loops import FakeTask
 from torch import nn
 
 from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint
-from lidardistill.engine.distributed import agree_any, average_gradients, make_fabric
+from lidardistill.engine.config import TrainerConfig
+from lidardistill.engine.distributed import average_gradients, make_fabric
 from lidardistill.engine.logging import RunLogger, read_metrics
-from lidardistill.engine.loop import LoopSettings, run_loop
+from lidardistill.engine.loop import Training, run_loop
 from lidardistill.engine.optim import make_optimizer, make_schedule
 from lidardistill.engine.terms import Terms
 from lidardistill.objectives import info_nce
 from lidardistill.ops import all_gather_ragged, all_gather_with_grad, rank_weight
+from lidardistill.tasks.verb import execute
 
-SETTINGS = LoopSettings(
-    total_steps=11, log_every=1, checkpoint_every=3, ema_decay=0.9, clip_norm=1.0, accumulate=2
+SETTINGS = TrainerConfig(
+    max_steps=11, log_every=1, checkpoint_every=3, ema_decay=0.9, clip_norm=1.0, accumulate=2
 )
 
 
@@ -69,44 +72,28 @@ def train(folder: Path, settings=SETTINGS, before: Callable[[int, Tiny], None] |
     model = Tiny().train()
     model.teacher.eval()
     optimizer = make_optimizer("sgd", model, lr=0.1, dampening=0.1, weight_decay=1e-4)
-    schedule = make_schedule("cosine", per="step", total_steps=settings.total_steps, warmup_steps=2)
-    generator = torch.Generator().manual_seed(5)
-    extra = {"generator": GeneratorState(generator)}
+    schedule = make_schedule("cosine", per="step", total_steps=settings.max_steps, warmup_steps=2)
 
-    def step(batch, number):
+    def terms(batch, number, diagnose):
         if before is not None:
             before(number, model)
-        noise = torch.rand((), generator=generator)
         x = batch.x if change is None else change(batch.x, number, fabric.global_rank)
-        loss = model(x) + 0.01 * noise * model.student[0].weight.square().sum()
+        loss = model(x) + 0.01 * torch.rand(()) * model.student[0].weight.square().sum()
         return Terms(loss, {"contrast": loss.detach()}, {"rows": len(batch.x)})
 
-    logger = RunLogger(folder, write=fabric.is_global_zero, tensorboard=False, progress=False)
-    result = run_loop(
+    training = Training(
         fabric,
-        step,
         model,
+        terms,
         optimizer,
         schedule,
         lambda first: batches(first, fabric.global_rank),
         settings,
-        folder,
-        logger,
-        state_extra=extra,
+        settings.max_steps,
         config={"seed": 0},
     )
-    return result, model
-
-
-class GeneratorState:
-    def __init__(self, generator):
-        self.generator = generator
-
-    def state_dict(self):
-        return {"state": self.generator.get_state()}
-
-    def load_state_dict(self, state):
-        self.generator.set_state(state["state"])
+    logger = RunLogger(folder, write=fabric.is_global_zero, progress=False)
+    return run_loop(training, folder, logger), model
 
 
 def child(function: Callable[[], int]) -> int:
@@ -288,8 +275,7 @@ def global_negatives(root: Path) -> dict:
         mine = torch.full((2, 3), float(rank), requires_grad=True)
         everyone = all_gather_with_grad(mine)
         (everyone * torch.arange(12.0).view(4, 3) * (rank + 1)).sum().backward()
-        votes = [agree_any(False, fabric.device), agree_any(rank == 1, fabric.device)]
-        return results, everyone.detach(), mine.grad, votes, fabric.world_size
+        return results, everyone.detach(), mine.grad, fabric.world_size
 
     found = ranks(one_rank, root / "negatives")
     errors = []
@@ -315,15 +301,14 @@ def global_negatives(root: Path) -> dict:
         "max_error": max(errors),
         "gather": all(torch.equal(everyone, gathered) for _, everyone, *_ in found),
         "gather_grad": all(
-            torch.equal(grad, 3 * weights[2 * r : 2 * r + 2]) for r, (*_, grad, _, _) in enumerate(found)
+            torch.equal(grad, 3 * weights[2 * r : 2 * r + 2]) for r, (*_, grad, _) in enumerate(found)
         ),
-        "votes": [entry[3] for entry in found],
-        "world_size": [entry[4] for entry in found],
+        "world_size": [entry[3] for entry in found],
     }
 
 
 def two_ranks_in_the_loop(root: Path) -> dict:
-    settings = replace(SETTINGS, total_steps=6, accumulate=1)
+    settings = SETTINGS.model_copy(update={"max_steps": 6, "accumulate": 1})
 
     def spoil(x, number, rank):
         return x * torch.nan if (number, rank) == (2, 1) else x
@@ -367,6 +352,26 @@ def two_ranks_in_the_loop(root: Path) -> dict:
     }
 
 
+def verb_on_two_ranks(root: Path) -> dict:
+    """Only the first of two processes claims the folder, judges, and has scores to print."""
+
+    def one_rank(rank: int):
+        task = FakeTask()
+        done = execute(task, root / "verb", progress=False)
+        again = execute(task, root / "verb", progress=False)
+        return task.calls, done.metrics, done.loop.steps, again.metrics
+
+    found = ranks(one_rank, root / "ranks-verb")
+    sessions = json.loads((root / "verb" / "manifest.json").read_text())["sessions"]
+    return {
+        "calls": [entry[0] for entry in found],
+        "metrics": [entry[1] for entry in found],
+        "steps": [entry[2] for entry in found],
+        "again": [entry[3] for entry in found],
+        "outcomes": [session["outcome"] for session in sessions],
+    }
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
@@ -376,6 +381,7 @@ if __name__ == "__main__":
                 "kill": kill_and_resume(folder / "kill"),
                 "negatives": global_negatives(folder),
                 "loop": two_ranks_in_the_loop(folder),
+                "verb": verb_on_two_ranks(folder),
             }
         )
     )

@@ -9,8 +9,10 @@ import pytest
 
 from lidardistill.config.io import load_config
 from lidardistill.tasks.detect.config import DetectConfig
+from lidardistill.tasks.mapseg.config import MapSegConfig
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.segment.config import FinetuneConfig, ProbeConfig
+from lidardistill.tasks.verb import Task
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
@@ -118,6 +120,38 @@ def tiny_detect(root: Path, *overrides: str, name: str = "demo") -> DetectConfig
     return load_config(DetectConfig, CONFIGS / "detect" / f"{name}.yaml", (*changes, *overrides))
 
 
+def tiny_mapseg(root: Path, *overrides: str) -> MapSegConfig:
+    """Three steps of the demo's map segmentation on small maps."""
+    changes = (
+        f"data.dataroot={root}",
+        "data.batch_size=2",
+        "data.num_workers=0",
+        "voxels.voxel_size=[0.4, 0.4, 0.4]",
+        "voxels.point_cloud_range=[-25.6, -25.6, -6.4, 25.6, 25.6, 6.4]",
+        "maps={bev_range: [-24.0, -24.0, 24.0, 24.0], cell_size: 1.0}",
+        "calibration_keyframes=2",
+        "trainer={max_steps: 3, accelerator: cpu, checkpoint_every: 1, log_every: 1}",
+    )
+    return load_config(MapSegConfig, CONFIGS / "mapseg" / "demo.yaml", (*changes, *overrides))
+
+
+def tiny_task(verb: str, root: Path, *overrides: str, weights: str = "random") -> Task:
+    """The task of a verb that starts from random weights; `online` is the online probe."""
+    from lidardistill.tasks.detect.run import Detect
+    from lidardistill.tasks.mapseg.run import MapSeg
+    from lidardistill.tasks.segment.run import CachedProbe, Finetune, OnlineProbe
+
+    if verb == "probe":
+        return CachedProbe(tiny_probe(root, *overrides), weights)
+    if verb == "online":
+        return OnlineProbe(tiny_probe(root, "probe={kind: online, epochs: 1}", *overrides), weights)
+    if verb == "finetune":
+        return Finetune(tiny_finetune(root, *overrides), weights)
+    if verb == "detect":
+        return Detect(tiny_detect(root, *overrides), weights)
+    return MapSeg(tiny_mapseg(root, *overrides), weights)
+
+
 @pytest.fixture(scope="session")
 def configs() -> dict[str, Callable]:
     return {
@@ -128,6 +162,8 @@ def configs() -> dict[str, Callable]:
         "probe": tiny_probe,
         "finetune": tiny_finetune,
         "detect": tiny_detect,
+        "mapseg": tiny_mapseg,
+        "task": tiny_task,
     }
 
 

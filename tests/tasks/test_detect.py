@@ -16,7 +16,6 @@ from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.signals import Interrupted
 from lidardistill.exchange.of_run import BACKBONE_FILE
 from lidardistill.tasks.detect import run as verb
-from lidardistill.tasks.detect import train as detector_training
 from lidardistill.tasks.detect.batches import still_keyframes, training_keyframes
 from lidardistill.tasks.detect.build import build_detector, load_detector, parameter_groups
 from lidardistill.tasks.detect.run import detect, evaluate_detector, evaluate_submission, submission_path
@@ -63,7 +62,7 @@ def test_a_finished_run_is_read_not_repeated(trained, detection_world, monkeypat
 
 
 def test_killed_and_continued_is_as_not_killed(trained, detection_world, tmp_path, monkeypatch):
-    real, calls = detector_training.detection_terms, 0
+    real, calls = verb.detection_terms, 0
 
     def terms(*arguments, **options):
         nonlocal calls
@@ -74,7 +73,7 @@ def test_killed_and_continued_is_as_not_killed(trained, detection_world, tmp_pat
 
     run, config = tmp_path / "run", config_of(detection_world)
     with monkeypatch.context() as patch:
-        patch.setattr(detector_training, "detection_terms", terms)
+        patch.setattr(verb, "detection_terms", terms)
         with pytest.raises(Interrupted, match=r"stopped at step 2; the same command continues it"):
             detect(config, "random", run, progress=False)
     assert not (run / "metrics.json").exists()
@@ -135,8 +134,8 @@ def test_a_share_of_the_labels(detection_world):
     dataset = training_keyframes(config, index)
     assert set(dataset.rows.tolist()) <= set(half.tolist())
     assert len(dataset.rows) > len(half)
-    assert dataset.gt_sampler is not None
-    assert set(dataset.gt_sampler.database.rows.tolist()) <= set(half.tolist())
+    assert dataset.recipe.gt_sampler is not None
+    assert set(dataset.recipe.gt_sampler.database.rows.tolist()) <= set(half.tolist())
 
 
 def test_no_boxes_to_learn_from(detection_world, monkeypatch):
@@ -172,7 +171,7 @@ def test_evaluate_again_and_a_submission_alone(trained, detection_world, tmp_pat
 
 
 def test_an_unfinished_run_has_no_detector(trained, detection_world, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"holds no model\.safetensors: the run has not finished"):
+    with pytest.raises(FileNotFoundError, match=r"holds no model\.safetensors: expected a finished run"):
         load_detector(config_of(detection_world), tmp_path)
 
 
@@ -209,7 +208,9 @@ def test_pillars(detection_world, tmp_path, student):
 
 def test_a_batch_that_cannot_be_shared_out(detection_world, tmp_path):
     config = config_of(detection_world, "trainer={max_steps: 1, accelerator: cpu, accumulate: 4}")
-    with pytest.raises(ValueError, match=r"data\.batch_size: 2 keyframes cannot be shared out evenly over 4"):
+    with pytest.raises(
+        ValueError, match=r"data\.batch_size: 2 keyframes a step cannot be shared out evenly over 1 proc"
+    ):
         detect(config, "random", tmp_path / "run", progress=False)
 
 

@@ -15,7 +15,6 @@ from lidardistill.engine.signals import EXIT_INTERRUPTED, Interrupted
 from lidardistill.exchange.of_run import load_student
 from lidardistill.export.run import export_backbone
 from lidardistill.tasks.segment import run as downstream
-from lidardistill.tasks.segment import train as supervised
 from lidardistill.tasks.segment.run import evaluate, finetune, probe
 from lidardistill.weights import load_checkpoint_tensors
 
@@ -95,6 +94,17 @@ def test_weights_of_another_architecture(tiny_world, pretrained, configs, tmp_pa
     assert sorted(path.name for path in run.iterdir()) == ["config.yaml"]
 
 
+def test_a_probe_on_other_voxels_than_those_of_pretraining_is_refused(
+    tiny_world, pretrained, configs, tmp_path
+):
+    config = configs["probe"](tiny_world, "voxels.intensity_scale=1.0", "voxels.voxel_size=[0.4, 0.4, 0.4]")
+    card = json.loads((pretrained / "backbone.json").read_text())["voxels"]
+    with pytest.raises(ValueError, match=r"--weights .* were pretrained with other voxels") as refused:
+        probe(config, str(pretrained), tmp_path / "run")
+    for key in ("voxel_size", "intensity_scale"):
+        assert f"'voxels.{key}={json.dumps(card[key])}'" in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("weights", "message"),
     [("nowhere", r"--weights .*nowhere: expected a run folder, a weights file"), ("", r"has not finished")],
@@ -125,7 +135,7 @@ def test_evaluate_of_a_run_that_names_no_classes(pretrained, probed, tmp_path):
 def test_a_stopped_finetuning_is_not_judged_and_goes_on(
     finetuned, tiny_world, pretrained, configs, tmp_path, monkeypatch
 ):
-    real, calls = supervised.classification_terms, 0
+    real, calls = downstream.classification_terms, 0
 
     def terms(*arguments, **options):
         nonlocal calls
@@ -136,7 +146,7 @@ def test_a_stopped_finetuning_is_not_judged_and_goes_on(
 
     run, config = tmp_path / "run", configs["finetune"](tiny_world)
     with monkeypatch.context() as patch:
-        patch.setattr(supervised, "classification_terms", terms)
+        patch.setattr(downstream, "classification_terms", terms)
         with pytest.raises(Interrupted, match=r"stopped at step 2; the same command continues it") as stopped:
             finetune(config, str(pretrained), run)
     assert stopped.value.exit_code == EXIT_INTERRUPTED

@@ -20,8 +20,8 @@ from lidardistill.engine.signals import Interrupted
 from lidardistill.report.draw.map_masks import maps_picture
 from lidardistill.tasks.mapseg import run as verb
 from lidardistill.tasks.mapseg.config import MapSegConfig
-from lidardistill.tasks.mapseg.model import load_segmenter
 from lidardistill.tasks.mapseg.run import SHOWN_FILE, build_segmenter, evaluate_maps, mapseg
+from lidardistill.tasks.runs import load_model
 from lidardistill.weights import load_checkpoint_tensors, save_backbone
 
 pytest.importorskip("shapely", reason="maps are read with shapely")
@@ -125,7 +125,7 @@ def test_batchnorm_is_measured_anew(trained, tiny_world, tmp_path):
     run, _ = trained
     mapseg(config_of(tiny_world, "calibration_keyframes=0"), "random", tmp_path / "run", progress=False)
     measured, running = (
-        load_segmenter(build_segmenter(config_of(tiny_world)), r) for r in (run, tmp_path / "run")
+        load_model(build_segmenter(config_of(tiny_world)), r) for r in (run, tmp_path / "run")
     )
     first, second = (m.head.classifier[1].running_var for m in (measured, running))
     assert not torch.allclose(first, second, rtol=0.05)
@@ -136,8 +136,8 @@ def test_a_world_without_a_map(tiny_world, tmp_path):
     shutil.rmtree(root / "maps" / "expansion")
     with pytest.raises(FileNotFoundError, match=r"map expansion .* is missing"):
         mapseg(config_of(root), "random", tmp_path / "run", progress=False)
-    with pytest.raises(FileNotFoundError, match=r"expected a finished `lidardistill mapseg` run"):
-        load_segmenter(build_segmenter(config_of(root)), tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"expected a finished run"):
+        load_model(build_segmenter(config_of(root)), tmp_path)
 
 
 def test_the_verbs(tiny_world, trained, tmp_path):

@@ -19,7 +19,7 @@ from lidardistill.engine.logging import read_metrics
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.dry_run import dry_run_report
 from lidardistill.tasks.pretrain.run import pretrain
-from lidardistill.tasks.verb import read_run
+from lidardistill.tasks.runs import read_run
 from lidardistill.weights import load_checkpoint_tensors
 
 VERSION = "v1.0-mini"

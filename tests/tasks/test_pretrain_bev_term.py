@@ -15,7 +15,7 @@ from lidardistill.showcase.showcase import load_method
 from lidardistill.tasks.pretrain.dry_run import dry_run_report
 from lidardistill.tasks.pretrain.run import pretrain
 from lidardistill.tasks.rows import recipe_rows
-from lidardistill.tasks.verb import read_run
+from lidardistill.tasks.runs import read_run
 from lidardistill.weights import load_checkpoint_tensors
 from tests.support.resumed import assert_goes_on
 

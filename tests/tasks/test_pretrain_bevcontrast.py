@@ -14,8 +14,8 @@ from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.dry_run import dry_run_report
 from lidardistill.tasks.pretrain.run import pretrain
 from lidardistill.tasks.rows import recipe_rows
+from lidardistill.tasks.runs import read_run
 from lidardistill.tasks.segment.run import probe
-from lidardistill.tasks.verb import read_run
 from tests.support.resumed import assert_goes_on
 
 VERSION = "v1.0-mini"

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from lidardistill.backbones.base import Features
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.tasks.segment.baselines import hand_made_features, hand_made_probe_features
+from lidardistill.tasks.segment.config import CachedProbeConfig
 from lidardistill.tasks.segment.probe import (
     ProbeFeatures,
     calibrate_batchnorm,
@@ -78,13 +79,18 @@ def test_the_layer_takes_raw_features_and_separates_classes() -> None:
     targets = torch.randint(3, (600,), generator=draw(0))
     centres = torch.tensor([[1000.0, 0.01], [1003.0, 0.02], [1006.0, -0.03]])
     features = centres[targets] + torch.randn(600, 2, generator=draw(1)) * torch.tensor([0.2, 0.001])
-    layer = fit_linear(ProbeFeatures(features, targets), 3, batch_points=100, generator=draw(2))
+    layer = fit_linear(
+        ProbeFeatures(features, targets), 3, CachedProbeConfig(batch_points=100), generator=draw(2)
+    )
     assert (layer(features).argmax(1) == targets).float().mean() > 0.98
 
 
 def test_the_fit_is_a_function_of_the_generator() -> None:
     train = ProbeFeatures(torch.randn(64, 4, generator=draw(0)), torch.randint(3, (64,), generator=draw(1)))
-    first, second = (fit_linear(train, 3, epochs=2, batch_points=16, generator=draw(5)) for _ in range(2))
+    first, second = (
+        fit_linear(train, 3, CachedProbeConfig(epochs=2, batch_points=16), generator=draw(5))
+        for _ in range(2)
+    )
     assert torch.equal(first.weight, second.weight)
 
 

@@ -61,7 +61,6 @@ def test_global_negatives_on_two_ranks_equal_one_process_with_the_joined_batch(f
 def test_gather_and_its_gradient(found):
     assert found["negatives"]["gather"]
     assert found["negatives"]["gather_grad"]
-    assert found["negatives"]["votes"] == [[False, True], [False, True]]
 
 
 def test_nan_on_one_rank_is_skipped_by_both(found):
@@ -79,3 +78,11 @@ def test_a_signal_to_one_rank_stops_both_after_the_same_step(found):
     assert [entry[1] for entry in found["loop"]["stopped"]] == [EXIT_INTERRUPTED] * 2
     assert found["loop"]["continued"] == [6, 6]
     assert found["loop"]["continued_equal"]
+
+
+def test_of_two_ranks_the_first_alone_claims_judges_and_prints(found):
+    verb = found["verb"]
+    assert verb["calls"] == [["build", "finish"], ["build"]]
+    assert verb["metrics"] == verb["again"] == [{"miou": 0.5}, {}]
+    assert verb["steps"] == [4, 4]
+    assert verb["outcomes"] == ["finished"]

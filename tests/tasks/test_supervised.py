@@ -21,7 +21,14 @@ def scan(point2voxel: list[int], target: list[int], mask: list[bool], num_voxels
         1,
     )
     points = torch.zeros(len(target), 4)
-    return ScanBatch(("a",), (0,), points, torch.tensor([0, len(target)]), voxels, torch.tensor(target))
+    return ScanBatch(
+        sample_tokens=("a",),
+        rows=(0,),
+        points=points,
+        point_offsets=torch.tensor([0, len(target)]),
+        voxels=voxels,
+        target=torch.tensor(target),
+    )
 
 
 def features_of(batch: ScanBatch) -> Features:

@@ -76,7 +76,11 @@ class PRC(Method):
             a, b = ViewPoints(rows_a, region, mask), ViewPoints(rows_b, region, mask)
             for anchor, other in ((a, b), (b, a)):
                 with_region, with_itself = both_point_contrasts(
-                    anchor, other, self.config.temperature, average=self.config.average, equal_regions=self.config.equal_regions
+                    anchor,
+                    other,
+                    self.config.temperature,
+                    average=self.config.average,
+                    equal_regions=self.config.equal_regions,
                 )
                 plrc.append(with_region)
                 rapc.append(with_itself)

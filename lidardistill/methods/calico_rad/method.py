@@ -106,7 +106,9 @@ class RAD(Method):
             strict=True,
         )
         losses = [
-            region_distill(c, l, region, mask, self.config.temperature, denominator=self.config.denominator, weight=part)
+            region_distill(
+                c, l, region, mask, self.config.temperature, denominator=self.config.denominator, weight=part
+            )
             for c, l, region, mask, part in parts
         ]
         loss = torch.stack(losses).mean()
@@ -166,7 +168,9 @@ class RAD(Method):
         camera_map, _ = self.student(**(cameras or {}))
         lidar_map = self.teacher(voxels).bev
         return [
-            ShownMap("cameras, as the student sees them", camera_map[0], self.student.grid, self.student_head),
+            ShownMap(
+                "cameras, as the student sees them", camera_map[0], self.student.grid, self.student_head
+            ),
             ShownMap("LiDAR, as the teacher sees it", lidar_map[0], self.teacher.grid, self.teacher_head),
         ]
 

@@ -1,4 +1,4 @@
-"""A detector from its config, with the weights that a pretraining run left, and its file."""
+"""A detector from its config, with the weights of a pretraining run."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save
 
-from lidardistill.atomic import atomic_write
 from lidardistill.backbones.camera_bev.build import build_camera
 from lidardistill.exchange.of_run import load_student
 from lidardistill.tasks.detect.bev_fusion import ConvFuser
 from lidardistill.tasks.detect.center_head import TASKS, CenterHead
 from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.detect.detector import Detector
-from lidardistill.tasks.segment.classifier import MODEL_FILE
+from lidardistill.tasks.runs import load_model
 
 NUM_CLASSES = tuple(map(len, TASKS))
 """Of each group of nuScenes' classes."""
@@ -64,24 +62,6 @@ def parameter_groups(detector: Detector, config: DetectConfig) -> list[dict[str,
     ]
 
 
-def save_detector(detector: Detector, run: Path) -> None:
-    """Write `model.safetensors` into a run folder, whole or not at all."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in detector.state_dict().items()}
-    with atomic_write(run / MODEL_FILE) as stream:
-        stream.write(save(state))
-
-
 def load_detector(config: DetectConfig, run: Path) -> Detector:
-    """The detector that a run left behind, in eval mode.
-
-    Raises:
-        FileNotFoundError: the run did not finish.
-    """
-    path = run / MODEL_FILE
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{run} holds no {MODEL_FILE}: the run has not finished; the same `lidardistill detect` command continues it"
-        )
-    detector = build_detector(config)
-    detector.load_state_dict(load_file(path))
-    return detector.eval()
+    """The detector that a run left, in eval mode; raises FileNotFoundError if the run has not finished."""
+    return load_model(build_detector(config), run)

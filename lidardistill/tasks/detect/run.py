@@ -1,41 +1,41 @@
-"""Fine-tune a detector, write what it finds in nuScenes' format, and have nuscenes-devkit score it."""
+"""Fine-tune a detector, write its detections in nuScenes' format, and have nuscenes-devkit score them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from lidardistill.datasets.nuscenes.devkit import import_evaluator
 from lidardistill.datasets.nuscenes.judge_boxes import FrameDetections, score_detections, write_detections
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.engine.distributed import make_fabric, pick_device
-from lidardistill.engine.loop import to_the_end
-from lidardistill.engine.manifest import Manifest
-from lidardistill.engine.run_folder import (
-    CONFIG_FILE,
-    METRICS_FILE,
-    claim_run,
-    finished_metrics,
-    write_metrics,
-)
+from lidardistill.engine.distributed import pick_device
+from lidardistill.engine.optim import build_optimizer
+from lidardistill.engine.run_folder import CONFIG_FILE, METRICS_FILE, write_metrics
+from lidardistill.engine.terms import Terms
 from lidardistill.tasks.detect.batches import still_keyframes, training_keyframes
 from lidardistill.tasks.detect.build import (
     NUM_CLASSES,
     build_detector,
     load_detector,
     load_pretrained,
-    save_detector,
+    parameter_groups,
 )
 from lidardistill.tasks.detect.center_groups import decode_groups
 from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.detect.detector import Detector
 from lidardistill.tasks.detect.sample import Corrupt
-from lidardistill.tasks.detect.train import train_detector
-from lidardistill.tasks.rows import split_rows, spread
+from lidardistill.tasks.detect.train import detection_terms
+from lidardistill.tasks.rows import rows_of_key, split_rows, spread
+from lidardistill.tasks.runs import check_out, read_run, save_model
 from lidardistill.tasks.segment.probe import calibrate_batchnorm
-from lidardistill.tasks.verb import read_run
+from lidardistill.tasks.verb import Learning, Task, Work, execute
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def detect(
@@ -54,37 +54,62 @@ def detect(
         config: resolved config.
         weights: a pretraining run, an exported file, or `random`.
         run: run folder; a finished one is read, not repeated.
-        camera_weights: the same of the camera network, where the config has one; `random` leaves what its config says.
+        camera_weights: the same for the camera network, if the config has one; `random` leaves what its config names.
         progress: show progress.
 
     Returns:
-        What `metrics.json` holds; nothing on processes other than the first, which alone judges.
+        Content of `metrics.json`; empty on processes other than the first.
 
     Raises:
         Interrupted: a signal stopped it; what was done is kept.
     """
-    fabric = make_fabric(config.trainer.accelerator, precision=config.trainer.precision)
-    main = fabric.is_global_zero
-    inputs = {"weights": weights} | ({} if config.camera is None else {"camera_weights": camera_weights})
-    if main:
-        claim_run(run, "detect", config, **inputs)
-    fabric.barrier()
-    if (metrics := finished_metrics(run)) is not None:
-        return metrics
-    index = NuScenesIndex.open(config.data.dataroot, config.data.version)
-    detector = build_detector(config)
-    load_pretrained(detector, weights, camera_weights)
-    dataset = training_keyframes(config, index)
-    manifest = Manifest(run / "manifest.json", seed=config.seed, extra=inputs) if main else None
-    result = train_detector(config, detector, dataset, run, fabric, progress=progress)
-    to_the_end(result, manifest, run)
-    if manifest is None:
-        return {}
-    calibrate_detector(detector, config, index, fabric.device)
-    save_detector(detector, run)
-    metrics = _judge(detector, config, index, config.data.eval_split, run, fabric.device)
-    manifest.finish(nds=metrics["nds"])
-    return metrics
+    return execute(Detect(config, weights, camera_weights), run, progress=progress).metrics
+
+
+@dataclass(kw_only=True)
+class DetectWork(Work):
+    """A detector and its data."""
+
+    model: Detector
+    index: NuScenesIndex
+
+
+class Detect(Task[DetectWork]):
+    """Fine-tuning of a detector on boxes."""
+
+    verb: ClassVar[str] = "detect"
+    config: DetectConfig
+
+    def __init__(self, config: DetectConfig, weights: str, camera_weights: str = "random") -> None:
+        self.config, self.trainer, self.schedule = config, config.trainer, config.schedule
+        self.camera_weights = camera_weights
+        self.inputs = {"weights": weights}
+        if config.camera is not None:
+            self.inputs["camera_weights"] = camera_weights
+
+    def build(self, fabric: Fabric) -> DetectWork:
+        config, data = self.config, self.config.data
+        index = NuScenesIndex.open(data.dataroot, data.version)
+        import_evaluator("detection")
+        rows_of_key(index, "data.eval_split", data.eval_split)
+        detector = build_detector(config)
+        load_pretrained(detector, self.inputs["weights"], self.camera_weights)
+        detector.to(fabric.device).train()
+        dataset = training_keyframes(config, index)
+
+        def terms(batch: Any, step: int, diagnose: bool) -> Terms:
+            return detection_terms(detector, batch, box_weight=config.head.box_weight)
+
+        optimizer = build_optimizer(config.optimizer, parameter_groups(detector, config))
+        learning = Learning(optimizer, terms, dataset)
+        text = f"{len(dataset)} keyframes with boxes of {data.train_split}"
+        return DetectWork(model=detector, learning=learning, index=index, data=text)
+
+    def finish(self, work: DetectWork, steps: int, run: Path) -> dict[str, Any]:
+        device = next(work.model.parameters()).device
+        calibrate_detector(work.model, self.config, work.index, device)
+        save_model(work.model, run)
+        return _judge(work.model, self.config, work.index, self.config.data.eval_split, run, device)
 
 
 def evaluate_detector(run: Path, split: str, out: Path) -> dict[str, Any]:
@@ -96,14 +121,13 @@ def evaluate_detector(run: Path, split: str, out: Path) -> dict[str, Any]:
         out: gets the detections in devkit format and `metrics.json`.
 
     Returns:
-        What `metrics.json` holds.
+        Content of `metrics.json`.
 
     Raises:
         FileNotFoundError: `run` is no run, or has not finished.
         ValueError: `run` is a run of another verb, or `out` holds another run.
     """
-    if out.resolve() != run.resolve() and (out / CONFIG_FILE).is_file():
-        raise ValueError(f"{out} holds another run: name another --out")
+    check_out(run, out)
     config = read_run(run, DetectConfig)
     device = pick_device(config.trainer.accelerator)
     index = NuScenesIndex.open(config.data.dataroot, config.data.version)
@@ -113,10 +137,10 @@ def evaluate_detector(run: Path, split: str, out: Path) -> dict[str, Any]:
 def evaluate_submission(
     submission: Path, dataroot: Path, version: str, split: str, out: Path
 ) -> dict[str, Any]:
-    """Have nuscenes-devkit score a file of detections, whoever wrote it.
+    """Have nuscenes-devkit score a file of detections.
 
     Returns:
-        What `metrics.json` in `out` holds.
+        Content of `metrics.json` in `out`.
     """
     if (out / CONFIG_FILE).is_file():
         raise ValueError(f"{out} holds a run: name another --out")
@@ -140,7 +164,7 @@ def calibrate_detector(
 
 
 def submission_path(out: Path, split: str) -> Path:
-    """Where the detections of a split lie."""
+    """File of the detections of a split."""
     return out / "detections" / f"{split}.json"
 
 

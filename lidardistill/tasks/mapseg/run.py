@@ -4,46 +4,34 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 
 from lidardistill.atomic import atomic_write
-from lidardistill.data.quarantine import Quarantine
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.nuscenes.map_masks import MapMasks
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.batches import batches_once
-from lidardistill.engine.data_wait import data_wait_advice
-from lidardistill.engine.distributed import make_fabric, pick_device
-from lidardistill.engine.logging import RunLogger
-from lidardistill.engine.loop import LoopResult, loop_settings, to_the_end
-from lidardistill.engine.manifest import Manifest
-from lidardistill.engine.optim import build_optimizer, build_schedule
-from lidardistill.engine.run_folder import (
-    CONFIG_FILE,
-    METRICS_FILE,
-    claim_run,
-    finished_metrics,
-    write_metrics,
-)
+from lidardistill.engine.distributed import pick_device
+from lidardistill.engine.optim import build_optimizer
+from lidardistill.engine.run_folder import METRICS_FILE, write_metrics
 from lidardistill.engine.terms import Terms
 from lidardistill.exchange.of_run import load_student
 from lidardistill.ops.bev_grid import BevGrid
-from lidardistill.tasks.detect.batches import build_detection_augment
 from lidardistill.tasks.mapseg.config import MapSegConfig
 from lidardistill.tasks.mapseg.loss import sigmoid_focal_loss
 from lidardistill.tasks.mapseg.map_head import MapHead
-from lidardistill.tasks.mapseg.model import MapSegmenter, load_segmenter
-from lidardistill.tasks.mapseg.sample import MapBatch, MapScanDataset, collate_maps
+from lidardistill.tasks.mapseg.model import MapSegmenter
+from lidardistill.tasks.mapseg.sample import MapBatch, MapRecipe, MapSample
 from lidardistill.tasks.mapseg.score import count_cells, map_scores
-from lidardistill.tasks.rows import labelled_keyframes, split_rows, spread
-from lidardistill.tasks.segment.classifier import save_classifier
+from lidardistill.tasks.rows import labelled_keyframes, rows_of_key, split_rows, spread
+from lidardistill.tasks.runs import check_out, load_model, read_run, save_model
 from lidardistill.tasks.segment.probe import calibrate_batchnorm
-from lidardistill.tasks.training import train_labelled
-from lidardistill.tasks.verb import read_run
+from lidardistill.tasks.verb import Learning, Task, Work, execute
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -64,42 +52,67 @@ def mapseg(config: MapSegConfig, weights: str, run: Path, *, progress: bool = Tr
         progress: show progress.
 
     Returns:
-        What `metrics.json` holds: see `evaluation.map_segmentation.map_scores`, and evaluator, split, num_keyframes;
-        nothing on processes other than the first, which alone judges.
+        Content of `metrics.json`: see `tasks.mapseg.score.map_scores`, and evaluator, split, num_keyframes; empty on
+        processes other than the first.
 
     Raises:
         Interrupted: a signal stopped it; what was done is kept.
     """
-    fabric = make_fabric(config.trainer.accelerator, precision=config.trainer.precision)
-    main = fabric.is_global_zero
-    if main:
-        claim_run(run, "mapseg", config, weights=weights)
-    fabric.barrier()
-    if (metrics := finished_metrics(run)) is not None:
-        return metrics
-    index = NuScenesIndex.open(config.data.dataroot, config.data.version)
-    model = build_segmenter(config)
-    load_student(model.backbone, weights)
-    maps = open_masks(config)
-    map_scans(
-        config, index, split_rows(index, config.data.eval_split), maps, train=False
-    )  # its maps must be there
-    extra = {"weights": weights}
-    manifest = Manifest(run / "manifest.json", seed=config.seed, extra=extra) if main else None
-    dataset = map_scans(config, index, labelled_keyframes(config.data, index), maps, train=True)
-    result = train_segmenter(config, model, dataset, run, fabric, progress=progress)
-    to_the_end(result, manifest, run)
-    if manifest is None:
-        return {}
-    device = fabric.device
-    if config.calibration_keyframes:
-        some = spread(split_rows(index, config.data.train_split), config.calibration_keyframes)
-        scans = still_maps(config, index, some, maps, device)
-        calibrate_batchnorm(model, (batch.voxels for batch in scans), lambda network, voxels: network(voxels))
-    save_classifier(model, run)
-    metrics = score_maps(config, model.eval(), index, config.data.eval_split, maps, device, run)
-    manifest.finish(miou=metrics["miou"])
-    return metrics
+    return execute(MapSeg(config, weights), run, progress=progress).metrics
+
+
+@dataclass(kw_only=True)
+class MapSegWork(Work):
+    """A map segmenter and its data."""
+
+    model: MapSegmenter
+    index: NuScenesIndex
+    maps: MapMasks
+
+
+class MapSeg(Task[MapSegWork]):
+    """Map segmentation on a share of the scenes."""
+
+    verb: ClassVar[str] = "mapseg"
+    config: MapSegConfig
+
+    def __init__(self, config: MapSegConfig, weights: str) -> None:
+        self.config, self.trainer, self.schedule = config, config.trainer, config.schedule
+        self.inputs = {"weights": weights}
+
+    def build(self, fabric: Fabric) -> MapSegWork:
+        config, data = self.config, self.config.data
+        index = NuScenesIndex.open(data.dataroot, data.version)
+        model = build_segmenter(config)
+        load_student(model.backbone, self.inputs["weights"])
+        model.to(fabric.device).train()
+        maps = open_masks(config)
+        judged = rows_of_key(index, "data.eval_split", data.eval_split)
+        map_scans(config, index, judged, maps, train=False)  # opens their maps
+        dataset = map_scans(config, index, labelled_keyframes(data, index), maps, train=True)
+
+        def terms(batch: Any, step: int, diagnose: bool) -> Terms:
+            return map_terms(model, batch, config.maps.classes, config.gamma)
+
+        backbone = {
+            "params": list(model.backbone.parameters()),
+            "lr": config.lr_backbone * config.optimizer.lr,
+        }
+        optimizer = build_optimizer(config.optimizer, [backbone, {"params": list(model.head.parameters())}])
+        learning = Learning(optimizer, terms, dataset)
+        text = f"{len(dataset)} keyframes with maps of {data.train_split}"
+        return MapSegWork(model=model, learning=learning, index=index, maps=maps, data=text)
+
+    def finish(self, work: MapSegWork, steps: int, run: Path) -> dict[str, Any]:
+        config, model, index = self.config, work.model, work.index
+        device = next(model.parameters()).device
+        if config.calibration_keyframes:
+            some = spread(split_rows(index, config.data.train_split), config.calibration_keyframes)
+            scans = still_maps(config, index, some, work.maps, device)
+            voxels = (batch.voxels for batch in scans)
+            calibrate_batchnorm(model, voxels, lambda network, voxels: network(voxels))
+        save_model(model, run)
+        return score_maps(config, model.eval(), index, config.data.eval_split, work.maps, device, run)
 
 
 def evaluate_maps(run: Path, split: str, out: Path) -> dict[str, Any]:
@@ -111,17 +124,16 @@ def evaluate_maps(run: Path, split: str, out: Path) -> dict[str, Any]:
         out: gets `metrics.json` and `maps.npz`.
 
     Returns:
-        What `metrics.json` holds.
+        Content of `metrics.json`.
 
     Raises:
         FileNotFoundError: `run` is no run, or has not finished.
         ValueError: it is a run of another verb, or `out` holds another run.
     """
-    if out.resolve() != run.resolve() and (out / CONFIG_FILE).is_file():
-        raise ValueError(f"{out} holds another run: name another --out")
+    check_out(run, out)
     config = read_run(run, MapSegConfig)
     device = pick_device(config.trainer.accelerator)
-    model = load_segmenter(build_segmenter(config), run).to(device)
+    model = load_model(build_segmenter(config), run).to(device)
     index = NuScenesIndex.open(config.data.dataroot, config.data.version)
     return score_maps(config, model, index, split, open_masks(config), device, out)
 
@@ -144,66 +156,16 @@ def open_masks(config: MapSegConfig) -> MapMasks:
 
 def map_scans(
     config: MapSegConfig, index: NuScenesIndex, rows: np.ndarray, maps: MapMasks, *, train: bool
-) -> MapScanDataset:
-    """Scans with maps, augmented in training; their maps are open, so that none is found missing later."""
+) -> Keyframes[MapSample]:
+    """Scans with maps, augmented in training; opens their maps, so that none is found missing later."""
     maps.open_maps(sorted({index.scene_name(row) for row in rows.tolist()}))
-    return MapScanDataset(
-        index,
-        rows,
+    recipe = MapRecipe(
         config.student.scan_input(config.voxels),
         maps,
-        seed=config.seed,
-        train=train,
-        augment=build_detection_augment(config.data.augment),
-        num_sweeps=config.data.sweeps,
+        config.data.augment if train else None,
+        config.data.sweeps,
     )
-
-
-def train_segmenter(
-    config: MapSegConfig,
-    model: MapSegmenter,
-    dataset: MapScanDataset,
-    run: Path,
-    fabric: Fabric,
-    *,
-    progress: bool = True,
-) -> LoopResult:
-    """Minimise the sum over classes of the focal loss; the model ends as the last step, or the moving average, left it."""
-    trainer, data = config.trainer, config.data
-    model.to(fabric.device).train()
-    backbone = {
-        "params": list(model.backbone.parameters()),
-        "lr": config.lr_backbone * config.optimizer.lr,
-    }
-    result = train_labelled(
-        fabric,
-        model,
-        lambda batch: map_terms(model, batch, config.maps.classes, config.gamma),
-        build_optimizer(config.optimizer, [backbone, {"params": list(model.head.parameters())}]),
-        dataset,
-        collate_maps,
-        run,
-        RunLogger(
-            run,
-            write=fabric.is_global_zero,
-            progress=progress,
-            label="mapseg",
-            data_wait_advice=data_wait_advice(data.num_workers),
-        ),
-        batch_size=data.batch_size,
-        num_workers=data.num_workers,
-        seed=config.seed,
-        what="scans",
-        epochs=trainer.epochs,
-        max_steps=trainer.max_steps,
-        settings_of=partial(loop_settings, trainer),
-        schedule_of=partial(build_schedule, config.schedule),
-        config=config.model_dump(mode="json"),
-        quarantine=Quarantine(run / f"quarantine{fabric.global_rank or ''}.json", data.max_corrupt),
-    )
-    if result.ema is not None and not result.interrupted:
-        result.ema.copy_to(model)
-    return result
+    return Keyframes(index, rows, recipe, seed=config.seed, max_substitutes=8 if train else 0)
 
 
 def map_terms(model: MapSegmenter, batch: MapBatch, classes: tuple[str, ...], gamma: float) -> Terms:
@@ -218,9 +180,7 @@ def still_maps(
 ) -> Iterator[MapBatch]:
     """Each scan once, in order, without augmentation, on the device."""
     dataset, data = map_scans(config, index, rows, maps, train=False), config.data
-    return batches_once(
-        dataset, collate_maps, device, batch_size=data.batch_size, num_workers=data.num_workers
-    )
+    return batches_once(dataset, device, batch_size=data.batch_size, num_workers=data.num_workers)
 
 
 @torch.no_grad()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -18,6 +20,9 @@ from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.run import Pretraining
 
 _BYTES_OF_A_CACHED_MAP = 34_000  # one 1600x900 superpixel map; command not recorded
+
+_TIMED = 3
+"""Batches and steps that are timed; their median is the estimate."""
 
 
 def dry_run_report(config: PretrainConfig) -> str:
@@ -38,14 +43,10 @@ def dry_run_report(config: PretrainConfig) -> str:
         parts = Pretraining.build(uncached, fabric, index=_open_without_writing(uncached, Path(folder)))
         parts.schedule()  # one that does not fit is an error here too
         batches = parts.batches(0)
-        start = time.perf_counter()
-        batch = next(batches).to(fabric.device)
-        data_seconds = time.perf_counter() - start
-        seconds = []
-        for _ in range(2):  # the first step of a process compiles and allocates
-            start = time.perf_counter()
-            loss = _one_step(parts, batch)
-            seconds.append(time.perf_counter() - start)
+        batch = next(batches).to(fabric.device)  # the first batch and the first step compile kernels
+        loss = _one_step(parts, batch)
+        data_seconds = statistics.median(_seconds(lambda: next(batches)) for _ in range(_TIMED))
+        compute_seconds = statistics.median(_seconds(lambda: _one_step(parts, batch)) for _ in range(_TIMED))
     steps, keyframes = parts.total_steps, len(parts.rows)
     trained = [p for p in parts.method.parameters() if p.requires_grad]
     teacher = getattr(parts.method, "teacher", None)
@@ -54,7 +55,7 @@ def dry_run_report(config: PretrainConfig) -> str:
     sizes = parts.index.frame(int(parts.rows[0])).image_size.tolist()
     checkpoint = 4 * sum(p.numel() for p in trained) * (3 if config.optimizer.kind == "adamw" else 2)
     workers = max(config.data.num_workers, 1)
-    step_seconds = max(seconds[-1], data_seconds / workers)
+    step_seconds = max(compute_seconds, data_seconds / workers)
     return "\n".join(
         [
             f"config      {config.name}: {keyframes} keyframes of {config.data.split}, {steps} steps of "
@@ -68,7 +69,7 @@ def dry_run_report(config: PretrainConfig) -> str:
             ),
             f"trains      {sum(p.numel() for p in trained) / 1e6:.2f} M parameters",
             f"loss        {loss:.3f} at the first step",
-            f"time        data {data_seconds:.2f} s a batch in one process, step {seconds[-1]:.2f} s; with {workers} "
+            f"time        data {data_seconds:.2f} s a batch in one process, step {compute_seconds:.2f} s; with {workers} "
             f"workers about {step_seconds * steps / 3600:.1f} h in all",
             f"memory      {_memory()}",
             f"disk        {config.trainer.keep_checkpoints} checkpoints of {checkpoint / 1e6:.0f} MB"
@@ -77,6 +78,12 @@ def dry_run_report(config: PretrainConfig) -> str:
             "nothing was written",
         ]
     )
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def _open_without_writing(config: PretrainConfig, folder: Path) -> NuScenesIndex:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,29 +15,27 @@ import torch
 from lidardistill.data.keyframes import Keyframes, Recipe
 from lidardistill.data.quarantine import Quarantine
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.engine.batches import endless_batches
+from lidardistill.engine.batches import endless_batches, share_of_batch
 from lidardistill.engine.data_wait import data_wait_advice
 from lidardistill.engine.distributed import make_fabric
-from lidardistill.engine.logging import RunLogger, read_metrics
-from lidardistill.engine.loop import LogCallback, LoopResult, loop_settings, run_loop
-from lidardistill.engine.manifest import Manifest
+from lidardistill.engine.logging import read_metrics
+from lidardistill.engine.loop import LogCallback, LoopResult
 from lidardistill.engine.optim import Schedule, build_optimizer, build_schedule
-from lidardistill.engine.run_folder import FREE_KEYS, claim_run
 from lidardistill.engine.terms import Terms
 from lidardistill.exchange.of_run import BACKBONE_FILE, save_student
 from lidardistill.methods.base import Method
 from lidardistill.methods.of_run import method_of, recipe_of
 from lidardistill.objectives.diagnostics import is_collapsed
+from lidardistill.streams import Stream
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.rows import open_index, recipe_rows
+from lidardistill.tasks.verb import Learning, Task, Work, execute
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
 log = logging.getLogger(__name__)
-
-_CONTROL_STREAM = 3  # keeps what a method draws apart from the order of keyframes and the augmentations
 
 
 @dataclass
@@ -68,14 +66,8 @@ class Pretraining:
     @property
     def local_batch(self) -> int:
         """Keyframes (or pairs of scans) of one batch on this process; `data.batch_size` counts all processes and accumulated batches."""
-        parts = self.fabric.world_size * self.config.trainer.accumulate
-        size, rest = divmod(self.config.data.batch_size, parts)
-        if rest or size == 0:
-            raise ValueError(
-                f"data.batch_size: {self.config.data.batch_size} keyframes a step cannot be shared out evenly over "
-                f"{self.fabric.world_size} processes and {self.config.trainer.accumulate} accumulated batches"
-            )
-        return size
+        config = self.config
+        return share_of_batch(config.data.batch_size, self.fabric.world_size, config.trainer.accumulate)
 
     @property
     def steps_per_epoch(self) -> float:
@@ -130,10 +122,8 @@ class Pretraining:
 
     def batches(self, start: int) -> Iterator[Any]:
         """Batches of this process, without end, beginning with batch number `start`."""
-        dataset = self.dataset()
         return endless_batches(
-            dataset,
-            dataset.collate,
+            self.dataset(),
             self.fabric,
             share=self.local_batch,
             seed=self.config.seed,
@@ -143,7 +133,7 @@ class Pretraining:
 
     def step(self, batch: Any, step: int, *, diagnose: bool) -> Terms:
         """Forward pass; what it draws is a pure function of (seed, step)."""
-        seed = np.random.SeedSequence([self.config.seed, step, _CONTROL_STREAM]).generate_state(1, np.uint64)
+        seed = np.random.SeedSequence([self.config.seed, step, Stream.METHOD]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(seed[0] >> np.uint64(1)))
         return self.method(batch, generator=generator, diagnose=diagnose)
 
@@ -157,86 +147,89 @@ def pretrain(
     on_teacher: Callable[[int, int], None] | None = None,
     on_log: Sequence[LogCallback] = (),
 ) -> LoopResult:
-    """Pretrain, or continue a run that was interrupted, and leave the backbone in `backbone.safetensors`.
+    """Pretrain, or continue an interrupted run, and write the backbone to `backbone.safetensors`.
 
     Args:
         config: resolved config.
         run: run folder; one that holds another run is refused, a finished one is left as it is.
-        label: what the progress line begins with.
+        label: first word of the progress line.
         progress: show progress.
-        on_teacher: told of the keyframes whose teacher features are being cached.
+        on_teacher: called with (keyframes done, keyframes in all) while teacher features are cached.
         on_log: called with (steps done, values) after each line of metrics.
 
     Returns:
         Where the run stands.
+
+    Raises:
+        Interrupted: a signal stopped it; the same command continues it.
     """
-    fabric = make_fabric(config.trainer.accelerator, precision=config.trainer.precision)
-    main, rank = fabric.is_global_zero, fabric.global_rank
-    if main:
-        claim_run(run, "pretrain", config)
-    fabric.barrier()
-    if (run / BACKBONE_FILE).is_file():
+    callbacks = [*on_log, *([_warn_of_collapse] if config.method.pairing == "real" else [])]
+    done = execute(Pretrain(config, on_teacher), run, label=label, progress=progress, on_log=callbacks)
+    if done.loop is not None:
+        return done.loop
+    last = done.metrics
+    return LoopResult(int(last.get("step", 0)), last, float(last.get("seconds", 0.0)), 0.0)
+
+
+@dataclass(kw_only=True)
+class PretrainWork(Work):
+    """A method and its data."""
+
+    parts: Pretraining
+
+
+class Pretrain(Task[PretrainWork]):
+    """Pretraining by any method."""
+
+    verb: ClassVar[str] = "pretrain"
+    config: PretrainConfig
+
+    def __init__(self, config: PretrainConfig, on_teacher: Callable[[int, int], None] | None = None) -> None:
+        self.config, self.trainer, self.schedule = config, config.trainer, config.schedule
+        self.inputs: dict[str, str] = {}
+        self.on_teacher = on_teacher
+
+    def finished(self, run: Path) -> dict[str, Any] | None:
+        if not (run / BACKBONE_FILE).is_file():
+            return None
         lines = read_metrics(run / "metrics.jsonl")
-        log.info("%s has finished already; nothing to do", run)
-        last = lines[-1] if lines else {}
-        return LoopResult(int(last.get("step", 0)), last, float(last.get("seconds", 0.0)), 0.0)
-    # All that a config can have wrong comes out here, before anything is computed or recorded.
-    parts = Pretraining.build(config, fabric)
-    settings = loop_settings(config.trainer, parts.total_steps)
-    optimizer, schedule = parts.optimizer(), parts.schedule()
-    quarantine = Quarantine(run / f"quarantine{rank or ''}.json", config.data.max_corrupt)
-    manifest = (
-        Manifest(run / "manifest.json", seed=config.seed, extra={"config": config.name}) if main else None
-    )
-    outcome = "failed"
-    try:
-        parts.compute_teacher_features(on_teacher, lambda token, reason: quarantine.add(token, None, reason))
-        result = run_loop(
-            parts.fabric,
-            lambda batch, step: parts.step(batch, step, diagnose=settings.is_logged(step)),
-            parts.method,
-            optimizer,
-            schedule,
-            parts.batches,
-            settings,
-            run,
-            RunLogger(
-                run,
-                write=main,
-                progress=progress,
-                label=label,
-                data_wait_advice=_data_wait_advice(config),
-            ),
-            quarantine=quarantine,
-            config=config.model_dump(mode="json"),
-            may_differ=FREE_KEYS,
-            on_log=[*on_log, *([_warn_of_collapse] if config.method.pairing == "real" else [])],
+        return lines[-1] if lines else {}
+
+    def build(self, fabric: Fabric) -> PretrainWork:
+        config = self.config
+        parts = Pretraining.build(config, fabric)
+
+        def terms(batch: Any, step: int, diagnose: bool) -> Terms:
+            return parts.step(batch, step, diagnose=diagnose)
+
+        learning = Learning(parts.optimizer(), terms, parts.dataset())
+        text = f"{len(parts.rows)} keyframes of {config.data.split}"
+        return PretrainWork(model=parts.method, learning=learning, parts=parts, data=text)
+
+    def prepare(self, work: PretrainWork, quarantine: Quarantine) -> None:
+        work.parts.compute_teacher_features(
+            self.on_teacher, lambda token, reason: quarantine.add(token, None, reason)
         )
-        if not result.interrupted and main:
-            if result.ema is not None:
-                result.ema.copy_to(parts.method)
-            save_student(
-                parts.method.student, parts.card(), run / BACKBONE_FILE, steps=result.steps
-            )
-        outcome = "interrupted" if result.interrupted else "finished"
-    finally:
-        if manifest is not None:
-            manifest.finish(outcome)
-    return result
 
+    def advice(self) -> str:
+        data, reads = self.config.data, self.config.method.reads
+        superpixels_ready = data.superpixels.cache is not None or data.superpixels.masks is not None
+        images_ready = data.images.cache is not None or self.config.teacher_cache is not None
+        return data_wait_advice(
+            data.num_workers,
+            superpixels_ready="data.superpixels" not in reads or superpixels_ready,
+            images_ready="data.images" not in reads or images_ready,
+        )
 
-def _data_wait_advice(config: PretrainConfig) -> str:
-    """What to change if the device waits for data; names only keys that the method reads."""
-    superpixels, images, reads = config.data.superpixels, config.data.images, config.method.reads
-    return data_wait_advice(
-        config.data.num_workers,
-        superpixels_ready=(
-            "data.superpixels" not in reads or superpixels.cache is not None or superpixels.masks is not None
-        ),
-        images_ready=(
-            "data.images" not in reads or images.cache is not None or config.teacher_cache is not None
-        ),
-    )
+    def finish(self, work: PretrainWork, steps: int, run: Path) -> dict[str, Any]:
+        save_student(work.parts.method.student, work.parts.card(), run / BACKBONE_FILE, steps=steps)
+        return {}
+
+    def result(self, run: Path) -> str:
+        return (
+            f"backbone: {run / BACKBONE_FILE}; next: lidardistill probe CONFIG --weights {run} --out RUN, or finetune, "
+            "detect, mapseg, export"
+        )
 
 
 def _warn_of_collapse(step: int, values: dict[str, float]) -> None:

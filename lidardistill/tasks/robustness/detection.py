@@ -22,7 +22,7 @@ from lidardistill.tasks.detect.run import evaluate_detector, predictions
 from lidardistill.tasks.robustness.judge import Judged
 from lidardistill.tasks.robustness.score import detection_succeeds
 from lidardistill.tasks.robustness.vehicle_points import VEHICLES, boxed_vehicles
-from lidardistill.tasks.verb import read_run
+from lidardistill.tasks.runs import read_run
 
 
 class DetectionJudge:

@@ -55,7 +55,12 @@ class SegmentationJudge:
             attacked = write_corrupted(self.index, self.rows, root, corruption)
             index = NuScenesIndex.open(root, data.version)
             predicted = predictions(
-                self.model, data, self.config.student.scan_input(self.config.voxels), index, self.split, self.device
+                self.model,
+                data,
+                self.config.student.scan_input(self.config.voxels),
+                index,
+                self.split,
+                self.device,
             )
             write_predictions(results, data.version, self.split, predicted, dataroot=root)
             metrics = score(root, data.version, self.split, results)

@@ -1,4 +1,4 @@
-"""Config of segment."""
+"""Configs of the linear probe and of fine-tuning on lidarseg labels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class ScanDataConfig(Strict):
 
     Attributes:
         label_percent: share of the scenes of `train_split`, every k-th in database order.
-        train_keyframes: at most so many labelled keyframes, evenly spread over those scenes.
+        train_keyframes: at most this many labelled keyframes, evenly spread over those scenes.
+        max_corrupt: stop the run if more training keyframes than this cannot be read; others replace them.
     """
 
     dataroot: str
@@ -37,6 +38,7 @@ class ScanDataConfig(Strict):
     flip: bool = True
     batch_size: PositiveInt = 16
     num_workers: NonNegativeInt = 8
+    max_corrupt: NonNegativeInt = 20
 
 
 class CachedProbeConfig(Strict):

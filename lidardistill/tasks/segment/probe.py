@@ -1,4 +1,4 @@
-"""Linear probe: how much of the labels lies in frozen features, read out by one linear layer.
+"""Linear probe: how well one linear layer predicts the labels from frozen features.
 
 Source: SLidR (CVPR 2022), section 4.2, linear probing of a frozen backbone in eval mode.
 Differs from the paper in: the features are computed once from scans without augmentation, standardised, and the layer is
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lidardistill.backbones.base import Backbone
 from lidardistill.data.batch import VoxelBatch
+from lidardistill.tasks.segment.config import CachedProbeConfig
 
 
 class ProbeFeatures(NamedTuple):
@@ -88,10 +89,8 @@ def extract_features(
 def fit_linear(
     train: ProbeFeatures,
     num_classes: int,
+    config: CachedProbeConfig,
     *,
-    epochs: int = 15,
-    lr: float = 0.1,
-    batch_points: int = 16384,
     generator: torch.Generator,
 ) -> nn.Linear:
     """Fit one linear layer on standardised features by cross-entropy (Adam, cosine to zero).
@@ -101,9 +100,7 @@ def fit_linear(
     Args:
         train: features and targets.
         num_classes: K.
-        epochs: passes over the points.
-        lr: Adam's first rate.
-        batch_points: points a step.
+        config: passes over the points, Adam's first rate, and points a step.
         generator: draws the order and the first weights.
 
     Returns:
@@ -118,11 +115,11 @@ def fit_linear(
         bound = channels**-0.5
         layer.weight.copy_(torch.rand(layer.weight.shape, generator=generator) * 2 * bound - bound)
         layer.bias.zero_()
-    steps = epochs * -(-len(features) // batch_points)
-    optimizer = torch.optim.Adam(layer.parameters(), lr=lr)
+    steps = config.epochs * -(-len(features) // config.batch_points)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=config.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(epochs):
-        for rows in torch.randperm(len(features), generator=generator).split(batch_points):
+    for _ in range(config.epochs):
+        for rows in torch.randperm(len(features), generator=generator).split(config.batch_points):
             batch, targets = features.index_select(0, rows), train.targets.index_select(0, rows)
             loss = nn.functional.cross_entropy(layer(batch), targets)
             optimizer.zero_grad(set_to_none=True)

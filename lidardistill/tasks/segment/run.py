@@ -1,125 +1,246 @@
-"""Judge a backbone: linear probe, fine-tuning, and the official score of either."""
+"""Judge a backbone on lidarseg labels: linear probe, fine-tuning, and the official score of either."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from lidardistill.backbones.base import Backbone
 from lidardistill.backbones.config import BackboneConfig
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.config import VoxelConfig
 from lidardistill.data.voxel_input import ScanInput
+from lidardistill.datasets.nuscenes.devkit import import_evaluator
 from lidardistill.datasets.nuscenes.judge_points import score, write_predictions
 from lidardistill.datasets.nuscenes.lidarseg_classes import NUM_CLASSES
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.engine.config import CosineConfig, TrainerConfig
 from lidardistill.engine.distributed import pick_device
-from lidardistill.engine.loop import to_the_end
-from lidardistill.engine.manifest import Manifest
-from lidardistill.engine.run_folder import (
-    CONFIG_FILE,
-    METRICS_FILE,
-    claim_run,
-    finished_metrics,
-    run_values,
-    write_metrics,
+from lidardistill.engine.optim import build_optimizer
+from lidardistill.engine.run_folder import METRICS_FILE, write_metrics
+from lidardistill.engine.terms import Terms
+from lidardistill.exchange.of_run import BACKBONE_FILE, load_student
+from lidardistill.tasks.rows import open_index, rows_of_key, split_rows, spread
+from lidardistill.tasks.runs import check_out, load_model, read_run, save_model, verb_of
+from lidardistill.tasks.segment.classifier import Classifier, seeded_head
+from lidardistill.tasks.segment.config import (
+    CachedProbeConfig,
+    FinetuneConfig,
+    OnlineProbeConfig,
+    ProbeConfig,
+    ScanDataConfig,
 )
-from lidardistill.exchange.of_run import load_student
-from lidardistill.tasks.rows import open_index, split_rows, spread
-from lidardistill.tasks.segment.classifier import Classifier, load_classifier, save_classifier, seeded_head
-from lidardistill.tasks.segment.config import CachedProbeConfig, FinetuneConfig, ProbeConfig, ScanDataConfig
 from lidardistill.tasks.segment.probe import calibrate_batchnorm, extract_features, fit_linear, predict_points
-from lidardistill.tasks.segment.scan_batches import labelled_rows, still_scans, training_scans
-from lidardistill.tasks.segment.train import Recipe, train_classifier
-from lidardistill.tasks.verb import read_run
+from lidardistill.tasks.segment.scan_batches import check_labelled, labelled_rows, still_scans, training_scans
+from lidardistill.tasks.segment.train import classification_terms
+from lidardistill.tasks.verb import Learning, Task, Work, execute
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
-def probe(config: ProbeConfig, weights: str, run: Path) -> dict[str, Any]:
+def probe(config: ProbeConfig, weights: str, run: Path, *, progress: bool = True) -> dict[str, Any]:
     """Fit a linear layer on a frozen backbone and score it on `data.val_split`.
 
     Args:
         config: resolved config.
         weights: a pretraining run, an exported file, or `random`.
         run: run folder; a finished one is read, not repeated.
+        progress: show progress.
 
     Returns:
-        What `metrics.json` holds.
+        Content of `metrics.json`; empty on processes other than the first.
+
+    Raises:
+        Interrupted: a signal stopped it; the same command continues it.
     """
-    claim_run(run, "probe", config, weights=weights)
-    if (metrics := finished_metrics(run)) is not None:
-        return metrics
-    device = pick_device(config.accelerator)
-    index = open_index(config.data)
-    backbone = seeded_student(config.student, config.voxels, config.seed)
-    load_student(backbone, weights)
-    manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
-    backbone.to(device)
-    generator = torch.Generator().manual_seed(config.seed)
-    if isinstance(config.probe, CachedProbeConfig):
-        calibrate(backbone, config.data, config.student.scan_input(config.voxels), index, config.probe.calibration_keyframes, device)
-        scans = still_scans(
-            config.data,
-            index,
-            labelled_rows(config.data, index),
-            config.student.scan_input(config.voxels),
-            device,
-            labels=True,
-        )
-        features = extract_features(backbone, ((scan.voxels, scan.labels()) for scan in scans))
-        settings = config.probe.model_dump(include={"epochs", "lr", "batch_points"})
-        head = fit_linear(features, NUM_CLASSES, generator=generator, **settings)
-    else:
-        head = seeded_head(backbone.out_channels, NUM_CLASSES, generator)
-        dataset = training_scans(
-            config.data,
-            index,
-            labelled_rows(config.data, index),
-            config.student.scan_input(config.voxels),
-            config.seed,
-        )
-        recipe = Recipe.online_probe(config, config.probe)
-        to_the_end(train_classifier(recipe, Classifier(backbone, head), dataset, run), manifest, run)
-    save_classifier(Classifier(backbone, head), run)
-    metrics = evaluate(run, config.data.val_split, run)
-    manifest.finish(miou=metrics["miou"])
-    return metrics
+    kind = CachedProbe if isinstance(config.probe, CachedProbeConfig) else OnlineProbe
+    return execute(kind(config, weights), run, progress=progress).metrics
 
 
-def finetune(config: FinetuneConfig, weights: str, run: Path) -> dict[str, Any]:
+def finetune(config: FinetuneConfig, weights: str, run: Path, *, progress: bool = True) -> dict[str, Any]:
     """Train backbone and head on a share of the labels and score them on `data.val_split`.
 
-    The same command continues an interrupted run.
-
-    Returns:
-        What `metrics.json` holds.
+    Args, returns and errors are those of `probe`.
     """
-    claim_run(run, "finetune", config, weights=weights)
-    if (metrics := finished_metrics(run)) is not None:
-        return metrics
-    device = pick_device(config.trainer.accelerator)
-    index = open_index(config.data)
-    backbone = seeded_student(config.student, config.voxels, config.seed)
-    load_student(backbone, weights)
-    manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
-    head = seeded_head(backbone.out_channels, NUM_CLASSES, torch.Generator().manual_seed(config.seed))
-    dataset = training_scans(
-        config.data,
-        index,
-        labelled_rows(config.data, index),
-        config.student.scan_input(config.voxels),
-        config.seed,
-    )
-    model = Classifier(backbone, head).to(device)
-    to_the_end(train_classifier(Recipe.finetune(config), model, dataset, run), manifest, run)
-    calibrate(backbone, config.data, config.student.scan_input(config.voxels), index, config.calibration_keyframes, device)
-    save_classifier(model, run)
-    metrics = evaluate(run, config.data.val_split, run)
-    manifest.finish(miou=metrics["miou"])
-    return metrics
+    return execute(Finetune(config, weights), run, progress=progress).metrics
+
+
+@dataclass(kw_only=True)
+class SegmentWork(Work):
+    """A classifier and its data.
+
+    Attributes:
+        model: backbone and head.
+        index: the data set.
+        rows: (n,) int64 index rows of the labelled keyframes.
+    """
+
+    model: Classifier
+    index: NuScenesIndex
+    rows: np.ndarray
+
+
+class SegmentTask(Task[SegmentWork]):
+    """What probe and fine-tuning have in common: data, backbone, judge."""
+
+    config: ProbeConfig | FinetuneConfig
+
+    def __init__(self, config: ProbeConfig | FinetuneConfig, weights: str) -> None:
+        self.config = config
+        self.inputs: Mapping[str, str] = {"weights": weights}
+
+    def build(self, fabric: Fabric) -> SegmentWork:
+        config, data = self.config, self.config.data
+        self.check()
+        index = open_index(data)
+        rows = labelled_rows(data, index)
+        import_evaluator("lidarseg")
+        check_labelled(index, rows, "data.train_split")
+        check_labelled(index, rows_of_key(index, "data.val_split", data.val_split), "data.val_split")
+        backbone = seeded_student(config.student, config.voxels, config.seed)
+        load_student(backbone, self.inputs["weights"])
+        head = seeded_head(backbone.out_channels, NUM_CLASSES, torch.Generator().manual_seed(config.seed))
+        model = Classifier(backbone, head).to(fabric.device)
+        text = f"{len(rows)} labelled keyframes of {data.train_split}"
+        work = SegmentWork(model=model, index=index, rows=rows, data=text)
+        self.learn(work)
+        return work
+
+    def check(self) -> None:
+        """Raise ValueError for a config that does not fit the weights."""
+
+    def learn(self, work: SegmentWork) -> None:
+        """Set modes, and `work.learning` if the classifier trains by steps."""
+
+    def learning(self, work: SegmentWork, optimizer: torch.optim.Optimizer, *, lovasz: bool) -> Learning:
+        """Cross-entropy, and Lovász-softmax if asked for, on augmented scans."""
+        config = self.config
+
+        def terms(batch: Any, step: int, diagnose: bool) -> Terms:
+            return classification_terms(work.model, batch, lovasz=lovasz)
+
+        voxels = config.student.scan_input(config.voxels)
+        dataset = training_scans(config.data, work.index, work.rows, voxels, config.seed)
+        return Learning(optimizer, terms, dataset)
+
+    def finish(self, work: SegmentWork, steps: int, run: Path) -> dict[str, Any]:
+        save_model(work.model, run)
+        return evaluate(run, self.config.data.val_split, run)
+
+
+class ProbeTask(SegmentTask):
+    """What both probes have in common: a frozen backbone, which must see the input that it was trained with."""
+
+    verb: ClassVar[str] = "probe"
+    config: ProbeConfig
+    schedule = CosineConfig()
+
+    def check(self) -> None:
+        check_card(self.inputs["weights"], self.config.voxels)
+
+
+class CachedProbe(ProbeTask):
+    """Linear probe on features that are computed once."""
+
+    @property
+    def trainer(self) -> TrainerConfig:  # type: ignore[override]
+        return TrainerConfig(max_steps=1, accelerator=self.config.accelerator)
+
+    def finish(self, work: SegmentWork, steps: int, run: Path) -> dict[str, Any]:
+        config, backbone, probe = self.config, work.model.backbone, self.config.probe
+        assert isinstance(probe, CachedProbeConfig)
+        device = next(backbone.parameters()).device
+        voxels = config.student.scan_input(config.voxels)
+        calibrate(backbone, config.data, voxels, work.index, probe.calibration_keyframes, device)
+        scans = still_scans(config.data, work.index, work.rows, voxels, device, labels=True)
+        features = extract_features(backbone, ((scan.voxels, scan.labels()) for scan in scans))
+        generator = torch.Generator().manual_seed(config.seed)
+        work.model.head = fit_linear(features, NUM_CLASSES, probe, generator=generator)
+        return super().finish(work, steps, run)
+
+
+class OnlineProbe(ProbeTask):
+    """SLidR's linear probe: the head trains on augmented scans behind a frozen network in eval mode."""
+
+    @property
+    def probe(self) -> OnlineProbeConfig:
+        assert isinstance(self.config.probe, OnlineProbeConfig)
+        return self.config.probe
+
+    @property
+    def trainer(self) -> TrainerConfig:  # type: ignore[override]
+        return TrainerConfig(epochs=self.probe.epochs, accelerator=self.config.accelerator)
+
+    def learn(self, work: SegmentWork) -> None:
+        work.model.train()
+        work.model.backbone.requires_grad_(False).eval()
+        optimizer = build_optimizer(self.probe.optimizer, work.model.head)
+        work.learning = self.learning(work, optimizer, lovasz=self.probe.lovasz)
+
+
+class Finetune(SegmentTask):
+    """Fine-tuning of backbone and head."""
+
+    verb: ClassVar[str] = "finetune"
+    config: FinetuneConfig
+
+    @property
+    def trainer(self) -> TrainerConfig:  # type: ignore[override]
+        return self.config.trainer
+
+    @property
+    def schedule(self) -> Any:  # type: ignore[override]
+        return self.config.schedule
+
+    def learn(self, work: SegmentWork) -> None:
+        config, model = self.config, work.model.train()
+        head: dict[str, Any] = {"params": list(model.head.parameters())}
+        if config.lr_head is not None:
+            head["lr"] = config.lr_head
+        groups = [{"params": list(model.backbone.parameters())}, head]
+        optimizer = build_optimizer(config.optimizer, groups)
+        work.learning = self.learning(work, optimizer, lovasz=config.lovasz)
+
+    def finish(self, work: SegmentWork, steps: int, run: Path) -> dict[str, Any]:
+        config, backbone = self.config, work.model.backbone
+        device = next(backbone.parameters()).device
+        voxels = config.student.scan_input(config.voxels)
+        calibrate(backbone, config.data, voxels, work.index, config.calibration_keyframes, device)
+        return super().finish(work, steps, run)
+
+
+def check_card(weights: str, voxels: VoxelConfig) -> None:
+    """Refuse to probe a backbone on voxels that it was not pretrained with.
+
+    Args:
+        weights: a pretraining run, an exported file, or `random`; without a card beside it nothing is compared.
+        voxels: of the probe.
+
+    Raises:
+        ValueError: grid, features or intensity scale differ; the message has the card's values.
+    """
+    path = Path(weights)
+    card = path / Path(BACKBONE_FILE).with_suffix(".json") if path.is_dir() else path.with_suffix(".json")
+    if weights == "random" or not card.is_file():
+        return
+    known, ours = json.loads(card.read_text()).get("voxels", {}), voxels.model_dump(mode="json")
+    keys = ("kind", "voxel_size", "point_cloud_range", "point_features", "intensity_scale")
+    differing = [key for key in keys if key in known and known[key] != ours[key]]
+    if differing:
+        found = ", ".join(f"voxels.{key} {ours[key]}" for key in differing)
+        wanted = " ".join(f"'voxels.{key}={json.dumps(known[key])}'" for key in differing)
+        raise ValueError(
+            f"--weights {weights} were pretrained with other voxels than {found}; add to the command: {wanted} "
+            f"(from {card})"
+        )
 
 
 def evaluate(run: Path, split: str, out: Path) -> dict[str, Any]:
@@ -131,14 +252,13 @@ def evaluate(run: Path, split: str, out: Path) -> dict[str, Any]:
         out: gets the predictions in devkit format and `metrics.json`.
 
     Returns:
-        What `metrics.json` holds.
+        Content of `metrics.json`.
 
     Raises:
         FileNotFoundError: `run` is no run, or has not finished.
         ValueError: `run` is a pretraining run, or `out` holds another run.
     """
-    if out.resolve() != run.resolve() and (out / CONFIG_FILE).is_file():
-        raise ValueError(f"{out} holds another run: name another --out")
+    check_out(run, out)
     model, config, device = open_classifier(run)
     index = open_index(config.data)
     write_predictions(
@@ -155,23 +275,23 @@ def open_classifier(run: Path) -> tuple[Classifier, FinetuneConfig | ProbeConfig
 
     Raises:
         FileNotFoundError: `run` is no run, or has not finished.
-        ValueError: `run` is a pretraining run.
+        ValueError: `run` is a run of another verb.
     """
-    config: FinetuneConfig | ProbeConfig
-    verb = run_values(run).get("verb")
-    if verb == "finetune":
-        config = read_run(run, FinetuneConfig)
-        accelerator = config.trainer.accelerator
-    elif verb != "probe":
+    verb = verb_of(run)
+    if verb not in ("probe", "finetune"):
         raise ValueError(
             f"{run} is a {verb} run and names no classes: expected the run of `lidardistill probe` or "
             "`lidardistill finetune`"
         )
+    config: FinetuneConfig | ProbeConfig
+    if verb == "finetune":
+        config = read_run(run, FinetuneConfig)
+        device = pick_device(config.trainer.accelerator)
     else:
         config = read_run(run, ProbeConfig)
-        accelerator = config.accelerator
-    device = pick_device(accelerator)
-    model = load_classifier(config.student.build(config.voxels), NUM_CLASSES, run)
+        device = pick_device(config.accelerator)
+    backbone = config.student.build(config.voxels)
+    model = load_model(Classifier(backbone, nn.Linear(backbone.out_channels, NUM_CLASSES)), run)
     return model.to(device), config, device
 
 
@@ -184,9 +304,7 @@ def predictions(
     device: torch.device,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """LIDAR_TOP token and (N,) uint8 class 1..16 of each keyframe of a split."""
-    for batch in still_scans(
-        data, index, split_rows(index, split), voxels, device, labels=False
-    ):
+    for batch in still_scans(data, index, split_rows(index, split), voxels, device, labels=False):
         classes = predict_points(model.backbone, model.head, batch.voxels).cpu().numpy() + 1
         bounds = batch.point_offsets.tolist()
         for row, start, end in zip(batch.rows, bounds, bounds[1:], strict=False):
@@ -201,7 +319,7 @@ def calibrate(
     keyframes: int,
     device: torch.device,
 ) -> None:
-    """Recompute BatchNorm statistics on unaugmented, unlabelled training scans; none where `keyframes` is 0."""
+    """Recompute BatchNorm statistics on unaugmented, unlabelled training scans; 0 keyframes leave them alone."""
     if keyframes == 0:
         return
     rows = spread(split_rows(index, data.train_split), keyframes)

@@ -1,0 +1,81 @@
+"""Configs of run folders by verb, and the model that a judged run leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+from safetensors.torch import load_file, save
+from torch import nn
+
+from lidardistill.atomic import atomic_write
+from lidardistill.config.io import validate
+from lidardistill.engine.run_folder import CONFIG_FILE, Config, run_values
+from lidardistill.tasks.detect.config import DetectConfig
+from lidardistill.tasks.mapseg.config import MapSegConfig
+from lidardistill.tasks.pretrain.config import PretrainConfig
+from lidardistill.tasks.segment.config import FinetuneConfig, ProbeConfig
+
+VERBS: dict[str, type[BaseModel]] = {
+    "pretrain": PretrainConfig,
+    "probe": ProbeConfig,
+    "finetune": FinetuneConfig,
+    "detect": DetectConfig,
+    "mapseg": MapSegConfig,
+}
+
+MODEL_FILE = "model.safetensors"
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def verb_of(run: Path) -> str:
+    """Verb of a run folder; raises FileNotFoundError if the folder holds no run."""
+    return str(run_values(run).get("verb"))
+
+
+def read_run(run: Path, model: type[Config]) -> Config:
+    """The config of a run folder.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+        ValueError: it holds a run of another verb.
+    """
+    values = run_values(run)
+    verb = values.pop("verb", None)
+    for inputs in ("weights", "camera_weights"):
+        values.pop(inputs, None)
+    if VERBS.get(str(verb)) is not model:
+        expected = next(name for name, known in VERBS.items() if known is model)
+        raise ValueError(f"{run} is a {verb} run; expected a {expected} run")
+    return validate(model, values, source=str(run / CONFIG_FILE))
+
+
+def save_model(model: nn.Module, run: Path) -> None:
+    """Write `model.safetensors` into a run folder, complete or not at all."""
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    with atomic_write(run / MODEL_FILE) as stream:
+        stream.write(save(state))
+
+
+def load_model(model: Model, run: Path) -> Model:
+    """Load the weights that a run left into a freshly built model, in eval mode.
+
+    Raises:
+        FileNotFoundError: the run has not finished, or leaves no model.
+    """
+    path = run / MODEL_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{run} holds no {MODEL_FILE}: expected a finished run of probe, finetune, detect or mapseg; repeat the "
+            "command of an unfinished one to continue it"
+        )
+    model.load_state_dict(load_file(path))
+    return model.eval()
+
+
+def check_out(run: Path, out: Path) -> None:
+    """Refuse, with a ValueError, to write an evaluation into the folder of another run."""
+    if out.resolve() != run.resolve() and (out / CONFIG_FILE).is_file():
+        raise ValueError(f"{out} holds another run: name another --out")

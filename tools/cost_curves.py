@@ -112,7 +112,7 @@ def student() -> Iterator[tuple[int, Callable[[], Any]]]:
         def step(
             coords: torch.Tensor = coords, features: torch.Tensor = features, found: Any = found
         ) -> None:
-            net(features, coords, found.spatial_shape, 1).sum().backward()
+            net.voxels(features, coords, found.spatial_shape, 1).sum().backward()
 
         yield len(coords), step
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from lidardistill.bench.harness.timing import alternate
-from lidardistill.regions.sweep.clusters import ProposalSettings, dbscan, propose_regions
+from lidardistill.regions.sweep.clusters import dbscan, propose_regions
+from lidardistill.regions.sweep.config import RegionConfig
 from lidardistill.regions.sweep.ground import find_ground
 
 
@@ -21,11 +22,10 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
         dataroot: a nuScenes root, whose first keyframe is used; None for a made-up sweep.
 
     Returns:
-        What `alternate` returns of DBSCAN against scikit-learn's, on the points that stand on the ground;
-        `proposals`: the same for `propose_regions` on the whole sweep; its baseline is scikit-learn's DBSCAN
-        alone, on the points off the ground; `input`; and `quality`: whether ids equal scikit-learn's, whether
-        the ground equals the numpy twin's, shares and counts, and with lidarseg labels beside the sweep the
-        ground's precision and recall.
+        What `alternate` returns of DBSCAN against scikit-learn's, on the points that stand on the ground; `proposals`:
+        the same for all of `propose_regions` on the whole sweep, to which scikit-learn's DBSCAN alone on the points off
+        the ground is compared; `input`; and `quality`: whether ids equal scikit-learn's, whether the ground equals the
+        numpy twin's, shares and counts, and with lidarseg labels beside the sweep the ground's precision and recall.
 
     Raises:
         ImportError: scikit-learn is not installed.
@@ -39,7 +39,7 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
     from lidardistill.bench.projection import read_rig, synthetic_rig
 
     points = (synthetic_rig() if dataroot is None else read_rig(Path(dataroot))).points
-    settings = ProposalSettings()
+    settings = RegionConfig()
     ground = find_ground(points, settings.ground)
     twin = find_ground(points, settings.ground, implementation="numpy")
     candidates = ~ground.ground_mask & (np.hypot(points[:, 0], points[:, 1]) >= settings.min_range_m)
@@ -83,9 +83,7 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
 
 
 def _against_labels(dataroot: Path, ground_mask: np.ndarray) -> dict[str, float]:
-    """Precision and recall of the ground against the flat classes of the first keyframe; empty without
-    labels.
-    """
+    """Precision and recall of the ground against the flat classes of the first keyframe; nothing without labels."""
     versions = sorted(path.parent.name for path in dataroot.glob("v1.0-*/lidarseg.json"))
     if not versions:
         return {}

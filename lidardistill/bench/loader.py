@@ -17,10 +17,11 @@ from lidardistill.bench.loader_baseline import SLidRLoader
 from lidardistill.bench.projection import CHANNELS, synthetic_rig
 
 if TYPE_CHECKING:
+    from lidardistill.data.config import ImageConfig
     from lidardistill.data.frame import Frame
-    from lidardistill.data.view_image import ImageReading
+    from lidardistill.data.keyframes import Keyframes
     from lidardistill.datasets.base import FrameIndex
-    from lidardistill.methods.slidr.sample import PairDataset, PairSample
+    from lidardistill.methods.image_pairs import ImagePairs, PairSample
     from lidardistill.regions.superpixels.source import SuperpixelSource
 
 SEED = 0
@@ -71,9 +72,11 @@ def run(
             frame, root = _made_up_frame(folder, image_size) if dataroot is None else _first_frame(dataroot)
             index = _OneKeyframe(frame, root)
             cached, on_the_fly = _cached_ways(index, folder), _on_the_fly_ways(index)
-            source = cached[PRODUCT].superpixels
+            recipe: ImagePairs = cached[PRODUCT].recipe  # type: ignore[assignment]
+            source = recipe.superpixels
+            assert source is not None
             maps = [source(_read(path), image_key(path, root))[0] for path in frame.image_paths]
-            baseline = SLidRLoader(frame, cached[PRODUCT].augment, maps, folder, seed=SEED)
+            baseline = SLidRLoader(frame, recipe.augment, maps, folder, seed=SEED)
             quality = {way: _compare(dataset, baseline) for way, dataset in (cached | on_the_fly).items()}
             figures = alternate_all(_calls(cached), _turns(baseline), rounds)
             if on_the_fly:
@@ -105,54 +108,48 @@ def run(
     }
 
 
-def _cached_ways(index: FrameIndex, folder: Path) -> dict[str, PairDataset]:
-    from lidardistill.data.image_cache import ImageCache
-    from lidardistill.data.view_image import ImageReading
+def _cached_ways(index: FrameIndex, folder: Path) -> dict[str, Keyframes[PairSample]]:
+    from lidardistill.data.config import ImageConfig
     from lidardistill.regions.superpixels.source import SuperpixelSource
 
     # Half resolution, because only the reading of superpixels is measured.
     source = SuperpixelSource(scale=2, store=folder / "store")
     return {
-        PRODUCT: _dataset(index, source, ImageReading()),
-        "image_cache_half": _dataset(index, source, ImageReading(2, cache=ImageCache(folder / "images", 2))),
-        "jpeg_half": _dataset(index, source, ImageReading(2, "jpeg")),
+        PRODUCT: _dataset(index, source, ImageConfig()),
+        "image_cache_half": _dataset(index, source, ImageConfig(scale=2, cache=str(folder / "images"))),
+        "jpeg_half": _dataset(index, source, ImageConfig(scale=2, reduce="jpeg")),
     }
 
 
-def _on_the_fly_ways(index: FrameIndex) -> dict[str, PairDataset]:
-    from lidardistill.data.view_image import ImageReading
+def _on_the_fly_ways(index: FrameIndex) -> dict[str, Keyframes[PairSample]]:
+    from lidardistill.data.config import ImageConfig
     from lidardistill.regions.superpixels.source import SuperpixelSource
 
     ways = {
-        f"on_the_fly_{preset}": _dataset(index, SuperpixelSource(preset=preset), ImageReading())
+        f"on_the_fly_{preset}": _dataset(index, SuperpixelSource(preset=preset), ImageConfig())
         for preset in ON_THE_FLY
     }
     for preset in ON_THE_FLY:
         if preset != "draft":  # which reduces the image itself
             half = SuperpixelSource(preset=preset, scale=2)
-            ways[f"on_the_fly_{preset}_jpeg_half"] = _dataset(index, half, ImageReading(2, "jpeg"))
+            ways[f"on_the_fly_{preset}_jpeg_half"] = _dataset(
+                index, half, ImageConfig(scale=2, reduce="jpeg")
+            )
     return ways
 
 
-def _dataset(index: FrameIndex, source: SuperpixelSource, reading: ImageReading) -> PairDataset:
-    from lidardistill.data.augment import AugmentSettings
-    from lidardistill.data.voxel_input import VoxelSettings
-    from lidardistill.methods.slidr.sample import PairDataset
+def _dataset(index: FrameIndex, source: SuperpixelSource, images: ImageConfig) -> Keyframes[PairSample]:
+    from lidardistill.data.config import AugmentConfig, VoxelConfig
+    from lidardistill.data.keyframes import Keyframes
+    from lidardistill.data.voxel_input import ScanInput
+    from lidardistill.methods.image_pairs import ImagePairs
 
-    return PairDataset(
-        index,
-        [0],
-        superpixels=source,
-        augment=AugmentSettings(),
-        voxels=VoxelSettings(),
-        seed=SEED,
-        train=True,
-        reading=reading,
-    )
+    recipe = ImagePairs(ScanInput(VoxelConfig()), AugmentConfig(), images, superpixels=source)
+    return Keyframes(index, [0], recipe, seed=SEED)
 
 
-def _calls(datasets: dict[str, PairDataset]) -> dict[str, Callable[[], Any]]:
-    def load(dataset: PairDataset, position: int) -> PairSample:
+def _calls(datasets: dict[str, Keyframes[PairSample]]) -> dict[str, Callable[[], Any]]:
+    def load(dataset: Keyframes[PairSample], position: int) -> PairSample:
         return dataset[0, position, 0]
 
     return {way: _turns(partial(load, dataset)) for way, dataset in datasets.items()}
@@ -164,7 +161,7 @@ def _turns(load: Callable[[int], Any]) -> Callable[[], Any]:
     return lambda: load(next(positions))
 
 
-def _compare(dataset: PairDataset, baseline: SLidRLoader) -> dict[str, Any]:
+def _compare(dataset: Keyframes[PairSample], baseline: SLidRLoader) -> dict[str, Any]:
     quality: dict[str, Any] = {
         "image_max_error": 0.0, "image_mean_error": 0.0, "superpixels_equal": True, "pairs": 0,
         "pairs_of_baseline": 0,
@@ -173,14 +170,14 @@ def _compare(dataset: PairDataset, baseline: SLidRLoader) -> dict[str, Any]:
     for position in range(COMPARED):
         ours: PairSample = dataset[0, position, 0]
         theirs = baseline(position)
-        assert ours.images is not None
+        assert ours.images is not None and ours.superpixels is not None
         error = np.abs(ours.images - theirs.images.numpy())
         quality["image_max_error"] = max(quality["image_max_error"], float(error.max()))
         quality["image_mean_error"] += float(error.mean()) / COMPARED
-        quality["superpixels_equal"] &= bool((ours.superpixels == theirs.superpixels.numpy()).all())
+        quality["superpixels_equal"] &= bool(np.array_equal(ours.superpixels, theirs.superpixels.numpy()))
         quality["pairs"] += len(ours.pairing_points)
         quality["pairs_of_baseline"] += len(theirs.pairing_points)
-        quality["voxels_equal"] &= len(ours.voxel_coords) == len(theirs.voxel_coords)
+        quality["voxels_equal"] &= len(ours.voxels.voxel_coords) == len(theirs.voxel_coords)
     return quality
 
 

@@ -22,24 +22,20 @@ class EpochOrder:
     Args:
         num_samples: n, at least 1.
         seed: of the run.
-        shuffle: False keeps 0..n-1 in every epoch.
 
     Raises:
         ValueError: there are no samples.
     """
 
-    def __init__(self, num_samples: int, seed: int, shuffle: bool = True) -> None:
+    def __init__(self, num_samples: int, seed: int) -> None:
         if num_samples < 1:
             raise ValueError(f"num_samples: expected at least 1 keyframe, got {num_samples}")
         self.num_samples = num_samples
         self.seed = seed
-        self.shuffle = shuffle
         self._last: tuple[int, np.ndarray] | None = None
 
     def order(self, epoch: int) -> np.ndarray:
         """(n,) int64: the place in the data set's `rows` of each position of this epoch."""
-        if not self.shuffle:
-            return np.arange(self.num_samples, dtype=np.int64)
         if self._last is None or self._last[0] != epoch:
             stream = np.random.SeedSequence([self.seed, epoch, Stream.ORDER])
             self._last = epoch, np.random.default_rng(stream).permutation(self.num_samples)
@@ -49,18 +45,18 @@ class EpochOrder:
 class StepSampler:
     """The batches of one process, without end, from any step on; a `batch_sampler` for a DataLoader.
 
+    The stream wraps: a batch that reaches the end of an epoch takes its rest from the beginning of the next, so that each
+    keyframe comes exactly once an epoch and every batch is full.
+
     Args:
         order: the order of each epoch.
         batch_size: keyframes a step for this process.
         rank: this process.
         world_size: number of processes.
         start_step: step to begin with; what a checkpoint stores.
-        drop_last: False lets the stream wrap: a batch that reaches the end of an epoch takes its rest from the beginning
-            of the next, so that each keyframe comes exactly once an epoch and every batch is full. True begins
-            each epoch with a new batch and leaves out the last n % (batch_size * world_size) keyframes of its order.
 
     Raises:
-        ValueError: a number is out of range, or `drop_last` would leave no step in an epoch.
+        ValueError: a number is out of range.
     """
 
     def __init__(
@@ -70,8 +66,6 @@ class StepSampler:
         rank: int = 0,
         world_size: int = 1,
         start_step: int = 0,
-        *,
-        drop_last: bool = False,
     ) -> None:
         if batch_size < 1 or start_step < 0:
             raise ValueError(
@@ -84,23 +78,11 @@ class StepSampler:
         self.rank = rank
         self.world_size = world_size
         self.start_step = start_step
-        self.drop_last = drop_last
-        if drop_last and order.num_samples < self.global_batch_size:
-            raise ValueError(
-                f"drop_last leaves nothing: {order.num_samples} keyframes do not fill one batch of "
-                f"{self.global_batch_size} ({batch_size} for each of {world_size} processes); lower data.batch_size"
-            )
 
     @property
     def global_batch_size(self) -> int:
         """Keyframes a step, over all processes."""
         return self.batch_size * self.world_size
-
-    @property
-    def samples_per_epoch(self) -> int:
-        """Keyframes of an epoch that are used."""
-        whole = self.order.num_samples // self.global_batch_size * self.global_batch_size
-        return whole if self.drop_last else self.order.num_samples
 
     def keys(self, step: int) -> list[_Key]:
         """The (epoch, position, place) keys of this process at a step."""
@@ -108,13 +90,9 @@ class StepSampler:
         stream = range(first, first + self.global_batch_size - self.rank, self.world_size)
         keys = []
         for entry in stream:
-            epoch, position = divmod(entry, self.samples_per_epoch)
+            epoch, position = divmod(entry, self.order.num_samples)
             keys.append((epoch, position, int(self.order.order(epoch)[position])))
         return keys
-
-    def steps_until(self, epoch: int) -> int:
-        """Number of steps after which the first `epoch` epochs are complete (the last step may reach beyond)."""
-        return -(-epoch * self.samples_per_epoch // self.global_batch_size)
 
     def __iter__(self) -> Iterator[list[_Key]]:
         step = self.start_step

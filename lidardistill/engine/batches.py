@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import Dataset
 
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.data.loader import make_loader, warm_up
 from lidardistill.data.sampler import EpochOrder, OnceSampler, StepSampler
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-Collate = Callable[[list[Any]], Any]
 
 
 def share_of_batch(batch_size: int, world_size: int, accumulate: int) -> int:
@@ -38,34 +36,33 @@ def share_of_batch(batch_size: int, world_size: int, accumulate: int) -> int:
 
 
 def endless_batches(
-    dataset: Dataset, collate: Collate, fabric: Fabric, *, share: int, seed: int, num_workers: int, start: int
+    dataset: Keyframes, fabric: Fabric, *, share: int, seed: int, num_workers: int, start: int
 ) -> Iterator[Any]:
     """Batches of this process from one number on, in the order of the seed.
 
     Args:
-        dataset: has a length, and is asked by `SampleKey`.
-        collate: makes a batch of samples.
+        dataset: samples by `SampleKey`.
         fabric: says which process this is.
         share: samples of a batch.
         seed: of the order.
         num_workers: of the loader.
         start: number of the first batch.
     """
-    order = EpochOrder(len(dataset), seed)  # type: ignore[arg-type]
+    order = EpochOrder(len(dataset), seed)
     sampler = StepSampler(order, share, fabric.global_rank, fabric.world_size, start)
     if num_workers:
         warm_up(dataset)  # compile numba kernels here, not in every worker
     pin_memory = fabric.device.type == "cuda"
-    return iter(make_loader(dataset, sampler, collate, num_workers, pin_memory=pin_memory))
+    return iter(make_loader(dataset, sampler, dataset.collate, num_workers, pin_memory=pin_memory))
 
 
 def batches_once(
-    dataset: Dataset, collate: Collate, device: torch.device, *, batch_size: int, num_workers: int
+    dataset: Keyframes, device: torch.device, *, batch_size: int, num_workers: int
 ) -> Iterator[Any]:
     """Every sample once, in the order of the data set, on the device."""
-    sampler = OnceSampler(len(dataset), batch_size)  # type: ignore[arg-type]
+    sampler = OnceSampler(len(dataset), batch_size)
     if num_workers:
         warm_up(dataset)  # compile numba kernels here, not in every worker
-    loader: Iterable[Any] = make_loader(dataset, sampler, collate, num_workers)
+    loader: Iterable[Any] = make_loader(dataset, sampler, dataset.collate, num_workers)
     for batch in loader:
         yield batch.to(device)

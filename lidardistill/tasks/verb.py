@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset
 
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.data.quarantine import Quarantine
-from lidardistill.engine.batches import Collate, endless_batches, share_of_batch
+from lidardistill.engine.batches import endless_batches, share_of_batch
 from lidardistill.engine.config import ScheduleConfig, TrainerConfig
 from lidardistill.engine.data_wait import data_wait_advice
 from lidardistill.engine.distributed import make_fabric
@@ -63,13 +63,11 @@ class Learning:
         optimizer: over the parameters that train.
         terms: (batch on the device, step from 0, diagnose) to the losses.
         dataset: samples by `SampleKey`.
-        collate: makes a batch of samples.
     """
 
     optimizer: torch.optim.Optimizer
     terms: Callable[[Any, int, bool], Terms]
-    dataset: Dataset
-    collate: Collate
+    dataset: Keyframes
 
 
 @dataclass(kw_only=True)
@@ -216,13 +214,12 @@ def build_training(task: Task, model: nn.Module, learning: Learning, fabric: Fab
     """
     data, trainer = task.config.data, task.trainer
     share = share_of_batch(data.batch_size, fabric.world_size, trainer.accumulate)
-    steps_per_epoch = len(learning.dataset) / data.batch_size  # type: ignore[arg-type]
+    steps_per_epoch = len(learning.dataset) / data.batch_size
     steps = trainer.max_steps or math.ceil((trainer.epochs or 1) * steps_per_epoch)
 
     def batches(start: int) -> Iterator[Any]:
         return endless_batches(
             learning.dataset,
-            learning.collate,
             fabric,
             share=share,
             seed=task.config.seed,

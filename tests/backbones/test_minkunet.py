@@ -86,34 +86,38 @@ def test_bad_sizes_are_named(change):
 def test_rows_follow_the_voxels_and_scans_are_independent():
     net = tiny().double().eval()
     coords, features = random_voxels(0, 400, SHAPE), torch.randn(400, 2, dtype=torch.float64)
-    out = net(features, coords, SHAPE, 2)
+    out = net.voxels(features, coords, SHAPE, 2)
     assert out.shape == (400, 5)
     order = torch.randperm(400, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(net(features[order], coords[order], SHAPE, 2), out[order])
+    torch.testing.assert_close(net.voxels(features[order], coords[order], SHAPE, 2), out[order])
     for scan in range(2):
         own = coords[:, 0] == scan
         alone = coords[own].clone()
         alone[:, 0] = 0
-        torch.testing.assert_close(net(features[own], alone, SHAPE, 1), out[own])
+        torch.testing.assert_close(net.voxels(features[own], alone, SHAPE, 1), out[own])
 
 
 def test_a_shift_by_the_coarsest_cell_changes_nothing():
     net = tiny().double().eval()
     coords, features = random_voxels(1, 300, SHAPE, 1), torch.randn(300, 2, dtype=torch.float64)
     shifted = coords + torch.tensor([0, 16, 32, 16], dtype=torch.int32)
-    torch.testing.assert_close(net(features, shifted, (32, 64, 48), 1), net(features, coords, SHAPE, 1))
+    torch.testing.assert_close(
+        net.voxels(features, shifted, (32, 64, 48), 1), net.voxels(features, coords, SHAPE, 1)
+    )
 
 
 def test_a_grid_that_is_no_multiple_of_16_loses_no_voxel():
     net = tiny().double().eval()
     coords = random_voxels(2, 200, (5, 7, 9), 1)
     features = torch.randn(200, 2, dtype=torch.float64)
-    torch.testing.assert_close(net(features, coords, (5, 7, 9), 1), net(features, coords, (16, 16, 16), 1))
+    torch.testing.assert_close(
+        net.voxels(features, coords, (5, 7, 9), 1), net.voxels(features, coords, (16, 16, 16), 1)
+    )
 
 
 def test_all_parameters_learn():
     net = tiny()
-    net(torch.randn(300, 2), random_voxels(3, 300, SHAPE), SHAPE, 2).square().mean().backward()
+    net.voxels(torch.randn(300, 2), random_voxels(3, 300, SHAPE), SHAPE, 2).square().mean().backward()
     assert not [name for name, p in net.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
 
 
@@ -122,7 +126,7 @@ def test_all_parameters_learn():
 def test_none_or_one_voxel_passes(count, training):
     net = tiny().train(training)
     before = copy.deepcopy(net.state_dict())
-    out = net(torch.ones(count, 2), torch.zeros(count, 4, dtype=torch.int32), SHAPE, 1)
+    out = net.voxels(torch.ones(count, 2), torch.zeros(count, 4, dtype=torch.int32), SHAPE, 1)
     assert out.shape == (count, 5)
     assert out.isfinite().all()
     out.sum().backward()
@@ -140,9 +144,9 @@ def test_batchnorm_of_many_rows_is_torchs():
 def test_bfloat16_autocast():
     net, coords, features = tiny(), random_voxels(4, 300, SHAPE), torch.randn(300, 2)
     with torch.autocast("cpu", torch.bfloat16):
-        out = net(features, coords, SHAPE, 2)
+        out = net.voxels(features, coords, SHAPE, 2)
     out.float().square().mean().backward()
-    exact = tiny()(features, coords, SHAPE, 2)
+    exact = tiny().voxels(features, coords, SHAPE, 2)
     assert (out - exact).abs().mean() < 0.1 * exact.abs().mean()
     assert all(p.grad.isfinite().all() for p in net.parameters())
 
@@ -170,7 +174,7 @@ def test_the_real_sweep_in_slidrs_cylinders(nuscenes_one):
     voxels = voxelize(points, (0.1, 1.0, 0.1), kind="cylindrical")
     coords = torch.from_numpy(np.pad(voxels.voxel_coords, ((0, 0), (1, 0))).astype(np.int32))
     net = build_minkunet("mini", 1)
-    out = net(torch.from_numpy(points[voxels.voxel_points, 3:]), coords, voxels.spatial_shape, 1)
+    out = net.voxels(torch.from_numpy(points[voxels.voxel_points, 3:]), coords, voxels.spatial_shape, 1)
     out.square().mean().backward()
     assert out.shape == (15_948, 32)
     assert out.isfinite().all()

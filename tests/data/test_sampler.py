@@ -19,17 +19,12 @@ def test_each_epoch_is_a_permutation_of_its_own():
     assert np.array_equal(EpochOrder(50, seed=1).order(2), orders[2]), (
         "asking for other epochs first changed it"
     )
-    assert np.array_equal(EpochOrder(50, seed=1, shuffle=False).order(7), np.arange(50))
 
 
-@pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize(("world_size", "batch_size"), [(1, 6), (2, 3), (3, 2)])
-def test_a_step_holds_the_same_keyframes_for_any_number_of_processes(world_size, batch_size, drop_last):
-    reference = StepSampler(EpochOrder(20, seed=1), 6, drop_last=drop_last)
-    ranks = [
-        StepSampler(EpochOrder(20, seed=1), batch_size, rank, world_size, drop_last=drop_last)
-        for rank in range(world_size)
-    ]
+def test_a_step_holds_the_same_keyframes_for_any_number_of_processes(world_size, batch_size):
+    reference = StepSampler(EpochOrder(20, seed=1), 6)
+    ranks = [StepSampler(EpochOrder(20, seed=1), batch_size, rank, world_size) for rank in range(world_size)]
     for expected, *batches in islice(zip(reference, *ranks, strict=True), 12):
         assert all(len(batch) == batch_size for batch in batches)
         assert sorted(chain(*batches)) == sorted(expected)
@@ -46,25 +41,12 @@ def test_the_stream_wraps_and_loses_nothing(world_size):
     keys = sorted(chain.from_iterable(chain.from_iterable(islice(sampler, 10)) for sampler in samplers))
     order = EpochOrder(20, seed=3)
     assert keys == [(e, position, order.order(e)[position]) for e in range(3) for position in range(20)]
-    assert [samplers[0].steps_until(epoch) for epoch in (0, 1, 2, 3)] == [0, 4, 7, 10]
 
 
-def test_drop_last_begins_each_epoch_with_a_new_batch():
-    sampler = StepSampler(EpochOrder(20, seed=3), 3, 0, 2, drop_last=True)
-    keys = list(chain.from_iterable(islice(sampler, 9)))
-    assert [key[:2] for key in keys[:9]] == [(0, position) for position in range(0, 18, 2)]
-    assert {epoch for epoch, _, _ in keys[9:18]} == {1}
-    assert sampler.steps_until(2) == 6
-    assert sampler.samples_per_epoch == 18
-    with pytest.raises(ValueError, match="drop_last leaves nothing: 4 keyframes"):
-        StepSampler(EpochOrder(4, seed=0), 5, drop_last=True)
-
-
-@pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("start_step", [0, 1, 5, 13])
-def test_a_run_resumes_at_any_step(start_step, drop_last):
+def test_a_run_resumes_at_any_step(start_step):
     def batches(first):
-        return StepSampler(EpochOrder(7, seed=5), 2, 1, 3, first, drop_last=drop_last)
+        return StepSampler(EpochOrder(7, seed=5), 2, 1, 3, first)
 
     whole = list(islice(batches(0), 20))
     assert list(islice(batches(start_step), 20 - start_step)) == whole[start_step:]

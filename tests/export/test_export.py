@@ -11,7 +11,6 @@ import torch
 import yaml
 from safetensors.torch import save as dump
 
-from lidardistill.backbones.build import build_student
 from lidardistill.backbones.lidar_bev.config import LidarBevConfig
 from lidardistill.backbones.minkunet.config import MinkUNetConfig
 from lidardistill.cli.main import main
@@ -61,7 +60,7 @@ def finished(tmp_path):
     def make(name):
         student, voxels = RUNS[name]
         torch.manual_seed(0)
-        net = build_student(student, voxels)
+        net = student.build(voxels)
         run = tmp_path / "run"
         run.mkdir()
         (run / "config.yaml").write_text(yaml.safe_dump({"verb": "pretrain"}))
@@ -97,7 +96,8 @@ def test_a_file_of_another_project_loads_into_our_student(finished, tmp_path, na
     path = tmp_path / f"weights{ENDINGS[kind]}"
     card = json.loads(export_backbone(run, path, kind).read_text())
     assert card["steps"] == 7
-    fresh = build_student(*RUNS[name])
+    student, voxels = RUNS[name]
+    fresh = student.build(voxels)
     load_student(fresh, str(path))
     expected = net.state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in fresh.state_dict().items())
@@ -134,7 +134,7 @@ def detection_run(tmp_path):
     """As `lidardistill detect` leaves it, without the training."""
     student, voxels = RUNS["voxelnet"]
     torch.manual_seed(0)
-    net = build_student(student, voxels)
+    net = student.build(voxels)
     detector = Detector(net, CenterHead(net.out_channels, tuple(map(len, TASKS)), width=8))
     run = tmp_path / "detector"
     run.mkdir()
@@ -160,7 +160,8 @@ def test_a_detector_takes_its_head_along(detection_run, tmp_path):
     tensors = torch.load(path, weights_only=True)["state_dict"]
     assert all(torch.equal(v, detector.head.state_dict()[k]) for k, v in head_from_mmdet3d(tensors).items())
     assert len(head_from_mmdet3d(tensors)) == len(detector.head.state_dict())
-    fresh = build_student(*RUNS["voxelnet"])
+    student, voxels = RUNS["voxelnet"]
+    fresh = student.build(voxels)
     for kind, words in (
         ("mmdet3d", None),
         ("openpcdet", "without the head"),

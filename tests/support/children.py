@@ -15,6 +15,7 @@ from pathlib import Path
 
 import lightning_fabric  # noqa: F401  (imported before the forks, once)
 import torch
+from loops import FakeTask
 from torch import nn
 
 from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint
@@ -26,6 +27,7 @@ from lidardistill.engine.optim import make_optimizer, make_schedule
 from lidardistill.engine.terms import Terms
 from lidardistill.objectives import info_nce
 from lidardistill.ops import all_gather_ragged, all_gather_with_grad, rank_weight
+from lidardistill.tasks.verb import execute
 
 SETTINGS = TrainerConfig(
     max_steps=11, log_every=1, checkpoint_every=3, ema_decay=0.9, clip_norm=1.0, accumulate=2
@@ -350,6 +352,26 @@ def two_ranks_in_the_loop(root: Path) -> dict:
     }
 
 
+def verb_on_two_ranks(root: Path) -> dict:
+    """Only the first of two processes claims the folder, judges, and has scores to print."""
+
+    def one_rank(rank: int):
+        task = FakeTask()
+        done = execute(task, root / "verb", progress=False)
+        again = execute(task, root / "verb", progress=False)
+        return task.calls, done.metrics, done.loop.steps, again.metrics
+
+    found = ranks(one_rank, root / "ranks-verb")
+    sessions = json.loads((root / "verb" / "manifest.json").read_text())["sessions"]
+    return {
+        "calls": [entry[0] for entry in found],
+        "metrics": [entry[1] for entry in found],
+        "steps": [entry[2] for entry in found],
+        "again": [entry[3] for entry in found],
+        "outcomes": [session["outcome"] for session in sessions],
+    }
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder = Path(sys.argv[1])
@@ -359,6 +381,7 @@ if __name__ == "__main__":
                 "kill": kill_and_resume(folder / "kill"),
                 "negatives": global_negatives(folder),
                 "loop": two_ranks_in_the_loop(folder),
+                "verb": verb_on_two_ranks(folder),
             }
         )
     )

@@ -100,11 +100,11 @@ class Numbers(torch.utils.data.Dataset):
         x = torch.randn(3, generator=torch.Generator().manual_seed(place))
         return x, (("token-3", "truncated"),) if place == 3 else ()
 
-
-def collate(samples: list) -> Batch:
-    return Batch(
-        torch.stack([x for x, _ in samples]), substitutes=tuple(s for _, bad in samples for s in bad)
-    )
+    @staticmethod
+    def collate(samples: list) -> Batch:
+        return Batch(
+            torch.stack([x for x, _ in samples]), substitutes=tuple(s for _, bad in samples for s in bad)
+        )
 
 
 class FakeTask(Task[Work]):
@@ -141,7 +141,7 @@ class FakeTask(Task[Work]):
             return Terms(loss if self.change is None else self.change(loss, step))
 
         optimizer = make_optimizer("sgd", net, lr=1e-2)
-        return Work(model=net, learning=Learning(optimizer, terms, Numbers(), collate), data="8 numbers")
+        return Work(model=net, learning=Learning(optimizer, terms, Numbers()), data="8 numbers")
 
     def finish(self, work: Work, steps: int, run: Path) -> dict[str, Any]:
         self.calls.append("finish")

@@ -134,8 +134,8 @@ def test_a_share_of_the_labels(detection_world):
     dataset = training_keyframes(config, index)
     assert set(dataset.rows.tolist()) <= set(half.tolist())
     assert len(dataset.rows) > len(half)
-    assert dataset.gt_sampler is not None
-    assert set(dataset.gt_sampler.database.rows.tolist()) <= set(half.tolist())
+    assert dataset.recipe.gt_sampler is not None
+    assert set(dataset.recipe.gt_sampler.database.rows.tolist()) <= set(half.tolist())
 
 
 def test_no_boxes_to_learn_from(detection_world, monkeypatch):

@@ -4,33 +4,27 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
 import torch
 
-from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.data.camera_input import CameraInput
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.nuscenes.boxes import BoxTable
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.tasks.detect.sample import (
-    CameraInput,
-    DetectionAugment,
-    DetectionDataset,
-    collate_detection,
-)
+from lidardistill.tasks.detect.config import DetectionAugmentConfig
+from lidardistill.tasks.detect.sample import DetectionRecipe
+from tests.support.inputs import scan_input
 
 
 def batch_of(root, *, train, cameras=True):
     index = NuScenesIndex.open(root, "v1.0-mini")
-    dataset = DetectionDataset(
-        index,
-        np.array([1, 2]),
-        VoxelSettings(kind="cartesian", voxel_size=(0.5, 0.5, 0.5)),
-        seed=0,
-        train=train,
-        read_boxes=partial(BoxTable.read, BoxTable.open(index)),
-        augment=DetectionAugment(),
+    recipe = DetectionRecipe(
+        scan_input(kind="cartesian", voxel_size=(0.5, 0.5, 0.5)),
+        partial(BoxTable.read, BoxTable.open(index)),
+        augment=DetectionAugmentConfig() if train else None,
         cameras=CameraInput((30, 60)) if cameras else None,
     )
-    return collate_detection([dataset[(0, place, place)] for place in range(2)])
+    dataset = Keyframes(index, [1, 2], recipe, seed=0)
+    return dataset.collate([dataset[(0, place, place)] for place in range(2)])
 
 
 def pixels(batch, scan):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from lidardistill.backbones.build import build_student
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.signals import EXIT_INTERRUPTED, Interrupted
 from lidardistill.exchange.of_run import load_student
@@ -95,6 +94,17 @@ def test_weights_of_another_architecture(tiny_world, pretrained, configs, tmp_pa
     assert sorted(path.name for path in run.iterdir()) == ["config.yaml"]
 
 
+def test_a_probe_on_other_voxels_than_those_of_pretraining_is_refused(
+    tiny_world, pretrained, configs, tmp_path
+):
+    config = configs["probe"](tiny_world, "voxels.intensity_scale=1.0", "voxels.voxel_size=[0.4, 0.4, 0.4]")
+    card = json.loads((pretrained / "backbone.json").read_text())["voxels"]
+    with pytest.raises(ValueError, match=r"--weights .* were pretrained with other voxels") as refused:
+        probe(config, str(pretrained), tmp_path / "run")
+    for key in ("voxel_size", "intensity_scale"):
+        assert f"'voxels.{key}={json.dumps(card[key])}'" in str(refused.value)
+
+
 @pytest.mark.parametrize(
     ("weights", "message"),
     [("nowhere", r"--weights .*nowhere: expected a run folder, a weights file"), ("", r"has not finished")],
@@ -160,7 +170,7 @@ def test_export_is_the_backbone_and_loads_back(pretrained, configs, tiny_world, 
     assert json.loads(card.read_text())["student"]["preset"] == "mini"
     given = load_checkpoint_tensors(pretrained / "backbone.safetensors")
     config = configs["probe"](tiny_world)
-    student = build_student(config.student, config.voxels)
+    student = config.student.build(config.voxels)
     load_student(student, str(tmp_path / "student.safetensors"))
     state = student.state_dict()
     assert state.keys() == given.keys()

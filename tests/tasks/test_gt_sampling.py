@@ -14,8 +14,9 @@ from lidardistill.datasets.nuscenes.detection_classes import CLASSES
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.sweeps import read_sweeps
 from lidardistill.geometry.boxes import box_corners_xy, points_in_boxes
+from lidardistill.tasks.detect.config import GTSamplingConfig
 from lidardistill.tasks.detect.gt_database import GTDatabase
-from lidardistill.tasks.detect.gt_sampling import GTSampler, GTSampling
+from lidardistill.tasks.detect.gt_sampling import GTSampler
 
 VERSION = "v1.0-mini"
 CAR, TRUCK, PEDESTRIAN = (CLASSES.index(name) for name in ("car", "truck", "pedestrian"))
@@ -80,7 +81,7 @@ def test_a_database_is_kept_and_shared(index, table, database, tmp_path) -> None
 
 def test_a_scan_is_filled_up_to_the_counts(index, table, database) -> None:
     points, found = read_sweeps(index, 12, 1), table.read(12)
-    sampler = GTSampler(database, GTSampling(counts=(4, 3, 0, 2, 3, 2, 3, 2, 3, 1)))
+    sampler = GTSampler(database, GTSamplingConfig(counts=(4, 3, 0, 2, 3, 2, 3, 2, 3, 1)))
     num_pasted = 0
     for seed in range(30):
         new_points, boxes, labels = sampler.paste(
@@ -90,7 +91,7 @@ def test_a_scan_is_filled_up_to_the_counts(index, table, database) -> None:
         np.testing.assert_array_equal(boxes[:n], found.boxes)
         np.testing.assert_array_equal(labels[:n], found.labels)
         counts, own = (np.bincount(of, minlength=len(CLASSES)) for of in (labels, found.labels))
-        assert (counts <= np.maximum(own, sampler.settings.counts)).all()
+        assert (counts <= np.maximum(own, sampler.config.counts)).all()
         pasted = boxes[n:]
         num_pasted += len(pasted)
         assert_no_pasted_box_on_another(boxes, n)
@@ -119,7 +120,7 @@ def test_hidden_points_of_the_scan_are_removed(database) -> None:
     outside = inside + np.array([[0, 0, 20, 0, 0]], np.float32)
     counts = [0] * len(CLASSES)
     counts[TRUCK] = len(np.flatnonzero(database.labels == TRUCK))
-    points, boxes, labels = GTSampler(database, GTSampling(tuple(counts))).paste(
+    points, boxes, labels = GTSampler(database, GTSamplingConfig(counts=tuple(counts))).paste(
         np.concatenate([inside, outside]),
         np.zeros((0, 9), np.float32),
         np.zeros(0, np.int64),
@@ -136,18 +137,21 @@ def test_a_full_scan_and_a_crowded_one_stay_as_they_are(database) -> None:
     points = np.zeros((5, 5), np.float32)
     everywhere = np.array([[0, 0, 0, 200, 200, 5, 0, 0, 0]], np.float32)
     one_of_each = np.arange(len(CLASSES))
-    sampler = GTSampler(database, GTSampling((3,) * len(CLASSES)))
+    sampler = GTSampler(database, GTSamplingConfig(counts=(3,) * len(CLASSES)))
     same = sampler.paste(points, everywhere, np.array([CAR]), np.random.default_rng(0))
     assert same[0] is points
     assert same[1] is everywhere
     far = np.tile(everywhere + np.array([1000, 0, 0, -199, -199, 0, 0, 0, 0]), (len(CLASSES), 1)).astype("f4")
-    full = GTSampler(database, GTSampling((1,) * len(CLASSES)))
+    full = GTSampler(database, GTSamplingConfig(counts=(1,) * len(CLASSES)))
     assert full.paste(points, far, one_of_each, np.random.default_rng(0))[1] is far
 
 
 def test_the_same_generator_pastes_the_same_objects(index, table, database) -> None:
     found, points = table.read(12), read_sweeps(index, 12, 1)
-    sampler, travelled = GTSampler(database), pickle.loads(pickle.dumps(GTSampler(database)))
+    sampler, travelled = (
+        GTSampler(database, GTSamplingConfig()),
+        pickle.loads(pickle.dumps(GTSampler(database, GTSamplingConfig()))),
+    )
     first, again, other = (
         s.paste(points, found.boxes, found.labels, np.random.default_rng(seed))
         for s, seed in ((sampler, 5), (travelled, 5), (sampler, 6))
@@ -170,7 +174,12 @@ def test_no_objects_at_all(index, table) -> None:
     assert len(database) == 0
     points = np.zeros((3, 5), np.float32)
     found = table.read(0)
-    assert GTSampler(database).paste(points, found.boxes, found.labels, np.random.default_rng(0))[0] is points
+    assert (
+        GTSampler(database, GTSamplingConfig()).paste(
+            points, found.boxes, found.labels, np.random.default_rng(0)
+        )[0]
+        is points
+    )
 
 
 def test_bad_input(index, table, database) -> None:
@@ -178,9 +187,9 @@ def test_bad_input(index, table, database) -> None:
         GTDatabase.build(index, table, [], num_sweeps=0)
     with pytest.raises(ValueError, match="min_points: expected one number for each of car, truck"):
         GTDatabase.build(index, table, [0], num_sweeps=0, min_points=[5])
-    with pytest.raises(ValueError, match=r"gt_sampling\.counts: expected a number of at least 0"):
-        GTSampling(counts=(1, 2))
+    with pytest.raises(ValueError, match="counts"):
+        GTSamplingConfig(counts=(1, 2))
     with pytest.raises(ValueError, match=r"expected \(N, 5\) with seconds"):
-        GTSampler(database).paste(
+        GTSampler(database, GTSamplingConfig()).paste(
             np.zeros((3, 4), np.float32), np.zeros((0, 9)), np.zeros(0, int), np.random.default_rng(0)
         )

@@ -10,18 +10,20 @@ import pytest
 import torch
 
 from lidardistill.data.frame import CorruptSample
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.data.loader import make_loader
 from lidardistill.data.sampler import OnceSampler
-from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.datasets.nuscenes.map_masks import CLASSES, MapMasks
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.tasks.detect.detection_augment import DetectionAugment
-from lidardistill.tasks.mapseg.sample import MapScanDataset, collate_maps
+from lidardistill.tasks.detect.config import DetectionAugmentConfig
+from lidardistill.tasks.mapseg.config import MapDataConfig
+from lidardistill.tasks.mapseg.sample import MapRecipe
+from tests.support.inputs import scan_input
 
 pytest.importorskip("shapely", reason="maps are read with shapely")
 
 VERSION = "v1.0-mini"
-VOXELS = VoxelSettings(
+VOXELS = scan_input(
     kind="cartesian",
     voxel_size=(0.4, 0.4, 0.4),
     point_cloud_range=(-25.6, -25.6, -6.4, 25.6, 25.6, 6.4),
@@ -31,15 +33,19 @@ VOXELS = VoxelSettings(
 )
 
 
-def dataset_of(root, train: bool = True, **options) -> MapScanDataset:
+AUGMENT = MapDataConfig(dataroot="").augment
+
+
+def dataset_of(root, train: bool = True, augment: DetectionAugmentConfig = AUGMENT) -> Keyframes:
     index = NuScenesIndex.open(root, VERSION)
     maps = MapMasks(root, VERSION, bev_range=(-24, -24, 24, 24), cell_size=0.5)
-    return MapScanDataset(index, np.arange(len(index)), VOXELS, maps, seed=3, train=train, **options)
+    recipe = MapRecipe(VOXELS, maps, augment if train else None)
+    return Keyframes(index, np.arange(len(index)), recipe, seed=3, max_substitutes=8 if train else 0)
 
 
 def test_scan_and_map_move_together(tiny_world):
     """A point keeps the classes of the cell that it lies in, however both are moved."""
-    augment = DetectionAugment(shift_std_m=2.0)
+    augment = DetectionAugmentConfig(shift_std_m=2.0)
     still, moved = dataset_of(tiny_world, train=False), dataset_of(tiny_world, augment=augment)
     area = CLASSES.index("drivable_area")
     for place in range(4):
@@ -73,7 +79,7 @@ def test_a_sample_is_a_function_of_its_key(tiny_world):
 
 def test_batches(tiny_world):
     dataset = dataset_of(tiny_world, train=False)
-    loader = make_loader(dataset, OnceSampler(len(dataset), 3), collate_maps, 0)
+    loader = make_loader(dataset, OnceSampler(len(dataset), 3), dataset.collate, 0)
     batches = list(loader)
     assert [batch.batch_size for batch in batches] == [3, 3, 2]
     batch = batches[0].to("cpu")
@@ -85,7 +91,7 @@ def test_batches(tiny_world):
     short, whole = dataset[(0, 0, 0)], dataset[(0, 0, 1)]
     short.masks = short.masks[:, :10]
     with pytest.raises(ValueError, match="masks: expected the same shape"):
-        collate_maps([short, whole])
+        dataset.collate([short, whole])
 
 
 def test_a_scan_that_cannot_be_read(tiny_world, tmp_path):
@@ -96,5 +102,3 @@ def test_a_scan_that_cannot_be_read(tiny_world, tmp_path):
     assert sample.substitutes[0][0] == index.sample_token(0)
     with pytest.raises(CorruptSample):
         dataset_of(root, train=False)[(0, 0, 0)]
-    with pytest.raises(ValueError, match="expected at least one keyframe"):
-        MapScanDataset(index, [], VOXELS, dataset_of(root).maps, seed=0, train=True)

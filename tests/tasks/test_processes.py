@@ -78,3 +78,11 @@ def test_a_signal_to_one_rank_stops_both_after_the_same_step(found):
     assert [entry[1] for entry in found["loop"]["stopped"]] == [EXIT_INTERRUPTED] * 2
     assert found["loop"]["continued"] == [6, 6]
     assert found["loop"]["continued_equal"]
+
+
+def test_of_two_ranks_the_first_alone_claims_judges_and_prints(found):
+    verb = found["verb"]
+    assert verb["calls"] == [["build", "finish"], ["build"]]
+    assert verb["metrics"] == verb["again"] == [{"miou": 0.5}, {}]
+    assert verb["steps"] == [4, 4]
+    assert verb["outcomes"] == ["finished"]

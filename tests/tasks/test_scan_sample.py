@@ -1,18 +1,20 @@
 """Scans for the downstream tasks: a target for every raw point, and no keyframe silently exchanged in evaluation."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 
-from lidardistill.data.augment import AugmentSettings
+from lidardistill.data.config import AugmentConfig
 from lidardistill.data.frame import CorruptSample
-from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.tasks.segment.sample import ScanDataset, collate_scans
+from lidardistill.tasks.segment.sample import ScanRecipe
+from tests.support.inputs import scan_input
 
-VOXELS = VoxelSettings(kind="cartesian", voxel_size=(0.5, 0.5, 0.5))
+VOXELS = scan_input(kind="cartesian", voxel_size=(0.5, 0.5, 0.5))
 
 
 @pytest.fixture
@@ -20,10 +22,13 @@ def index(small_root):
     return NuScenesIndex.open(small_root.write(), "v1.0-mini")
 
 
-def scans(index, **changes):
-    options = {"rows": np.arange(4), "seed": 0, "train": False, "read_labels": partial(read_lidarseg, index)}
-    options.update(changes)
-    return ScanDataset(index, voxels=VOXELS, **options)
+RECIPE = ScanRecipe(VOXELS)
+
+
+def scans(index, *, rows=range(4), labels=True, train=False, **changes):
+    read_labels = partial(read_lidarseg, index) if labels else None
+    recipe = replace(RECIPE, **{"read_labels": read_labels, **changes})
+    return Keyframes(index, rows, recipe, seed=0, max_substitutes=8 if train else 0)
 
 
 def test_every_raw_point_has_its_target(index):
@@ -42,18 +47,15 @@ def test_every_raw_point_has_its_target(index):
 def test_training_turns_the_cloud_and_evaluation_does_not(index):
     still = scans(index)[3, 9, 1]
     assert np.array_equal(still.points, index.frame(1).points)
-    turned = scans(index, train=True, augment=AugmentSettings())
+    turned = scans(index, augment=AugmentConfig())
     assert not np.array_equal(turned[0, 0, 1].points, still.points)
     assert np.array_equal(turned[0, 5, 1].points, turned[0, 5, 1].points)
     assert np.array_equal(turned[0, 0, 1].target, still.target)
-    assert np.array_equal(scans(index, train=True)[0, 0, 1].points, still.points), (
-        "no settings, no augmentation"
-    )
 
 
 def test_batches_keep_scans_and_targets_together(index):
     samples = [scans(index)[0, place, place] for place in range(3)]
-    batch = collate_scans(samples)
+    batch = RECIPE.collate(samples)
     assert batch.rows == (0, 1, 2)
     assert batch.batch_size == batch.voxels.batch_size == 3
     for b, sample in enumerate(samples):
@@ -61,16 +63,18 @@ def test_batches_keep_scans_and_targets_together(index):
         assert np.array_equal(batch.target[here], sample.target)
         assert np.array_equal(batch.points[here], sample.points)
         rows = batch.voxels.point2voxel[here]
-        assert np.array_equal(batch.voxels.features[rows, 0], sample.voxel_features[sample.point2voxel, 0])
+        assert np.array_equal(
+            batch.voxels.features[rows, 0], sample.voxels.voxel_features[sample.voxels.point2voxel, 0]
+        )
     assert batch.to("meta").target.device.type == "meta"
 
 
 def test_labels_are_optional_but_not_mixed(index):
-    bare = scans(index, read_labels=None)[0, 0, 0]
+    bare = scans(index, labels=False)[0, 0, 0]
     assert bare.target is None
-    assert collate_scans([bare]).target is None
+    assert RECIPE.collate([bare]).target is None
     with pytest.raises(ValueError, match="target: 1 of 2"):
-        collate_scans([bare, scans(index)[0, 1, 1]])
+        RECIPE.collate([bare, scans(index)[0, 1, 1]])
 
 
 def test_a_broken_scan_stops_evaluation_and_is_replaced_in_training(index):

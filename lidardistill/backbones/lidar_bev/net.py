@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from lidardistill.backbones.base import Backbone, MapFeatures
 from lidardistill.backbones.lidar_bev.bev_neck import BevBackbone, BevNeck
 from lidardistill.backbones.lidar_bev.pillars import PillarNet
 from lidardistill.backbones.lidar_bev.voxelnet import VoxelNet
+from lidardistill.data.batch import VoxelBatch
 from lidardistill.ops.bev_grid import BevGrid
-from lidardistill.spans import spanned
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ PRESETS: dict[str, LidarBevSettings] = {
 "second01" has VoxelBackBone8x for its encoder; the two "mini" are those of the CPU demo, with maps of 64 x 64 cells."""
 
 
-class LidarBev(nn.Module):
+class LidarBev(Backbone):
     """Points to a bird's-eye-view map: encoder, then 2D backbone, then neck.
 
     Args:
@@ -102,11 +103,13 @@ class LidarBev(nn.Module):
         out_channels: channels of the map.
         in_channels: F.
         bev_shape: cells H = y and W = x of the map.
-        grid: where they are; they are square, and fill the range.
+        grid: its cells, square; they fill the range.
 
     Raises:
         ValueError: settings that do not fit each other.
     """
+
+    grid: BevGrid
 
     def __init__(self, in_channels: int, settings: LidarBevSettings) -> None:
         super().__init__()
@@ -147,42 +150,31 @@ class LidarBev(nn.Module):
 
     @property
     def reads_points(self) -> bool:
-        """Whether `point_features` is what it reads, and `features` of the voxels is not."""
+        """Whether the input is `point_features` (pillars) instead of the `features` of voxels (VoxelNet)."""
         return isinstance(self.encoder, PillarNet)
 
-    @spanned("backbone")
-    def forward(
-        self,
-        features: Tensor,
-        voxel_coords: Tensor,
-        batch_size: int,
-        point_features: Tensor | None = None,
-        point2voxel: Tensor | None = None,
-        point_mask: Tensor | None = None,
-    ) -> Tensor:
-        """A batch of scans to maps; a loader's `VoxelBatch.bev_inputs()` has the arguments.
-
-        Args:
-            features: (M, F) floating, of the voxels; pillars do not look at them.
-            voxel_coords: (M, 4) int32 batch, z, y, x.
-            batch_size: scans, counting those without points.
-            point_features: (N, F) floating, x, y, z first; pillars need them, VoxelNet does not look at them ...
-            point2voxel: (N,) int64 row in `voxel_coords`; nor at these,
-            point_mask: (N,) bool, False for points outside the grid; or these.
-
-        Returns:
-            bev: (B, out_channels, H = y, W = x).
+    def forward(self, scans: VoxelBatch) -> MapFeatures:
+        """Features of a batch of scans.
 
         Raises:
-            ValueError: pillars without the points.
+            ValueError: pillars, and `scans.point_features` is None.
         """
+        stride = self.encoder.stride
+        voxels_yx = (self.encoder.bev_shape[0] * stride, self.encoder.bev_shape[1] * stride)
+        return MapFeatures(self.neck(self.backbone(self._encode(scans))), self.grid, scans, voxels_yx)
+
+    def _encode(self, scans: VoxelBatch) -> Tensor:
+        """(B, C, H, W) map of the encoder, at its own stride."""
         if isinstance(self.encoder, VoxelNet):
-            bev = self.encoder(features, voxel_coords, batch_size)
-        elif point_features is None or point2voxel is None or point_mask is None:
-            raise ValueError("point_features: pillars are made of points, and there are none in this batch")
-        else:
-            bev = self.encoder(point_features, point2voxel, point_mask, voxel_coords, batch_size)
-        return self.neck(self.backbone(bev))
+            return self.encoder(scans.features, scans.voxel_coords, scans.batch_size)
+        if scans.point_features is None:
+            raise ValueError(
+                "point_features: pillars read the features of points, and this batch carries none; read the scans with "
+                "the `scan_input` of the student's config"
+            )
+        return self.encoder(
+            scans.point_features, scans.point2voxel, scans.point_mask, scans.voxel_coords, scans.batch_size
+        )
 
 
 def build_lidar_bev(preset: str, in_channels: int, **overrides: Any) -> LidarBev:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lidardistill.spans import spanned
+from lidardistill.backbones.base import Backbone, Features
+from lidardistill.data.batch import VoxelBatch
 from lidardistill.sparse.row_linear import RowLinear
 from lidardistill.sparse.sparse import SparseConv3d, SparseInverseConv3d, SparseTensor, SubMConv3d, sparse
 
@@ -91,7 +92,7 @@ class _Resample(nn.Module):
         return y.with_features(F.relu(self.norm(y.features), inplace=True))
 
 
-class MinkUNet(nn.Module):
+class MinkUNet(Backbone):
     """Sparse residual U-Net with four levels (Res16UNet34C by default), without the final 1x1 convolution.
 
     Args:
@@ -162,11 +163,16 @@ class MinkUNet(nn.Module):
             self.decoder.append(level(up_width + skips[to], up_width, blocks[LEVELS + i], f"subm{to}"))
             width = up_width
 
-    @spanned("backbone")
-    def forward(
+    def forward(self, scans: VoxelBatch) -> Features:
+        """Features of a batch of scans; their rows are those of `scans.features`."""
+        rows = self.voxels(scans.features, scans.voxel_coords, scans.spatial_shape, scans.batch_size)
+        return Features(rows, scans.point2voxel, scans.point_mask)
+
+    def voxels(
         self, features: Tensor, voxel_coords: Tensor, spatial_shape: Sequence[int], batch_size: int
     ) -> Tensor:
-        """
+        """Features of the voxels of a batch.
+
         Args:
             features: (M, F) floating, one row a voxel; M may be 0.
             voxel_coords: (M, 4) int32 batch, z, y, x, every voxel once.

@@ -104,7 +104,7 @@ def _loading(running: Steps, count: int) -> dict[str, dict[str, float]]:
             with parts.span(KEYFRAME):
                 sample = dataset[(0, position, position % len(dataset))]
             with parts.span("collate"):
-                running.learning.collate([sample])
+                dataset.collate([sample])
             times.append(parts.take())
     every = in_tree_order(part for found in times for part in found)
     return {part: median([found.get(part, 0.0) for found in times[1:]]) for part in every}

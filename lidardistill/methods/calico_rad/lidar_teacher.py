@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lidardistill.backbones.lidar_bev.net import LidarBev
+from lidardistill.backbones.base import Backbone, Features
+from lidardistill.data.batch import VoxelBatch
 from lidardistill.spans import spanned
 
 
 class LidarTeacher(nn.Module):
-    """A `LidarBev` without gradient, in eval mode whatever its parents are set to.
+    """A LiDAR backbone that makes a map, without gradient, in eval mode whatever its parents are set to.
 
     Args:
         network: is frozen in place.
@@ -22,9 +21,10 @@ class LidarTeacher(nn.Module):
         grid: their cells.
     """
 
-    def __init__(self, network: LidarBev) -> None:
+    def __init__(self, network: Backbone) -> None:
         super().__init__()
         self.network = network.requires_grad_(False).eval()
+        assert network.grid is not None, "RADConfig.trains allows backbones with a map only"
         self.out_channels, self.grid = network.out_channels, network.grid
 
     def train(self, mode: bool = True) -> LidarTeacher:
@@ -33,6 +33,6 @@ class LidarTeacher(nn.Module):
 
     @torch.no_grad()
     @spanned("teacher")
-    def forward(self, **inputs: Any) -> Tensor:
-        """(B, out_channels, H = y, W = x) without gradient; arguments as `LidarBev.forward`."""
-        return self.network(**inputs)
+    def forward(self, scans: VoxelBatch) -> Features:
+        """Features of a batch of scans, without gradient."""
+        return self.network(scans)

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from lidardistill.backbones.build import build_voxels
 from lidardistill.data.camera_input import CameraInput
-from lidardistill.data.view_image import build_image_reading
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.nuscenes.boxes import BoxTable
 from lidardistill.datasets.nuscenes.detection_classes import CLASSES
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.batches import batches_once
 from lidardistill.streams import Stream
-from lidardistill.tasks.detect.batch import DetectionBatch
+from lidardistill.tasks.detect.batch import DetectionBatch, DetectionSample
 from lidardistill.tasks.detect.class_balance import class_balanced_rows
 from lidardistill.tasks.detect.config import (
     DetectConfig,
-    DetectionAugmentConfig,
     DetectionDataConfig,
 )
 from lidardistill.tasks.detect.gt_database import GTDatabase
-from lidardistill.tasks.detect.gt_sampling import GTSampler, GTSampling
-from lidardistill.tasks.detect.sample import Corrupt, DetectionAugment, DetectionDataset, collate_detection
+from lidardistill.tasks.detect.gt_sampling import GTSampler
+from lidardistill.tasks.detect.sample import Corrupt, DetectionRecipe
 from lidardistill.tasks.rows import labelled_keyframes
 
 
-def training_keyframes(config: DetectConfig, index: NuScenesIndex) -> DetectionDataset:
+def training_keyframes(config: DetectConfig, index: NuScenesIndex) -> Keyframes[DetectionSample]:
     """Augmented keyframes with boxes, rare classes repeated where the config says so.
 
     Raises:
@@ -49,19 +46,16 @@ def training_keyframes(config: DetectConfig, index: NuScenesIndex) -> DetectionD
     if data.class_balanced:
         generator = np.random.default_rng([config.seed, Stream.BALANCE])
         rows = class_balanced_rows(labelled, present, generator)
-    return DetectionDataset(
-        index,
-        rows,
-        build_voxels(config.voxels, config.student),
-        seed=config.seed,
-        train=True,
-        read_boxes=table.read,
+    recipe = DetectionRecipe(
+        config.student.scan_input(config.voxels),
+        table.read,
         num_sweeps=data.sweeps,
-        augment=build_detection_augment(data.augment),
+        augment=data.augment,
         gt_sampler=build_gt_sampler(data, index, table, labelled),
         cameras=build_camera_input(config),
         min_points=data.min_points,
     )
+    return Keyframes(index, rows, recipe, seed=config.seed)
 
 
 def still_keyframes(
@@ -72,42 +66,22 @@ def still_keyframes(
     corrupt: Corrupt | None = None,
 ) -> Iterator[DetectionBatch]:
     """Each keyframe once, in order, without boxes and augmentation, on the device."""
-    dataset = DetectionDataset(
-        index,
-        rows,
-        build_voxels(config.voxels, config.student),
-        seed=0,
-        train=False,
-        read_boxes=None,
+    recipe = DetectionRecipe(
+        config.student.scan_input(config.voxels),
         num_sweeps=config.data.sweeps,
         cameras=build_camera_input(config),
         corrupt=corrupt,
     )
-    return batches_once(
-        dataset,
-        collate_detection,
-        device,
-        batch_size=min(config.data.batch_size, 4),
-        num_workers=config.data.num_workers,
-    )
+    dataset = Keyframes(index, rows, recipe, seed=0, max_substitutes=0)
+    size = min(config.data.batch_size, 4)
+    return batches_once(dataset, device, batch_size=size, num_workers=config.data.num_workers)
 
 
 def build_camera_input(config: DetectConfig) -> CameraInput | None:
     """How images are read; None for a detector without cameras."""
     if config.camera is None:
         return None
-    return CameraInput(config.data.image_size, reading=build_image_reading(config.data.images))
-
-
-def build_detection_augment(augment: DetectionAugmentConfig) -> DetectionAugment:
-    default = DetectionAugment()
-    return DetectionAugment(
-        rotate_max_rad=math.radians(augment.rotate_max_deg),
-        scale=augment.scale,
-        flip_x_probability=default.flip_x_probability if augment.flip_x else 0.0,
-        flip_y_probability=default.flip_y_probability if augment.flip_y else 0.0,
-        shift_std_m=augment.shift_std_m,
-    )
+    return CameraInput(config.data.image_size, images=config.data.images)
 
 
 def build_gt_sampler(
@@ -126,4 +100,4 @@ def build_gt_sampler(
         min_points=(sampling.min_points,) * len(CLASSES),
         folder=folder,
     )
-    return GTSampler(database, GTSampling(counts=sampling.counts))
+    return GTSampler(database, sampling)

@@ -7,10 +7,8 @@ from typing import Any
 
 import torch
 
-from lidardistill.backbones.build import build_student
 from lidardistill.backbones.camera_bev.build import build_camera
 from lidardistill.exchange.of_run import load_student
-from lidardistill.tasks.detect.batch import DetectionBatch
 from lidardistill.tasks.detect.bev_fusion import ConvFuser
 from lidardistill.tasks.detect.center_head import TASKS, CenterHead
 from lidardistill.tasks.detect.config import DetectConfig
@@ -25,7 +23,7 @@ def build_detector(config: DetectConfig) -> Detector:
     """A detector whose first weights follow from the seed; the backbone's are those that pretraining starts from."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        backbone = build_student(config.student, config.voxels)
+        backbone = config.student.build(config.voxels)
         camera = None if config.camera is None else build_camera(config.camera)
         fuser = (
             None
@@ -62,11 +60,6 @@ def parameter_groups(detector: Detector, config: DetectConfig) -> list[dict[str,
         {"params": new, "lr": config.optimizer.lr},
         {"params": pretrained, "lr": config.optimizer.lr * config.lr_backbone},
     ]
-
-
-def detector_inputs(batch: DetectionBatch) -> dict[str, Any]:
-    """Arguments of `Detector.forward`."""
-    return {"lidar": batch.voxels.bev_inputs(), "cameras": batch.camera_inputs()}
 
 
 def load_detector(config: DetectConfig, run: Path) -> Detector:

@@ -1,35 +1,17 @@
-"""Objects of other keyframes pasted into a scan, so that rare classes are seen in every one.
+"""Paste objects of other keyframes into a scan, so that every scan shows rare classes.
 
 For LiDAR alone: a pasted object stands in no picture, and a network that looks at both would learn to distrust its
-cameras. `DetectionDataset` refuses the two together.
+cameras. `DetectionRecipe` refuses the two together.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 
 from lidardistill.datasets.nuscenes.detection_classes import CLASSES
 from lidardistill.geometry.boxes import boxes_overlap, points_in_boxes
+from lidardistill.tasks.detect.config import GTSamplingConfig
 from lidardistill.tasks.detect.gt_database import GTDatabase
-
-
-@dataclass(frozen=True)
-class GTSampling:
-    """How many objects a scan shall hold; CenterPoint's numbers for nuScenes are the defaults.
-
-    Attributes:
-        counts: for each of `CLASSES`: objects are drawn until, with its own, the scan has so many.
-    """
-
-    counts: tuple[int, ...] = (2, 3, 7, 4, 6, 2, 6, 6, 2, 2)
-
-    def __post_init__(self) -> None:
-        if len(self.counts) != len(CLASSES) or min(self.counts) < 0:
-            raise ValueError(
-                f"gt_sampling.counts: expected a number of at least 0 for each of {', '.join(CLASSES)}, got {self.counts}"
-            )
 
 
 class GTSampler:
@@ -37,14 +19,14 @@ class GTSampler:
 
     Args:
         database: objects of labelled keyframes.
-        settings: see `GTSampling`.
+        config: how many objects of each class a scan is filled up to.
 
     Source: SECOND (Yan et al., Sensors 2018) section 3.2.2, with the numbers of CenterPoint's configuration.
     """
 
-    def __init__(self, database: GTDatabase, settings: GTSampling | None = None) -> None:
+    def __init__(self, database: GTDatabase, config: GTSamplingConfig) -> None:
         self.database = database
-        self.settings = settings or GTSampling()
+        self.config = config
         self._of_class = [np.flatnonzero(database.labels == label) for label in range(len(CLASSES))]
 
     def paste(
@@ -97,7 +79,7 @@ class GTSampler:
         """Entries of the database that find room."""
         present = np.bincount(labels, minlength=len(CLASSES))
         occupied, chosen = boxes, []
-        for label, (count, pool) in enumerate(zip(self.settings.counts, self._of_class, strict=True)):
+        for label, (count, pool) in enumerate(zip(self.config.counts, self._of_class, strict=True)):
             wanted = min(count - int(present[label]), len(pool))
             if wanted <= 0:
                 continue

@@ -20,7 +20,6 @@ from lidardistill.tasks.detect.batches import still_keyframes, training_keyframe
 from lidardistill.tasks.detect.build import (
     NUM_CLASSES,
     build_detector,
-    detector_inputs,
     load_detector,
     load_pretrained,
     parameter_groups,
@@ -28,7 +27,7 @@ from lidardistill.tasks.detect.build import (
 from lidardistill.tasks.detect.center_groups import decode_groups
 from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.detect.detector import Detector
-from lidardistill.tasks.detect.sample import Corrupt, collate_detection
+from lidardistill.tasks.detect.sample import Corrupt
 from lidardistill.tasks.detect.train import detection_terms
 from lidardistill.tasks.rows import rows_of_key, split_rows, spread
 from lidardistill.tasks.runs import check_out, read_run, save_model
@@ -102,7 +101,7 @@ class Detect(Task[DetectWork]):
             return detection_terms(detector, batch, box_weight=config.head.box_weight)
 
         optimizer = build_optimizer(config.optimizer, parameter_groups(detector, config))
-        learning = Learning(optimizer, terms, dataset, collate_detection)
+        learning = Learning(optimizer, terms, dataset)
         text = f"{len(dataset)} keyframes with boxes of {data.train_split}"
         return DetectWork(model=detector, learning=learning, index=index, data=text)
 
@@ -160,7 +159,7 @@ def calibrate_detector(
     calibrate_batchnorm(
         detector.to(device),
         still_keyframes(config, index, rows, device),
-        lambda network, batch: network(**detector_inputs(batch)),
+        lambda network, batch: network(batch.voxels, batch.camera_inputs()),
     )
 
 
@@ -181,7 +180,7 @@ def predictions(
     detector.to(device).eval()
     for batch in still_keyframes(config, index, split_rows(index, split), device, corrupt):
         with torch.no_grad():
-            maps = detector(**detector_inputs(batch))
+            maps = detector(batch.voxels, batch.camera_inputs())
         found = decode_groups(
             maps,
             num_classes=NUM_CLASSES,

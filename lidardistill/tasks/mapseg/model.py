@@ -19,4 +19,4 @@ class MapSegmenter(nn.Module):
 
     def forward(self, voxels: VoxelBatch) -> Tensor:
         """(B, K, H, W) logits."""
-        return self.head(self.backbone(**voxels.bev_inputs()))
+        return self.head(self.backbone(voxels).bev)

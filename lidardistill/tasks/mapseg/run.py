@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from lidardistill.atomic import atomic_write
-from lidardistill.backbones.build import build_student, build_voxels
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.nuscenes.map_masks import MapMasks
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.batches import batches_once
@@ -22,12 +22,11 @@ from lidardistill.engine.run_folder import METRICS_FILE, write_metrics
 from lidardistill.engine.terms import Terms
 from lidardistill.exchange.of_run import load_student
 from lidardistill.ops.bev_grid import BevGrid
-from lidardistill.tasks.detect.batches import build_detection_augment
 from lidardistill.tasks.mapseg.config import MapSegConfig
 from lidardistill.tasks.mapseg.loss import sigmoid_focal_loss
 from lidardistill.tasks.mapseg.map_head import MapHead
 from lidardistill.tasks.mapseg.model import MapSegmenter
-from lidardistill.tasks.mapseg.sample import MapBatch, MapScanDataset, collate_maps
+from lidardistill.tasks.mapseg.sample import MapBatch, MapRecipe, MapSample
 from lidardistill.tasks.mapseg.score import count_cells, map_scores
 from lidardistill.tasks.rows import labelled_keyframes, rows_of_key, split_rows, spread
 from lidardistill.tasks.runs import check_out, load_model, read_run, save_model
@@ -100,7 +99,7 @@ class MapSeg(Task[MapSegWork]):
             "lr": config.lr_backbone * config.optimizer.lr,
         }
         optimizer = build_optimizer(config.optimizer, [backbone, {"params": list(model.head.parameters())}])
-        learning = Learning(optimizer, terms, dataset, collate_maps)
+        learning = Learning(optimizer, terms, dataset)
         text = f"{len(dataset)} keyframes with maps of {data.train_split}"
         return MapSegWork(model=model, learning=learning, index=index, maps=maps, data=text)
 
@@ -143,7 +142,7 @@ def build_segmenter(config: MapSegConfig) -> MapSegmenter:
     """Backbone and head with freshly drawn weights; the backbone's are those that pretraining starts from."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        backbone = build_student(config.student, config.voxels)
+        backbone = config.student.build(config.voxels)
         target = BevGrid.of_range(config.maps.bev_range, config.maps.cell_size)
         return MapSegmenter(
             backbone, MapHead(backbone.out_channels, len(config.maps.classes), backbone.grid, target)
@@ -157,19 +156,16 @@ def open_masks(config: MapSegConfig) -> MapMasks:
 
 def map_scans(
     config: MapSegConfig, index: NuScenesIndex, rows: np.ndarray, maps: MapMasks, *, train: bool
-) -> MapScanDataset:
-    """Scans with maps, augmented in training; their maps are open, so that none is found missing later."""
+) -> Keyframes[MapSample]:
+    """Scans with maps, augmented in training; opens their maps, so that none is found missing later."""
     maps.open_maps(sorted({index.scene_name(row) for row in rows.tolist()}))
-    return MapScanDataset(
-        index,
-        rows,
-        build_voxels(config.voxels, config.student),
+    recipe = MapRecipe(
+        config.student.scan_input(config.voxels),
         maps,
-        seed=config.seed,
-        train=train,
-        augment=build_detection_augment(config.data.augment),
-        num_sweeps=config.data.sweeps,
+        config.data.augment if train else None,
+        config.data.sweeps,
     )
+    return Keyframes(index, rows, recipe, seed=config.seed, max_substitutes=8 if train else 0)
 
 
 def map_terms(model: MapSegmenter, batch: MapBatch, classes: tuple[str, ...], gamma: float) -> Terms:
@@ -184,9 +180,7 @@ def still_maps(
 ) -> Iterator[MapBatch]:
     """Each scan once, in order, without augmentation, on the device."""
     dataset, data = map_scans(config, index, rows, maps, train=False), config.data
-    return batches_once(
-        dataset, collate_maps, device, batch_size=data.batch_size, num_workers=data.num_workers
-    )
+    return batches_once(dataset, device, batch_size=data.batch_size, num_workers=data.num_workers)
 
 
 @torch.no_grad()

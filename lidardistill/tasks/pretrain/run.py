@@ -1,4 +1,4 @@
-"""Pretrain a backbone from cameras: from a config to a run folder."""
+"""Pretrain a backbone: from a config to a run folder."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
+from lidardistill.data.keyframes import Keyframes, Recipe
 from lidardistill.data.quarantine import Quarantine
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.batches import endless_batches, share_of_batch
@@ -22,27 +23,16 @@ from lidardistill.engine.loop import LogCallback, LoopResult
 from lidardistill.engine.optim import Schedule, build_optimizer, build_schedule
 from lidardistill.engine.terms import Terms
 from lidardistill.exchange.of_run import BACKBONE_FILE, save_student
-from lidardistill.methods.bevcontrast.term import WithBEVTerm
-from lidardistill.methods.build import Method, build_method, build_training_data
-from lidardistill.methods.calico_rad.config import RADConfig
-from lidardistill.methods.slidr.features import fill_feature_store
-from lidardistill.methods.slidr.method import SLidR
+from lidardistill.methods.base import Method
+from lidardistill.methods.of_run import method_of, recipe_of
 from lidardistill.objectives.diagnostics import is_collapsed
 from lidardistill.streams import Stream
 from lidardistill.tasks.pretrain.config import PretrainConfig
-from lidardistill.tasks.rows import method_rows, open_index
+from lidardistill.tasks.rows import open_index, recipe_rows
 from lidardistill.tasks.verb import Learning, Task, Work, execute
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-
-def exported_values(config: PretrainConfig) -> dict[str, Any]:
-    """The config as the card of the exported weights tells it: `student` is what they are the weights of."""
-    values = config.model_dump(mode="json")
-    if isinstance(config.method, RADConfig):
-        values["student"] = values["method"]["camera"]
-    return values
 
 
 log = logging.getLogger(__name__)
@@ -56,6 +46,7 @@ class Pretraining:
     fabric: Fabric
     index: NuScenesIndex
     rows: np.ndarray
+    recipe: Recipe[Any]
     method: Method
 
     @classmethod
@@ -67,9 +58,10 @@ class Pretraining:
             fabric = make_fabric(config.trainer.accelerator, precision=config.trainer.precision)
         if index is None:
             index = open_index(config.data)
-        rows = method_rows(config, index)
-        method = build_method(config).to(fabric.device).train()
-        return cls(config, fabric, index, rows, method)
+        recipe = recipe_of(config)
+        rows = recipe_rows(config.data, index, recipe)
+        method = method_of(config).to(fabric.device).train()
+        return cls(config, fabric, index, rows, recipe.of_run(rows), method)
 
     @property
     def local_batch(self) -> int:
@@ -106,25 +98,32 @@ class Pretraining:
         on_unreadable: Callable[[str, str], object] | None = None,
         share: tuple[int, int] = (0, 1),
     ) -> int:
-        """Fill the feature cache where the config has one, or share i of n of it; see `fill_feature_store`."""
-        if self.config.teacher_cache is None:
-            return 0
-        method = self.method.method if isinstance(self.method, WithBEVTerm) else self.method
-        assert isinstance(method, SLidR)
+        """Fill the caches that the method reads, or share i of n of them; see `Method.prepare`."""
         computed = 0
         if self.fabric.is_global_zero:
-            rows = self.rows[share[0] :: share[1]]
-            arguments = (self.config, method, self.index, rows, self.fabric.device)
-            computed = fill_feature_store(*arguments, on_progress, on_unreadable)
+            computed = self.method.prepare(
+                self.recipe,
+                self.index,
+                self.rows[share[0] :: share[1]],
+                num_workers=self.config.data.num_workers,
+                on_progress=on_progress,
+                on_unreadable=on_unreadable,
+            )
         self.fabric.barrier()
         return computed
 
+    def dataset(self) -> Keyframes[Any]:
+        """The keyframes of the run as samples."""
+        return Keyframes(self.index, self.rows, self.recipe, seed=self.config.seed)
+
+    def card(self) -> dict[str, Any]:
+        """The config as the card of the exported weights has it: `student` describes these weights."""
+        return {**self.config.model_dump(mode="json"), **self.method.card()}
+
     def batches(self, start: int) -> Iterator[Any]:
-        """Batches of this process from one number on, without end; of the kind that the method takes."""
-        dataset, collate = build_training_data(self.config, self.index, self.rows)
+        """Batches of this process, without end, beginning with batch number `start`."""
         return endless_batches(
-            dataset,
-            collate,
+            self.dataset(),
             self.fabric,
             share=self.local_batch,
             seed=self.config.seed,
@@ -203,8 +202,7 @@ class Pretrain(Task[PretrainWork]):
         def terms(batch: Any, step: int, diagnose: bool) -> Terms:
             return parts.step(batch, step, diagnose=diagnose)
 
-        dataset, collate = build_training_data(config, parts.index, parts.rows)
-        learning = Learning(parts.optimizer(), terms, dataset, collate)
+        learning = Learning(parts.optimizer(), terms, parts.dataset())
         text = f"{len(parts.rows)} keyframes of {config.data.split}"
         return PretrainWork(model=parts.method, learning=learning, parts=parts, data=text)
 
@@ -214,17 +212,17 @@ class Pretrain(Task[PretrainWork]):
         )
 
     def advice(self) -> str:
-        superpixels, images = self.config.data.superpixels, self.config.data.images
-        blind = not self.config.method.sees_cameras
+        data, reads = self.config.data, self.config.method.reads
+        superpixels_ready = data.superpixels.cache is not None or data.superpixels.masks is not None
+        images_ready = data.images.cache is not None or self.config.teacher_cache is not None
         return data_wait_advice(
-            self.config.data.num_workers,
-            superpixels_ready=blind or superpixels.cache is not None or superpixels.masks is not None,
-            images_ready=blind or images.cache is not None or self.config.teacher_cache is not None,
+            data.num_workers,
+            superpixels_ready="data.superpixels" not in reads or superpixels_ready,
+            images_ready="data.images" not in reads or images_ready,
         )
 
     def finish(self, work: PretrainWork, steps: int, run: Path) -> dict[str, Any]:
-        values = exported_values(self.config)
-        save_student(work.parts.method.student, values, run / BACKBONE_FILE, steps=steps)
+        save_student(work.parts.method.student, work.parts.card(), run / BACKBONE_FILE, steps=steps)
         return {}
 
     def result(self, run: Path) -> str:

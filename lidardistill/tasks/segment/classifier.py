@@ -1,26 +1,26 @@
-"""A backbone with a linear layer that gives the class of every voxel."""
+"""A backbone with a linear layer that gives the class of every row of its features."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from lidardistill.backbones.minkunet.net import MinkUNet
+from lidardistill.backbones.base import Backbone, Features
 from lidardistill.data.batch import VoxelBatch
-from lidardistill.tasks.segment.probe import run_backbone
 
 
 class Classifier(nn.Module):
-    """Backbone and head; logits for every voxel of a batch."""
+    """Backbone and head; logits for every row of the backbone's features."""
 
-    def __init__(self, backbone: MinkUNet, head: nn.Linear) -> None:
+    def __init__(self, backbone: Backbone, head: nn.Linear) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
 
-    def forward(self, voxels: VoxelBatch) -> Tensor:
-        """(M, K) float32 logits."""
-        return self.head(run_backbone(self.backbone, voxels))
+    def forward(self, voxels: VoxelBatch) -> tuple[Tensor, Features]:
+        """(M, K) float32 logits of the rows of the features, and the features."""
+        features: Features = self.backbone(voxels)
+        return self.head(features.rows.float()), features
 
 
 def seeded_head(in_features: int, num_classes: int, generator: torch.Generator) -> nn.Linear:

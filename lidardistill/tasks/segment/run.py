@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from lidardistill.backbones.build import build_student, build_voxels
-from lidardistill.backbones.kinds import StudentConfig
+from lidardistill.backbones.base import Backbone
+from lidardistill.backbones.config import BackboneConfig
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.config import VoxelConfig
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.nuscenes.devkit import import_evaluator
 from lidardistill.datasets.nuscenes.judge_points import score, write_predictions
 from lidardistill.datasets.nuscenes.lidarseg_classes import NUM_CLASSES
@@ -24,7 +26,7 @@ from lidardistill.engine.distributed import pick_device
 from lidardistill.engine.optim import build_optimizer
 from lidardistill.engine.run_folder import METRICS_FILE, write_metrics
 from lidardistill.engine.terms import Terms
-from lidardistill.exchange.of_run import load_student
+from lidardistill.exchange.of_run import BACKBONE_FILE, load_student
 from lidardistill.tasks.rows import open_index, rows_of_key, split_rows, spread
 from lidardistill.tasks.runs import check_out, load_model, read_run, save_model, verb_of
 from lidardistill.tasks.segment.classifier import Classifier, seeded_head
@@ -36,7 +38,6 @@ from lidardistill.tasks.segment.config import (
     ScanDataConfig,
 )
 from lidardistill.tasks.segment.probe import calibrate_batchnorm, extract_features, fit_linear, predict_points
-from lidardistill.tasks.segment.sample import collate_scans
 from lidardistill.tasks.segment.scan_batches import check_labelled, labelled_rows, still_scans, training_scans
 from lidardistill.tasks.segment.train import classification_terms
 from lidardistill.tasks.verb import Learning, Task, Work, execute
@@ -98,6 +99,7 @@ class SegmentTask(Task[SegmentWork]):
 
     def build(self, fabric: Fabric) -> SegmentWork:
         config, data = self.config, self.config.data
+        self.check()
         index = open_index(data)
         rows = labelled_rows(data, index)
         import_evaluator("lidarseg")
@@ -112,6 +114,9 @@ class SegmentTask(Task[SegmentWork]):
         self.learn(work)
         return work
 
+    def check(self) -> None:
+        """Raise ValueError for a config that does not fit the weights."""
+
     def learn(self, work: SegmentWork) -> None:
         """Set modes, and `work.learning` if the classifier trains by steps."""
 
@@ -122,21 +127,28 @@ class SegmentTask(Task[SegmentWork]):
         def terms(batch: Any, step: int, diagnose: bool) -> Terms:
             return classification_terms(work.model, batch, lovasz=lovasz)
 
-        voxels = build_voxels(config.voxels, config.student)
+        voxels = config.student.scan_input(config.voxels)
         dataset = training_scans(config.data, work.index, work.rows, voxels, config.seed)
-        return Learning(optimizer, terms, dataset, collate_scans)
+        return Learning(optimizer, terms, dataset)
 
     def finish(self, work: SegmentWork, steps: int, run: Path) -> dict[str, Any]:
         save_model(work.model, run)
         return evaluate(run, self.config.data.val_split, run)
 
 
-class CachedProbe(SegmentTask):
-    """Linear probe on features that are computed once."""
+class ProbeTask(SegmentTask):
+    """What both probes have in common: a frozen backbone, which must see the input that it was trained with."""
 
     verb: ClassVar[str] = "probe"
     config: ProbeConfig
     schedule = CosineConfig()
+
+    def check(self) -> None:
+        check_card(self.inputs["weights"], self.config.voxels)
+
+
+class CachedProbe(ProbeTask):
+    """Linear probe on features that are computed once."""
 
     @property
     def trainer(self) -> TrainerConfig:  # type: ignore[override]
@@ -146,8 +158,8 @@ class CachedProbe(SegmentTask):
         config, backbone, probe = self.config, work.model.backbone, self.config.probe
         assert isinstance(probe, CachedProbeConfig)
         device = next(backbone.parameters()).device
-        calibrate(backbone, config.data, config.voxels, work.index, probe.calibration_keyframes, device)
-        voxels = build_voxels(config.voxels, config.student)
+        voxels = config.student.scan_input(config.voxels)
+        calibrate(backbone, config.data, voxels, work.index, probe.calibration_keyframes, device)
         scans = still_scans(config.data, work.index, work.rows, voxels, device, labels=True)
         features = extract_features(backbone, ((scan.voxels, scan.labels()) for scan in scans))
         generator = torch.Generator().manual_seed(config.seed)
@@ -155,12 +167,8 @@ class CachedProbe(SegmentTask):
         return super().finish(work, steps, run)
 
 
-class OnlineProbe(SegmentTask):
+class OnlineProbe(ProbeTask):
     """SLidR's linear probe: the head trains on augmented scans behind a frozen network in eval mode."""
-
-    verb: ClassVar[str] = "probe"
-    config: ProbeConfig
-    schedule = CosineConfig()
 
     @property
     def probe(self) -> OnlineProbeConfig:
@@ -204,8 +212,35 @@ class Finetune(SegmentTask):
     def finish(self, work: SegmentWork, steps: int, run: Path) -> dict[str, Any]:
         config, backbone = self.config, work.model.backbone
         device = next(backbone.parameters()).device
-        calibrate(backbone, config.data, config.voxels, work.index, config.calibration_keyframes, device)
+        voxels = config.student.scan_input(config.voxels)
+        calibrate(backbone, config.data, voxels, work.index, config.calibration_keyframes, device)
         return super().finish(work, steps, run)
+
+
+def check_card(weights: str, voxels: VoxelConfig) -> None:
+    """Refuse to probe a backbone on voxels that it was not pretrained with.
+
+    Args:
+        weights: a pretraining run, an exported file, or `random`; without a card beside it nothing is compared.
+        voxels: of the probe.
+
+    Raises:
+        ValueError: grid, features or intensity scale differ; the message has the card's values.
+    """
+    path = Path(weights)
+    card = path / Path(BACKBONE_FILE).with_suffix(".json") if path.is_dir() else path.with_suffix(".json")
+    if weights == "random" or not card.is_file():
+        return
+    known, ours = json.loads(card.read_text()).get("voxels", {}), voxels.model_dump(mode="json")
+    keys = ("kind", "voxel_size", "point_cloud_range", "point_features", "intensity_scale")
+    differing = [key for key in keys if key in known and known[key] != ours[key]]
+    if differing:
+        found = ", ".join(f"voxels.{key} {ours[key]}" for key in differing)
+        wanted = " ".join(f"'voxels.{key}={json.dumps(known[key])}'" for key in differing)
+        raise ValueError(
+            f"--weights {weights} were pretrained with other voxels than {found}; add to the command: {wanted} "
+            f"(from {card})"
+        )
 
 
 def evaluate(run: Path, split: str, out: Path) -> dict[str, Any]:
@@ -227,7 +262,7 @@ def evaluate(run: Path, split: str, out: Path) -> dict[str, Any]:
     model, config, device = open_classifier(run)
     index = open_index(config.data)
     write_predictions(
-        out, config.data.version, split, predictions(model, config.data, config.voxels, index, split, device),
+        out, config.data.version, split, predictions(model, config.data, config.student.scan_input(config.voxels), index, split, device),
         dataroot=config.data.dataroot,
     )  # fmt: skip
     metrics = score(config.data.dataroot, config.data.version, split, out)
@@ -255,7 +290,7 @@ def open_classifier(run: Path) -> tuple[Classifier, FinetuneConfig | ProbeConfig
     else:
         config = read_run(run, ProbeConfig)
         device = pick_device(config.accelerator)
-    backbone = build_student(config.student, config.voxels)
+    backbone = config.student.build(config.voxels)
     model = load_model(Classifier(backbone, nn.Linear(backbone.out_channels, NUM_CLASSES)), run)
     return model.to(device), config, device
 
@@ -263,15 +298,13 @@ def open_classifier(run: Path) -> tuple[Classifier, FinetuneConfig | ProbeConfig
 def predictions(
     model: Classifier,
     data: ScanDataConfig,
-    voxels: VoxelConfig,
+    voxels: ScanInput,
     index: NuScenesIndex,
     split: str,
     device: torch.device,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """LIDAR_TOP token and (N,) uint8 class 1..16 of each keyframe of a split."""
-    for batch in still_scans(
-        data, index, split_rows(index, split), build_voxels(voxels), device, labels=False
-    ):
+    for batch in still_scans(data, index, split_rows(index, split), voxels, device, labels=False):
         classes = predict_points(model.backbone, model.head, batch.voxels).cpu().numpy() + 1
         bounds = batch.point_offsets.tolist()
         for row, start, end in zip(batch.rows, bounds, bounds[1:], strict=False):
@@ -279,9 +312,9 @@ def predictions(
 
 
 def calibrate(
-    backbone: nn.Module,
+    backbone: Backbone,
     data: ScanDataConfig,
-    voxels: VoxelConfig,
+    voxels: ScanInput,
     index: NuScenesIndex,
     keyframes: int,
     device: torch.device,
@@ -294,14 +327,14 @@ def calibrate(
 
 
 def voxel_batches(
-    data: ScanDataConfig, voxels: VoxelConfig, index: NuScenesIndex, rows: np.ndarray, device: torch.device
+    data: ScanDataConfig, voxels: ScanInput, index: NuScenesIndex, rows: np.ndarray, device: torch.device
 ) -> Iterator[VoxelBatch]:
-    for scan in still_scans(data, index, rows, build_voxels(voxels), device, labels=False):
+    for scan in still_scans(data, index, rows, voxels, device, labels=False):
         yield scan.voxels
 
 
-def seeded_student(student: StudentConfig, voxels: VoxelConfig, seed: int) -> Any:
+def seeded_student(student: BackboneConfig, voxels: VoxelConfig, seed: int) -> Backbone:
     """A backbone whose first weights follow from the seed, the same ones that pretraining starts from."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build_student(student, voxels)
+        return student.build(voxels)

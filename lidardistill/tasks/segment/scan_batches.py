@@ -1,4 +1,4 @@
-"""Scans with their labels, batch by batch, for everything downstream."""
+"""Scans with their labels, batch by batch, for probe, fine-tuning and evaluation."""
 
 from __future__ import annotations
 
@@ -8,20 +8,25 @@ from functools import partial
 import numpy as np
 import torch
 
-from lidardistill.data.augment import AugmentSettings
-from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.data.config import AugmentConfig
+from lidardistill.data.keyframes import Keyframes
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.nuscenes.splits import label_fraction, scenes_of_split
 from lidardistill.engine.batches import batches_once
 from lidardistill.tasks.rows import spread
 from lidardistill.tasks.segment.config import ScanDataConfig
-from lidardistill.tasks.segment.sample import ScanBatch, ScanDataset, collate_scans
+from lidardistill.tasks.segment.sample import ScanBatch, ScanRecipe, ScanSample
 
 
 def labelled_rows(config: ScanDataConfig, index: NuScenesIndex) -> np.ndarray:
     """(n,) int64 index rows whose labels may be used for training."""
-    scenes = label_fraction(scenes_of_split(config.train_split, index.scene_names), config.label_percent)
+    split = scenes_of_split(config.train_split, index.scene_names)
+    try:
+        scenes = label_fraction(split, config.label_percent)
+    except ValueError as error:
+        raise ValueError(f"data.label_percent: {error}") from None
     return spread(index.rows_of_scenes(scenes), config.train_keyframes)
 
 
@@ -53,32 +58,24 @@ def check_labelled(index: NuScenesIndex, rows: np.ndarray, key: str) -> None:
 
 
 def training_scans(
-    config: ScanDataConfig, index: NuScenesIndex, rows: np.ndarray, voxels: VoxelSettings, seed: int
-) -> ScanDataset:
+    config: ScanDataConfig, index: NuScenesIndex, rows: np.ndarray, voxels: ScanInput, seed: int
+) -> Keyframes[ScanSample]:
     """Augmented, labelled scans."""
-    default = AugmentSettings()
-    augment = AugmentSettings(
-        rotate=config.rotate,
-        flip_x_probability=default.flip_x_probability if config.flip else 0.0,
-        flip_y_probability=default.flip_y_probability if config.flip else 0.0,
-    )
-    return ScanDataset(
-        index, rows, voxels, seed=seed, train=True, augment=augment, read_labels=partial(read_lidarseg, index)
-    )
+    augment = AugmentConfig(rotate=config.rotate, flip=config.flip)
+    recipe = ScanRecipe(voxels, augment, partial(read_lidarseg, index))
+    return Keyframes(index, rows, recipe, seed=seed)
 
 
 def still_scans(
     config: ScanDataConfig,
     index: NuScenesIndex,
     rows: np.ndarray,
-    voxels: VoxelSettings,
+    voxels: ScanInput,
     device: torch.device,
     *,
     labels: bool,
 ) -> Iterator[ScanBatch]:
     """Each scan once, in order, without augmentation, on the device."""
     read_labels = partial(read_lidarseg, index) if labels else None
-    dataset = ScanDataset(index, rows, voxels, seed=0, train=False, read_labels=read_labels)
-    return batches_once(
-        dataset, collate_scans, device, batch_size=config.batch_size, num_workers=config.num_workers
-    )
+    dataset = Keyframes(index, rows, ScanRecipe(voxels, None, read_labels), seed=0, max_substitutes=0)
+    return batches_once(dataset, device, batch_size=config.batch_size, num_workers=config.num_workers)

@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import Any
 from unittest import mock
 
-import check_mmdet3d as base
 import numpy as np
+import parity as base
 import torch
 from torch import Tensor, nn
 

@@ -14,8 +14,8 @@ PLAIN_EVERY_S = 10.0
 class Bar:
     """Progress of one stage of work, on stderr.
 
-    The bar appears at the first `update` and ends at the last one, so that stages may follow each other. Rate and ETA
-    leave out the first step, in which kernels compile and workers start.
+    The bar appears at the first `update` and ends at the last one, so that stages may follow each other. Rate
+    and ETA leave out the first step, in which kernels compile and workers start.
 
     Args:
         title: name of the stage.

@@ -1,12 +1,13 @@
-"""Named spans of a step: the code names its parts here, `lidardistill profile` and torch's profiler measure them.
+"""Named spans of a step: the code names its parts, `lidardistill profile` and torch's profiler measure them.
 
-`span("student")` and `@spanned("pooling")` cost well under a microsecond while nobody measures. Inside torch's profiler
+`span("heads")` and `@spanned("pooling")` take about a microsecond while nobody measures. Inside torch's profiler
 they are `torch.profiler.record_function` ranges. Inside `watching(watcher)` the watcher measures them.
 
 This module imports no torch, so that data-loading code can use it.
 
-The names that stand in a step: "data wait", "to device", "forward" (in it "student", "teacher", "heads", "pooling",
-"loss"; "convolutions" and "index pairs" in any network), "backward", "optimizer". A frozen network is called "teacher".
+Spans of a step: "data wait", "to device", "forward" (in it "backbone", "teacher", "heads", "pooling", "loss"),
+"backward", "average gradients", "optimizer". "convolutions" and "index pairs" occur in any sparse network. A
+frozen network is a "teacher": floors of the backward pass leave it out.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def span(name: str) -> AbstractContextManager[Any]:
     """Name the block inside `with`. Spans nest; the inner one is a part of the outer one.
 
     Args:
-        name: what the block does, such as "student"; the same name may be used in several places.
+        name: what the block does, such as "heads"; the same name may be used in several places.
     """
     if _watcher is not None:
         return _watcher.span(name)
@@ -53,7 +54,7 @@ def span(name: str) -> AbstractContextManager[Any]:
 
 
 def count_flops(flops: Callable[[], int]) -> None:
-    """Count floating-point operations that torch does not dispatch; `flops` is called only if a watcher counts."""
+    """Count operations that torch does not dispatch; `flops` is called only if a watcher counts."""
     if _watcher is not None:
         _watcher.count_flops(flops)
 

@@ -1,4 +1,5 @@
-"""Weight files: reading executes no code, names are matched with a report, and a file is written whole or not."""
+"""Weight files: reading executes no code, names are matched with a report, and a file is written whole or
+not."""
 
 from __future__ import annotations
 
@@ -52,11 +53,13 @@ def load_checkpoint_tensors(path: str | Path) -> dict[str, Tensor]:
 
     Returns:
         Tensors on the CPU by name; names of nested dictionaries are joined with dots, so that MoCo's
-        `{"state_dict": {"module.encoder_q.conv1.weight": ...}}` gives `state_dict.module.encoder_q.conv1.weight`.
+        `{"state_dict": {"module.encoder_q.conv1.weight": ...}}` gives
+        `state_dict.module.encoder_q.conv1.weight`.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: truncated, holds objects other than plain data (which could run code), or is no checkpoint.
+        ValueError: truncated, holds objects other than plain data (which could run code), or is no
+            checkpoint.
     """
     path = Path(path)
     if not path.is_file():
@@ -117,7 +120,8 @@ def load_matching(
         module: receives the tensors whose name and shape match.
         state: tensors by name.
         rename: name in `state` to name in `module`, or None to pass over a tensor on purpose.
-        min_share: share of the module's tensors that must match, 0..1. Counters of BatchNorm batches may always lack.
+        min_share: share of the module's tensors that must match, 0..1. Counters of BatchNorm batches may
+            always lack.
         allow_unexpected: take a checkpoint that has more than the module.
         name: what to call the checkpoint in messages.
 
@@ -125,8 +129,8 @@ def load_matching(
         The report.
 
     Raises:
-        ValueError: no tensor matches; fewer than `min_share`; a shape differs while all must match; tensors are left
-            over that are not allowed to be. The module is then as it was.
+        ValueError: no tensor matches; fewer than `min_share`; a shape differs while all must match; tensors
+            are left over that are not allowed to be. The module is then as it was.
     """
     renamed = {}
     for key, value in state.items():

@@ -1,7 +1,9 @@
-"""Our backbones against mmdet3d's own, on the same points: exported, loaded there strictly, compared in eval mode.
+"""Our backbones against mmdet3d's own, on the same points: exported, loaded there strictly, compared in eval
+mode.
 
 Usage, in the environment of tools/build_mmdet3d.sh:
-    OMP_NUM_THREADS=1 python tools/check_mmdet3d.py [--out FILE.json] [--cases NAME ...] [--sweep FILE.pcd.bin]
+    OMP_NUM_THREADS=1 python tools/check_mmdet3d.py [--out FILE.json] [--cases NAME ...] [--sweep
+    FILE.pcd.bin]
         [--mmdetection3d CHECKOUT] [--openpcdet CHECKOUT]
 BEVFusion is in no wheel of mmdet3d, and OpenPCDet in none at all: the last two name their checkouts.
 """
@@ -53,8 +55,8 @@ STOCK = {"voxelnet01": "voxel01", "voxelnet0075": "voxel0075", "pillars02": "pil
 def centerpoint(preset: str, clouds: list[np.ndarray] | None = None) -> dict[str, Any]:
     """Maps of CenterPoint's backbone and of its head, from points.
 
-    Where `clouds` are given, and not kept off the borders of voxels, each side makes its own voxels of them: mmdet3d
-    counts in float32, and means no more than the first ten points of a voxel.
+    Where `clouds` are given, and not kept off the borders of voxels, each side makes its own voxels of them:
+    mmdet3d counts in float32, and means no more than the first ten points of a voxel.
     """
     from mmdet3d.registry import MODELS
     from mmengine.config import Config
@@ -141,7 +143,8 @@ def bev_inputs_of(voxels: dict[str, Tensor], batch_size: int) -> VoxelBatch:
 
 
 def minkunet(preset: str = "minkunet34") -> dict[str, Any]:
-    """mmdet3d's MinkUNet on spconv, the same voxels counted x, y, z; sides are multiples of 16 as it needs them."""
+    """mmdet3d's MinkUNet on spconv, the same voxels counted x, y, z; sides are multiples of 16 as it needs
+    them."""
     from mmdet3d.registry import MODELS
     from mmengine.config import Config
 

@@ -22,7 +22,8 @@ FEATURES = ("x", "y", "z", "intensity", "time_lag")
 
 
 def two_clouds(settings: Any, seed: int = 0) -> list[np.ndarray]:
-    """Two scans (N, 5), a road and walls. No point within a twentieth of a voxel's border: mmdet3d counts in float32."""
+    """Two scans (N, 5), a road and walls. No point within a twentieth of a voxel's border: mmdet3d counts in
+    float32."""
     rng = np.random.default_rng(seed)
     size, low = np.array(settings.voxel_size), np.array(settings.point_cloud_range[:3])
     clouds = []

@@ -1,7 +1,9 @@
-"""All arms, worlds and seeds of the embedded world's table, by the official evaluator. Takes an hour or two on two cores.
+"""All arms, worlds and seeds of the embedded world's table, by the official evaluator. Takes an hour or two
+on two cores.
 
 Usage: .venv/bin/python tools/run_arms.py --out runs/arms --table datasets/results/embedded_world
-       [--worlds 0 1 2] [--seeds 0 1 2] [--steps 1000] [--only default other overlapping] [--arms pretrained random ...]
+       [--worlds 0 1 2] [--seeds 0 1 2] [--steps 1000] [--only default other overlapping] [--arms pretrained
+       random ...]
 
 Writes TABLE.json (every run, and mean and range of each arm) and TABLE.md. What is finished is not run again.
 """

@@ -170,7 +170,8 @@ def _compare(dataset: Keyframes[PairSample], baseline: SLidRLoader) -> dict[str,
     for position in range(COMPARED):
         ours: PairSample = dataset[0, position, 0]
         theirs = baseline(position)
-        assert ours.images is not None and ours.superpixels is not None
+        assert ours.images is not None
+        assert ours.superpixels is not None
         error = np.abs(ours.images - theirs.images.numpy())
         quality["image_max_error"] = max(quality["image_max_error"], float(error.max()))
         quality["image_mean_error"] += float(error.mean()) / COMPARED

@@ -34,7 +34,8 @@ def test_the_real_frame(kitti_one):
 
 
 def test_its_points_land_in_its_picture(kitti_one):
-    """The file holds the whole turn cut to the camera's view: nearly all of it must project into the picture."""
+    """The file holds the whole turn cut to the camera's view: nearly all of it must project into the
+    picture."""
     frame = read_kitti_frame(kitti_one, "000008")
     xyz1 = np.c_[frame.points[:, :3], np.ones(len(frame.points))]
     cam = xyz1 @ (frame.cam2img[0] @ frame.lidar2cam[0]).T

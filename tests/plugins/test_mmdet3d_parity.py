@@ -1,6 +1,8 @@
-"""Our backbones inside mmdet3d 1.4 itself, in the environment of tools/build_mmdet3d.sh; skipped anywhere else.
+"""Our backbones inside mmdet3d 1.4 itself, in the environment of tools/build_mmdet3d.sh; skipped anywhere
+else.
 
-What is compared stands in tools/check_mmdet3d.py, which writes the figures of datasets/results/mmdet3d_parity.json.
+What is compared stands in tools/check_mmdet3d.py, which writes the figures of
+datasets/results/mmdet3d_parity.json.
 """
 
 from __future__ import annotations

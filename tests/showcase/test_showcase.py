@@ -17,7 +17,8 @@ from lidardistill.tasks.pretrain.run import pretrain
 
 @pytest.fixture(scope="module")
 def arm(nuscenes_one: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two steps on the real keyframe, with the teacher's features cached, so that its images were not decoded."""
+    """Two steps on the real keyframe, with the teacher's features cached, so that its images were not
+    decoded."""
     folder = tmp_path_factory.mktemp("arm")
     values = {
         "name": "tiny",

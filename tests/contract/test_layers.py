@@ -14,7 +14,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "lidardistill"
 
 FLOORS = (
-    ("atomic", "one_thread", "spans", "streams", "progress", "config", "geometry"),
+    ("atomic", "one_thread", "spans", "streams", "progress", "config"),
+    ("geometry",),
     ("ops",),
     ("regions", "sparse", "objectives", "weights"),
     ("data", "teachers"),

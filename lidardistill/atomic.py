@@ -56,7 +56,7 @@ def write_json_atomic(path: Path, content: Mapping[str, Any] | list[Any]) -> Non
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of a process that was killed while it wrote. For the only writer of the folder."""
+    """Remove temporary files of a killed process. Only the only writer of the folder may call this."""
     for leftover in folder.glob(f".*{_TEMPORARY}"):
         leftover.unlink(missing_ok=True)
 

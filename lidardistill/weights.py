@@ -1,4 +1,5 @@
-"""Weight files: read without executing anything, matched by name with a report, written whole or not at all."""
+"""Weight files: reading executes no code, names are matched with a report, and a file is written whole or
+not."""
 
 from __future__ import annotations
 

@@ -80,7 +80,8 @@ def kitti_one() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two training and two validation scenes of two keyframes, 600 points, pictures of coloured patches, labels.
+    """Two training and two validation scenes of two keyframes, 600 points, pictures of coloured patches,
+    labels.
 
     Session-wide: a test that spoils files copies it first.
     """
@@ -98,7 +99,8 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def detection_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two training and two validation scenes of five keyframes with boxes of every detection class and sweeps.
+    """Two training and two validation scenes of five keyframes with boxes of every detection class and
+    sweeps.
 
     Session-wide: a test that spoils files copies it first. See `tests.support.detection_world`.
     """
@@ -116,7 +118,8 @@ def detection_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def record_tiny(name: str, seed: int, *, keyframes: int, image_size: tuple[int, int], palette: str):  # type: ignore[no-untyped-def]
-    """A street of points without objects, for whatever does not need the ray-caster (`synthetic.Recorder`)."""
+    """A street of points without objects, for whatever does not need the ray-caster
+    (`synthetic.Recorder`)."""
     from lidardistill.datasets.nuscenes.lidarseg_classes import RAW_CLASSES
     from lidardistill.datasets.nuscenes.tables import CAMERAS
     from lidardistill.synthetic.write.recording import (

@@ -10,8 +10,8 @@ from types import ModuleType
 from typing import Any
 from unittest import mock
 
-import check_mmdet3d as base
 import numpy as np
+import parity as base
 import torch
 from torch import Tensor, nn
 
@@ -23,9 +23,10 @@ BEVFUSION = "projects/BEVFusion/configs/bevfusion_lidar_voxel0075_second_secfpn_
 def bevfusion(checkout: Path) -> dict[str, Any]:
     """The LiDAR branch of BEVFusion's own configuration, from voxels to the map in front of its head.
 
-    Its two extensions are left out: the pooling of camera features is CUDA's alone, and the CPU's code for voxels
-    reads beyond its table (it is made z, y, x and looked up x, y, z). The voxels are ours, counted x, y, z as its CUDA
-    code counts them.
+    Its two extensions are left out: the pooling of camera features is CUDA's alone, and the CPU's code for
+        voxels
+    reads beyond its table (it is made z, y, x and looked up x, y, z). The voxels are ours, counted x, y, z as
+    its CUDA code counts them.
     """
     from mmdet3d.registry import MODELS
     from mmengine.config import Config
@@ -65,7 +66,8 @@ def bevfusion(checkout: Path) -> dict[str, Any]:
 
 
 def openpcdet(checkout: Path, preset: str) -> dict[str, Any]:
-    """OpenPCDet's modules, one after the other as its detectors run them; they are loaded one file at a time."""
+    """OpenPCDet's modules, one after the other as its detectors run them; they are loaded one file at a
+    time."""
     for package in ("pcdet", "pcdet.models", "pcdet.models.backbones_3d", "pcdet.models.backbones_3d.vfe"):
         module = ModuleType(package)
         module.__path__ = [str(checkout / package.replace(".", "/"))]

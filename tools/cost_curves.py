@@ -19,8 +19,8 @@ import torch
 from lidardistill.atomic import atomic_write, write_json_atomic
 from lidardistill.backbones.minkunet.config import MinkUNetConfig
 from lidardistill.backbones.minkunet.net import MinkUNet
+from lidardistill.bench.harness.record import surroundings
 from lidardistill.bench.projection import synthetic_rig
-from lidardistill.bench.record import surroundings
 from lidardistill.geometry import intrinsics_to_cam2img, pair_points, voxelize
 from lidardistill.ops import superpixel_pool
 from lidardistill.regions.slic.slic import slic

@@ -1,4 +1,5 @@
-"""Print the GPU steps of a file of `lidardistill bench step` as one table. Usage: tools/gpu_table.py step.json"""
+"""Print the GPU steps of a file of `lidardistill bench step` as one table. Usage: tools/gpu_table.py
+step.json"""
 
 from __future__ import annotations
 

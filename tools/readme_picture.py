@@ -1,4 +1,5 @@
-"""Draw the README's picture from a finished demo run: python tools/readme_picture.py runs/demo docs/images/demo.png"""
+"""Draw the README's picture from a finished demo run: python tools/readme_picture.py runs/demo
+docs/images/demo.png"""
 
 from __future__ import annotations
 

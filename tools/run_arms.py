@@ -1,7 +1,9 @@
-"""All arms, worlds and seeds of the embedded world's table, by the official evaluator. Takes an hour or two on two cores.
+"""All arms, worlds and seeds of the embedded world's table, by the official evaluator. Takes an hour or two
+on two cores.
 
 Usage: .venv/bin/python tools/run_arms.py --out runs/arms --table datasets/results/embedded_world
-       [--worlds 0 1 2] [--seeds 0 1 2] [--steps 1000] [--only default other overlapping] [--arms pretrained random ...]
+       [--worlds 0 1 2] [--seeds 0 1 2] [--steps 1000] [--only default other overlapping] [--arms pretrained
+       random ...]
 
 Writes TABLE.json (every run, and mean and range of each arm) and TABLE.md. What is finished is not run again.
 """
@@ -18,11 +20,11 @@ from typing import Any
 import numpy as np
 
 from lidardistill.atomic import atomic_write, write_json_atomic
-from lidardistill.cli.progress import Bar
 from lidardistill.demo.experiment import ARMS, HAND_MADE, pretrain_config
 from lidardistill.demo.parallel_arms import ArmJob, compute_teacher_features, run_jobs
 from lidardistill.demo.run import IMAGE_SIZE
 from lidardistill.engine.manifest import git_state, machine, versions
+from lidardistill.progress import Bar
 from lidardistill.synthetic.write.dataset import write_world
 
 GROUPS: dict[str, dict[str, Any]] = {
@@ -78,7 +80,7 @@ def run_group(options: argparse.Namespace, group: dict[str, Any], world_seed: in
             image_size=IMAGE_SIZE,
             seed=world_seed,
             palette=palette,
-            on_progress=lambda done, total, _: bar.update(done, total=total),
+            on_progress=bar.update,
         )
     for arm in arms:
         if ARMS[arm] is not None:
@@ -101,7 +103,7 @@ def run_group(options: argparse.Namespace, group: dict[str, Any], world_seed: in
     ]
     with Bar("arms", total=len(jobs)) as bar:
         results = run_jobs(
-            jobs, on_progress=lambda latest: bar.update(len(latest), list(latest)[-1] if latest else "")
+            jobs, on_progress=lambda latest: bar.update(len(latest), note=list(latest)[-1] if latest else "")
         )
     return [{"palette": palette, "world": world_seed, **row} for row in results]
 

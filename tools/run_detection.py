@@ -1,11 +1,13 @@
 """Detection on the embedded world: what CALICO's two stages are worth, by the official evaluator.
 
-Usage: .venv/bin/python tools/run_detection.py --world runs/demo/world --out runs/detection --table datasets/results/detection
-       [--seeds 0 1 2] [--steps 160 600] [--percent 10] [--arms random prc fused_random fused_rad] [--jobs 2]
+Usage: .venv/bin/python tools/run_detection.py --world runs/demo/world --out runs/detection --table
+       datasets/results/detection [--seeds 0 1 2] [--steps 160 600] [--percent 10] [--arms random prc
+       fused_random fused_rad] [--jobs 2]
 
-Arms: LiDAR alone from random weights (random) or from the first stage (prc); with cameras, LiDAR from the first stage and the
-camera network as its recipe begins (fused_random) or from the second stage (fused_rad). Writes TABLE.json (every run) and
-TABLE.md. What is finished is not run again.
+Arms: LiDAR alone from random weights (random) or from the first stage (prc); with cameras, LiDAR from the
+    first stage and the
+camera network as its recipe begins (fused_random) or from the second stage (fused_rad). Writes TABLE.json
+(every run) and TABLE.md. What is finished is not run again.
 """
 
 from __future__ import annotations

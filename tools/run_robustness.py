@@ -1,10 +1,13 @@
-"""Two tables of the embedded world: corrupted scans against linear probes, and map segmentation, three seeds each.
+"""Two tables of the embedded world: corrupted scans against linear probes, and map segmentation, three seeds
+each.
 
-Usage: .venv/bin/python tools/run_robustness.py --arms runs/arms/natural-0 --world runs/mini --stages runs/detection --out runs/robustness
-       --table datasets/results/robustness [--seeds 0 1 2] [--jobs 2]
+Usage: .venv/bin/python tools/run_robustness.py --arms runs/arms/natural-0 --world runs/mini --stages
+       runs/detection --out runs/robustness --table datasets/results/robustness [--seeds 0 1 2] [--jobs 2]
 
-Corruptions: the probes that tools/run_arms.py left of the pretrained and of the random network, the latter the baseline of
-its seed. Maps: the backbones that tools/run_detection.py left of CALICO's first stage, and random ones, on its world.
+Corruptions: the probes that tools/run_arms.py left of the pretrained and of the random network, the latter
+    the baseline of
+its seed. Maps: the backbones that tools/run_detection.py left of CALICO's first stage, and random ones, on
+    its world.
 Writes TABLE.json and TABLE.md. What is finished is not run again.
 """
 

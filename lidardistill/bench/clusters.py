@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lidardistill.bench.timing import alternate
+from lidardistill.bench.harness.timing import alternate
 from lidardistill.regions.sweep.clusters import dbscan, propose_regions
 from lidardistill.regions.sweep.config import RegionConfig
 from lidardistill.regions.sweep.ground import find_ground
@@ -22,10 +22,12 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
         dataroot: a nuScenes root, whose first keyframe is used; None for a made-up sweep.
 
     Returns:
-        What `alternate` returns of DBSCAN against scikit-learn's, on the points that stand on the ground; `proposals`:
-        the same for all of `propose_regions` on the whole sweep, to which scikit-learn's DBSCAN alone on the points off
-        the ground is compared; `input`; and `quality`: whether ids equal scikit-learn's, whether the ground equals the
-        numpy twin's, shares and counts, and with lidarseg labels beside the sweep the ground's precision and recall.
+        What `alternate` returns of DBSCAN against scikit-learn's, on the points that stand on the ground;
+        `proposals`: the same for all of `propose_regions` on the whole sweep, to which scikit-learn's DBSCAN
+            alone on the points off
+        the ground is compared; `input`; and `quality`: whether ids equal scikit-learn's, whether the ground
+        equals the numpy twin's, shares and counts, and with lidarseg labels beside the sweep the ground's
+        precision and recall.
 
     Raises:
         ImportError: scikit-learn is not installed.
@@ -87,7 +89,8 @@ FLAT = ("driveable_surface", "other_flat", "sidewalk", "terrain")
 
 
 def _against_labels(dataroot: Path, ground_mask: np.ndarray) -> dict[str, float]:
-    """Precision and recall of the ground against the flat classes of the first keyframe; nothing without labels."""
+    """Precision and recall of the ground against the flat classes of the first keyframe; nothing without
+    labels."""
     versions = sorted(path.parent.name for path in dataroot.glob("v1.0-*/lidarseg.json"))
     if not versions:
         return {}

@@ -1,4 +1,6 @@
-"""`lidardistill bench conv`: submanifold convolutions of MinkUNet34 on a CPU against spconv's own CPU kernels."""
+"""`lidardistill bench conv`: submanifold convolutions of MinkUNet34 on a CPU against spconv's own CPU
+kernels.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lidardistill.bench.harness.timing import alternate
 from lidardistill.bench.projection import read_rig, synthetic_rig
-from lidardistill.bench.timing import alternate
 from lidardistill.bench.voxelize import VOXEL_SIZE
 
 if TYPE_CHECKING:
@@ -29,30 +31,31 @@ TORCH = "torch.mm over all index pairs at once (implementation='torch'); spconv 
 GEMM_ROWS = 2000
 
 SCANS = 40
-"""Every call sees another scan, as in training: oneDNN compiles its products for a number of rows, and 40 scans have more of
-these than it keeps. Scan i lacks the last `LESS` * i voxels."""
+"""Every call gets another scan, as in training: oneDNN compiles a product for each number of rows, and 40
+scans have more of them than its cache holds. Scan i lacks the last `LESS` * i voxels."""
 LESS = 7
 
 
 def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
-    """Alternates our convolution and the baseline in one process on one thread, for each of `LAYERS`, over `SCANS` scans.
+    """Run our convolution and the baseline in turn, on one thread, for each of `LAYERS`, over `SCANS` scans.
 
     Args:
         rounds: of five calls each.
         dataroot: a nuScenes root, whose first keyframe is used; None for a made-up sweep.
 
     Returns:
-        `layers`: for each what `alternate` returns of `mm` (torch.mm over all pairs), `fp32` (what a run takes)
-        and `bf16`, forward against spconv, and of `fp32_backward` and `bf16_backward`, forward and backward against
-        plain torch in float32; `ratio_*` of the medians, `gemm_gflops` of plain matrices, to compare with, and
-        `quality`: the largest errors against float64, as a share of the largest value.
+        `layers`: for each layer what `alternate` returns for `mm` (torch.mm over all pairs) and `fp32` (what
+        a run uses), forward, against spconv, and for `fp32_backward`, forward and backward, against plain
+        torch; `ratio_*` of the medians; `gemm_gflops` of products of plain matrices, to compare with;
+        `quality`: the largest errors against float64 divided by the largest value. There is no bfloat16: on a
+        CPU it is computed in float32.
     """
-    from lidardistill.sparse._register_tiles import VECTOR_BYTES
+    from lidardistill.sparse._tiles_numba import VECTOR_BYTES
 
     points = (synthetic_rig() if dataroot is None else read_rig(Path(dataroot))).points
     with _one_torch_thread():
         levels = _levels(points)
-        layers, quality = {}, dict.fromkeys(("fp32", "fp32_gradient", "bf16", "bf16_gradient", "spconv"), 0.0)
+        layers, quality = {}, dict.fromkeys(("fp32", "fp32_gradient", "spconv"), 0.0)
         for level, inputs, outputs in LAYERS:
             layer = _Layer(*levels[level], inputs, outputs)
             name = f"level {level}, {inputs} to {outputs}"
@@ -67,7 +70,7 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
     ratios = {
         f"ratio_{way}_{name.split(', ')[1].replace(' to ', '_')}": figures[way]["ratio"]
         for name, figures in layers.items()
-        for way in ("mm", "fp32", "bf16", "fp32_backward", "bf16_backward")
+        for way in ("mm", "fp32", "fp32_backward")
     }
     return {
         "name": "conv",
@@ -110,14 +113,11 @@ class _Layer:
         """What `alternate` returns, for each way."""
         import torch
 
-        half = torch.bfloat16
         plain = self.forward_backward("torch", torch.float32)
         ways: dict[str, tuple[Callable[[], Any], Callable[[], Any], str]] = {
             "mm": (self.forward("torch", torch.float32), self.spconv, SPCONV),
             "fp32": (self.forward("auto", torch.float32), self.spconv, SPCONV),
-            "bf16": (self.forward("auto", half), self.spconv, SPCONV),
             "fp32_backward": (self.forward_backward("auto", torch.float32), plain, TORCH),
-            "bf16_backward": (self.forward_backward("auto", half), plain, TORCH),
         }
         found = {}
         for way, (product, baseline, name) in ways.items():
@@ -168,12 +168,12 @@ class _Layer:
         import torch
 
         exact = self.forward_backward("torch", torch.float64)()
-        found = {"spconv": _error(self.spconv(), exact[0])}
-        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-            out, *gradients = self.forward_backward("auto", dtype)()
-            found[name] = _error(out, exact[0])
-            found[f"{name}_gradient"] = max(map(_error, gradients, exact[1:]))
-        return found
+        out, *gradients = self.forward_backward("auto", torch.float32)()
+        return {
+            "spconv": _error(self.spconv(), exact[0]),
+            "fp32": _error(out, exact[0]),
+            "fp32_gradient": max(map(_error, gradients, exact[1:])),
+        }
 
 
 def _error(found: Tensor, exact: Tensor) -> float:
@@ -198,19 +198,17 @@ def _levels(points: np.ndarray) -> list[tuple[Tensor, tuple[int, int, int]]]:
 
 
 def _gemm_rates() -> dict[str, float]:
-    """Billions of floating-point operations a second of products of plain matrices, 96 to 96 channels: best of ten."""
+    """GFLOP/s of products of plain matrices, 96 to 96 channels: best of ten."""
     import torch
 
     from lidardistill.sparse.gather_matmul import convolve
     from lidardistill.sparse.rulebook import identity_rulebook
 
     x, weight = torch.randn(GEMM_ROWS, 96), torch.randn(96, 96)
-    half, half_weight = x.bfloat16(), weight.bfloat16()
     every_row = identity_rulebook(GEMM_ROWS)
     ways: dict[str, Callable[[], Tensor]] = {
         "ours float32": lambda: convolve(x, weight[:, None], every_row),
         "torch.mm float32": lambda: x @ weight,
-        "torch.mm bfloat16": lambda: half @ half_weight,
     }
     rates = {}
     for name, way in ways.items():

@@ -1,4 +1,4 @@
-"""`lidardistill bench loader`: one keyframe through `Keyframes` against SLidR's way of loading it, in one process."""
+"""`lidardistill bench loader`: our loading of one keyframe against SLidR's, in one process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lidardistill.bench.harness.timing import alternate_all
 from lidardistill.bench.loader_baseline import SLidRLoader
 from lidardistill.bench.projection import CHANNELS, synthetic_rig
-from lidardistill.bench.timing import alternate_all
 
 if TYPE_CHECKING:
     from lidardistill.data.config import ImageConfig
@@ -42,20 +42,22 @@ def run(
 ) -> dict[str, Any]:
     """Alternates our ways and SLidR's over the same keyframe and the same crops, all on one thread.
 
-    All draw the same numbers and share the code that turns them into windows and masks, which costs the baseline
-    less than its own would. Superpixels on the fly are measured for each of `ON_THE_FLY`; their baseline
-    takes seconds a sample, so it runs once in each of `ON_THE_FLY_ROUNDS` rounds.
+    All draw the same numbers and share the code that turns them into windows and masks, which costs the
+    baseline less than its own would. Superpixels on the fly are measured for each of `ON_THE_FLY`; their
+    baseline takes seconds a sample, so it runs once in each of `ON_THE_FLY_ROUNDS` rounds.
 
     Args:
         rounds: of five samples each.
-        dataroot: a nuScenes root, whose first keyframe is used; None for a made-up sweep and made-up pictures.
+        dataroot: a nuScenes root, whose first keyframe is used; None for a made-up sweep and made-up
+            pictures.
         image_size: rows, columns of the made-up pictures.
         workers: numbers of worker processes, and of threads, whose keyframes a second are measured.
 
     Returns:
-        What `alternate` returns for cached superpixels, `input`, `quality` over `COMPARED` samples: the largest and
-        the mean difference of the images (of 1.0), whether the superpixels are the same, pairs and voxels of both, and
-        the keyframes a second; `variants`, the same for each other way; `workers`, see `keyframes_per_second`.
+        What `alternate` returns for cached superpixels, `input`, `quality` over `COMPARED` samples: the
+        largest and the mean difference of the images (of 1.0), whether the superpixels are the same, pairs
+        and voxels of both, and the keyframes a second; `variants`, the same for each other way; `workers`,
+        see `keyframes_per_second`.
     """
     import torch
 
@@ -158,7 +160,8 @@ def _turns(load: Callable[[int], Any]) -> Callable[[], Any]:
 
 def _compare(dataset: Keyframes[PairSample], baseline: SLidRLoader) -> dict[str, Any]:
     quality: dict[str, Any] = {
-        "image_max_error": 0.0, "image_mean_error": 0.0, "superpixels_equal": True, "pairs": 0, "pairs_of_baseline": 0,
+        "image_max_error": 0.0, "image_mean_error": 0.0, "superpixels_equal": True, "pairs": 0,
+        "pairs_of_baseline": 0,
         "voxels_equal": True,
     }  # fmt: skip
     for position in range(COMPARED):

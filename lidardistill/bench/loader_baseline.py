@@ -29,7 +29,7 @@ class LoadedByBaseline:
 
 
 class SLidRLoader:
-    """SLidR's loading of one keyframe with cached superpixels, step by step as methods.md 1 and 12 describe it.
+    """SLidR's loading of one keyframe with cached superpixels, step by step as its public code does it.
 
     Args:
         frame: the keyframe.
@@ -37,7 +37,7 @@ class SLidRLoader:
         superpixels: V maps (H, W) below 256, kept as 8-bit PNG files as SLidR does.
         folder: where to keep them.
         seed: of the augmentation.
-        on_the_fly: cut each image into superpixels by scikit-image's SLIC instead, as SLidR's own script does once.
+        on_the_fly: compute superpixels by scikit-image's SLIC in every call; SLidR's own script does it once.
     """
 
     def __init__(

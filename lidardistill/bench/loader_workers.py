@@ -16,15 +16,16 @@ _REPEATS = 3
 def keyframes_per_second(dataset: Any, numbers: tuple[int, ...]) -> dict[str, Any]:
     """Batches of `BATCH` keyframes from N processes of `data.loader` and from N threads, in turn.
 
-    Neither the start of the workers nor their first batch each counts. A thread loads one sample at a time and the
-    caller's thread joins them into batches, as a loader of threads would.
+    Neither the start of the workers nor their first batch each counts. A thread loads one sample at a time
+    and the caller's thread joins them into batches, as a loader of threads would.
 
     Args:
         dataset: `Keyframes`; it travels to the processes.
         numbers: N.
 
     Returns:
-        `processes` and `threads`: medians over repeats by number, as text so that JSON keeps them; and `load_average`.
+        `processes` and `threads`: medians over repeats by number, as text so that JSON keeps them; and
+        `load_average`.
     """
     import os
 

@@ -17,7 +17,8 @@ SUPERPIXELS = 150
 
 
 def run(rounds: int = 5) -> dict[str, Any]:
-    """Forward and backward, alternating baseline and ours, one thread of the CPU (the Triton kernels were not run).
+    """Time forward and backward, baseline and ours in turn, on one thread of the CPU (Triton kernels were not
+    run).
 
     Args:
         rounds: times each is run after one warm-up; at least 5 for a median worth quoting.
@@ -25,13 +26,14 @@ def run(rounds: int = 5) -> dict[str, Any]:
     Returns:
         Plain values: shapes, `ours` and `baseline` (median_ms, iqr_ms of forward + backward, forward_ms,
         backward_ms, and extra_memory_mb: peak of an untimed call, its leaf and the gradient included;
-        None where this system does not tell), `first_call_s` (compiling the kernels, or reading them from numba's
-        cache), `ratio` and `memory_ratio` (baseline / ours), `max_error` and `max_grad_error` (absolute, float32,
-        between the two), `max_error_float64` and `max_grad_error_float64` of each against the baseline in float64.
+        None where this system does not tell), `first_call_s` (compiling the kernels, or reading them from
+        numba's cache), `ratio` and `memory_ratio` (baseline / ours), `max_error` and `max_grad_error`
+        (absolute, float32, between the two), `max_error_float64` and `max_grad_error_float64` of each against
+        the baseline in float64.
     """
     import torch
 
-    from lidardistill.bench.memory import peak_extra_mb
+    from lidardistill.bench.harness.memory import peak_extra_mb
     from lidardistill.ops import superpixel_pool
 
     features, superpixels, grad = _inputs()
@@ -88,7 +90,7 @@ def run(rounds: int = 5) -> dict[str, Any]:
 
 
 def sparse_one_hot_pool(features: Tensor, superpixels: Tensor, num_superpixels: int) -> tuple[Tensor, Tensor]:
-    """What SLidR does, as methods.md 3 describes it: (pooled (V * S, C), count (V * S,))."""
+    """SLidR's pooling, after its public code: (pooled (V * S, C), count (V * S,))."""
     import torch
     import torch.nn.functional as F
 
@@ -107,7 +109,7 @@ def sparse_one_hot_pool(features: Tensor, superpixels: Tensor, num_superpixels: 
 
 
 def _inputs() -> tuple[Tensor, Tensor, Tensor]:
-    """Random features, and superpixels with ragged borders: the nearest of jittered seeds, as SLIC makes them."""
+    """Random features, and superpixels with ragged borders like SLIC's: the nearest of jittered seeds."""
     import torch
 
     rng = np.random.default_rng(0)

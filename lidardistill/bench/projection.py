@@ -1,4 +1,6 @@
-"""`lidardistill bench projection`: six cameras in one call against the frame-by-frame chain of nuScenes' devkit."""
+"""`lidardistill bench projection`: six cameras in one call against the frame-by-frame chain of nuScenes'
+devkit.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lidardistill.bench.timing import alternate
+from lidardistill.bench.harness.timing import alternate
 from lidardistill.geometry import Pairing, intrinsics_to_cam2img, invert_rigid, pair_points
 from lidardistill.geometry.rigid import rigid
 
@@ -53,8 +55,8 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
         dataroot: a nuScenes root, whose first keyframe is used; None for a made-up sweep.
 
     Returns:
-        What `alternate` returns, `input`, and `quality`: whether the pairs equal the numpy twin's to the bit, their
-        number, and how many the baseline's float32 moves.
+        What `alternate` returns, `input`, and `quality`: whether the pairs equal the numpy twin's to the bit,
+        their number, and how many the baseline's float32 moves.
     """
     rig = synthetic_rig() if dataroot is None else read_rig(Path(dataroot))
     lidar2cam, cam2img = rig.lidar2cam(), intrinsics_to_cam2img(rig.intrinsics)
@@ -83,9 +85,10 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
 def devkit_chain(rig: Rig) -> tuple[np.ndarray, np.ndarray]:
     """The arithmetic, types and memory layout of nuScenes' devkit, which SLidR calls once a camera.
 
-    The devkit keeps the points of a file as the transposed view of an (N, 4) float32 array, copies them for each
-    camera, moves them through ego, global and ego frame in place, one coordinate row after the other, and projects
-    in float64 with a padded camera matrix. Poses are given as matrices here, so reading tables costs it nothing.
+    The devkit keeps the points of a file as the transposed view of an (N, 4) float32 array, copies them for
+    each camera, moves them through ego, global and ego frame in place, one coordinate row after the other,
+    and projects in float64 with a padded camera matrix. Poses are given as matrices here, so reading tables
+    costs it nothing.
 
     Args:
         rig: the keyframe.

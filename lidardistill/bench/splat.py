@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from lidardistill.ops import BevGrid
     from lidardistill.ops.frustum import FrustumCells
 
-# One keyframe of `camera_bev`'s "swin_t" at 256 x 704, BEVFusion's size: views, rows, columns, depths, channels.
+# One keyframe of `camera_bev`'s "swin_t" at 256 x 704, BEVFusion's size: views, rows, columns, depths,
+# channels.
 FEATURES = (6, 32, 88, 118, 80)
 STRIDE = 8
 DEPTH_RANGE = (1.0, 60.0)
@@ -29,14 +30,15 @@ def run(rounds: int = 5) -> dict[str, Any]:
 
     Returns:
         Plain values: shapes, `ours` and `baseline` (median_ms, iqr_ms of forward + backward, forward_ms,
-        backward_ms, and extra_memory_mb: peak of an untimed call, its leaves and their gradients included; None where
-        this system does not tell), `places_ms`, of the geometry that both need, `first_call_s` (compiling the kernels,
-        or reading them from numba's cache), `ratio` and `memory_ratio` (baseline / ours), `max_error` and
-        `max_grad_error` (relative to the largest value, float32, ours against the baseline in float64).
+        backward_ms, and extra_memory_mb: peak of an untimed call, its leaves and their gradients included;
+        None where this system does not tell), `places_ms`, of the geometry that both need, `first_call_s`
+        (compiling the kernels, or reading them from numba's cache), `ratio` and `memory_ratio` (baseline /
+        ours), `max_error` and `max_grad_error` (relative to the largest value, float32, ours against the
+        baseline in float64).
     """
     import torch
 
-    from lidardistill.bench.memory import peak_extra_mb
+    from lidardistill.bench.harness.memory import peak_extra_mb
     from lidardistill.ops.lift_splat import lift_splat
 
     threads = torch.get_num_threads()
@@ -101,7 +103,7 @@ def run(rounds: int = 5) -> dict[str, Any]:
 
 
 def _places() -> tuple[FrustumCells, BevGrid]:
-    """Where the samples of level cameras lie that look to all sides, each with a field of view of 70 degrees."""
+    """Cells of the samples of level cameras that look to all sides; each sees 70 degrees."""
     import torch
 
     from lidardistill.ops import BevGrid

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lidardistill.bench.step_parts import Parts, clock_of, measured, median, one_step
+from lidardistill.bench.profile.parts import median
+from lidardistill.bench.profile.steps import Steps, steps_of
 
 if TYPE_CHECKING:
-    from lidardistill.methods.image_pairs import PairBatch
     from lidardistill.tasks.pretrain.config import PretrainConfig
-    from lidardistill.tasks.pretrain.run import Pretraining
 
 PARTS = ("data", "student_forward", "rest_of_forward", "backward", "optimizer")
 BASELINE = "the same recipe with images decoded and the frozen teacher run at every step, as SLidR does"
 SLIDR_CASES = tuple((batch, precision) for batch in (4, 16) for precision in ("fp32", "bf16"))
 WARM_UP = 2
 TINY = (32, 64)
-_PART_OF = {
-    "data wait": "data",
-    "to device": "data",
-    "student": "student_forward",
-    "backward": "backward",
-    "optimiser": "optimizer",
-}
 
 
 def run(
@@ -35,21 +28,22 @@ def run(
     cases: Sequence[tuple[int, str]] = SLIDR_CASES,
     rehearse: bool = False,
 ) -> dict[str, Any]:
-    """Times steps of the demo's recipe, and on CUDA those of the exact SLidR recipe.
+    """Time steps of the demo's recipe, and on CUDA steps of the exact SLidR recipe.
 
-    Each round is one step of the product, which reads cached teacher features, and one of the baseline.
+    Each round is one step of the product, which reads cached teacher features, and one step of the baseline.
 
     Args:
         rounds: steps that count, after two that do not.
-        dataroot: a nuScenes root, of which up to 16 keyframes are used; None renders two keyframes of a world.
+        dataroot: a nuScenes root, of which up to 16 keyframes are used; None renders two keyframes of a
+            world.
         cases: batch size and precision of the steps on CUDA.
-        rehearse: take those on the CPU, of a tiny network on tiny images: nothing to compare, but it runs.
+        rehearse: take these steps on the CPU with a tiny network and tiny images, to test the command.
 
     Returns:
-        `product` and `baseline` (demo's recipe, all threads of torch): median_ms and iqr_ms of the step, and `parts`
-        with the median and IQR of each of `PARTS`; `ratio` of the medians; `slidr`: the same by batch size and
-        precision, or "not run" with the reason. Sparse convolutions with spconv's own CPU kernels are no baseline: they
-        have no backward pass on a CPU.
+        `product` and `baseline` (demo's recipe, all threads of torch): median_ms and iqr_ms of the step, and
+        `parts` with the median and IQR of each of `PARTS`; `ratio` of the medians; `slidr`: the same by batch
+        size and precision, or "not run" with the reason. spconv's own CPU kernels are no baseline: they have
+        no backward pass.
     """
     import torch
 
@@ -58,13 +52,16 @@ def run(
         version, split = _version_and_split(root)
         source = {"dataroot": str(root), "version": version, "split": split}
         size = TINY if rehearse else None
-        product = _demo(source, Path(folder), cached=True, image_size=size)
-        baseline = _demo(source, Path(folder), cached=False, image_size=size)
-        product.compute_teacher_features()
-        steps = _Steps(product), _Steps(baseline)
-        for _ in range(WARM_UP + rounds):  # alternating: what else the machine does hits both
-            for way in steps:
-                way.take()
+        with ExitStack() as stack:
+            steps = [
+                _Times(
+                    stack.enter_context(steps_of(_demo(source, Path(folder), cached=cached, image_size=size)))
+                )
+                for cached in (True, False)
+            ]
+            for _ in range(WARM_UP + rounds):  # in turn, so that other work of the machine slows both
+                for way in steps:
+                    way.take()
         figures = [way.summary() for way in steps]
         slidr = {
             f"batch {batch}, {precision}": _slidr(source, batch, precision, rounds, rehearse)
@@ -85,24 +82,28 @@ def run(
     }
 
 
-class _Steps:
-    """A training run whose steps are taken one by one, with the time of each part."""
+def _part(path: str) -> str:
+    """Which of `PARTS` a part of a step belongs to."""
+    outer, _, inner = path.partition("/")
+    if outer in ("data wait", "to device"):
+        return "data"
+    if outer == "forward":
+        return "student_forward" if inner.split("/")[0] == "backbone" else "rest_of_forward"
+    return "backward" if outer == "backward" else "optimizer"
 
-    def __init__(self, run: Pretraining) -> None:
-        self.run = run
-        self.optimizer = run.optimizer()
-        self.batches: Iterator[PairBatch] = run.batches(0)
-        self.parts = Parts(clock_of(run.fabric.device))
+
+class _Times:
+    """Times of the steps of a run."""
+
+    def __init__(self, steps: Steps) -> None:
+        self.steps = steps
         self.times: list[dict[str, float]] = []
 
     def take(self) -> None:
-        """One step."""
-        with measured(self.run.method, self.parts):
-            one_step(self.run, self.batches, self.optimizer, len(self.times), self.parts)
-        found = self.parts.take()
+        """Take one step."""
         self.times.append(dict.fromkeys(PARTS, 0.0))
-        for part, time_ms in found.items():
-            self.times[-1][_PART_OF.get(part.split(":")[0], "rest_of_forward")] += time_ms
+        for path, time_ms in self.steps.take().items():
+            self.times[-1][_part(path)] += time_ms
 
     def summary(self) -> dict[str, Any]:
         """Median and IQR of the step and of each part, in milliseconds."""
@@ -113,7 +114,7 @@ class _Steps:
 
 def _demo(
     source: dict[str, str], cache: Path, *, cached: bool, image_size: Sequence[int] | None
-) -> Pretraining:
+) -> PretrainConfig:
     from lidardistill.config.io import validate
     from lidardistill.demo.experiment import shipped
     from lidardistill.tasks.pretrain.config import PretrainConfig
@@ -124,13 +125,13 @@ def _demo(
     values["teacher_cache"] = str(cache / "teacher") if cached else None
     if image_size is not None:
         values["data"]["augment"]["image_size"] = list(image_size)
-    return _build(validate(PretrainConfig, values, source="configs/pretrain/demo.yaml"))
+    return validate(PretrainConfig, values, source="configs/pretrain/demo.yaml")
 
 
 def _slidr(
     source: dict[str, str], batch_size: int, precision: str, rounds: int, rehearse: bool
 ) -> dict[str, Any]:
-    """The exact recipe with a randomly initialised teacher: its speed does not depend on the weights."""
+    """Time the exact recipe with a randomly initialised teacher: its speed does not depend on the weights."""
     import torch
 
     from lidardistill.config.io import validate
@@ -148,24 +149,18 @@ def _slidr(
         values["data"]["augment"] = {"image_size": list(TINY)}
         values["teacher"] = {"kind": "color_histogram"}
     with tempfile.TemporaryDirectory(prefix="lidardistill-bench-") as cache:
-        values["data"]["superpixels"] = {"cache": cache}  # SLIC would be all that is measured
-        steps = _Steps(
-            _build(validate(PretrainConfig, values, source="configs/pretrain/slidr_minkunet34.yaml"))
-        )
-        if not rehearse:
-            torch.cuda.reset_peak_memory_stats()
-        for _ in range(WARM_UP + rounds):
-            steps.take()
+        values["data"]["superpixels"] = {"cache": cache}  # without it, SLIC would dominate the time
+        config = validate(PretrainConfig, values, source="configs/pretrain/slidr_minkunet34.yaml")
+        with steps_of(config) as running:
+            steps = _Times(running)
+            if not rehearse:
+                torch.cuda.reset_peak_memory_stats()
+            for _ in range(WARM_UP + rounds):
+                steps.take()
         peak = None if rehearse else round(torch.cuda.max_memory_allocated() / 2**20)
     figures = steps.summary()
     per_second = round(1e3 * batch_size / figures["median_ms"], 2)
     return {**figures, "keyframes_per_s": per_second, "peak_mib": peak}
-
-
-def _build(config: PretrainConfig) -> Pretraining:
-    from lidardistill.tasks.pretrain.run import Pretraining
-
-    return Pretraining.build(config)
 
 
 def _world(folder: Path) -> Path:

@@ -26,7 +26,7 @@ def run(
     max_images: int = 6,
     reduce: int = 1,
 ) -> dict[str, Any]:
-    """Segment in every way, alternating on one thread: the presets, and both at half size (`data.superpixels.scale: 2`).
+    """Time every preset at full size, and scikit-image at half size, in turn on one thread.
 
     scikit-image is the preset `reference`.
 
@@ -37,11 +37,13 @@ def run(
         reduce: factor by which each image is reduced first; for a quick look.
 
     Returns:
-        `ways`, by name: `median_ms`, `iqr_ms` (over all images and rounds), `ratio` (the baseline's time over its own,
-        median of the images' ratios of medians), and means over the images of `boundary_recall` and
-        `boundary_precision` within 2 px and `agreement` (all three against the baseline), `explained_variance` of Lab
-        and `num_segments`, with the worst recall and the largest number. `baseline` and `product` repeat two of them
-        and `ratio` compares them. `codec`: bytes of a map against those of an 8-bit PNG, and times, means by image.
+        `ways`, by name: `median_ms`, `iqr_ms` (over all images and rounds), `ratio` (the baseline's time over
+        its own, median of the images' ratios of medians), and means over the images of `boundary_recall` and
+        `boundary_precision` within 2 px and `agreement` (all three against the baseline),
+        `explained_variance` of Lab and `num_segments`, with the worst recall and the largest number.
+        `baseline` and `product` repeat two of them
+        and `ratio` compares them. `codec`: bytes of a map against those of an 8-bit PNG, and times, means by
+            image.
 
     Raises:
         FileNotFoundError: if `dataroot` has no camera images.
@@ -126,7 +128,7 @@ def _summary(
 
 
 def _measure_codec(labels: np.ndarray, rounds: int) -> dict[str, float]:
-    """Bytes and milliseconds of one map, as row runs and as an 8-bit PNG (SLidR's way, which 256 ids break)."""
+    """Bytes and milliseconds of one map, as row runs and as an 8-bit PNG (SLidR's way, at most 256 ids)."""
     from PIL import Image
 
     from lidardistill.regions.superpixels.run_codec import decode, encode
@@ -166,7 +168,7 @@ def _camera_images(dataroot: Path, max_images: int) -> Iterator[np.ndarray]:
 
 
 def _drawn(count: int) -> Iterator[np.ndarray]:
-    """(900, 1600, 3) uint8 pictures of shaded polygons with grain: something to segment where no data set is at hand."""
+    """(900, 1600, 3) uint8 pictures of shaded polygons with grain, to segment without a data set."""
     from PIL import Image, ImageDraw
 
     height, width = 900, 1600  # nuScenes

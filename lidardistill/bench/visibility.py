@@ -1,4 +1,4 @@
-"""`lidardistill bench visibility`: occlusion by tiles against a k-d tree for each view, and against a dense z-buffer."""
+"""`lidardistill bench visibility`: occlusion by tiles against a k-d tree a view, and a dense z-buffer."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
+from lidardistill.bench.harness.timing import alternate
 from lidardistill.bench.projection import read_rig, synthetic_rig
-from lidardistill.bench.timing import alternate
 from lidardistill.geometry import pair_points
 from lidardistill.geometry.camera import intrinsics_to_cam2img
 from lidardistill.geometry.views import Pairing
@@ -24,8 +24,9 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
         dataroot: a nuScenes root, whose first keyframe is used; None for a made-up sweep.
 
     Returns:
-        What `alternate` returns, against `by_trees`; `dense_zbuffer`, the same against it; `input`; and `quality`:
-        whether the pairs are those of the numpy twin, the share hidden, and the pairs that each baseline moves.
+        What `alternate` returns, against `by_trees`; `dense_zbuffer`, the same against it; `input`; and
+        `quality`: whether the pairs are those of the numpy twin, the share hidden, and the pairs that each
+        baseline moves.
     """
     rig = synthetic_rig() if dataroot is None else read_rig(Path(dataroot))
     cam2img = intrinsics_to_cam2img(rig.intrinsics)

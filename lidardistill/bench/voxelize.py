@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from lidardistill.bench.harness.timing import alternate
 from lidardistill.bench.projection import read_rig, synthetic_rig
-from lidardistill.bench.timing import alternate
 from lidardistill.geometry import voxelize
 
 VOXEL_SIZE = (0.1, 1.0, 0.1)  # rho m, phi degrees, z m: SLidR
@@ -22,8 +22,9 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
         dataroot: a nuScenes root, whose first keyframe is used; None for a made-up sweep.
 
     Returns:
-        What `alternate` returns, `input`, and `quality`: whether voxels, their order and first points equal the
-        numpy twin's, whether the points fall into the same groups as the baseline's, and the number of voxels.
+        What `alternate` returns, `input`, and `quality`: whether voxels, their order and first points equal
+        the numpy twin's, whether the points fall into the same groups as the baseline's, and the number of
+        voxels.
     """
     points = (synthetic_rig() if dataroot is None else read_rig(Path(dataroot))).points
     ours = voxelize(points, VOXEL_SIZE, kind="cylindrical")

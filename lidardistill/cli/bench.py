@@ -24,17 +24,23 @@ NAMES = (
 
 def run(
     name: Annotated[str, typer.Argument(metavar="NAME", help=", ".join(NAMES), show_default=False)],
-    out: Annotated[Path, typer.Option(metavar="FILE.json", help="Figures.", show_default=False)],
-    rounds: Annotated[int, typer.Option(help="At least 5.")] = 7,
+    out: Annotated[
+        Path, typer.Option(metavar="FILE.json", help="JSON file for the figures.", show_default=False)
+    ],
+    rounds: Annotated[int, typer.Option(help="Rounds that count; at least 5.")] = 7,
     dataroot: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Real keyframes; made-up data otherwise.")
+        Path | None,
+        typer.Option(metavar="DIR", help="nuScenes root with real keyframes; made-up data without it."),
     ] = None,
-    batch_size: Annotated[str, typer.Option(metavar="N,N", help="Of the GPU steps of `step`.")] = "4,16",
+    batch_size: Annotated[
+        str, typer.Option(metavar="N,N", help="Batch sizes for `bench step` on the GPU.")
+    ] = "4,16",
     precision: Annotated[
-        str, typer.Option(metavar="P,P", help="Of the GPU steps of `step`: fp32, bf16, fp16.")
+        str, typer.Option(metavar="P,P", help="Precisions for `bench step` on the GPU: fp32, bf16, fp16.")
     ] = "fp32,bf16",
     rehearse: Annotated[
-        bool, typer.Option("--rehearse", help="Take the GPU steps of `step` on the CPU, tiny.")
+        bool,
+        typer.Option("--rehearse", help="Run `bench step` with a tiny model on the CPU to test the command."),
     ] = False,
 ) -> None:
     """Measure one part against a named baseline: medians, IQR, ratio, machine, commit."""
@@ -47,7 +53,7 @@ def run(
         raise ValueError(f"--batch-size {batch_size}: expected positive numbers with commas, such as 4,16")
     if not {"fp32", "bf16", "fp16"}.issuperset(precisions):
         raise ValueError(f"--precision {precision}: expected fp32, bf16 or fp16 with commas between")
-    from lidardistill.bench.record import measure_and_write
+    from lidardistill.bench.harness.record import measure_and_write
 
     cases = [(int(size), name) for size in sizes for name in precisions]
     options = {"cases": cases, "rehearse": rehearse} if name == "step" else {}

@@ -10,26 +10,28 @@ from lidardistill.cli.options import OutOption
 
 def run(out: OutOption) -> None:
     """Build a world, pretrain on it, probe, and write a report: at most ten minutes on two cores."""
-    from lidardistill.cli.progress import Bar
     from lidardistill.demo.run import ARMS, build_world, prepare, run_arms, summarise
     from lidardistill.demo.stages import Stages
+    from lidardistill.progress import Bar
     from lidardistill.report.page import write_page
     from lidardistill.showcase.showcase import showcase_of_arm
 
     stages = Stages()
     print(
-        "1/4  An embedded driving world: streets, six cameras, one LiDAR, in nuScenes format. Kernels are compiled meanwhile, once."
+        "1/4  An embedded driving world: streets, six cameras, one LiDAR, in nuScenes format. Kernels are "
+        "compiled "
+        "at the same time, once."
     )
     with Bar("world") as bar:
-        world = build_world(out, stages, lambda note, done, total: bar.update(done, note, total))
+        world = build_world(out, stages, lambda note, done, total: bar.update(done, total, note))
     print("2/4  Superpixels of the images, and what an ImageNet network sees in them.")
     with Bar("teacher") as bar:
-        prepare(out, world, stages, lambda note, done, total: bar.update(done, note, total))
+        prepare(out, world, stages, lambda note, done, total: bar.update(done, total, note))
     print(
         "3/4  Three backbones: pretrained, random, and pretrained on permuted pairs; a linear probe on each."
     )
     with Bar("pretraining") as bar:
-        results = run_arms(out, world, stages, lambda note, done, total: bar.update(done, note, total))
+        results = run_arms(out, world, stages, lambda note, done, total: bar.update(done, total, note))
     print("4/4  The report.")
     summarise(out, results, stages)  # the page shows it
     with stages.stage("report"):
@@ -42,20 +44,20 @@ def _closing_words(summary: dict[str, Any], page: Path) -> str:
     """What was learnt, where to look, what to do next."""
     pretrained, random, permuted = (summary[arm][0] for arm in ("pretrained", "random", "permuted"))
     return f"""
-What was learnt, without a single label: a LiDAR network that saw only which points and which image regions belong
-together now tells road, cars, trees and people apart. One linear layer on its frozen features reaches
+Without labels, a LiDAR network that saw only which points and image regions belong together has learnt to tell
+road, cars, trees and people apart. One linear layer on its frozen features reaches
 
   {pretrained:5.1f} mIoU  pretrained
   {random:5.1f} mIoU  the same network, random
-  {permuted:5.1f} mIoU  pretrained with points and regions permuted: nothing to learn, nothing learnt
+  {permuted:5.1f} mIoU  pretrained with points and regions permuted, so that there is nothing to learn
   {summary["hand_made"][0]:5.1f} mIoU  intensity, height and range alone, no network
 
-on scenes it never saw, scored by nuScenes' own evaluator ({summary["seconds"]["total"] / 60:.1f} minutes in all).
+on new scenes, scored by nuScenes' own evaluator ({summary["seconds"]["total"] / 60:.1f} minutes in all).
 More arms, worlds and seeds, computed once: datasets/results/embedded_world.md, which names its command.
 
 Look:   {page}
 Next, with your own nuScenes (datasets/README.md says how to get it):
   lidardistill doctor   --dataroot data/nuscenes --version v1.0-trainval
   lidardistill pretrain configs/pretrain/slidr_minkunet34.yaml data.dataroot=data/nuscenes --out runs/slidr
-  lidardistill probe    configs/probe/nuscenes.yaml data.dataroot=data/nuscenes --weights runs/slidr --out runs/slidr_probe
+  lidardistill probe    configs/probe/nuscenes.yaml data.dataroot=data/nuscenes --weights runs/slidr --out runs/probe
 """

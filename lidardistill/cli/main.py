@@ -15,28 +15,15 @@ from typing import Any
 
 import typer
 
-from lidardistill.cli import (
-    bench,
-    demo,
-    detect,
-    doctor,
-    evaluate,
-    export,
-    finetune,
-    mapseg,
-    pairs,
-    pretrain,
-    probe,
-    profile,
-    report,
-    superpixels,
-    synth,
-)
+from lidardistill.cli import bench, demo, doctor, evaluate, export, pairs, profile, report, superpixels, synth
+from lidardistill.cli.train import detect, finetune, mapseg, pretrain, probe
 from lidardistill.engine.signals import Interrupted
 
 app = typer.Typer(
     name="lidardistill",
-    help="Pretrain LiDAR backbones from cameras, without labels. Start with: lidardistill demo --out runs/demo",
+    help=(
+        "Pretrain LiDAR backbones from cameras, without labels. Start with: lidardistill demo --out runs/demo"
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

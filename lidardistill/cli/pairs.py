@@ -44,7 +44,8 @@ def run(
     with atomic_write(out) as stream:
         np.savez_compressed(stream, **arrays)
     print(
-        f"{len(pairing.pairing_points)} pairs of {len(frame.points)} points and {len(frame.channels)} cameras: {out}"
+        f"{len(pairing.pairing_points)} pairs of {len(frame.points)} points and "
+        f"{len(frame.channels)} cameras: {out}"
     )
     if test != "none":
         everything = len(pair_points(*geometry, distortion=frame.distortion).pairing_points)

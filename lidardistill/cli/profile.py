@@ -13,13 +13,15 @@ from lidardistill.cli.options import ConfigArgument, Overrides
 def run(
     config: ConfigArgument,
     overrides: Overrides = None,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Trace of one step, for Perfetto.")] = Path(
-        "profile_trace.json"
-    ),
-    steps: Annotated[int, typer.Option(min=1, help="Steps that are timed, after two that are not.")] = 5,
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="File for the trace of one step, which Perfetto opens.")
+    ] = Path("profile_trace.json"),
+    steps: Annotated[int, typer.Option(min=1, help="Steps that count, after two warm-up steps.")] = 5,
 ) -> None:
-    """Show where time and memory of a pretraining step go, part by part, beside what this machine could do."""
-    from lidardistill.bench.profile_step import profile_step, table
+    """Show time and memory of a pretraining step, part by part, and the shortest time possible on this
+    machine.
+    """
+    from lidardistill.bench.profile.run import profile_step, table
     from lidardistill.config.io import load_config
     from lidardistill.tasks.pretrain.config import PretrainConfig
 

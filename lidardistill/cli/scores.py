@@ -10,9 +10,8 @@ def print_scores(metrics: dict[str, Any], out: Path) -> None:
     """A line for each class and one for the mean, in percent."""
     for name, value in metrics["iou"].items():
         print(f"  {name:22s} {'   -' if value is None else f'{100 * value:5.1f}'}")
-    print(
-        f"  {'mIoU':22s} {100 * metrics['miou']:5.1f}   {metrics['evaluator']}, {metrics['num_points']} points"
-    )
+    judged = f"{metrics['evaluator']}, {metrics['num_points']} points"
+    print(f"  {'mIoU':22s} {100 * metrics['miou']:5.1f}   {judged}")
     print(f"metrics: {out / 'metrics.json'}")
 
 
@@ -40,9 +39,8 @@ def print_maps(metrics: dict[str, Any], out: Path) -> None:
     for name, value in metrics["iou"].items():
         cell = "   -" if value is None else f"{100 * value:5.1f}   at {metrics['threshold'][name]:.2f}"
         print(f"  {name:16s} {cell}")
-    print(
-        f"  {'mIoU':16s} {100 * metrics['miou']:5.1f}   {metrics['evaluator']}, {metrics['num_keyframes']} keyframes"
-    )
+    judged = f"{metrics['evaluator']}, {metrics['num_keyframes']} keyframes"
+    print(f"  {'mIoU':16s} {100 * metrics['miou']:5.1f}   {judged}")
     print(f"metrics: {out / 'metrics.json'}")
 
 

@@ -29,10 +29,10 @@ def run(
     workers: Annotated[int, typer.Option(help="Processes.")] = 2,
 ) -> None:
     """Compute superpixels ahead of training. Can be stopped and started again; never a required step."""
-    from lidardistill.cli.progress import Bar
     from lidardistill.config.io import validate
     from lidardistill.datasets.config import PairDataConfig
     from lidardistill.datasets.kinds import source_config
+    from lidardistill.progress import Bar
     from lidardistill.tasks.pretrain.fill_superpixels import fill_cache
 
     superpixels = {"num_superpixels": num_superpixels, "preset": preset, "cache": str(out)}

@@ -22,7 +22,7 @@ def run(
     ] = "natural",
 ) -> None:
     """Write the embedded driving world as a nuScenes v1.0-mini root."""
-    from lidardistill.cli.progress import Bar
+    from lidardistill.progress import Bar
     from lidardistill.synthetic.write.dataset import write_world
 
     with Bar("world", total=(train_scenes + val_scenes) * keyframes) as bar:
@@ -34,7 +34,7 @@ def run(
             seed=seed,
             image_size=parse_size(image_size),
             palette=palette,
-            on_progress=lambda done, total, scene: bar.update(done, scene),
+            on_progress=bar.update,
         )
     print(f"{out}: a nuScenes v1.0-mini root; look at it with")
     print(f"  lidardistill doctor --dataroot {out} --version v1.0-mini")

@@ -14,10 +14,12 @@ from numba import njit
 
 from lidardistill.data.augment import CropWindow
 from lidardistill.regions.superpixels.scaling import scale_places
+from lidardistill.spans import spanned
 
 Implementation = Literal["numba", "numpy"]
 
 
+@spanned("resize images")
 def resize_image(
     image: np.ndarray,
     window: CropWindow,

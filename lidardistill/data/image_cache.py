@@ -28,6 +28,7 @@ import numpy as np
 from lidardistill.data.images import read_image
 from lidardistill.regions.superpixels.scaling import reduce_by_area
 from lidardistill.regions.superpixels.store import fingerprint
+from lidardistill.spans import spanned
 
 _VERSION = 1
 _MAGIC = b"LDIM"
@@ -79,6 +80,7 @@ class ImageCache:
         digest = hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
         return f"{self.root}/{digest[:2]}/{digest[2:]}.ldim"
 
+    @spanned("decode images")
     def read(self, path: Path, key: str, size: tuple[int, int]) -> CachedImage:
         """The reduced image, from its entry or from the picture file, which then gets an entry.
 

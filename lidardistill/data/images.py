@@ -12,6 +12,7 @@ from PIL import Image
 
 from lidardistill.corrupt import CorruptSample
 from lidardistill.regions.superpixels.scaling import reduce_by_area
+from lidardistill.spans import spanned
 
 JPEG_SCALES = (1, 2, 4, 8)
 """Whole factors by which a JPEG can be decoded reduced: its blocks are 8 x 8."""
@@ -19,6 +20,7 @@ JPEG_SCALES = (1, 2, 4, 8)
 _MOST_PIXELS = 100_000_000  # more than any camera has; a file may promise billions
 
 
+@spanned("decode images")
 def read_image(
     path: Path, size: tuple[int, int] | None = None, scale: int = 1, *, buffer: np.ndarray | None = None
 ) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from lidardistill.data.config import VoxelConfig
 from lidardistill.geometry.voxels import voxelize
+from lidardistill.spans import spanned
 
 
 class VoxelInput(NamedTuple):
@@ -46,6 +47,7 @@ class ScanInput:
     align: int = 16
     per_point: bool = False
 
+    @spanned("voxelize")
     def read(self, points: np.ndarray, *, lidar2ego: np.ndarray | None = None) -> VoxelInput:
         """Put the points of one scan into voxels and give each voxel its features.
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import math
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from lidardistill.atomic import atomic_write
+from lidardistill.progress import Bar
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +82,8 @@ class RunLogger:
         self._start_step = 0
         self._metrics: MetricsFile | None = None
         self._events: Any = None
-        self._line: _ProgressLine | None = None
+        self._bar: Bar | None = None
+        self._loss: float | None = None
 
     def start(self, start_step: int, total_steps: int) -> None:
         """Called by the loop once it knows where the run stands; cuts away what was logged after that."""
@@ -97,9 +97,9 @@ class RunLogger:
             str(self.run_dir / "tensorboard"), purge_step=start_step + 1 if start_step else None
         )
         if self._progress:
-            self._line = _ProgressLine(self._label, start_step, total_steps)
+            self._bar = Bar(self._label, total_steps, done=start_step, plain_every_s=_PLAIN_EVERY_S)
             earlier = read_metrics(self._metrics.path)
-            self._line.loss = earlier[-1].get("loss") if earlier else None
+            self._loss = earlier[-1].get("loss") if earlier else None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Record the values of one step."""
@@ -109,8 +109,7 @@ class RunLogger:
             for name, value in values.items():
                 self._events.add_scalar(name, value, step)
             self._events.flush()
-        if self._line is not None and "loss" in values:
-            self._line.loss = values["loss"]
+        self._loss = values.get("loss", self._loss)
 
     def advance(self, step: int, data_wait_share: float) -> None:
         """Move the progress line; cheap, called at every step.
@@ -132,72 +131,16 @@ class RunLogger:
                 self._advice,
             )
             self._advice = None
-        if self._line is not None:
-            self._line.advance(step, data_wait_share)
+        if self._bar is not None:
+            loss = "" if self._loss is None else f"loss {self._loss:.3f}  "
+            slow = " (slow loader)" if data_wait_share > _SLOW_LOADER else ""
+            self._bar.update(step, note=f"{loss}data wait {data_wait_share:.0%}{slow}")
 
     def close(self) -> None:
-        for part in (self._line, self._metrics, self._events):
+        for part in (self._bar, self._metrics, self._events):
             if part is not None:
                 part.close()
-        self._line = self._metrics = self._events = None
-
-
-class _ProgressLine:
-    """steps, loss, it/s, ETA and data wait: live on a terminal, now and then as a plain line elsewhere."""
-
-    def __init__(self, label: str, start_step: int, total_steps: int) -> None:
-        self.loss: float | None = None
-        self._label, self._total = label, total_steps
-        # Step and time after the first step, which compiles kernels and starts workers: rate and ETA leave it out.
-        self._warm: tuple[int, float] | None = None
-        self._last_plain = time.monotonic()
-        self._live: Any = None
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn
-
-            self._live = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                TextColumn("{task.completed}/{task.total} {task.fields[text]}"),
-                console=Console(stderr=True),
-                refresh_per_second=4,
-            )
-            self._task = self._live.add_task(label, total=total_steps, completed=start_step, text="")
-            self._live.start()
-
-    def advance(self, step: int, data_wait_share: float) -> None:
-        now = time.monotonic()
-        self._warm = self._warm or (step, now)
-        if self._live is not None:
-            self._live.update(self._task, completed=step, text=self._text(step, now, data_wait_share))
-        elif now - self._last_plain >= _PLAIN_EVERY_S:
-            self._last_plain = now
-            text = self._text(step, now, data_wait_share)
-            print(f"{self._label} {step}/{self._total} {text}", file=sys.stderr, flush=True)
-
-    def _text(self, step: int, now: float, data_wait_share: float) -> str:
-        first, since = self._warm or (step, now)
-        rate = (step - first) / max(now - since, 1e-9)
-        left = (self._total - step) / rate if rate > 0 else math.inf
-        parts = [] if self.loss is None else [f"loss {self.loss:.3f}"]
-        if step > first:
-            parts.append(f"{rate:.2f} it/s")
-        advice = " (slow loader)" if data_wait_share > _SLOW_LOADER else ""
-        return "  ".join([*parts, f"ETA {clock(left)}", f"data wait {data_wait_share:.0%}{advice}"])
-
-    def close(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-
-def clock(seconds: float) -> str:
-    """Seconds as m:ss or h:mm:ss."""
-    if not math.isfinite(seconds):
-        return "-"
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+        self._bar = self._metrics = self._events = None
 
 
 def _finite(value: Any) -> Any:

@@ -6,10 +6,11 @@ checkpoint, so a run that is killed at any step and started again gives the loss
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,7 +153,7 @@ def run_loop(
     """
     fabric, trainer, model, optimizer = training.fabric, training.trainer, training.model, training.optimizer
     total_steps, folder = training.total_steps, run_dir / CHECKPOINTS
-    scaler = getattr(fabric.strategy.precision, "scaler", None)
+    scaler = _scaler(training)
     ema = EMA(model, trainer.ema_decay) if trainer.ema_decay is not None else None
     progress = _Progress()
     if fabric.is_global_zero and folder.is_dir():
@@ -174,17 +175,7 @@ def run_loop(
             save_checkpoint(folder, progress.step, state, config, keep=trainer.keep_checkpoints)
 
     logger.start(progress.step, total_steps)
-    stepper = Stepper(
-        fabric,
-        lambda batch, step: training.terms(batch, step, training.is_logged(step)),
-        model,
-        optimizer,
-        scaler,
-        accumulate=trainer.accumulate,
-        clip_norm=trainer.clip_norm,
-        ema=ema,
-        quarantine=quarantine,
-    )
+    stepper = _stepper(training, ema, quarantine)
     judge = _Judge(stepper, progress, fabric, trainer.max_nonfinite, run_dir)
     saved_at = progress.step
     source: Prefetcher | None = None
@@ -254,6 +245,46 @@ def run_loop(
         learnt=progress.learnt,
         ema=ema,
     )
+
+
+def first_steps(training: Training) -> Generator[StepRecord, None, None]:
+    """Take the steps of a run from the first on, one each time the iterator is advanced; write nothing.
+
+    Close the iterator to end the loader.
+
+    Yields:
+        Record of the step; the device may still compute it.
+    """
+    stepper, stop = _stepper(training), StopSignal()
+    source = Prefetcher(training.batches(0), training.fabric.device)
+    try:
+        for step in itertools.count():
+            training.schedule.apply(training.optimizer, step)
+            record = stepper.step(source, step, stop)
+            if record.is_first and not record.read().taken:
+                stepper.forget(record)
+            yield record
+    finally:
+        source.close()
+
+
+def _stepper(training: Training, ema: EMA | None = None, quarantine: Quarantine | None = None) -> Stepper:
+    return Stepper(
+        training.fabric,
+        lambda batch, step: training.terms(batch, step, training.is_logged(step)),
+        training.model,
+        training.optimizer,
+        _scaler(training),
+        accumulate=training.trainer.accumulate,
+        clip_norm=training.trainer.clip_norm,
+        ema=ema,
+        quarantine=quarantine,
+    )
+
+
+def _scaler(training: Training) -> torch.amp.GradScaler | None:
+    """Scaler of the losses for float16, else None."""
+    return getattr(training.fabric.strategy.precision, "scaler", None)
 
 
 class _Judge:

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lidardistill.spans import span
+
 
 class Prefetcher:
     """Iterates over a source of batches and hands them out on a device, in the source's order.
@@ -71,12 +73,13 @@ class Prefetcher:
             return None, StopIteration()
         start = time.perf_counter()
         try:
-            batch = next(self._source)
+            with span("data wait"):
+                batch = next(self._source)
         except Exception as error:  # the end is one, too
             return None, error
         finally:
             self.waited_s += time.perf_counter() - start
-        with torch.cuda.stream(self._stream):  # does nothing where there is none
+        with span("to device"), torch.cuda.stream(self._stream):  # no effect if the stream is None
             return batch.to(self._device, non_blocking=True), None
 
 

@@ -18,6 +18,7 @@ from lidardistill.engine.prefetch import Prefetcher
 from lidardistill.engine.resume import changing_state, random_state, set_random_state
 from lidardistill.engine.signals import Interrupted, StopSignal
 from lidardistill.engine.terms import Terms
+from lidardistill.spans import span
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -172,23 +173,25 @@ class Stepper:
             if self.quarantine is not None:
                 for token, reason in batch.substitutes:
                     self.quarantine.add(token, None, reason)
-            with self.fabric.autocast():
+            with span("forward"), self.fabric.autocast():
                 terms = self.step_fn(batch, step)
             loss = terms.loss / self.accumulate
-            (self.scaler.scale(loss) if self.scaler is not None else loss).backward()
+            with span("backward"):
+                (self.scaler.scale(loss) if self.scaler is not None else loss).backward()
             losses.append(loss.detach())
             with contextlib.suppress(Interrupted), stop.waiting():  # the step at hand has its batch, and ends
                 source.look_ahead()
         total = torch.stack(losses).sum().float()
         scale = torch.ones_like(total) if self.scaler is None else self.scaler.scale(torch.ones_like(total))
-        shared = average_gradients(
-            self.params, torch.stack([total, total.new_tensor(float(stop.name is not None))])
-        )
-        if self.scaler is not None:
-            self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.params, self.limit).detach().float()
-        numbers = torch.cat([shared, norm.view(1), scale.view(1)])
-        self._take((numbers[0] + numbers[2]).isfinite())
+        stopped = total.new_tensor(float(stop.name is not None))
+        with span("average gradients"):
+            shared = average_gradients(self.params, torch.stack([total, stopped]))
+        with span("optimizer"):
+            if self.scaler is not None:
+                self.scaler.unscale_(self.optimizer)
+            norm = nn.utils.clip_grad_norm_(self.params, self.limit).detach().float()
+            numbers = torch.cat([shared, norm.view(1), scale.view(1)])
+            self._take((numbers[0] + numbers[2]).isfinite())
         return _record(step, is_first, terms, tokens, numbers)
 
     @torch.no_grad()

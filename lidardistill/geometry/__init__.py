@@ -1,4 +1,4 @@
-"""Where points, voxels and pixels are. Numpy and numba, no torch; nothing here knows a data set or a network."""
+"""Geometry of points, voxels and pixels, in numpy and numba. Knows no torch, no data set and no network."""
 
 from lidardistill.geometry.bev import planar_motion
 from lidardistill.geometry.camera import intrinsics_to_cam2img, kitti_calibration, project

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-# cos of 30 degrees: a frame that leans further over has no view from above that a turn of the plane could describe.
+# cos of 30 degrees: a frame that leans further cannot be described by a rotation of the ground plane.
 _MIN_UPRIGHT = 0.866
 
 
@@ -15,8 +15,8 @@ def planar_motion(a2b: np.ndarray) -> np.ndarray:
         a2b: (..., 4, 4) rigid, `p_b = a2b @ p_a`, metres, z up in both frames.
 
     Returns:
-        (..., 3, 3) float64 for homogeneous x, y, 1. Exact where both frames share their z axis; else heights are
-        lost, and the rotation is the one nearest (in the Frobenius norm) to the upper left 2x2 block.
+        (..., 3, 3) float64 for homogeneous x, y, 1. Exact where both frames share their z axis; else heights
+        are lost, and the rotation is the one nearest (in the Frobenius norm) to the upper left 2x2 block.
 
     Raises:
         ValueError: wrong shape, or the z axes are more than 30 degrees apart.
@@ -28,7 +28,8 @@ def planar_motion(a2b: np.ndarray) -> np.ndarray:
     if not np.all(upright >= _MIN_UPRIGHT):
         angle = np.degrees(np.arccos(np.clip(np.min(upright), -1.0, 1.0)))
         raise ValueError(
-            f"planar_motion: the z axes of the two frames are {angle:.0f} degrees apart, and 30 are allowed; are "
+            f"planar_motion: the z axes of the two frames are {angle:.0f} degrees apart, expected at most "
+            "30; are "
             "both frames upright?"
         )
     yaw_rad = np.arctan2(a2b[..., 1, 0] - a2b[..., 0, 1], a2b[..., 0, 0] + a2b[..., 1, 1])

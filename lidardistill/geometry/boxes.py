@@ -1,7 +1,7 @@
 """Upright boxes: which points they hold, and which of them stand on the same ground.
 
-A box is x, y, z of its centre, length, width, height in metres, and its yaw about z in radians from x towards y; length
-lies along the box's own x. Further columns, such as a velocity, are left alone.
+A box is x, y, z of its centre, length, width, height in metres, and its yaw about z in radians from x towards
+y; length lies along the box's own x. Further columns, such as a velocity, are left alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from lidardistill.geometry import _boxes_numba, _boxes_numpy
+from lidardistill.geometry.kernels import boxes_numba, boxes_numpy
 
 Implementation = Literal["numba", "numpy"]
 
@@ -26,8 +26,10 @@ def points_in_boxes(
         implementation: "numba", or "numpy" for the slow twin.
 
     Returns:
-        point_idx: (K,) int64 rows in `xyz`, box after box and ascending in each; a point in two boxes comes twice.
-        box_offsets: (B + 1,) int64 from 0: the points of box b are `point_idx[box_offsets[b] : box_offsets[b + 1]]`.
+        point_idx: (K,) int64 rows in `xyz`, box after box and ascending in each; a point in two boxes is
+            listed twice.
+        box_offsets: (B + 1,) int64 from 0: the points of box b are `point_idx[box_offsets[b] : box_offsets[b
+            + 1]]`.
 
     Raises:
         ValueError: wrong shapes, or a box that is not finite.
@@ -96,4 +98,4 @@ def _check_boxes(boxes: np.ndarray, name: str) -> np.ndarray:
 def _kernels(implementation: str):  # type: ignore[no-untyped-def]
     if implementation not in ("numba", "numpy"):
         raise ValueError(f"implementation: expected one of numba, numpy, got {implementation!r}")
-    return _boxes_numba if implementation == "numba" else _boxes_numpy
+    return boxes_numba if implementation == "numba" else boxes_numpy

@@ -3,7 +3,8 @@
 Camera frame: x right, y down, z forward, metres. Depth is z.
 
 Pixel rule, stated here once: pixel (row r, column c) is centred at (u, v) = (c, r), so the image covers
--0.5 <= u < W - 0.5. A point belongs to pixel (round(v), round(u)); half a pixel rounds to the even one, as `np.round`.
+-0.5 <= u < W - 0.5. A point belongs to pixel (round(v), round(u)); half a pixel rounds to the even one, as
+`np.round`.
 """
 
 from __future__ import annotations
@@ -76,8 +77,9 @@ def project(
         distortion: (D,) k1 k2 p1 p2 [k3 [k4 k5 k6]], or None for a pinhole.
 
     Returns:
-        uv: (N, 2) float64 pixels; NaN, which no comparison lets into an image, for what a camera cannot see at
-            any image size: points at or behind it, and rays beyond the lens's `injective_radius`.
+        uv: (N, 2) float64 pixels; NaN, which no comparison accepts as inside an image, for points that a
+            camera cannot see at any image size: points at or behind it, and rays beyond the lens's
+            `injective_radius`.
         depth: (N,) float64 metres.
 
     Raises:

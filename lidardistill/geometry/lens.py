@@ -1,7 +1,7 @@
 """OpenCV's lens model, and the disc within which it can be trusted.
 
-A distortion polynomial is fitted inside the image. Far outside, it turns round and throws points that no lens could
-see back into the picture. Every projection here stops at the radius where that begins.
+A distortion polynomial is fitted inside the image. Far outside, it turns round and throws points that no lens
+could see back into the picture. Every projection here stops at the radius where that begins.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def lens_coefficients(distortion: ArrayLike, num_views: int) -> np.ndarray:
 
 
 def distort(x, y, k):  # type: ignore[no-untyped-def]
-    """Where the lens puts a ray. The one formula of both implementations: numpy runs it on arrays, numba on numbers.
+    """Distort a ray. Both implementations use this formula: numpy on arrays, numba on numbers.
 
     Args:
         x: X / Z of the ray in the camera frame.
@@ -67,9 +67,9 @@ def injective_radius(k: np.ndarray) -> float:
     """The largest radius sqrt(x^2 + y^2) below which no two rays share a pixel.
 
     The Jacobian of `distort` is symmetric. With the radial factor g(r), its eigenvalues are at least
-    min(g, (r g)') - 6 |p| r, where |p| is the length of (p1, p2) and the last term is exact in the worst direction.
-    A map of a disc whose Jacobian is symmetric and positive definite is one-to-one, so the radius is the first at
-    which one of these two bounds, or the denominator of g, reaches zero.
+    min(g, (r g)') - 6 |p| r, where |p| is the length of (p1, p2) and the last term is exact in the worst
+    direction. A map of a disc whose Jacobian is symmetric and positive definite is one-to-one, so the radius
+    is the first at which one of these two bounds, or the denominator of g, reaches zero.
 
     Args:
         k: (8,) k1 k2 p1 p2 k3 k4 k5 k6.

@@ -1,8 +1,8 @@
 """Which LiDAR point lands on which pixel of which camera.
 
-The transforms of a camera are composed once, in float64, into one matrix. Walking every point through the ego and the
-global frame in float32, as nuScenes' devkit does, costs forty times more and moves 0.3 % of the pairs: global
-coordinates are kilometres, and float32 leaves them a tenth of a millimetre.
+The transforms of a camera are composed once, in float64, into one matrix. Walking every point through the ego
+and the global frame in float32, as nuScenes' devkit does, costs forty times more and moves 0.3 % of the
+pairs: global coordinates are kilometres, and float32 leaves them a tenth of a millimetre.
 """
 
 from __future__ import annotations
@@ -12,21 +12,24 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lidardistill.geometry import _projection_numba, _projection_numpy
 from lidardistill.geometry.camera import check_cam2img, check_no_offset
+from lidardistill.geometry.kernels import projection_numba, projection_numpy
 from lidardistill.geometry.lens import NUM_COEFFICIENTS, injective_radius, lens_coefficients
 from lidardistill.geometry.rigid import check_rigid
 from lidardistill.geometry.views import Pairing, Views
 from lidardistill.geometry.visibility import splat_radius_px_m, visible_pairs
+from lidardistill.spans import spanned
 
 Implementation = Literal["numba", "numpy"]
 
-# Whatever the rounding and the border rule, what belongs to a pixel is less than one pixel outside first and last.
+# Points of an image are less than one pixel outside its first and last pixel, by every rounding and border
+# rule.
 _PIXEL_SLACK = 1.0
 _RAY_SLACK = 1e-6
 _DEPTH_SLACK_M = 1e-3
 
 
+@spanned("project points")
 def pair_points(
     points: np.ndarray,
     lidar2cam: np.ndarray,
@@ -48,8 +51,8 @@ def pair_points(
         lidar2cam: (V, 4, 4) float64 rigid, LiDAR frame at LiDAR time to camera frame at camera time.
         cam2img: (V, 4, 4) float64, camera frame to homogeneous pixels.
         image_size: (V, 2), or (2,) where all views share it: height, width in pixels.
-        distortion: (V, D) or (D,) OpenCV's k1 k2 p1 p2 [k3 [k4 k5 k6]]; None for pinholes. Images that were already
-            undistorted need None, even where the data set lists coefficients.
+        distortion: (V, D) or (D,) OpenCV's k1 k2 p1 p2 [k3 [k4 k5 k6]]; None for pinholes. Images that were
+            already undistorted need None, even where the data set lists coefficients.
         min_depth_m: points are kept beyond this depth, strictly.
         strict_border: keep 0 < u < W - 1 and 0 < v < H - 1, which drops the outermost half pixel and more of
             them; otherwise keep every point whose pixel is in the image.
@@ -64,7 +67,8 @@ def pair_points(
         The pairs; arrays of length zero where no camera sees a point.
 
     Raises:
-        ValueError: wrong shapes, points that are not finite, a calibration that is not rigid, an unknown option.
+        ValueError: wrong shapes, points that are not finite, a calibration that is not rigid, an unknown
+            option.
 
     Source: SLidR, Sautier et al., CVPR 2022, section 3.1; the thresholds, the strict border and the rounding
         are those of its code.
@@ -78,7 +82,7 @@ def pair_points(
     _check_choice("visibility", visibility, ("none", "zbuffer"))
     _check_choice("implementation", implementation, ("numba", "numpy"))
 
-    pair_views = _projection_numba.pair_views if implementation == "numba" else _projection_numpy.pair_views
+    pair_views = projection_numba.pair_views if implementation == "numba" else projection_numpy.pair_views
     is_finite, *arrays = pair_views(
         points, views, float(min_depth_m), bool(strict_border), rounding == "nearest"
     )
@@ -140,7 +144,9 @@ def _views(
 def _frustum(
     point2plane: np.ndarray, low: np.ndarray, high: np.ndarray, slack: float, min_depth_m: float
 ) -> np.ndarray:
-    """Linear forms of a point that are above zero where low < plane < high, (V or 1, 2 or 1), and it is deep enough."""
+    """Linear forms of a point: above zero if low < plane < high, (V or 1, 2 or 1), and the point is deep
+    enough.
+    """
     to_plane, to_depth = point2plane[:, :2], point2plane[:, 2:]
     forms = np.empty((len(point2plane), 5, 4))
     forms[:, 0:4:2] = to_plane - (low - slack)[..., None] * to_depth
@@ -155,7 +161,7 @@ def _check_points(points: np.ndarray) -> np.ndarray:
     if points.ndim != 2 or points.shape[1] < 3:
         raise ValueError(f"points: expected (N, >=3) as x, y, z, ..., got shape {points.shape}")
     dtype = np.float32 if points.dtype == np.float32 else np.float64
-    # One memory layout, so that the kernel is compiled once, and never in a worker that was given a read-only map.
+    # One memory layout, so that the kernel is compiled once, and not again in a worker with a read-only map.
     return np.require(points, dtype=dtype, requirements=["C", "W"])
 
 
@@ -163,7 +169,8 @@ def _check_image_size(image_size: ArrayLike, num_views: int) -> np.ndarray:
     size = np.asarray(image_size)
     if size.shape not in ((2,), (num_views, 2)) or size.dtype.kind not in "iu" or (size < 1).any():
         raise ValueError(
-            f"image_size: expected ({num_views}, 2) or (2,) whole numbers as height, width, got {size.tolist()}"
+            f"image_size: expected ({num_views}, 2) or (2,) whole numbers as height, width, got "
+            f"{size.tolist()}"
         )
     whole = np.empty((num_views, 2), dtype=np.int64)
     whole[:] = size
@@ -177,4 +184,5 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 def _describe_non_finite(points: np.ndarray) -> str:
     bad = np.flatnonzero(~np.isfinite(points[:, :3]).all(axis=1))
-    return f"expected finite x, y, z, got {len(bad)} of {len(points)} rows with NaN or infinity, row {bad[0]} first"
+    found = f"{len(bad)} of {len(points)} rows with NaN or infinity, row {bad[0]} first"
+    return f"expected finite x, y, z, got {found}"

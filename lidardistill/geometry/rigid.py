@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-# Rotations written as float32, as KITTI's, are orthonormal to 1e-7; a scaled, sheared or transposed one is not to 1e-4.
+# Rotations written as float32, as KITTI's, are orthonormal to 1e-7; a scaled, sheared or transposed one is
+# not to 1e-4.
 RIGID_TOLERANCE = 1e-4
 _IDENTITY = np.eye(3)
 _LAST_ROW = np.array([0.0, 0.0, 0.0, 1.0])

@@ -8,7 +8,8 @@ import numpy as np
 
 
 class Pairing(NamedTuple):
-    """Point and pixel pairs of one keyframe, ordered by view, then by point. A point that two cameras see is in two.
+    """Point and pixel pairs of one keyframe, by view, then by point. A point that two cameras see has two
+    pairs.
 
     Attributes:
         pairing_points: (P,) int64 row in `points`.
@@ -24,14 +25,14 @@ class Pairing(NamedTuple):
 class Views(NamedTuple):
     """The cameras of one keyframe as both implementations take them.
 
-    A point p goes to h = point2plane @ (p, 1), and to the place (h0 / h2, h1 / h2) of the image plane at depth h2.
-    For a pinhole the plane is measured in pixels and that is all. For a lens it is the plane at z = 1 of the
-    camera frame, whose places the lens then moves and `plane2img` takes to pixels.
+    A point p goes to h = point2plane @ (p, 1), and to the place (h0 / h2, h1 / h2) of the image plane at
+    depth h2. For a pinhole the plane is measured in pixels and that is all. For a lens it is the plane at z =
+    1 of the camera frame, whose places the lens then moves and `plane2img` takes to pixels.
 
     Attributes:
         point2plane: (V, 3, 4) float64.
-        frustum: (V, 5, 4) float64 linear forms of (p, 1), all above zero where a point may be visible: left, right,
-            top, bottom, near. They have room to spare for rounding, and decide nothing.
+        frustum: (V, 5, 4) float64 linear forms of (p, 1), all above zero where a point may be visible: left,
+            right, top, bottom, near. They have room to spare for rounding, and decide nothing.
         image_size: (V, 2) int64 height, width in pixels.
         has_lens: whether the three below are used.
         lens: (V, 8) float64 k1 k2 p1 p2 k3 k4 k5 k6.

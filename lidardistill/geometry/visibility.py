@@ -1,8 +1,8 @@
 """Which pairs the camera really sees.
 
-The LiDAR stands above the cameras and looks over things that they look at: it hits the wall behind a parked car at a
-pixel that shows the car. SLidR keeps such pairs. Here each point becomes a disc of the image plane, as if it were a
-small ball, and what lies clearly behind a disc is hidden.
+The LiDAR is mounted above the cameras and sees over objects: it hits the wall behind a parked car, and the
+point projects to a pixel that shows the car. SLidR keeps such pairs. Here each point becomes a disc of the
+image plane, as if it were a small ball, and what lies clearly behind a disc is hidden.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lidardistill.geometry import _visibility_numba, _visibility_numpy
+from lidardistill.geometry.kernels import visibility_numba, visibility_numpy
 
 if TYPE_CHECKING:
     from lidardistill.geometry.views import Pairing
@@ -46,15 +46,17 @@ def visible_pairs(
 ) -> np.ndarray:
     """Marks the pairs that no nearer point of the same view covers: `1 - mask.mean()` is the share hidden.
 
-    The result is that of a z-buffer into which every pair splats a disc of radius `radius_px_m / depth` around its
-    pixel, without the buffer: pairs are few and pixels are many. Only pairs hide pairs, so what the LiDAR did not
-    hit hides nothing.
+    The result is that of a z-buffer into which every pair splats a disc of radius `radius_px_m / depth`
+    around its
+    pixel, without the buffer: pairs are few and pixels are many. Only pairs hide pairs, so what the LiDAR did
+    not hit hides nothing.
 
     Args:
         pairing: the pairs, in any order.
         image_size: (V, 2) or (2,) height, width in pixels.
         radius_px_m: (V,) or a number, pixels times metres; see `splat_radius_px_m`.
-        relative_margin: a pair is hidden if it is deeper than the cover by more than this share of the cover's depth.
+        relative_margin: a pair is hidden if it is deeper than the cover by more than this share of the
+            cover's depth.
         implementation: "numba", or "numpy", which compares all pairs with all.
 
     Returns:
@@ -92,5 +94,5 @@ def visible_pairs(
 
     radius_px = np.broadcast_to(radius, (num_views,))[view] / depth
     cover_to = depth * (1.0 + relative_margin)
-    hidden_pairs = (_visibility_numba if implementation == "numba" else _visibility_numpy).hidden_pairs
+    hidden_pairs = (visibility_numba if implementation == "numba" else visibility_numpy).hidden_pairs
     return ~hidden_pairs(view, row, col, depth, radius_px, cover_to)

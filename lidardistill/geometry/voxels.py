@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lidardistill.corrupt import CorruptPoints
-from lidardistill.geometry import _voxels_numba, _voxels_numpy
+from lidardistill.geometry.kernels import voxels_numba, voxels_numpy
 
 _MAX_SIDE = 2**31 - 1
 
@@ -46,18 +46,19 @@ def voxelize(
     """Finds the voxel of every point and the occupied voxels.
 
     The network halves its grid four times and pairs cell c with cell c // 2 of the coarser grid. Cells are
-    therefore shifted to zero and above by whole multiples of `align` = 2^4 alone, so that the grid halves as it
-    would without the shift; and the shape is made of such multiples, because spconv drops the last cell of an odd side.
+    therefore shifted to zero and above by whole multiples of `align` = 2^4 alone, so that the grid halves as
+    it would without the shift; and the shape is made of such multiples, because spconv drops the last cell of
+    an odd side.
 
     Args:
         points: (N, >=3) LiDAR frame, metres; columns after z are not read.
         voxel_size: (3,) x, y, z in metres, or rho in metres, phi in degrees, z in metres when cylindrical.
-        kind: "cylindrical": cells of rho = sqrt(x^2 + y^2), phi = atan2(y, x), z; phi is not wrapped, so the grid
-            has a seam behind the vehicle at 180 degrees. "cartesian": cells of x, y, z.
+        kind: "cylindrical": cells of rho = sqrt(x^2 + y^2), phi = atan2(y, x), z; phi is not wrapped, so the
+            grid has a seam behind the vehicle at 180 degrees. "cartesian": cells of x, y, z.
         rounding: "floor": cell c holds [c, c + 1) voxel sizes; "round": it is centred at c.
-        point_cloud_range: (6,) x_min y_min z_min x_max y_max z_max, metres, a half-open box outside which points
-            get no voxel. A cartesian grid starts at its minimum and spans it; without it the grid starts at the
-            frame's origin, spans the points, and every point gets a voxel.
+        point_cloud_range: (6,) x_min y_min z_min x_max y_max z_max, metres, a half-open box outside which
+            points get no voxel. A cartesian grid starts at its minimum and spans it; without it the grid
+            starts at the frame's origin, spans the points, and every point gets a voxel.
         align: power of two, see above; 1 for none.
         implementation: "numba", which hashes, or "numpy", which sorts.
 
@@ -66,13 +67,13 @@ def voxelize(
 
     Raises:
         CorruptPoints: without a range, they span more voxels than 32 bits can number.
-        ValueError: wrong shapes, points that are not finite, a voxel size or range out of order, an unknown option,
-            or points so far out that cells do not fit 32 bits.
+        ValueError: wrong shapes, points that are not finite, a voxel size or range out of order, an unknown
+            option, or points so far out that cells do not fit 32 bits.
 
-    Source: SLidR, Sautier et al., CVPR 2022, supplementary: 0.1 m, 1 degree, 0.1 m, floor; SuperFlow and BEVContrast
-        round. The alignment stands for MinkowskiEngine's absolute coordinates in spconv's grid.
-    Differs from the paper in: cells are computed in float64. A voxel is represented by its first point in file order,
-        as MinkowskiEngine does on the CPU, where SLidR's loader calls it.
+    Source: SLidR, Sautier et al., CVPR 2022, supplementary: 0.1 m, 1 degree, 0.1 m, floor; SuperFlow and
+        BEVContrast round. The alignment stands for MinkowskiEngine's absolute coordinates in spconv's grid.
+    Differs from the paper in: cells are computed in float64. A voxel is represented by its first point in
+        file order, as MinkowskiEngine does on the CPU, where SLidR's loader calls it.
     """
     points = _check_points(points)
     size = np.asarray(voxel_size, dtype=np.float64)
@@ -88,8 +89,8 @@ def voxelize(
         if value not in choices:
             raise ValueError(f"{name}: expected one of {', '.join(choices)}, got {value!r}")
 
-    twin = _voxels_numba if implementation == "numba" else _voxels_numpy
-    # Nothing that lies in `_SCRATCH` may be returned: fresh memory for each step would cost more than the sums.
+    twin = voxels_numba if implementation == "numba" else voxels_numpy
+    # Do not return arrays of `_SCRATCH`; they are reused because allocating them costs more than the sums.
     xyz, phi = _SCRATCH.array("xyz", (3, len(points)), np.float64), None
     if not twin.copy_xyz(points, xyz):
         raise _not_finite(points)
@@ -118,10 +119,10 @@ def voxelize(
             f"points: they span {tuple(int(n) for n in shape)} voxels of {size.tolist()}, more than 32 bits "
             "number, so that one of them must be a stray point. Drop it, or set voxels.point_cloud_range."
         )
-    if implementation == "numba" and (shape <= _voxels_numba.MAX_SIDE).all():
+    if implementation == "numba" and (shape <= voxels_numba.MAX_SIDE).all():
         voxel_coords, point2voxel, first_point = _hash(cells, origin)
     else:
-        voxel_coords, point2voxel, first_point = _voxels_numpy.unique_voxels(cells, origin)
+        voxel_coords, point2voxel, first_point = voxels_numpy.unique_voxels(cells, origin)
     voxel_points = first_point
     if point_cloud_range is not None:
         point2voxel, place = twin.spread(point2voxel, point_mask)
@@ -136,7 +137,7 @@ def voxelize(
 
 
 class _Scratch(threading.local):
-    """Arrays that each thread keeps from call to call: the page faults of fresh ones take a third of a call's time."""
+    """Arrays that each thread reuses: page faults of new arrays would take a third of a call's time."""
 
     def __init__(self) -> None:
         self.bytes: dict[str, np.ndarray] = {}
@@ -153,12 +154,12 @@ _SCRATCH = _Scratch()
 
 
 def _hash(cells: np.ndarray, origin: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What `_voxels_numpy.unique_voxels` returns, by `_voxels_numba`."""
+    """What `voxels_numpy.unique_voxels` returns, by `voxels_numba`."""
     num_points = cells.shape[1]
-    table = _SCRATCH.array("table", (_voxels_numba.table_size(num_points),), np.int32)
+    table = _SCRATCH.array("table", (voxels_numba.table_size(num_points),), np.int32)
     keys = _SCRATCH.array("keys", (num_points,), np.int64)
     first_point = _SCRATCH.array("first_point", (num_points,), np.int32)
-    return _voxels_numba.unique_voxels(cells, origin, table, keys, first_point)
+    return voxels_numba.unique_voxels(cells, origin, table, keys, first_point)
 
 
 def _grid_of_cells(least: np.ndarray, most: np.ndarray, align: int) -> tuple[np.ndarray, np.ndarray]:
@@ -201,6 +202,7 @@ def _check_range(point_cloud_range: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     bounds = np.asarray(point_cloud_range, dtype=np.float64)
     if bounds.shape != (6,) or not np.all(bounds[:3] < bounds[3:]) or not np.all(np.isfinite(bounds)):
         raise ValueError(
-            f"point_cloud_range: expected x_min y_min z_min x_max y_max z_max with min < max, got {bounds.tolist()}"
+            f"point_cloud_range: expected x_min y_min z_min x_max y_max z_max with min < max, got "
+            f"{bounds.tolist()}"
         )
     return bounds[:3], bounds[3:]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lidardistill.backbones.minkunet.net import VoxelBatchNorm
 from lidardistill.ops.unit_rows import unit_rows
+from lidardistill.spans import spanned
 from lidardistill.sparse.row_linear import RowLinear
 
 
@@ -29,6 +30,7 @@ class PointHead(nn.Module):
         self.linear = RowLinear(in_channels, out_channels)
         self.normalize = normalize
 
+    @spanned("heads")
     def forward(self, features: Tensor) -> Tensor:
         """(M, in_channels) to (M, out_channels), float32 whatever autocast says (float64 stays)."""
         embedding = self.linear(features)
@@ -56,6 +58,7 @@ class ProjectionHead(nn.Module):
         self.norm = VoxelBatchNorm(hidden)
         self.head = PointHead(hidden, out_channels)
 
+    @spanned("heads")
     def forward(self, features: Tensor) -> Tensor:
         """(M, in_channels) to (M, out_channels) of unit length, float32 whatever autocast says (float64
         stays)."""
@@ -74,10 +77,12 @@ class ImageHead(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size=1)
 
+    @spanned("heads")
     def forward(self, maps: Tensor) -> Tensor:
         """(V, in_channels, h, w) to (V, out_channels, h, w)."""
         return self.conv(maps)
 
+    @spanned("heads")
     def rows(self, features: Tensor) -> Tensor:
         """The same layer on (K, in_channels) rows, to (K, out_channels)."""
         return F.linear(features, self.conv.weight[:, :, 0, 0], self.conv.bias)

@@ -10,9 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lidardistill.spans import spanned
+
 _log = logging.getLogger(__name__)
 
 
+@spanned("loss")
 def info_nce(
     anchor: Tensor,
     positive: Tensor,

@@ -13,8 +13,8 @@ from torch import Tensor
 class BevGrid:
     """Square cells of a map (B, C, H = y, W = x).
 
-    Row r, column c covers x in [x_min + c s, x_min + (c + 1) s) and y in [y_min + r s, y_min + (r + 1) s), s being
-    `cell_size`; its centre lies at c + 0.5, r + 0.5 cells.
+    Row r, column c covers x in [x_min + c s, x_min + (c + 1) s) and y in [y_min + r s, y_min + (r + 1) s), s
+    being `cell_size`; its centre lies at c + 0.5, r + 0.5 cells.
 
     Attributes:
         x_min: metres.
@@ -43,7 +43,8 @@ class BevGrid:
         """
         if len(bev_range) != 4 or not cell_size > 0:
             raise ValueError(
-                f"expected x_min y_min x_max y_max and a cell size above 0, got {tuple(bev_range)}, {cell_size}"
+                f"expected x_min y_min x_max y_max and a cell size above 0, got {tuple(bev_range)}, "
+                f"{cell_size}"
             )
         x_min, y_min, x_max, y_max = bev_range
         cells = ((y_max - y_min) / cell_size, (x_max - x_min) / cell_size)

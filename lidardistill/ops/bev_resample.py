@@ -11,8 +11,8 @@ from lidardistill.ops.bev_grid import BevGrid
 def resample_weights(source: BevGrid, target: BevGrid) -> tuple[Tensor, Tensor]:
     """How much each row and column of one grid weighs in those of another.
 
-    Bilinear between the centres of cells, and zero outside: torch's grid_sample with zero padding and align_corners
-    False.
+    Bilinear between the centres of cells, and zero outside: torch's grid_sample with zero padding and
+    align_corners False.
 
     Args:
         source: cells of the map.
@@ -28,7 +28,8 @@ def resample_weights(source: BevGrid, target: BevGrid) -> tuple[Tensor, Tensor]:
 
 
 def bev_resample(bev: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Apply `resample_weights` to a map: two matrix products, whose gradient adds in one order on every device.
+    """Apply `resample_weights` to a map: two matrix products, whose gradient adds in one order on every
+    device.
 
     Args:
         bev: (B, C, H, W) floating point.
@@ -43,7 +44,8 @@ def bev_resample(bev: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """
     if bev.ndim != 4 or rows.shape[1] != bev.shape[2] or columns.shape[1] != bev.shape[3]:
         raise ValueError(
-            f"bev_resample: expected a map (B, C, {rows.shape[1]}, {columns.shape[1]}), got {tuple(bev.shape)}"
+            f"bev_resample: expected a map (B, C, {rows.shape[1]}, {columns.shape[1]}), got "
+            f"{tuple(bev.shape)}"
         )
     return rows.to(bev.dtype) @ (bev @ columns.to(bev.dtype).T)
 

@@ -9,10 +9,12 @@ from torch import Tensor
 
 from lidardistill.ops.bev_grid import BevGrid, move_xy
 from lidardistill.ops.segment import accumulation_dtype
+from lidardistill.spans import spanned
 
 Missing = Literal["skip", "zero"]
 
 
+@spanned("pooling")
 def bev_sample(
     bev: Tensor,
     xy: Tensor,
@@ -30,9 +32,9 @@ def bev_sample(
         batch_idx: (P,) int64 map of each point.
         grid: where the cells are.
         mask: (B, H, W) bool, cells that hold something; what the others hold is not looked at. None: all do.
-        missing: of the four cells, those outside the grid or the mask: "skip" shares their weight out among the
-            others, so that a point in the outer half of a border cell gets that cell's own value; "zero" counts
-            them as zeros, as torch's grid_sample with zero padding does.
+        missing: of the four cells, those outside the grid or the mask: "skip" shares their weight out among
+            the others, so that a point in the outer half of a border cell gets that cell's own value; "zero"
+            counts them as zeros, as torch's grid_sample with zero padding does.
 
     Returns:
         values: (P, C) float32 (float64 where `bev` is), zero where not valid.
@@ -48,7 +50,8 @@ def bev_sample(
         )
     if xy.ndim != 2 or xy.shape[1] != 2 or batch_idx.shape != xy.shape[:1]:
         raise ValueError(
-            f"bev_sample: expected xy (P, 2) and batch_idx (P,), got {tuple(xy.shape)} and {tuple(batch_idx.shape)}"
+            f"bev_sample: expected xy (P, 2) and batch_idx (P,), got {tuple(xy.shape)} and "
+            f"{tuple(batch_idx.shape)}"
         )
     rows = bev.permute(0, 2, 3, 1).flatten(0, 2)
     rows = rows.to(accumulation_dtype(rows.dtype))
@@ -65,13 +68,15 @@ def bev_sample(
         for right in (0, 1):
             r, c = row + down, column + right
             inside = (r >= 0) & (r < grid.height) & (c >= 0) & (c < grid.width)
-            # Whole numbers only where they are inside: what NaN or infinity would become depends on the processor.
+            # Convert to integers only inside the grid: the result for NaN or infinity depends on the
+            # processor.
             cell = torch.where(inside, r * grid.width + c, 0.0).long() + batch_idx * grid.num_cells
             known = inside if there is None else inside & there.index_select(0, cell)
             across = share[:, 0] if right else 1 - share[:, 0]
             along = share[:, 1] if down else 1 - share[:, 1]
             weight = torch.where(known, across * along, 0.0)
-            # index_select, not [...]: its gradient adds in one order. where: a cell outside the mask may hold NaN.
+            # index_select, not [...]: its gradient adds in one order. where: a cell outside the mask may hold
+            # NaN.
             corner = torch.where(known[:, None], rows.index_select(0, cell), 0.0)
             values = values + weight.to(rows.dtype)[:, None] * corner
             total = total + weight
@@ -81,6 +86,7 @@ def bev_sample(
     return values, valid
 
 
+@spanned("pooling")
 def bev_warp(
     bev: Tensor, b2a: Tensor, grid: BevGrid, *, mask: Tensor | None = None, missing: Missing = "zero"
 ) -> tuple[Tensor, Tensor]:
@@ -101,8 +107,8 @@ def bev_warp(
         ValueError: shapes that do not fit.
 
     Source: BEVContrast (Sautier et al., 3DV 2024), the alignment of two maps.
-    Differs from the paper in: the grid need not be centred on the sensor (the authors' 102.0 m of cells begin at
-    -51.2 m and are warped as if they were centred).
+    Differs from the paper in: the grid need not be centred on the sensor (the authors' 102.0 m of cells begin
+    at -51.2 m and are warped as if they were centred).
     """
     grid.check(bev, "bev_warp: bev")
     num_maps = len(bev)

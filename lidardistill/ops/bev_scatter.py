@@ -7,8 +7,10 @@ from torch import Tensor
 
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.ops.segment import segment_mean
+from lidardistill.spans import spanned
 
 
+@spanned("pooling")
 def bev_scatter(
     values: Tensor,
     xy: Tensor,
@@ -29,7 +31,8 @@ def bev_scatter(
         mask: (N,) bool, False for rows to be left out; what they hold is not looked at.
 
     Returns:
-        bev: (B, C, H, W) float32 (float64 where `values` is), zero in empty cells; channels lie last in memory.
+        bev: (B, C, H, W) float32 (float64 where `values` is), zero in empty cells; channels lie last in
+            memory.
         occupied: (B, H, W) bool, False where no row fell.
 
     Raises:
@@ -39,7 +42,8 @@ def bev_scatter(
     """
     if xy.shape != (len(values), 2) or batch_idx.shape != (len(values),):
         raise ValueError(
-            f"bev_scatter: expected xy ({len(values)}, 2) and batch_idx ({len(values)},) as values has rows, got "
+            f"bev_scatter: expected xy ({len(values)}, 2) and batch_idx ({len(values)},) as values has rows, "
+            "got "
             f"{tuple(xy.shape)} and {tuple(batch_idx.shape)}"
         )
     cell, kept = grid.cells(xy)
@@ -68,7 +72,8 @@ def bev_occupied(xy: Tensor, batch_idx: Tensor, grid: BevGrid, batch_size: int) 
     """
     if xy.ndim != 2 or xy.shape[1] != 2 or batch_idx.shape != xy.shape[:1]:
         raise ValueError(
-            f"bev_occupied: expected xy (N, 2) and batch_idx (N,), got {tuple(xy.shape)} and {tuple(batch_idx.shape)}"
+            f"bev_occupied: expected xy (N, 2) and batch_idx (N,), got {tuple(xy.shape)} and "
+            f"{tuple(batch_idx.shape)}"
         )
     cell, inside = grid.cells(xy)
     num_cells = batch_size * grid.num_cells

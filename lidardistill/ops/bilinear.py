@@ -1,4 +1,6 @@
-"""Which coarse cells a fine position lies between, and how near the upper one it is: F.interpolate's rule, once."""
+"""Which coarse cells a fine position lies between, and how near the upper one it is: F.interpolate's rule,
+once.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def bilinear_axis(coarse: int, fine: int, align_corners: bool, device: torch.dev
         position = ((position + 0.5) * (coarse / max(fine, 1)) - 0.5).clamp(min=0)
     lower = position.floor().long().clamp(max=coarse - 1)
     upper = (lower + 1).clamp(max=coarse - 1)
-    # At the border both corners are the same cell and the weight is free: 0 keeps |u|^2 free of special cases.
+    # At the border both corners are the same cell and the weight is free: 0 keeps |u|^2 free of special
+    # cases.
     return Axis(lower, upper, torch.where(lower < upper, position - lower, 0.0))
 
 

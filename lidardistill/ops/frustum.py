@@ -15,7 +15,8 @@ class FrustumCells(NamedTuple):
 
     Attributes:
         cell: (P, D) int32 map * cells of a map + cell of `BevGrid`, 0 where the mask is False.
-        mask: (P, D) bool, False for samples outside the grid or the height range, and of views that are masked.
+        mask: (P, D) bool, False for samples outside the grid or the height range, and of views that are
+        masked.
     """
 
     cell: Tensor
@@ -35,14 +36,16 @@ def frustum_cells(
 ) -> FrustumCells:
     """Lifts every pixel to every depth, and looks up the cell that it comes to lie in.
 
-    A pixel (u, v) at depth d lies at lidar2img^-1 @ (u d, v d, d, 1): one composed matrix a camera, in float64.
+    A pixel (u, v) at depth d lies at lidar2img^-1 @ (u d, v d, d, 1): one composed matrix a camera, in
+    float64.
 
     Args:
-        lidar2img: (V, 4, 4) float64, `img2aug @ cam2img @ lidar2cam`: LiDAR frame to homogeneous pixels of the image
-            that the network saw. What was done to image or cloud is in it.
+        lidar2img: (V, 4, 4) float64, `img2aug @ cam2img @ lidar2cam`: LiDAR frame to homogeneous pixels of
+            the image that the network saw. What was done to image or cloud is in it.
         view_sample: (V,) int64 map of each view.
         rows_px: (h,) floating, image row (v) of the centre of each row of the feature map.
-        columns_px: (w,) floating, image column (u) of each column. Pixel (r, c) is centred at (u, v) = (c, r).
+        columns_px: (w,) floating, image column (u) of each column. Pixel (r, c) is centred at (u, v) = (c,
+            r).
         depth_m: (D,) floating, camera z of the samples, metres.
         grid: the cells of a map, LiDAR frame.
         z_range: lowest height, included, and highest, not included; metres, LiDAR frame.
@@ -59,7 +62,8 @@ def frustum_cells(
     num_views = len(lidar2img)
     if lidar2img.shape != (num_views, 4, 4) or view_sample.shape != (num_views,):
         raise ValueError(
-            f"frustum_cells: expected lidar2img (V, 4, 4) and view_sample (V,), got {tuple(lidar2img.shape)} and "
+            f"frustum_cells: expected lidar2img (V, 4, 4) and view_sample (V,), got {tuple(lidar2img.shape)} "
+            "and "
             f"{tuple(view_sample.shape)}"
         )
     if view_mask is not None and view_mask.shape != (num_views,):
@@ -103,9 +107,11 @@ def cells_in_view(
     *,
     view_mask: Tensor | None = None,
 ) -> Tensor:
-    """Cells that a camera looks into: their centre, at one height at least, lies in the image and the depth range.
+    """Cells that a camera sees: their centre lies in the image and the depth range at one or more of the
+    heights.
 
-    Far away neighbouring pixels are more than a cell apart, so cells without a sample of `frustum_cells` may be seen.
+    Far away neighbouring pixels are more than a cell apart, so cells without a sample of `frustum_cells` may
+    be seen.
 
     Args:
         lidar2img: (V, 4, 4) float64, as in `frustum_cells`.

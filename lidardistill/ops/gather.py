@@ -1,7 +1,7 @@
 """Rows of all ranks on every rank, with gradients: negatives beyond one GPU.
 
-Every rank must call these in the same order, also a rank that has no row, and must run backward through what it got:
-the backward pass is a collective too. Where no process group runs, they return their input.
+Every rank must call these in the same order, also a rank that has no row, and must run backward through what
+it got: the backward pass is a collective too. Where no process group runs, they return their input.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def all_gather_with_grad(tensor: Tensor) -> Tensor:
         tensor: (N, ...) of the same shape and dtype on every rank.
 
     Returns:
-        (world_size * N, ...). The gradient that reaches a rank's rows is the sum over the losses of all ranks.
+        (world_size * N, ...). The gradient that reaches a rank's rows is the sum over the losses of all
+        ranks.
     """
     if _world_size() == 1:
         return tensor
@@ -67,10 +68,11 @@ def all_gather_ragged(rows: Tensor) -> tuple[Tensor, int]:
 
 
 def rank_weight(count: int, total: int) -> float:
-    """Factor of a rank's mean over its rows, so that the mean over ranks is the mean over the rows of all ranks.
+    """Factor of a rank's mean over its rows, so that the mean over ranks is the mean over the rows of all
+    ranks.
 
-    Data-parallel training averages gradients over ranks; where these have unequal numbers of rows, each rank's mean
-    has to count as much as its rows.
+    Data-parallel training averages gradients over ranks; where these have unequal numbers of rows, each
+    rank's mean has to count as much as its rows.
 
     Args:
         count: rows of this rank, may be 0.

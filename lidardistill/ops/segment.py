@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lidardistill.ops import _segment_numba as kernels
+from lidardistill.ops.kernels import segment_numba as kernels
+from lidardistill.spans import spanned
 
 
+@spanned("pooling")
 def segment_mean(
     values: Tensor,
     segment_idx: Tensor,
@@ -21,24 +23,25 @@ def segment_mean(
 ) -> tuple[Tensor, Tensor]:
     """Mean of the rows of every segment, without a one-hot matrix.
 
-    Sums and counts never happen in half precision, whatever the input or autocast says: float16 stops counting
-    at 2048 and bfloat16 at 256. On a CPU no row is copied (`segment_mean_torch` is the twin), and the sums are the
-    same bits with any number of threads.
+    Sums and counts never happen in half precision, whatever the input or autocast says: float16 stops
+    counting at 2048 and bfloat16 at 256. On a CPU no row is copied (`segment_mean_torch` is the twin), and
+    the sums are the same bits with any number of threads.
 
     Args:
         values: (M, C) floating point, one row a voxel; without `rows` one a point, M = N.
         segment_idx: (N,) integer, segment of each point, in 0..num_segments-1 where `mask` is True.
         num_segments: S, rows of the result.
-        mask: (N,) bool, False for points that belong to no segment (their value and index are not looked at).
+        mask: (N,) bool, False for points that belong to no segment (their value and index are ignored).
         rows: (N,) integer, row of each point in `values`, in 0..M-1 where `mask` is True; None: its own.
 
     Returns:
-        mean: (S, C) float32 (float64 where `values` is), zero for empty segments. Not re-normalised. Differentiable
-            once.
+        mean: (S, C) float32 (float64 where `values` is), zero for empty segments. Not re-normalised.
+            Differentiable once.
         count: (S,) float32, exact up to 2**24 rows.
 
     Raises:
-        ValueError: shapes that do not fit, an index outside 0..S-1 (not looked for on a GPU, see `check_ids`).
+        ValueError: shapes that do not fit, an index outside 0..S-1 (not looked for on a GPU, see
+            `check_ids`).
 
     Source: SLidR (Sautier et al., CVPR 2022), section 3.2, average pooling by superpixel.
     Differs from the paper in: the authors' code divides by count + 1e-6, this divides by the count.
@@ -76,7 +79,8 @@ def segment_mean_torch(
         idx = torch.where(mask, idx, 0)
         rows = None if rows is None else torch.where(mask, rows, 0)
     if rows is not None:
-        # index_select, not [...]: its gradient adds in one order, and a run repeats bit by bit on several threads.
+        # index_select, not [...]: its gradient adds in one order, and a run repeats bit by bit on several
+        # threads.
         values = values.index_select(0, rows.long())
     if mask is not None:
         # where, not a product: a masked row may hold NaN.
@@ -115,11 +119,12 @@ class _SegmentMean(torch.autograd.Function):
         return grad, None, None, None, None
 
 
+@spanned("pooling")
 def segment_max(values: Tensor, segment_idx: Tensor, num_segments: int) -> Tensor:
     """Maximum of the rows of every segment, channel by channel.
 
-    The gradient of a maximum that several rows share is split evenly among them, so that it does not depend on the
-    order of the rows; no sum's order is left open, on any device.
+    The gradient of a maximum that several rows share is split evenly among them, so that it does not depend
+    on the order of the rows; no sum's order is left open, on any device.
 
     Args:
         values: (N, C) floating point.
@@ -130,7 +135,8 @@ def segment_max(values: Tensor, segment_idx: Tensor, num_segments: int) -> Tenso
         (S, C) of the same dtype, zero for empty segments.
 
     Raises:
-        ValueError: shapes that do not fit, an index outside 0..S-1 (not looked for on a GPU, see `check_ids`).
+        ValueError: shapes that do not fit, an index outside 0..S-1 (not looked for on a GPU, see
+        `check_ids`).
     """
     if values.ndim != 2 or not values.is_floating_point() or segment_idx.shape != values.shape[:1]:
         raise ValueError(
@@ -145,7 +151,10 @@ def segment_max(values: Tensor, segment_idx: Tensor, num_segments: int) -> Tenso
 
 
 def segment_count(segment_idx: Tensor, num_segments: int, mask: Tensor | None = None) -> Tensor:
-    """Rows of every segment: (S,) float32, counted in int64. Rows outside `mask` need an index inside 0..S-1."""
+    """Rows of every segment: (S,) float32, counted in int64.
+
+    Rows outside `mask` need an index inside 0..S-1.
+    """
     ones = torch.ones_like(segment_idx, dtype=torch.int64) if mask is None else mask.to(torch.int64)
     count = torch.zeros(num_segments, dtype=torch.int64, device=segment_idx.device)
     return count.index_add_(0, segment_idx.long(), ones).to(torch.float32)

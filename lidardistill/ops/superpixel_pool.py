@@ -1,14 +1,14 @@
 """Mean of upsampled image features over superpixels, without upsampling the features.
 
-SLidR upsamples the teacher's map to the size of the superpixels, normalises every pixel and averages by superpixel.
-A bilinear pixel is u = sum of four corners w_c f_c, so the mean of a superpixel is a weighted sum of low-resolution
-features, and only its scalar weights need the fine grid:
+SLidR upsamples the teacher's map to the size of the superpixels, normalises every pixel and averages by
+superpixel. A bilinear pixel is u = sum of four corners w_c f_c, so the mean of a superpixel is a weighted sum
+of low-resolution features, and only its scalar weights need the fine grid:
 
     mean_s = 1/n_s sum_{p in s} u_p / |u_p| = sum_cells A[s, cell] f[cell]
 
 |u_p|^2 comes from dot products between neighbouring cells (bilinear interpolation along x, then along y, of a
-quadratic form), so no array of C channels ever has the fine size. A CPU runs the numba kernels, an NVIDIA GPU the
-Triton ones, and both have a twin in plain torch.
+quadratic form), so no array of C channels ever has the fine size. A CPU runs the numba kernels, an NVIDIA GPU
+the Triton ones, and both have a twin in plain torch.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lidardistill.ops import _superpixel_pool_numba as kernels
-from lidardistill.ops._superpixel_pool_torch import superpixel_pool_torch
 from lidardistill.ops.bilinear import Axis, bilinear_axis, first_positions
+from lidardistill.ops.kernels import superpixel_pool_numba as kernels
+from lidardistill.ops.kernels.superpixel_pool_torch import superpixel_pool_torch
 from lidardistill.ops.segment import accumulation_dtype, check_ids
+from lidardistill.spans import spanned
 
 NORMALIZE_EPS = 1e-12
 """F.normalize's default: the length below which a pixel is divided by this instead of its length."""
@@ -34,6 +35,7 @@ IMPLEMENTATIONS = ("auto", "numba", "triton", "torch")
 _log = logging.getLogger(__name__)
 
 
+@spanned("pooling")
 def superpixel_pool(
     features: Tensor,
     superpixels: Tensor,
@@ -53,22 +55,22 @@ def superpixel_pool(
         normalize: divide every upsampled pixel by its length (at least 1e-12, as F.normalize does).
         align_corners: as in F.interpolate.
         mask: (V, H, W) bool, False for pixels that belong to no superpixel.
-        implementation: "numba" (CPU), "triton" (float32 and half precision on an NVIDIA GPU), "torch" (both), or
-            "auto": the kernel where there is one. Kernels are differentiable once; those on the CPU use one thread
-            and give the same bits every time.
+        implementation: "numba" (CPU), "triton" (float32 and half precision on an NVIDIA GPU), "torch" (both),
+            or "auto": the kernel where there is one. Kernels are differentiable once; those on the CPU use
+            one thread and give the same bits every time.
 
     Returns:
-        pooled: (V * S, C) float32 (float64 where `features` is), row view * S + id; zero for empty superpixels.
-            Means of unit vectors, not re-normalised.
+        pooled: (V * S, C) float32 (float64 where `features` is), row view * S + id; zero for empty
+            superpixels. Means of unit vectors, not re-normalised.
         count: (V * S,) float32, pixels of each superpixel.
 
     Raises:
-        ValueError: shapes that do not fit, an id outside 0..S-1 (not looked for on a GPU, see `check_ids`), an
-            implementation that is unknown or that cannot run where the features are.
+        ValueError: shapes that do not fit, an id outside 0..S-1 (not looked for on a GPU, see `check_ids`),
+            an implementation that is unknown or that cannot run where the features are.
 
     Source: SLidR (Sautier et al., CVPR 2022), section 3.2.
-    Differs from the paper in: nothing but the order of the sums (1e-6 in float32); the authors' code divides by
-    count + 1e-6, this divides by the count.
+    Differs from the paper in: nothing but the order of the sums (1e-6 in float32); the authors' code divides
+    by count + 1e-6, this divides by the count.
     """
     if features.ndim != 4 or not features.is_floating_point():
         raise ValueError(
@@ -104,7 +106,7 @@ def superpixel_pool(
     if chosen == "numba":
         return NumbaSuperpixelPool.apply(features.to(dtype), *arguments)
     if chosen == "triton":
-        from lidardistill.ops._superpixel_pool_triton import TritonSuperpixelPool
+        from lidardistill.ops.kernels.superpixel_pool_triton import TritonSuperpixelPool
 
         return TritonSuperpixelPool.apply(features, *arguments)
     return superpixel_pool_torch(features.to(dtype), *arguments)
@@ -114,7 +116,8 @@ def _choose(implementation: str, features: Tensor) -> str:
     """The implementation to run."""
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(
-            f"superpixel_pool: implementation must be one of {', '.join(IMPLEMENTATIONS)}, got {implementation!r}"
+            f"superpixel_pool: implementation must be one of {', '.join(IMPLEMENTATIONS)}, got "
+            f"{implementation!r}"
         )
     device, dtype = features.device.type, features.dtype
     if implementation == "numba" and device != "cpu":
@@ -135,7 +138,7 @@ def _triton_runs() -> bool:
     Triton comes with torch on Linux, but it also needs a C compiler, which a slim image has not.
     """
     try:
-        from lidardistill.ops._superpixel_pool_triton import TritonSuperpixelPool
+        from lidardistill.ops.kernels.superpixel_pool_triton import TritonSuperpixelPool
 
         one = torch.ones(1, 1, 1, 1, device="cuda")
         axis = bilinear_axis(1, 1, True, one.device)

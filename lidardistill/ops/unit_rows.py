@@ -17,10 +17,11 @@ def unit_rows(x: Tensor) -> Tensor:
         x: (N, C) floating point.
 
     Returns:
-        (N, C), differentiable once. A row not longer than `EPS` gives zeros, and gets a zero gradient: divided by a small
-        number instead it would be as large as that number's inverse.
+        (N, C), differentiable once. A row not longer than `EPS` gives zeros, and gets a zero gradient:
+        divided by a small number instead it would be as large as that number's inverse.
 
-    Differs from `torch.nn.functional.normalize` in: these rows; the gradient is written out, for torch derives a longer one.
+    Differs from `torch.nn.functional.normalize` in: such rows; the gradient is written out and takes fewer
+    operations.
     """
     return _UnitRows.apply(x)
 

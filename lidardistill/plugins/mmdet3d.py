@@ -180,7 +180,8 @@ class LidardistillMinkUNet(_Backbone):
         """(M, F) features and (M, 4) batch, z, y, x of the voxels to (M, C), rows as given."""
         coors = coors.int()
         batch_size, *shape = (int(n) for n in coors.max(0).values + 1)
-        out: Tensor = self.net.convolve(voxel_features, coors, shape, batch_size)
+        net: Any = self.net
+        out: Tensor = net.convolve(voxel_features, coors, shape, batch_size)
         return out
 
 

@@ -212,7 +212,7 @@ def _part(folder: Path, verb: str | None) -> Part | None:
         return None
     config = _yaml(folder / "config.yaml")
     verb = config.get("verb") or verb
-    if verb not in VERBS:
+    if verb is None or verb not in VERBS:
         return None
     metrics = _json(folder / "metrics.json")
     return Part(

@@ -1,7 +1,8 @@
-"""What a report draws of a network that makes bird's-eye-view maps: arrays of one keyframe, without a picture in them.
+"""What a report draws of a network that makes bird's-eye-view maps: arrays of one keyframe, without a picture
+in them.
 
-Of a detection run its detections beside the true boxes; of a pretraining run no label is read. Of both the colours of the
-map and the regions that proposals find without labels.
+Of a detection run its detections beside the true boxes; of a pretraining run no label is read. Of both the
+colours of the map and the regions that proposals find without labels.
 """
 
 from __future__ import annotations
@@ -73,18 +74,20 @@ def write_bev_showcase(run: Path, *, row: int | None = None) -> Path:
 
     Args:
         run: of detection, or of pretraining a network that makes maps.
-        row: index row of the keyframe; by default one of the split that judges, for a detector that with most classes.
+        row: index row of the keyframe; by default one of the split that judges, for a detector that with most
+            classes.
 
     Returns:
         `bev_showcase.npz` in `run`. V views of h x w pixels, N points, a map of H x W cells:
-            channels (V,); images (V, h, w, 3) uint8; lidar2cam, cam2img (V, 4, 4) to these images; points (N, 4) float32,
-            LiDAR frame; lidar2ego (4, 4); region (N,) int32, region_mask, ground_mask (N,) bool; grid (5,) x_min, y_min,
-            cell size in metres, H, W; occupied (H, W) bool; map_names (K,) and maps (K, H, W, 3) uint8; position_r2, parity_r2 (3,);
-            of a detector also classes, boxes (n, 9), scores, labels (n,), true_boxes (m, 9), true_labels (m,), LiDAR
-            frame; sample_token, scene, split.
+            channels (V,); images (V, h, w, 3) uint8; lidar2cam, cam2img (V, 4, 4) to these images; points (N,
+            4) float32, LiDAR frame; lidar2ego (4, 4); region (N,) int32, region_mask, ground_mask (N,) bool;
+            grid (5,) x_min, y_min, cell size in metres, H, W; occupied (H, W) bool; map_names (K,) and maps
+            (K, H, W, 3) uint8; position_r2, parity_r2 (3,); of a detector also classes, boxes (n, 9), scores,
+            labels (n,), true_boxes (m, 9), true_labels (m,), LiDAR frame; sample_token, scene, split.
 
     Raises:
-        FileNotFoundError, ValueError: the run has not finished, its network makes no maps, or its data have gone.
+        FileNotFoundError, ValueError: the run has not finished, its network makes no maps, or its data have
+            gone.
     """
     verb = run_values(run).get("verb")
     if verb == "detect":

@@ -1,7 +1,7 @@
 """One colour space for what the LiDAR network and the image network see.
 
-Student and teacher meet in one embedding; the same three directions of it, as red, green and blue, paint points and
-pixels alike, so that what matches looks alike.
+Student and teacher meet in one embedding; the same three directions of it, as red, green and blue, paint
+points and pixels alike, so that what matches looks alike.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class JointPCA(NamedTuple):
 
     Attributes:
         axes: (3, D) float64 orthonormal directions; in each, the largest entry by magnitude is positive.
-        student_mean, teacher_mean: (D,) float64. Each side is centred by its own mean: contrastive training leaves a
-            constant offset between the sides, which says nothing and would take the first direction.
+        student_mean, teacher_mean: (D,) float64. Each side is centred by its own mean: contrastive training
+            leaves a constant offset between the sides, which says nothing and would take the first direction.
         low, high: (3,) float64 values of the projections that become 0 and 255.
     """
 
@@ -40,7 +40,8 @@ class JointPCA(NamedTuple):
         return (np.asarray(rows, np.float64) - self.teacher_mean) @ self.axes.T
 
     def rgb(self, projected: np.ndarray) -> np.ndarray:
-        """(..., 3) projections to (..., 3) uint8; brighter than half black, so that points stand out on white too."""
+        """(..., 3) projections to (..., 3) uint8; brighter than half black, so that points stand out on
+        white."""
         share = np.clip((projected - self.low) / np.maximum(self.high - self.low, 1e-12), 0, 1)
         return (255 * (0.06 + 0.86 * share)).round().astype(np.uint8)
 
@@ -50,7 +51,8 @@ def fit_joint_pca(student: np.ndarray, teacher: np.ndarray) -> JointPCA:
 
     Args:
         student: (K, D) embeddings of points.
-        teacher: (K', D) embeddings of pixels, best the pixels that those points fall on. Both sides weigh the same.
+        teacher: (K', D) embeddings of pixels, best the pixels that those points fall on. Both sides weigh the
+            same.
 
     Returns:
         The directions: a pure function of the arguments, signs included.
@@ -85,8 +87,8 @@ def position_r2(projected: np.ndarray, xyz: np.ndarray) -> np.ndarray:
         xyz: (N, 3) metres.
 
     Returns:
-        (3,) float64 R2 in 0..1; 0 where a projection does not vary. Near 1 the colours show where a point is, not
-        what it is.
+        (3,) float64 R2 in 0..1; 0 where a projection does not vary. Near 1 the colours show where a point is,
+        not what it is.
     """
     inputs = np.column_stack([np.asarray(xyz, np.float64), np.ones(len(xyz))])
     centred = projected - projected.mean(axis=0)
@@ -102,8 +104,8 @@ class MapColors(NamedTuple):
     Attributes:
         colors: (H, W, 3) uint8 of each map.
         position_r2: (3,) of the first map, as `position_r2` has it.
-        parity_r2: (3,) how much of the first map's projections is told by whether row and column of a cell are even:
-            what transposed convolutions leave behind, a pattern of a chessboard.
+        parity_r2: (3,) how much of the first map's projections is told by whether row and column of a cell
+            are even: what transposed convolutions leave behind, a pattern of a chessboard.
     """
 
     colors: list[np.ndarray]

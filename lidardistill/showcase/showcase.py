@@ -1,7 +1,7 @@
 """What a report draws of one keyframe: arrays of a finished arm, without a picture in them.
 
-The file holds what pretraining saw (cameras, superpixels, pairs), what it made of it (colours of the joint embedding,
-similarity to one point) and, where a probe ran, its predictions beside the labels.
+The file holds what pretraining saw (cameras, superpixels, pairs), what it made of it (colours of the joint
+embedding, similarity to one point) and, where a probe ran, its predictions beside the labels.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CALIBRATION_SCANS = 8
 MAX_CANDIDATES = 32
 MIN_POINTS = 20
 QUERY_CLASSES = ("car", "pedestrian", "truck", "bus", "vegetation", "manmade")
-"""What the similarity map asks for, in this order: the first that is there, near enough and seen by a camera."""
+"""Classes for the similarity map: the first that is present, near enough and seen by a camera."""
 
 
 def showcase_of_arm(arm: Path) -> Path:
@@ -65,12 +65,13 @@ def write_showcase(
         run: pretraining run with a finished checkpoint.
         probe_run: probe of its backbone, whose predictions are read; None for none.
         out: the .npz file. V views of h x w pixels, N points, P pairs:
-            channels (V,); images (V, h, w, 3) uint8; superpixels (V, h, w) int32; superpixel_mask (V, h, w) bool;
-            points (N, 4) float32, LiDAR frame; lidar2ego (4, 4); pairing_points (P,); pairing_images (P, 3); depth (P,)
-            float16, metres; pca_points (N, 3) uint8; pca_images (V, h, w, 3) uint8; point_mask (N,) bool, False where
-            the student saw nothing; position_r2 (3,); query, row in `points`; similarity_points (N,) and
-            similarity_images (V, h, w) float16 cosines to it; classes; where they are known, labels and predictions
-            (N,) uint8 0..16; sample_token, scene, split, teacher.
+            channels (V,); images (V, h, w, 3) uint8; superpixels (V, h, w) int32; superpixel_mask (V, h, w)
+            bool; points (N, 4) float32, LiDAR frame; lidar2ego (4, 4); pairing_points (P,); pairing_images
+            (P, 3); depth (P,) float16, metres; pca_points (N, 3) uint8; pca_images (V, h, w, 3) uint8;
+            point_mask (N,) bool, False where the student saw nothing; position_r2 (3,); query, row in
+            `points`; similarity_points (N,) and similarity_images (V, h, w) float16 cosines to it; classes;
+            where they are known, labels and predictions (N,) uint8 0..16; sample_token, scene, split,
+            teacher.
         row: index row of the keyframe; by default the one of the validation split that shows most classes.
 
     Returns:
@@ -235,7 +236,7 @@ def _calibrate(method: Method, config: PretrainConfig, index: Source) -> None:
 
 
 def validation_rows(config: PretrainConfig, probe_run: Path | None, index: Source) -> tuple[str, np.ndarray]:
-    """The split that the probe was scored on, else one that pretraining did not see, else its own; and its rows."""
+    """The split of the probe, else one that pretraining did not see, else its own; and its rows."""
     if probe_run is not None:
         split = read_run(probe_run, ProbeConfig).data.val_split
         return split, index.rows_of_split(split)

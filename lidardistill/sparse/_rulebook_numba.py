@@ -16,8 +16,8 @@ def submanifold_table(keys, order, row_step, plane_step, reach, table, sizes):  
         row_step: key distance of one y.
         plane_step: key distance of one z.
         reach: kernel_size // 2.
-        table: (M, kernel_size^3) int32 filled with -1; receives the row of the neighbour under each kernel offset
-            but the centre.
+        table: (M, kernel_size^3) int32 filled with -1; receives the row of the neighbour under each kernel
+            offset but the centre.
         sizes: (kernel_size^3,) int64 zeros, receives the number of neighbours under each offset.
     """
     num_voxels = keys.shape[0]

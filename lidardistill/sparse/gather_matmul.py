@@ -1,7 +1,8 @@
 """Sparse convolution on the CPU from index pairs: gather, one product a kernel offset, sum by voxel.
 
-spconv's own CPU convolution adds in an OpenMP loop that races, and its backward needs CUDA. Ours are right with any
-number of threads and give the same bits with the same number of them (a sum is taken by one thread, in one order):
+spconv's own CPU convolution adds in an OpenMP loop that races, and its backward needs CUDA. Ours are right
+with any number of threads and give the same bits with the same number of them (a sum is taken by one thread,
+in one order):
 
 - "tiled" (`tiled_matmul`): kernels of our own, in which gathered rows and products never become matrices;
 - "torch": all pairs at once, in torch's own operations: its twin.
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lidardistill.spans import count_flops
 from lidardistill.sparse.rulebook import Csr, Rulebook
 from lidardistill.sparse.tiled_matmul import TiledGatherMatmul
 
@@ -38,12 +40,14 @@ def convolve(features: Tensor, weight: Tensor, book: Rulebook, implementation: s
     features, weight = features.contiguous(), weight.contiguous()
     if implementation == "auto":
         implementation = "torch" if features.is_cuda else ON_CPU
-    kind = TiledGatherMatmul if implementation == "tiled" else GatherMatmul
-    return kind.apply(features, weight, book)
+    if implementation == "torch":
+        return GatherMatmul.apply(features, weight, book)
+    count_flops(lambda: 2 * book.num_pairs * weight.shape[0] * weight.shape[2])
+    return TiledGatherMatmul.apply(features, weight, book)
 
 
 def convolution_layer(features: Tensor, weight: Tensor, bias: Tensor | None, book: Rulebook) -> Tensor:
-    """`convolve` as a layer runs it: in autocast's dtype where there is one, and with a bias, (D,) or None."""
+    """`convolve` for a layer: in the dtype of autocast if it is enabled, plus a bias, (D,) or None."""
     kind = features.device.type
     if torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
@@ -64,8 +68,8 @@ class GatherMatmul(torch.autograd.Function):
         ctx.book = book
         ctx.save_for_backward(features, weight)
         outputs, kernel, inputs = weight.shape
-        # A copy, since a product with a transposed view is a third slower; as a matrix, since torch has a fast
-        # transposition for those alone.
+        # A copy, since a product with a transposed view is a third slower; as a matrix, since torch has a
+        # fast transposition for those alone.
         matrices = weight.view(outputs, -1).t().contiguous().view(kernel, inputs, outputs).unbind(0)
         gathered = features.index_select(0, book.source)
         rows = gathered.new_empty(gathered.shape[0], outputs)
@@ -105,7 +109,7 @@ class GatherMatmul(torch.autograd.Function):
 def _sum_rows(rows: Tensor, csr: Csr) -> Tensor:
     """Sums (P, C) rows by group.
 
-    embedding_bag is torch's only segment sum that is fast on a CPU (a tenth of index_add_'s time); it accumulates half
-    precision in float32.
+    embedding_bag is torch's only segment sum that is fast on a CPU (a tenth of index_add_'s time); it
+    accumulates half precision in float32.
     """
     return torch.embedding_bag(rows, csr.pair, csr.start, False, 0, False, None, True)[0]

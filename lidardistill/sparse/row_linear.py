@@ -1,4 +1,4 @@
-"""A linear layer over the rows of voxels: on a CPU with the sparse convolution's kernels, which suit so few columns."""
+"""A linear layer over the rows of voxels; on a CPU it uses the kernels of the sparse convolution."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from lidardistill.sparse.rulebook import identity_rulebook
 class RowLinear(nn.Linear):
     """`nn.Linear` on (M, in_features): the same parameters, names and values up to rounding.
 
-    On a CPU it is a convolution whose kernel is one voxel wide: BLAS reaches a third of the core's speed at 32 to 64 columns.
+    On a CPU it is a convolution with a kernel of one voxel, because BLAS reaches a third of a core's speed at
+    32 to 64 columns.
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
-"""Which input voxel meets which output voxel under which weight: the index pairs of a sparse convolution on the CPU.
+"""Index pairs of a sparse convolution on the CPU: input voxel, output voxel, kernel offset.
 
-A voxel is one 64-bit key; keys are sorted once, and the neighbours of all voxels are found by walking two sorted lists
-side by side. It is an order of magnitude faster than the index pairs of spconv's CPU build and needs no spconv.
-`sparse.spconv_rulebook` is the slow twin that the tests compare with.
+A voxel is one 64-bit key. Keys are sorted once; two sorted lists are walked in parallel to find all
+neighbours. This is an order of magnitude faster than the index pairs of spconv's CPU build and needs no
+spconv. `sparse.spconv_rulebook` is the slow twin that the tests compare with.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ class PairTable(NamedTuple):
 class Rulebook:
     """Index pairs of one sparse convolution, grouped by kernel offset.
 
-    The kernel offset of axis positions (kz, ky, kx) is `(kz * Ky + ky) * Kx + kx`, the order of spconv's KRSC weights.
+    The kernel offset of axis positions (kz, ky, kx) is `(kz * Ky + ky) * Kx + kx`, the order of spconv's KRSC
+    weights.
 
     Attributes:
         source: (P,) int32 row among the inputs, grouped by kernel offset.
@@ -70,7 +71,8 @@ class Rulebook:
         sizes: pairs of each group, none of them 0; they sum to P.
         num_source: rows of the input.
         num_target: rows of the output.
-        centre: kernel offset that maps every row onto itself and is not listed in the pairs (submanifold), or None.
+        centre: kernel offset that maps every row onto itself and is not listed in the pairs (submanifold), or
+        None.
     """
 
     source: Tensor
@@ -80,6 +82,11 @@ class Rulebook:
     num_source: int
     num_target: int
     centre: int | None = None
+
+    @property
+    def num_pairs(self) -> int:
+        """Pairs of all kernel offsets, the centre's among them."""
+        return sum(self.sizes) + (0 if self.centre is None else self.num_source)
 
     @cached_property
     def table(self) -> PairTable:
@@ -115,7 +122,8 @@ def _group(rows: Tensor, num_rows: int) -> Csr:
 
 
 def voxel_keys(coords: np.ndarray, spatial_shape: Shape, border: int = 0) -> np.ndarray:
-    """Numbers cells of a grid that has `border` empty cells around it, so that a neighbour is a constant step away.
+    """Numbers cells of a grid that has `border` empty cells around it, so that a neighbour is a constant step
+    away.
 
     Args:
         coords: (M, 4) int batch, z, y, x.
@@ -131,7 +139,10 @@ def voxel_keys(coords: np.ndarray, spatial_shape: Shape, border: int = 0) -> np.
 
 
 def _check_inside(coords: np.ndarray, spatial_shape: Shape) -> None:
-    """The kernels index by coordinate, so what is outside the grid must stop here. Two reductions: microseconds."""
+    """Refuse coordinates outside the grid, because the kernels index by them.
+
+    Takes two reductions, microseconds.
+    """
     if len(coords) == 0:
         return
     columns = coords.T.copy()
@@ -157,7 +168,7 @@ def triple(value: int | Sequence[int]) -> Shape:
 
 
 def identity_rulebook(rows: int) -> Rulebook:
-    """Every row meets itself and nothing else: what is left of a submanifold convolution with a kernel of one voxel."""
+    """Pairs of each row with itself alone: a submanifold convolution with a kernel of one voxel."""
     none = torch.empty(0, dtype=torch.int32)
     return Rulebook(none, none, (), (), rows, rows, centre=0)
 
@@ -229,7 +240,8 @@ def strided_rulebook(
     )
     if min(depth, height, width) < 1:
         raise ValueError(
-            f"spatial_shape {tuple(spatial_shape)} is too small for a kernel of {kernel_size} with stride {stride}"
+            f"spatial_shape {tuple(spatial_shape)} is too small for a kernel of {kernel_size} with stride "
+            f"{stride}"
         )
     grid = (depth, height, width)
     sizes = np.zeros(math.prod(size), np.int64)

@@ -1,7 +1,8 @@
 """Sparse voxel tensors and their three convolutions; the only file that imports spconv.
 
-On CUDA the arithmetic is spconv's (implicit GEMM). On a CPU it is ours (`rulebook`, `gather_matmul`). The weights are
-the same parameters in spconv's KRSC layout, (out, kz, ky, kx, in), so a state dict travels between the two unchanged.
+On CUDA the arithmetic is spconv's (implicit GEMM). On a CPU it is ours (`rulebook`, `gather_matmul`). The
+weights are the same parameters in spconv's KRSC layout, (out, kz, ky, kx, in), so a state dict travels
+between the two unchanged.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lidardistill.spans import count_flops, span, spanned
 from lidardistill.sparse.gather_matmul import convolution_layer
 from lidardistill.sparse.rulebook import Rulebook, Shape, strided_rulebook, submanifold_rulebook, triple
 
@@ -43,7 +45,7 @@ class SparseTensor:
 
 @dataclass(frozen=True)
 class _Strided:
-    """What an inverse convolution must know of the strided convolution that it undoes."""
+    """State of a strided convolution that its inverse needs."""
 
     book: Rulebook
     kernel_size: Shape
@@ -54,15 +56,15 @@ class _Strided:
 def sparse(
     features: Tensor, coords: Tensor, spatial_shape: Shape, batch_size: int, *, check: bool = False
 ) -> SparseTensor:
-    """Checks voxels and makes a sparse tensor of them.
+    """Check voxels and make a sparse tensor of them.
 
     Args:
         features: (M, C) floating; M may be 0.
         coords: (M, 4) int32 batch, z, y, x.
         spatial_shape: (3,) cells z, y, x.
         batch_size: scans.
-        check: also look at the values of `coords` (on CUDA this waits for the device). spconv accepts voxels outside
-            the grid and duplicates silently. Duplicates are found on a CPU even without it.
+        check: also look at the values of `coords` (on CUDA this waits for the device). spconv accepts voxels
+            outside the grid and duplicates silently. Duplicates are found on a CPU even without it.
 
     Returns:
         A sparse tensor without any index pairs yet.
@@ -80,7 +82,8 @@ def sparse(
         raise ValueError(f"voxel_coords has {coords.shape[0]} rows, features has {features.shape[0]}")
     if len(spatial_shape) != 3 or min(spatial_shape) < 1 or batch_size < 1:
         raise ValueError(
-            f"expected three positive spatial_shape and batch_size >= 1, got {tuple(spatial_shape)}, {batch_size}"
+            f"expected three positive spatial_shape and batch_size >= 1, got {tuple(spatial_shape)}, "
+            f"{batch_size}"
         )
     shape = (int(spatial_shape[0]), int(spatial_shape[1]), int(spatial_shape[2]))
     if check and coords.shape[0]:
@@ -89,20 +92,22 @@ def sparse(
         if bool(outside.any()):
             row = int(outside.nonzero()[0])
             raise ValueError(
-                f"voxel_coords: row {row} is {coords[row].tolist()} (batch, z, y, x), outside batch_size {batch_size} "
+                f"voxel_coords: row {row} is {coords[row].tolist()} (batch, z, y, x), outside batch_size "
+                f"{batch_size} "
                 f"and spatial_shape {shape}"
             )
         unique, count = coords.unique(dim=0, return_counts=True)
         if unique.shape[0] != coords.shape[0]:
             raise ValueError(
-                f"voxel_coords: voxel {unique[count > 1][0].tolist()} (batch, z, y, x) stands in more than one row; "
+                f"voxel_coords: voxel {unique[count > 1][0].tolist()} (batch, z, y, x) stands in more than "
+                "one row; "
                 "give every voxel once (lidardistill.geometry.voxelize does)"
             )
     return SparseTensor(features, coords, shape, batch_size, {})
 
 
 class _SparseConvolution(nn.Module):
-    """What the three convolutions share: parameters, and the way to spconv on CUDA."""
+    """Base of the three convolutions: parameters, and the call of spconv on CUDA."""
 
     spconv_name = ""
 
@@ -126,7 +131,10 @@ class _SparseConvolution(nn.Module):
         self._shadow: list[Any] = []
 
     def reset_parameters(self) -> None:
-        """Uniform in +-1 / sqrt(fan * K^3), as `MinkowskiConvolutionBase.reset_parameters` of MinkowskiEngine 0.5.4."""
+        """Uniform in +-1 / sqrt(fan * K^3), as MinkowskiEngine 0.5.4 does.
+
+        Source: `MinkowskiConvolutionBase.reset_parameters`.
+        """
         bound = 1 / math.sqrt(self._fan() * math.prod(self.kernel_size))
         nn.init.uniform_(self.weight, -bound, bound)
         if self.bias is not None:
@@ -142,13 +150,15 @@ class _SparseConvolution(nn.Module):
             f"padding={self.padding}, bias={self.bias is not None}, indice_key={self.indice_key!r}"
         )
 
+    @spanned("convolutions")
     def forward(self, x: SparseTensor) -> SparseTensor:
         """Convolves; rows of the result follow the coordinates of the result."""
         if x.features.shape[1] != self.in_channels:
             raise ValueError(f"expected {self.in_channels} channels, got features {tuple(x.features.shape)}")
         if x.features.is_cuda and x.features.shape[0]:
             return self._with_spconv(x)
-        book, coords, shape = self._pairs(x)
+        with span("index pairs"):
+            book, coords, shape = self._pairs(x)
         weight = self.weight.view(self.out_channels, -1, self.in_channels)
         out = convolution_layer(x.features, weight, self.bias, book)
         return SparseTensor(out, coords, shape, x.batch_size, x.pairs)
@@ -167,7 +177,7 @@ class _SparseConvolution(nn.Module):
             layer = getattr(spconv, self.spconv_name)(
                 self.in_channels, self.out_channels, self.kernel_size, **settings
             )
-            # In eval mode spconv takes a route without gradient; a frozen BatchNorm must not cost the gradient.
+            # In eval mode spconv computes no gradient, which a frozen BatchNorm needs.
             self._shadow.append(layer.train())
         layer, features, dtype = self._shadow[0], x.features, None
         weight: Tensor = self.weight
@@ -185,9 +195,22 @@ class _SparseConvolution(nn.Module):
                     features, x.coords, list(x.spatial_shape), x.batch_size, indice_dict=x.pairs
                 )
             )
+        count_flops(lambda: self._flops(x, y))
         x.pairs.update(y.indice_dict)
         out = y.features if dtype is None else y.features.to(dtype)
         return SparseTensor(out, y.indices, tuple(y.spatial_shape), x.batch_size, x.pairs)
+
+    def _flops(self, x: SparseTensor, y: Any) -> int:
+        """Two for each pair, channel in and channel out.
+
+        spconv does not expose its pairs, so they are computed again.
+        """
+        on_cpu = SparseTensor(x.features, x.coords.cpu(), x.spatial_shape, x.batch_size, {})
+        key = f"pairs of {self.indice_key}"
+        if self.spconv_name != "SparseInverseConv3d":
+            book = self._pairs(on_cpu)[0]
+            x.pairs[key] = book.num_pairs
+        return 2 * x.pairs[key] * self.in_channels * self.out_channels
 
 
 class SubMConv3d(_SparseConvolution):
@@ -303,7 +326,8 @@ class SparseInverseConv3d(_SparseConvolution):
         if down.book.num_target != x.coords.shape[0] or down.kernel_size != self.kernel_size:
             raise ValueError(
                 f"indice_key {self.indice_key!r}: that convolution has kernel {down.kernel_size} and "
-                f"{down.book.num_target} outputs, this layer has kernel {self.kernel_size} and {x.coords.shape[0]} rows"
+                f"{down.book.num_target} outputs, this layer has kernel {self.kernel_size} and "
+                f"{x.coords.shape[0]} rows"
             )
         return down.book.inverse, down.in_coords, down.in_shape
 
@@ -347,7 +371,8 @@ def spconv_rulebook(
         submanifold: outputs are the inputs.
 
     Returns:
-        The pairs, the centre of a submanifold kernel among them; (M', 4) int32 output coordinates in spconv's order.
+        The pairs, the centre of a submanifold kernel among them; (M', 4) int32 output coordinates in spconv's
+        order.
     """
     import_spconv()
     ops = importlib.import_module("spconv.pytorch.ops")

@@ -1,7 +1,8 @@
-"""Sparse convolution on the CPU by kernels that gather, multiply and add tile by tile, in registers and on several threads.
+"""Sparse convolution on the CPU: kernels gather, multiply and add tile by tile, in registers and on several
+threads.
 
-A voxel is written by one thread, and so is a kernel offset's gradient, in one order: the bits do not depend on the number
-of threads.
+One thread writes a voxel, or the gradient of a kernel offset, and adds in a fixed order, so the bits of the
+result do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -18,21 +19,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lidardistill.sparse import _gather_matmul_numba as kernels
-from lidardistill.sparse._register_tiles import HAS_BFLOAT16, VECTOR_BYTES
+from lidardistill.sparse import _tiles_numba as kernels
 from lidardistill.sparse.rulebook import Rulebook
 
-_COMPUTED = (torch.float32, torch.float64, *([torch.bfloat16] if HAS_BFLOAT16 else []))
-
 WORK_OF_A_THREAD = 4_000_000
-"""Multiplications for which a thread is worth its start."""
+"""Multiplications that are worth starting a thread."""
 
 
 class TiledGatherMatmul(torch.autograd.Function):
-    """`gather_matmul.convolve` in kernels of our own, in float64 or in float32 as the features are.
+    """`gather_matmul.convolve` in kernels of our own.
 
-    bfloat16 is multiplied as it is where the CPU has an instruction for it, and summed in float32; the weights' gradient, and
-    all other dtypes, are float32 throughout. Channels are filled up with zeros to whole vectors.
+    float64 is computed in float64. All other dtypes are computed in float32: inputs are cast up, results are
+    cast back. Channels are padded with zeros to whole vectors.
     """
 
     @staticmethod
@@ -42,9 +40,8 @@ class TiledGatherMatmul(torch.autograd.Function):
         features, weight = _whole_vectors(features), _whole_vectors(weight, rows=True)
         ctx.save_for_backward(features, weight)
         # As a matrix, since torch has a fast transposition for those alone.
-        factors = _pairs(weight)
-        by_offset = factors.flatten(1).t().contiguous().view(*factors.shape[1:], -1)
-        return _narrow(_multiply(_pairs(features), by_offset, book), outputs).to(ctx.dtype)
+        by_offset = weight.flatten(1).t().contiguous().view(*weight.shape[1:], -1)
+        return _narrow(_multiply(features, by_offset, book), outputs).to(ctx.dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -54,31 +51,22 @@ class TiledGatherMatmul(torch.autograd.Function):
         grad = _whole_vectors(grad)
         grad_features = grad_weight = None
         if need_features:
-            by_offset = weight.transpose(0, 1)
-            if weight.dtype == torch.bfloat16:  # its pairs lie along the outputs here
-                by_offset = _pairs(by_offset.unflatten(1, (-1, 2)).transpose(2, 3)).squeeze(3)
-            found = _multiply(_pairs(grad), by_offset.contiguous(), ctx.book.inverse)
+            found = _multiply(grad, weight.transpose(0, 1).contiguous(), ctx.book.inverse)
             grad_features = _narrow(found, ctx.inputs).to(ctx.dtype)
         if need_weight:
-            grad, features = (x if x.dtype == torch.float64 else x.float() for x in (grad, features))
             by_offset = _multiply_transposed(grad, features, weight.shape[1], ctx.book.inverse)
             grad_weight = by_offset.transpose(0, 1)[: ctx.outputs, :, : ctx.inputs].contiguous().to(ctx.dtype)
         return grad_features, grad_weight, None
 
 
 def _whole_vectors(x: Tensor, rows: bool = False) -> Tensor:
-    """Contiguous, in the dtype that is computed in, the last axis (and with `rows` the first) of whole vectors of sums."""
-    x = x if x.dtype in _COMPUTED else x.float()
-    lanes = VECTOR_BYTES // max(x.element_size(), 4)
+    """Cast to the dtype of the kernels; pad the last axis (with `rows` the first, too) to whole vectors."""
+    x = x if x.dtype == torch.float64 else x.float()
+    lanes = kernels.VECTOR_BYTES // x.element_size()
     missing = (-x.shape[-1] % lanes, -x.shape[0] % lanes if rows else 0)
     if any(missing):
         x = F.pad(x, (0, missing[0], *[0, 0] * (x.ndim - 2), 0, missing[1]))
     return x.contiguous()
-
-
-def _pairs(x: Tensor) -> Tensor:
-    """bfloat16 as the kernels take it: two that follow each other as one int32; anything else as it is."""
-    return x.contiguous().view(torch.int32) if x.dtype == torch.bfloat16 else x
 
 
 def _narrow(x: Tensor, channels: int) -> Tensor:
@@ -86,9 +74,8 @@ def _narrow(x: Tensor, channels: int) -> Tensor:
 
 
 def _multiply(features: Tensor, by_offset: Tensor, book: Rulebook) -> Tensor:
-    """(M', D) sums over pairs (s, t) of features[s] times the (C, D) matrix of their kernel offset; both may be `_pairs`."""
-    dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
-    out = torch.zeros(book.num_target, by_offset.shape[2], dtype=dtype)
+    """(M', D) sums over pairs (s, t) of features[s] times the (C, D) matrix of their kernel offset."""
+    out = features.new_zeros(book.num_target, by_offset.shape[2])
     arrays = [x.detach().numpy() for x in (features, by_offset, out)]
     table = book.table
 
@@ -117,14 +104,14 @@ def _multiply_transposed(features: Tensor, grad: Tensor, kernel: int, book: Rule
 
 
 def _threads(work: int) -> int:
-    """Threads for so many multiplications; torch says how many there may be."""
+    """Number of threads for a number of multiplications, at most `torch.get_num_threads()`."""
     return max(1, min(torch.get_num_threads(), work // WORK_OF_A_THREAD))
 
 
 def _side_by_side(call: Callable[[int, int], None], limits: Sequence[int]) -> None:
-    """Call it for what lies between neighbouring limits, the first of it in this thread."""
+    """Call `call(low, high)` for neighbouring limits: the first pair in this thread, the others in a pool."""
     mine, *others = pairwise(limits)
-    # A pool does not outlive a fork, so each process has its own.
+    # Threads do not survive a fork, so each process has its own pool.
     futures = [_pool(os.getpid()).submit(call, *share) for share in others]
     call(*mine)
     for future in futures:

@@ -20,13 +20,14 @@ from lidardistill.engine.batches import endless_batches, share_of_batch
 from lidardistill.engine.config import ScheduleConfig, TrainerConfig
 from lidardistill.engine.data_wait import data_wait_advice
 from lidardistill.engine.distributed import make_fabric
-from lidardistill.engine.logging import RunLogger, clock
+from lidardistill.engine.logging import RunLogger
 from lidardistill.engine.loop import LogCallback, LoopResult, Training, run_loop
 from lidardistill.engine.manifest import Manifest
 from lidardistill.engine.optim import build_schedule
 from lidardistill.engine.run_folder import FREE_KEYS, claim_run, finished_metrics
 from lidardistill.engine.signals import Interrupted, interruptible
 from lidardistill.engine.terms import Terms
+from lidardistill.progress import clock
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

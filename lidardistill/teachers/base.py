@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from lidardistill.spans import spanned
+
 
 class Teacher(nn.Module):
     """An image encoder that never changes: no gradient, and eval mode also inside a network that trains.
@@ -28,6 +30,7 @@ class Teacher(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
+    @spanned("teacher")
     def forward(self, images: Tensor) -> Tensor:
         """
         Args:

@@ -48,7 +48,8 @@ def pictures(views: int = 3) -> Tensor:
 
 
 def test_a_pixel_of_known_depth_lands_in_the_cell_of_its_point(network: CameraBev) -> None:
-    """Row 5, column 9 of the map is the pixel (row 43, column 75) with this network's padding: 3 + 8 * 5 is the row."""
+    """Row 5, column 9 of the map is the pixel (row 43, column 75) with this network's padding: 3 + 8 * 5 is
+    the row."""
     row, column, bin_number, yaw = 5, 9, 4, 0.2
     v, u = (
         px.tolist()[index]

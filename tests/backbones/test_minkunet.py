@@ -179,7 +179,8 @@ def test_the_shortcut_carries_the_input():
 
 
 def test_the_real_sweep_in_slidrs_cylinders(nuscenes_one):
-    """34,688 points make 15,948 voxels of 0.1 m, 1 degree, 0.1 m; the mini net runs them forward and backward."""
+    """34,688 points make 15,948 voxels of 0.1 m, 1 degree, 0.1 m; the mini net runs them forward and
+    backward."""
     (path,) = (nuscenes_one / "samples" / "LIDAR_TOP").glob("*.bin")
     points = np.fromfile(path, np.float32).reshape(-1, 5)[:, :4]
     voxels = voxelize(points, (0.1, 1.0, 0.1), kind="cylindrical")

@@ -78,7 +78,8 @@ def test_map_and_gradients_equal_a_loop(max_points, training):
 
 
 def test_filled_up_slots_matter():
-    """A pillar that is not full shows at least what an empty slot gives: the known quirk of the authors' code."""
+    """A pillar that is not full shows at least what an empty slot gives: the known quirk of the authors'
+    code."""
     net = PillarNet(5, SIZE, RANGE, 1, 1000).double().eval()
     torch.nn.init.zeros_(net.linear.weight)
     net.linear.weight.data[0, 2] = 1.0  # z

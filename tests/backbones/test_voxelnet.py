@@ -27,7 +27,8 @@ def tiny(block="residual", grid=GRID, **kwargs):
 
 
 def run_dense(net, features, coords, grid, batch_size):
-    """Dense tensors and masks of what is active; paddings and strides as CenterPoint's configuration lists them."""
+    """Dense tensors and masks of what is active; paddings and strides as CenterPoint's configuration lists
+    them."""
     x = to_dense(features, coords, grid, batch_size)
     mask = to_dense(torch.ones(len(coords), 1, dtype=features.dtype), coords, grid, batch_size)
 

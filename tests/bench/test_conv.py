@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("spconv") is None, reas
 @pytest.fixture
 def small(monkeypatch):
     monkeypatch.setattr(bench_conv, "LAYERS", ((2, 8, 8), (3, 96, 64)))
-    monkeypatch.setattr("lidardistill.bench.timing.CALLS_PER_ROUND", 1)
+    monkeypatch.setattr("lidardistill.bench.harness.timing.CALLS_PER_ROUND", 1)
 
 
 def test_what_is_measured_is_right(small):
@@ -25,18 +25,16 @@ def test_what_is_measured_is_right(small):
     assert list(found["layers"]) == ["level 2, 8 to 8", "level 3, 96 to 64"]
     for layer in found["layers"].values():
         assert layer["pairs"] > layer["voxels"] > 100
-        for way in ("mm", "fp32", "bf16", "fp32_backward", "bf16_backward"):
+        for way in ("mm", "fp32", "fp32_backward"):
             assert layer[way]["ratio"] > 0
             assert layer[way]["rounds"] == 1
     assert (
-        found["ratio_bf16_backward_96_64"] == found["layers"]["level 3, 96 to 64"]["bf16_backward"]["ratio"]
+        found["ratio_fp32_backward_96_64"] == found["layers"]["level 3, 96 to 64"]["fp32_backward"]["ratio"]
     )
     quality = found["quality"]
     assert 0 < quality["spconv"] < 2e-6
     assert 0 < quality["fp32"] < 2e-6
     assert 0 < quality["fp32_gradient"] < 1e-5
-    assert 1e-4 < quality["bf16"] < 1e-2
-    assert 1e-4 < quality["bf16_gradient"] < 2e-2
     assert min(found["gemm_gflops"].values()) > 0
 
 

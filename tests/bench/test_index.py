@@ -1,4 +1,4 @@
-"""`bench index` at a small size: it measures what it says, on tables that the devkit and the index both read."""
+"""`bench index` at a small size, on tables that both the devkit and the index read."""
 
 from __future__ import annotations
 

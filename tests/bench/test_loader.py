@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lidardistill.bench import loader as bench_loader
+from lidardistill.bench.harness.timing import alternate_all
 from lidardistill.bench.loader_workers import keyframes_per_second
-from lidardistill.bench.timing import alternate_all
 from lidardistill.regions.slic.slic import PRESETS
 
 
@@ -14,7 +14,8 @@ def check(found):
     assert quality["image_max_error"] < 3e-5
     assert quality["superpixels_equal"]
     assert quality["voxels_equal"]
-    # The baseline's float32 chain moves up to 0.5 % of the pairs by a pixel, and a few of them over a crop's border.
+    # The baseline's float32 chain moves up to 0.5 % of the pairs by a pixel, and a few of them over a crop's
+    # border.
     assert abs(quality["pairs"] - quality["pairs_of_baseline"]) <= 0.001 * quality["pairs"]
     assert found["ratio"] > 0
     assert {"median_ms", "iqr_ms"} <= found["product"].keys() & found["baseline"].keys()
@@ -33,7 +34,7 @@ def few_calls(monkeypatch):
     monkeypatch.setattr(bench_loader, "COMPARED", 3)
     monkeypatch.setattr(bench_loader, "ON_THE_FLY_ROUNDS", 1)
     monkeypatch.setattr(bench_loader, "ON_THE_FLY", ())
-    monkeypatch.setattr("lidardistill.bench.timing.CALLS_PER_ROUND", 1)
+    monkeypatch.setattr("lidardistill.bench.harness.timing.CALLS_PER_ROUND", 1)
 
 
 def test_both_ways_load_the_same_made_up_keyframe():
@@ -76,9 +77,9 @@ def test_superpixels_on_the_fly_have_their_own_baseline(monkeypatch):
 
 
 def test_each_way_has_its_turn(monkeypatch):
-    monkeypatch.setattr("lidardistill.bench.timing.CALLS_PER_ROUND", 3)
+    monkeypatch.setattr("lidardistill.bench.harness.timing.CALLS_PER_ROUND", 3)
     monkeypatch.setattr(
-        "lidardistill.bench.timing._summary",
+        "lidardistill.bench.harness.timing._summary",
         lambda times_ms: {"median_ms": len(times_ms), "best_ms": len(times_ms)},
     )
     said = []

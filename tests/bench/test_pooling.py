@@ -3,8 +3,8 @@ import mmap
 import numpy as np
 import pytest
 
-from lidardistill.bench import memory as bench_memory
 from lidardistill.bench import pooling as bench_pooling
+from lidardistill.bench.harness import memory as bench_memory
 
 
 def test_the_benchmark_compares_equal_things(monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 
 from lidardistill.bench import projection as bench_projection
 from lidardistill.bench import voxelize as bench_voxelize
-from lidardistill.bench.timing import alternate
+from lidardistill.bench.harness.timing import alternate
 
 
 @pytest.mark.parametrize("bench", [bench_projection, bench_voxelize])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidardistill.bench.record import measure_and_write, summary_lines
+from lidardistill.bench.harness.record import measure_and_write, summary_lines
 
 FIGURES = {
     "product": {"median_ms": np.float64(2.0), "iqr_ms": 0.5},

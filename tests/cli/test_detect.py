@@ -1,4 +1,5 @@
-"""The verbs of detection: scores are printed, wrong combinations of options are told, a stopped run says how to go on."""
+"""The verbs of detection: scores are printed, wrong combinations of options are told, a stopped run says how
+to go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the README says to type exists: verbs, options and config files, checked by the command line's own parser."""
+"""What the README says to type exists: verbs, options and config files, checked by the command line's own
+parser."""
 
 from __future__ import annotations
 

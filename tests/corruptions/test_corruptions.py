@@ -1,4 +1,5 @@
-"""Corruptions: labels follow their points, every draw follows from the seed, and the physics has a slow twin."""
+"""Corruptions: labels follow their points, every draw follows from the seed, and the physics has a slow
+twin."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ NAMES = tuple(SEVERITIES)
 
 @pytest.fixture
 def scan(rng: np.random.Generator) -> np.ndarray:
-    """(6400, 5) float32: 32 beams of 200 points, some of them on the ground 1.8 m below the sensor; ring in column 4."""
+    """(6400, 5) float32: 32 beams of 200 points, some of them on the ground 1.8 m below the sensor; ring in
+    column 4."""
     elevation = np.radians(np.tile(np.linspace(LOW_DEG, HIGH_DEG, 32), 200))
     azimuth = np.repeat(np.linspace(-np.pi, np.pi, 200, endpoint=False), 32) + 1e-3
     distance = rng.uniform(3, 70, 6400)

@@ -1,4 +1,5 @@
-"""Cloud and pair augmentations against SLidR's rules, and against torch where torch has the same operation."""
+"""Cloud and pair augmentations against SLidR's rules, and against torch where torch has the same
+operation."""
 
 import numpy as np
 import pytest
@@ -204,7 +205,8 @@ def test_resize_labels_equals_torch(top, left, height, width, rows, cols, flippe
 @pytest.mark.parametrize("flipped", [False, True])
 @pytest.mark.parametrize("scale", [2, 3])
 def test_a_reduced_image_shows_the_same_place(rng, scale, flipped):
-    """Block averages of a ramp are the ramp at the blocks' centres, so that any shift of the window would show."""
+    """Block averages of a ramp are the ramp at the blocks' centres, so that any shift of the window would
+    show."""
     ramp = (
         np.add.outer(1.0 * np.arange(60), 1.0 * np.arange(90))[..., None].repeat(3, axis=2).astype(np.uint8)
     )

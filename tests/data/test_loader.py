@@ -267,7 +267,8 @@ print(before, counts())
 
 
 def test_a_warmed_up_data_set_compiles_nothing_more(small_root, tmp_path):
-    """A store that is filled is read and not written, an empty one the other way round; a worker may meet both."""
+    """A store that is filled is read and not written, an empty one the other way round; a worker may meet
+    both."""
     index = NuScenesIndex.open(small_root.write(), "v1.0-mini", cache_dir=tmp_path / "index")
     recipe = ImagePairs(
         scan_input(),

@@ -73,8 +73,8 @@ def judged(tmp_path: Path, dataroot: Path, frames: Any) -> dict[str, Any]:
 
 
 def test_perfect_detections_score_one(dataroot: Path, truth: Frames, tmp_path: Path) -> None:
-    """To what two conventions cost: a box stands upright in a LiDAR frame that leans, and velocities are horizontal
-    there, which is 1e-3 rad and 1e-3 of the speed for this world's lean of three degrees."""
+    """To what two conventions cost: a box stands upright in a LiDAR frame that leans, and velocities are
+    horizontal there, which is 1e-3 rad and 1e-3 of the speed for this world's lean of three degrees."""
     metrics = judged(tmp_path, dataroot, truth)
     assert metrics["map"] == pytest.approx(1.0, abs=1e-12)
     assert metrics["ap"] == dict.fromkeys(CLASSES, pytest.approx(1.0))
@@ -176,7 +176,8 @@ def test_each_mistake_has_its_error_and_costs(
 def test_classes_without_annotations_count_as_not_found(
     dataroot: Path, truth: Frames, tmp_path: Path
 ) -> None:
-    """An annotation without a velocity or attribute takes no part, a class without any annotation scores 0."""
+    """An annotation without a velocity or attribute takes no part, a class without any annotation scores
+    0."""
     root = shutil.copytree(dataroot, tmp_path / "world")
     shutil.rmtree(root / ".lidardistill", ignore_errors=True)
     path = root / VERSION / "sample_annotation.json"

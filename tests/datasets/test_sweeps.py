@@ -27,7 +27,8 @@ def index(detection_world: Path) -> NuScenesIndex:
 @pytest.mark.parametrize("num_sweeps", [0, 1, NUM_SWEEPS, 9])
 @pytest.mark.parametrize("close_m", [0.0, 1.0, 5.0])
 def test_points_and_time_lags_are_those_of_the_devkit(index, row, num_sweeps, close_m) -> None:
-    """Within 2e-5 m: the devkit multiplies float32 points by a float64 matrix too, but keeps float32 in between."""
+    """Within 2e-5 m: the devkit multiplies float32 points by a float64 matrix too, but keeps float32 in
+    between."""
     nuscenes = pytest.importorskip("nuscenes")
     from nuscenes.utils.data_classes import LidarPointCloud
 

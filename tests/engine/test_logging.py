@@ -100,7 +100,7 @@ def test_tensorboard_has_the_same_numbers(tmp_path):
 
 def test_a_resumed_run_shows_the_loss_of_before_and_never_nan(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(module, "_PLAIN_EVERY_S", 0.0)
-    for start, expected in ((0, "pretrain 1/9 ETA"), (4, "pretrain 5/9 loss 2.500")):
+    for start, expected in ((0, "pretrain 1/9 data wait 0%"), (4, "pretrain 5/9 loss 2.500")):
         logger = RunLogger(tmp_path)
         logger.start(start, 9)
         logger.advance(start + 1, 0.0)
@@ -112,7 +112,7 @@ def test_a_resumed_run_shows_the_loss_of_before_and_never_nan(tmp_path, capsys, 
 def test_the_eta_leaves_out_the_first_step(tmp_path, capsys, monkeypatch):
     """The first of 100 steps takes 500 s, each of the others 1 s."""
     now = 0.0
-    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    monkeypatch.setattr("lidardistill.progress.time.monotonic", lambda: now)
     logger = RunLogger(tmp_path)
     logger.start(0, 100)
     for step in range(1, 41):
@@ -120,4 +120,4 @@ def test_the_eta_leaves_out_the_first_step(tmp_path, capsys, monkeypatch):
         logger.advance(step, 0.0)
     logger.close()
     last = capsys.readouterr().err.splitlines()[-1]
-    assert "31/100 1.00 it/s  ETA 1:09" in last
+    assert "31/100 data wait 0%  1.00 it/s  ETA 1:09" in last

@@ -302,7 +302,8 @@ def test_only_steps_with_a_gradient_have_learnt_and_the_count_is_resumed(tmp_pat
 
 @pytest.mark.parametrize("hang_at", [0, 3, 4])
 def test_a_signal_ends_a_wait_without_end_and_nothing_is_lost(tmp_path, monkeypatch, hang_at):
-    """The loader hangs at a batch of a step (two a step): the step before it is saved and goes on bit for bit."""
+    """The loader hangs at a batch of a step (two a step): the step before it is saved and goes on bit for
+    bit."""
     monkeypatch.setattr(signals, "GRACE_S", 0.05)
     settings = TrainerConfig(max_steps=4, accumulate=2, log_every=1)
 

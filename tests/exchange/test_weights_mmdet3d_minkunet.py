@@ -1,4 +1,5 @@
-"""mmdet3d's MinkUNetBackbone: its names, its axes, its 1x1x1 shortcuts and the second convolution of its stem."""
+"""mmdet3d's MinkUNetBackbone: its names, its axes, its 1x1x1 shortcuts and the second convolution of its
+stem."""
 
 from __future__ import annotations
 
@@ -86,7 +87,8 @@ def test_kernels_lie_x_y_z_and_shortcuts_are_read_as_in_out():
 
 
 def test_the_second_convolution_of_the_stem_does_nothing():
-    """With running statistics to rounding; with those of a batch nearly, where the first gave what BatchNorms give."""
+    """With running statistics to rounding; with those of a batch nearly, where the first gave what BatchNorms
+    give."""
     state = drawn("mini")
     theirs = minkunet_to_mmdet3d(state, "spconv2")
     kernel = theirs[f"{STEM}.0.weight"]

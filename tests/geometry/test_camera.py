@@ -86,7 +86,8 @@ def test_kitti_chain_is_the_product_of_the_devkit(kitti_one):
     lidar2cam, cam2img = kitti_calibration(path)
     np.testing.assert_allclose((cam2img @ lidar2cam)[:3], kitti_product(path), rtol=1e-12, atol=1e-9)
     assert cam2img[0, 0] == 721.5377
-    # The left colour camera looks along the velodyne's x, from 27 cm in front of it, 6 cm to its left and below it.
+    # The left colour camera looks along the velodyne's x, from 27 cm in front of it, 6 cm to its left and
+    # below it.
     np.testing.assert_allclose(np.linalg.inv(lidar2cam)[:3, 2], [1, 0, 0], atol=0.02)
     np.testing.assert_allclose(np.linalg.inv(lidar2cam)[:3, 3], [0.27, 0.06, -0.08], atol=0.02)
 

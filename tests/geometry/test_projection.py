@@ -2,13 +2,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from lidardistill.geometry import (
-    _projection_numba,
-    intrinsics_to_cam2img,
-    kitti_calibration,
-    pair_points,
-    project,
-)
+from lidardistill.geometry import intrinsics_to_cam2img, kitti_calibration, pair_points, project
+from lidardistill.geometry.kernels import projection_numba
 
 WIDTH, HEIGHT = 100, 60
 # A LiDAR frame that is the camera frame, 10 px of focal length, and the centre at (50, 30).
@@ -131,12 +126,12 @@ def test_the_twins_agree_to_the_bit(rng, num_points, distortion, options):
 def test_a_kernel_is_compiled_once_whatever_the_memory_layout(rng):
     points, *cameras = random_scene(rng, 500)
     expected = pair_points(points, *cameras)
-    signatures = list(_projection_numba.pair_views.signatures)
+    signatures = list(projection_numba.pair_views.signatures)
     read_only = points.copy()
     read_only.flags.writeable = False
     for same in (read_only, np.asfortranarray(points), np.repeat(points, 2, axis=0)[::2], points[:, :3]):
         assert_same(pair_points(same, *cameras), expected)
-    assert _projection_numba.pair_views.signatures == signatures
+    assert projection_numba.pair_views.signatures == signatures
 
 
 def test_the_real_keyframe_to_the_bit(real_keyframe):

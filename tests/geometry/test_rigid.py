@@ -33,7 +33,8 @@ def test_a_quarter_turn_about_z_takes_x_to_y():
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(-3, 3), min_size=4, max_size=4).filter(any))
 def test_rotation_to_quaternion_is_the_inverse(components):
-    # Small integers reach the half turns, where one of the four branches divides by zero if it is chosen wrongly.
+    # Small integers reach the half turns, where one of the four branches divides by zero if it is chosen
+    # wrongly.
     wxyz = np.array(components) / np.linalg.norm(components)
     back = rotation_to_quaternion(quaternion_to_rotation(wxyz))
     assert back[0] >= 0

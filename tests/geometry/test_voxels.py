@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lidardistill.geometry import _voxels_numba, voxelize
+from lidardistill.geometry import voxelize
+from lidardistill.geometry.kernels import voxels_numba
 from lidardistill.geometry.voxels import _hash
 
 SLIDR = (0.1, 1.0, 0.1)
@@ -226,7 +227,7 @@ def test_keys_that_collide_are_told_apart():
         cells = (cells * 7 + 1) % 30_000
 
 
-@pytest.mark.parametrize("side", [_voxels_numba.MAX_SIDE - 16, _voxels_numba.MAX_SIDE + 16])
+@pytest.mark.parametrize("side", [voxels_numba.MAX_SIDE - 16, voxels_numba.MAX_SIDE + 16])
 def test_a_grid_too_wide_for_the_keys(side):
     """The largest one that fits, and a larger one, which is sorted instead."""
     rng = np.random.default_rng(0)

@@ -16,7 +16,9 @@ Z_RANGE = (-3.0, 3.0)
 
 
 def camera(yaw: float = 0.0, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> Tensor:
-    """(4, 4) float64 lidar2img: a level camera at x, y, z that looks along `yaw`; f = 40, centre (31.5, 23.5)."""
+    """(4, 4) float64 lidar2img: a level camera at x, y, z that looks along `yaw`; f = 40, centre (31.5,
+    23.5).
+    """
     forward = torch.tensor([math.cos(yaw), math.sin(yaw), 0.0], dtype=torch.float64)
     right = torch.tensor([math.sin(yaw), -math.cos(yaw), 0.0], dtype=torch.float64)
     down = torch.tensor([0.0, 0.0, -1.0], dtype=torch.float64)
@@ -64,7 +66,10 @@ def test_every_sample_lies_where_the_loop_puts_it() -> None:
 
 
 def test_a_known_point_lands_in_its_known_cell() -> None:
-    """The camera looks along x from the origin. u - 31.5 = 20 at f = 40 is half a metre to the right a metre ahead."""
+    """The camera looks along x from the origin.
+
+    u - 31.5 = 20 at f = 40 is half a metre to the right a metre ahead.
+    """
     rows, columns, depth = torch.tensor([23.5]), torch.tensor([51.5]), torch.tensor([4.1])
     cell, mask = frustum_cells(camera()[None], SAMPLE[:1], rows, columns, depth, GRID, Z_RANGE)
     assert mask.all()

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lidardistill.ops import _lift_splat_torch
 from lidardistill.ops.frustum import FrustumCells
+from lidardistill.ops.kernels import lift_splat_torch as lift_splat_torch
 from lidardistill.ops.lift_splat import lift_splat
 
 PIXELS, DEPTHS, CHANNELS, CELLS = 7, 9, 5, 6
@@ -110,7 +110,7 @@ def test_half_precision_is_summed_in_float32() -> None:
 
 def test_channels_in_pieces_are_the_channels_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = gradients(by("torch"), *inputs())
-    monkeypatch.setattr(_lift_splat_torch, "_ROWS_AT_ONCE", 80)  # two channels of some 40 samples
+    monkeypatch.setattr(lift_splat_torch, "_ROWS_AT_ONCE", 80)  # two channels of some 40 samples
     for a, b in zip(gradients(by("torch"), *inputs()), whole, strict=True):
         assert torch.equal(a, b)
 

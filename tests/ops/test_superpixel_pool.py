@@ -85,7 +85,9 @@ def test_equal_to_the_slow_twins_in_value_and_gradient(
 
 
 def draw_superpixels(kind, fine, num_superpixels, generator):
-    """Two views of superpixels: no two neighbours alike, blocks as SLIC makes them, or one superpixel for all."""
+    """Two views of superpixels: no two neighbours alike, blocks as SLIC makes them, or one superpixel
+    for all.
+    """
     if kind == "random":
         return torch.randint(0, num_superpixels, (2, *fine), generator=generator)
     if kind == "one":
@@ -139,7 +141,10 @@ def test_gradcheck(normalize, align_corners, implementation):
 
 
 def cancelling(noise, dtype):
-    """f, -f, f, ... plus noise, and a fine grid that meets the middles, where nothing but the noise is left."""
+    """f, -f, f, ...
+
+    plus noise, and a fine grid that meets the middles, where nothing but the noise is left.
+    """
     generator = torch.Generator().manual_seed(3)
     sign = torch.ones(6, 8).cumsum(0).add(torch.ones(6, 8).cumsum(1)).remainder(2) * 2 - 1
     one = torch.randn(1, 16, 1, 1, generator=generator, dtype=dtype)
@@ -212,7 +217,7 @@ def test_no_implementation_is_chosen_that_cannot_run():
 
 
 def test_triton_that_does_not_work_is_said_once(caplog, monkeypatch):
-    monkeypatch.setitem(sys.modules, "lidardistill.ops._superpixel_pool_triton", None)
+    monkeypatch.setitem(sys.modules, "lidardistill.ops.kernels.superpixel_pool_triton", None)
     module._triton_runs.cache_clear()
     try:
         assert not module._triton_runs()

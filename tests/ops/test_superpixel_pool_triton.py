@@ -98,7 +98,7 @@ def test_they_compile_without_a_gpu(capability):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from lidardistill.ops import _superpixel_pool_triton as kernels
+    from lidardistill.ops.kernels import superpixel_pool_triton as kernels
 
     tile = kernels._tile(64)
     pointers = {"features": "*bf16", "grad_features": "*bf16", "mask": "*u8"}

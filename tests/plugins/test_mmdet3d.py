@@ -1,7 +1,8 @@
-"""The plug-in for mmdet3d: what it computes is what our networks compute, and it reads weights in every format.
+"""The plug-in for mmdet3d: what it computes is what our networks compute, and it reads weights in every
+format.
 
-Where mmdet3d is not installed, which is the rule, stand-ins take the place of the three classes that it needs.
-tests/plugins/test_mmdet3d_parity.py runs it inside mmdet3d itself.
+Where mmdet3d is not installed, which is the rule, stand-ins take the place of the three classes that it
+needs. tests/plugins/test_mmdet3d_parity.py runs it inside mmdet3d itself.
 """
 
 from __future__ import annotations
@@ -215,7 +216,8 @@ def test_voxels_that_a_head_cannot_use(plugin, voxels):
 
 
 def test_shipped_configurations():
-    """Python, named in their README, on files of mmdet3d; tests/plugins/test_mmdet3d_parity.py builds them."""
+    """Python, named in their README, on files of mmdet3d; tests/plugins/test_mmdet3d_parity.py builds
+    them."""
     folder = Path(__file__).resolve().parents[2] / "configs" / "mmdet3d"
     files = sorted(folder.glob("*.py"))
     assert len(files) == 5

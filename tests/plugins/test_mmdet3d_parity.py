@@ -1,6 +1,8 @@
-"""Our backbones inside mmdet3d 1.4 itself, in the environment of tools/build_mmdet3d.sh; skipped anywhere else.
+"""Our backbones inside mmdet3d 1.4 itself, in the environment of tools/build_mmdet3d.sh; skipped anywhere
+else.
 
-What is compared stands in tools/check_mmdet3d.py, which writes the figures of datasets/results/mmdet3d_parity.json.
+What is compared stands in tools/check_mmdet3d.py, which writes the figures of
+datasets/results/mmdet3d_parity.json.
 """
 
 from __future__ import annotations
@@ -27,12 +29,14 @@ CONFIGS = REPOSITORY / "configs" / "mmdet3d"
 
 @pytest.fixture(scope="module")
 def check():
+    sys.path.insert(0, str(REPOSITORY / "tools"))  # the tool imports its neighbours
     spec = importlib.util.spec_from_file_location("check_mmdet3d", REPOSITORY / "tools" / "check_mmdet3d.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules["check_mmdet3d"] = module
     spec.loader.exec_module(module)
     yield module
     del sys.modules["check_mmdet3d"]
+    sys.path.remove(str(REPOSITORY / "tools"))
 
 
 @pytest.mark.slow

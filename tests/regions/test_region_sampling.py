@@ -1,4 +1,5 @@
-"""Points inside and outside of regions: few enough of each, no region too often, a function of the generator."""
+"""Points inside and outside of regions: few enough of each, no region too often, a function of the
+generator."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ GOLDEN = Path(__file__).with_name("slic_of_skimage_0_18_2.npz")
 
 
 def dark_image() -> np.ndarray:
-    """(90, 160, 3) uint8 with values 20..50: blocks and ramps, in whole numbers so that every machine has the same."""
+    """(90, 160, 3) uint8 with values 20..50: blocks and ramps, in whole numbers so that every machine has the
+    same."""
     y, x = np.mgrid[:90, :160]
     blocks = (x // 23 + 2 * (y // 17)) % 5
     channels = [
@@ -32,7 +33,8 @@ def dark_image() -> np.ndarray:
 
 
 def unstretched_slic(image: np.ndarray, num: int, compactness: float, sigma: float) -> np.ndarray:
-    """The slow twin: the steps of SLIC one by one with scikit-image's inner loops, and no stretch anywhere."""
+    """The slow twin: the steps of SLIC one by one with scikit-image's inner loops, and no stretch
+    anywhere."""
     height, width, _ = image.shape
     lab = rgb2lab(image / 255.0)[None]
     smooth = ndimage.gaussian_filter(lab, [0, sigma, sigma, 0]) if sigma else lab

@@ -1,4 +1,5 @@
-"""Each step of the kernels against a slow twin: scikit-image's and SciPy's, or every centre at every pixel."""
+"""Each step of the kernels against a slow twin: scikit-image's and SciPy's, or every centre at every
+pixel."""
 
 from __future__ import annotations
 

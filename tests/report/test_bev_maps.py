@@ -31,7 +31,8 @@ def scene(**changes):
 
 
 def test_a_cell_lies_where_its_points_do():
-    """A cell 20 m ahead and 10 m to the left, in LiDAR's y and -x, lights up there in a picture that drives right."""
+    """A cell 20 m ahead and 10 m to the left, in LiDAR's y and -x, lights up there in a picture that drives
+    right."""
     maps = np.full((1, 32, 32, 3), 250, np.uint8)
     row, col = int((20 + 32) / 2), int((-10 + 32) / 2)
     maps[0, row, col] = 255, 0, 0

@@ -1,4 +1,5 @@
-"""Boxes from above and over the cameras: they stand where they are, and what is behind a camera is not drawn."""
+"""Boxes from above and over the cameras: they stand where they are, and what is behind a camera is not
+drawn."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ from lidardistill.tasks.pretrain.run import pretrain
 
 @pytest.fixture(scope="module")
 def arm(nuscenes_one: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two steps on the real keyframe, with the teacher's features cached, so that its images were not decoded."""
+    """Two steps on the real keyframe, with the teacher's features cached, so that its images were not
+    decoded."""
     folder = tmp_path_factory.mktemp("arm")
     values = {
         "name": "tiny",
@@ -86,7 +87,7 @@ def test_a_showcase_of_the_real_keyframe(arm: Path) -> None:
 
 def test_weights_are_those_of_the_run(arm: Path) -> None:
     from lidardistill.exchange.of_run import BACKBONE_FILE
-    from lidardistill.tasks.runs import read_run
+    from lidardistill.tasks.verb import read_run
     from lidardistill.weights import load_checkpoint_tensors
 
     method = load_method(read_run(arm / "pretrain", PretrainConfig), arm / "pretrain")

@@ -1,4 +1,6 @@
-"""Both implementations of the convolution over index pairs against plain torch in float64, gradients included."""
+"""Both implementations of the convolution over index pairs, with gradients, against plain torch in
+float64.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,9 @@ import multiprocessing
 import numpy as np
 import pytest
 import torch
+from numba.extending import _Intrinsic
 
-from lidardistill.sparse import _register_tiles, gather_matmul, tiled_matmul
-from lidardistill.sparse._register_tiles import HAS_BFLOAT16
+from lidardistill.sparse import _tiles_numba, gather_matmul, tiled_matmul
 from lidardistill.sparse.gather_matmul import IMPLEMENTATIONS, _sum_rows, convolve
 from lidardistill.sparse.rulebook import Csr, strided_rulebook, submanifold_rulebook
 from tests.support.clouds import random_voxels
@@ -48,7 +50,7 @@ CHANNELS = [(1, 3), (7, 5), (16, 16), (48, 32), (64, 48), (90, 91)]
 def test_tiles_equal_their_torch_twin(channels, kind):
     """Channels below, at and between whole vectors; tiles that are not full."""
     book, *tensors = case(kind, channels)
-    assert any(size % _register_tiles.TILE_PAIRS for size in book.sizes)
+    assert any(size % _tiles_numba.TILE_PAIRS for size in book.sizes)
     found = out_and_gradients(book, *tensors, "tiled")
     for ours, twin in zip(found, out_and_gradients(book, *tensors, "torch"), strict=True):
         torch.testing.assert_close(ours, twin, rtol=1e-9, atol=1e-10)
@@ -68,19 +70,28 @@ def test_tiles_are_as_exact_as_their_dtype(kind, channels, num_voxels, dtype):
         assert (ours - twin).abs().max() <= bound * twin.abs().max()
 
 
-@pytest.mark.skipif(not HAS_BFLOAT16, reason="this CPU has no instruction for bfloat16 (AVX512_BF16)")
-@pytest.mark.parametrize("channels", [(7, 5), (64, 64), (128, 96)])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("kind", ["submanifold", "strided", "inverse"])
-def test_pairs_of_bfloat16_give_what_float32_gives(kind, channels, monkeypatch):
-    """Products of bfloat16 are exact in float32, so that both ways differ by the order of a sum, and by its last rounding."""
-    book, *tensors = case(kind, channels, 2000)
-    found = out_and_gradients(book, *tensors, "tiled", torch.bfloat16)
-    monkeypatch.setattr(tiled_matmul, "_COMPUTED", (torch.float32, torch.float64))
-    twins = out_and_gradients(book, *tensors, "tiled", torch.bfloat16)
-    for ours, twin in zip(found, twins, strict=True):
-        assert ours.dtype == twin.dtype == torch.bfloat16
-        assert (ours != twin).float().mean() < 0.01
-        torch.testing.assert_close(ours, twin, rtol=2**-7, atol=1e-5)
+def test_half_precision_computes_in_float32(kind, dtype):
+    """The same bits as float32 on the same numbers, rounded once at the end."""
+    book, *tensors = case(kind, (7, 21))
+    rounded = [tensor.to(dtype).float() for tensor in tensors]
+    found = out_and_gradients(book, *tensors, "tiled", dtype)
+    for ours, twin in zip(found, out_and_gradients(book, *rounded, "tiled", torch.float32), strict=True):
+        assert ours.dtype == dtype
+        assert torch.equal(ours, twin.to(dtype))
+
+
+@pytest.mark.parametrize("kernel", [_tiles_numba.multiply, _tiles_numba.multiply_transposed])
+def test_numbas_cache_notices_a_change_of_the_blocks(kernel):
+    """The cache looks at the kernel's own file alone, so the blocks that a kernel calls must stand in it."""
+    kernel_file = kernel.py_func.__code__.co_filename
+    called = [kernel.py_func.__globals__.get(name) for name in kernel.py_func.__code__.co_names]
+    blocks = [value for value in called if isinstance(value, _Intrinsic)]
+    assert len(blocks) == 2
+    for block in blocks:
+        assert block._defn.__code__.co_filename == kernel_file
+        assert block._defn.__closure__[1].cell_contents.__code__.co_filename == kernel_file
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)

@@ -57,7 +57,9 @@ def run_sparse(layers, features, coords, shape=SHAPE, batch_size=BATCH, check=Fa
 
 
 def run_dense(layers, features, coords):
-    """The same in dense tensors; a strided output is active where a dense convolution of the mask is positive."""
+    """The same in dense tensors; a strided output is active where a dense convolution of the mask is
+    positive.
+    """
 
     def kernel(name):
         return layers[name].weight.permute(0, 4, 1, 2, 3)

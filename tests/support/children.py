@@ -1,4 +1,5 @@
-"""Runs that are killed and runs of two ranks, forked from one process that has imported torch and Fabric once.
+"""Runs that are killed and runs of two ranks, forked from one process that has imported torch and Fabric
+once.
 
 `python children.py FOLDER` prints a JSON object of what it found; test_processes.py looks at it.
 """

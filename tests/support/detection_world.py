@@ -1,4 +1,5 @@
-"""A drive around a bend past one object of each detection class, with tilted sensors and sweeps between keyframes."""
+"""A drive around a bend past one object of each detection class, with tilted sensors and sweeps between
+keyframes."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ OBJECTS: tuple[tuple[str, str | None, tuple[float, float, float], float], ...] =
 """Category, attribute, length width height in metres, speed along the heading."""
 
 ONCE, APART, GAP, EMPTY = 20, 21, 22, 23
-"""Cars seen in keyframe 2 only; in the first and the last (2 s apart); in 1 and 3 (1 s apart); always, without a point."""
+"""Cars seen in keyframe 2 only; in the first and the last (2 s apart); in 1 and 3 (1 s apart); always,
+without a point."""
 
 
 def ego2global(seconds: float) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""`python pretrain_children.py WORLD FOLDER`: pretraining runs that are killed, forked from one warm process."""
+"""`python pretrain_children.py WORLD FOLDER`: pretraining runs that are killed, forked from one warm
+process."""
 
 import importlib.util
 import os

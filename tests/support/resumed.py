@@ -14,7 +14,8 @@ from lidardistill.weights import load_checkpoint_tensors
 
 
 def assert_goes_on(config: PretrainConfig, whole: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop four steps of `config` at the last one and run them again: losses and weights are those of `whole`.
+    """Stop four steps of `config` at the last one and run them again: losses and weights are those of
+    `whole`.
 
     Args:
         config: that of `whole`.

@@ -54,7 +54,8 @@ def unit(values: np.ndarray) -> list[float]:
 
 
 def make_small_root(path: Path, rng: np.random.Generator) -> SmallRoot:
-    """Two scenes of three keyframes with random mountings and poses, two LiDAR sweeps before each keyframe."""
+    """Two scenes of three keyframes with random mountings and poses, two LiDAR sweeps before each
+    keyframe."""
     sensors = (LIDAR, *CAMERAS, "RADAR_FRONT")
     tables: dict[str, list[dict[str, Any]]] = {
         name: []

@@ -21,7 +21,9 @@ def world() -> World:
 
 
 def test_lidar_points_land_on_their_class_in_the_pictures(world: World) -> None:
-    """At one common time, points that the camera sees (by its depth) project onto pixels of their own class."""
+    """At one common time, points that the camera sees (by its depth) project onto pixels of their own
+    class.
+    """
     rig = make_rig(SIZE)
     ego = world.ego_pose(TIME_S)
     points, labels = scan(world, ego, rig.lidar2ego, TIME_S, np.random.default_rng(0))

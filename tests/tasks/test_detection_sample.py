@@ -256,18 +256,18 @@ def test_workers_give_the_same_batches(index, table, sampler) -> None:
 
 
 def test_warming_up_compiles_what_pasting_needs(index, table, sampler) -> None:
-    from lidardistill.geometry import _boxes_numba
+    from lidardistill.geometry.kernels import boxes_numba as boxes_numba
 
     for data in (dataset(index, table), dataset(index, table, gt_sampler=sampler)):
         warm_up(data)
-    assert _boxes_numba.boxes_overlap.signatures
-    assert _boxes_numba.points_in_boxes.signatures
-    known = len(_boxes_numba.boxes_overlap.signatures), len(_boxes_numba.points_in_boxes.signatures)
+    assert boxes_numba.boxes_overlap.signatures
+    assert boxes_numba.points_in_boxes.signatures
+    known = len(boxes_numba.boxes_overlap.signatures), len(boxes_numba.points_in_boxes.signatures)
     for place in range(5):
         dataset(index, table, gt_sampler=sampler)[0, place, place]
     assert known == (
-        len(_boxes_numba.boxes_overlap.signatures),
-        len(_boxes_numba.points_in_boxes.signatures),
+        len(boxes_numba.boxes_overlap.signatures),
+        len(boxes_numba.points_in_boxes.signatures),
     )
 
 

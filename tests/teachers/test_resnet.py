@@ -140,7 +140,8 @@ def test_dilation_and_stride_of_every_block():
 
 
 def test_dilated_net_sees_what_the_plain_net_sees(source):
-    """With the same weights every 8th cell of the dilated map is a cell of the plain one: dilation instead of stride."""
+    """With the same weights every 8th cell of the dilated map is a cell of the plain one: dilation instead of
+    stride."""
     maps = []
     x = torch.rand(1, 3, 128, 160, generator=torch.Generator().manual_seed(0))
     for dilated in (True, False):

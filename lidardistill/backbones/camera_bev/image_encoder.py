@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lidardistill.backbones.camera_bev.image_stages import ImageStages
+from lidardistill.spans import spanned
 
 
 class ImageEncoder(nn.Module):
@@ -42,6 +43,7 @@ class ImageEncoder(nn.Module):
             width = out_channels
         self.neck = nn.Sequential(*parts)
 
+    @spanned("image encoder")
     def forward(self, images: Tensor) -> Tensor:
         """
         Args:

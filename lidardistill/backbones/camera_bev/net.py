@@ -12,6 +12,7 @@ from lidardistill.backbones.lidar_bev.bev_neck import BevBackbone, BevNeck
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.ops.frustum import cells_in_view, frustum_cells
 from lidardistill.ops.lift_splat import lift_splat
+from lidardistill.spans import spanned
 
 _SEEN_HEIGHTS = 4
 """Heights of a cell at which the view of each camera is tested."""
@@ -66,6 +67,7 @@ class CameraBev(nn.Module):
         self.out_channels = self.neck.out_channels
         self.grid = BevGrid.of_range(bev_range, cell_size * layers.strides[0] / layers.up_strides[0])
 
+    @spanned("backbone")
     def forward(
         self,
         images: Tensor,

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lidardistill.spans import spanned
+
 BN_EPS, BN_MOMENTUM = 1e-3, 0.01  # SECOND, and everything after it
 
 
@@ -51,6 +53,7 @@ class BevBackbone(nn.Module):
             self.blocks.append(nn.Sequential(*parts))
         _initialize(self)
 
+    @spanned("dense convolutions")
     def forward(self, bev: Tensor) -> list[Tensor]:
         """(B, in_channels, H, W) to one map a stage, (B, widths[i], H / stride, W / stride)."""
         maps = []
@@ -101,6 +104,7 @@ class BevNeck(nn.Module):
             )
         _initialize(self)
 
+    @spanned("dense convolutions")
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Maps of `BevBackbone` to (B, out_channels, H', W').
 

@@ -22,6 +22,7 @@ from lidardistill.datasets.nuscenes.cache import (
 from lidardistill.datasets.nuscenes.splits import SPLITS, official_scenes, scenes_of_split
 from lidardistill.datasets.nuscenes.tables import CAMERAS, LIDAR, collector_paused, find_tables
 from lidardistill.datasets.points import read_scan
+from lidardistill.spans import spanned
 
 log = logging.getLogger(__name__)
 
@@ -286,6 +287,7 @@ class NuScenesIndex:
             np.array(columns["ego2global"][row] @ sensor2ego),
         )
 
+    @spanned("read tables and sweep")
     def frame(self, row: int) -> Frame:
         """Read a keyframe's scan and put its calibration beside it; pictures stay on disk, labels unopened.
 

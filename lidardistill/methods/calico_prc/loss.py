@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lidardistill.spans import spanned
+
 Average = Literal["outside", "inside"]
 
 
@@ -91,6 +93,7 @@ def region_aware_point_contrast(
     return _find_oneself(_log_shares(anchor, rich, other, temperature), anchor, rich, other, equal_regions)
 
 
+@spanned("loss")
 def both_point_contrasts(
     anchor: ViewPoints,
     other: ViewPoints,

@@ -7,6 +7,7 @@ from torch import nn
 
 from lidardistill.backbones.base import Backbone, Features
 from lidardistill.data.batch import VoxelBatch
+from lidardistill.spans import spanned
 
 
 class LidarTeacher(nn.Module):
@@ -31,6 +32,7 @@ class LidarTeacher(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
+    @spanned("teacher")
     def forward(self, scans: VoxelBatch) -> Features:
         """Features of a batch of scans, without gradient."""
         return self.network(scans)

@@ -10,10 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lidardistill.objectives.heatmap import gaussian_radius
+from lidardistill.spans import spanned
 
 Denominator = Literal["all", "rich"]
 
 
+@spanned("loss")
 def region_distill(
     student: Tensor,
     teacher: Tensor,

@@ -28,12 +28,13 @@ from lidardistill.methods.base import Parts, Report
 from lidardistill.methods.image_pairs import ImagePairs, PairBatch, PairSample, collate_pairs
 from lidardistill.regions.superpixels.config import SuperpixelConfig
 from lidardistill.regions.superpixels.masks import find_mask_file
+from lidardistill.spans import spanned
 
 log = logging.getLogger(__name__)
 
 
 FORMAT = 2
-"""Raise it whenever the same settings and files give other features: what is cached is then computed anew."""
+"""Raise it whenever the same settings and files give other features: old caches are then computed anew."""
 
 
 class FeatureStore:
@@ -83,6 +84,7 @@ class FeatureStore:
         with atomic_write(self.path(source, row)) as stream:
             np.save(stream, np.concatenate([features, count[:, None]], axis=1).astype(np.float32))
 
+    @spanned("cached teacher features")
     def get(self, source: Any, row: int) -> tuple[np.ndarray, np.ndarray]:
         """(R, C) float32 features and (R,) float32 counts.
 

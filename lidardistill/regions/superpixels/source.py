@@ -21,6 +21,7 @@ from lidardistill.regions.superpixels.scaling import (
     warm_up_scaling,
 )
 from lidardistill.regions.superpixels.store import SuperpixelStore, fingerprint, recipe_key
+from lidardistill.spans import spanned
 
 
 def segment(
@@ -137,6 +138,7 @@ class SuperpixelSource:
             mask_root=config.masks,
         )
 
+    @spanned("superpixels")
     def __call__(
         self, image: np.ndarray | Callable[[], np.ndarray], key: str
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -173,6 +175,7 @@ class SuperpixelSource:
             decode(data)
             decode_at(data, places, places, out=np.empty((8, 8), np.int32))
 
+    @spanned("superpixels")
     def at(
         self, image: LazyImage, key: str, rows: np.ndarray, cols: np.ndarray, *, out: np.ndarray
     ) -> np.ndarray | None:

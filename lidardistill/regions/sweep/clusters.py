@@ -9,6 +9,7 @@ import numpy as np
 from lidardistill.regions.sweep import _clusters_numba, _clusters_numpy
 from lidardistill.regions.sweep.config import REGIONS, RegionConfig
 from lidardistill.regions.sweep.ground import check_points, find_ground
+from lidardistill.spans import spanned
 
 Implementation = Literal["numba", "numpy"]
 NUM_HEADINGS = 8
@@ -138,6 +139,7 @@ class Proposals(NamedTuple):
     num_regions: int
 
 
+@spanned("regions")
 def propose_regions(
     points: np.ndarray,
     settings: RegionConfig = REGIONS,

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lidardistill.spans import spanned
+
 
 class RegionPoints(NamedTuple):
     """Sampled points, those inside regions first.
@@ -27,6 +29,7 @@ class RegionPoints(NamedTuple):
     num_regions: int
 
 
+@spanned("draw points")
 def sample_region_points(
     region: np.ndarray,
     region_mask: np.ndarray,

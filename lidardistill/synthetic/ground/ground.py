@@ -66,8 +66,10 @@ PLOT_GROUND = {
     "yard": "grass",
 }
 GROUND_LABEL = {
-    "road": "flat.driveable_surface", "walk": "flat.sidewalk", "kerb": "flat.sidewalk", "island": "flat.other", "plaza": "flat.other",
-    "grass": "flat.terrain", "soil": "flat.terrain", "mark": "flat.driveable_surface", "mark2": "flat.driveable_surface",
+    "road": "flat.driveable_surface", "walk": "flat.sidewalk", "kerb": "flat.sidewalk",
+    "island": "flat.other", "plaza": "flat.other",
+    "grass": "flat.terrain", "soil": "flat.terrain", "mark": "flat.driveable_surface",
+    "mark2": "flat.driveable_surface",
 }  # fmt: skip
 
 

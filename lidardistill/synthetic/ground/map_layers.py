@@ -34,9 +34,9 @@ Placed = Callable[[np.ndarray, np.ndarray], np.ndarray]
 def map_layers(course: Course, profile: Profile, plan: Plan, world2global: np.ndarray) -> MapLayers:
     """The layers of one world, in global metres.
 
-    Drivable are the street without its islands, the side street, and plots for parking. Car parks are these plots and
-    the parking lanes; walkways are pavements and plazas; a stop area lies before each crossing. Dividers follow the
-    painted lines between directions and between lanes, and end at the junction.
+    Drivable are the street without its islands, the side street, and plots for parking. Car parks are these
+    plots and the parking lanes; walkways are pavements and plazas; a stop area lies before each crossing.
+    Dividers follow the painted lines between directions and between lanes, and end at the junction.
 
     Args:
         course: centre line.

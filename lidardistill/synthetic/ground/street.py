@@ -1,4 +1,4 @@
-"""The ground: carriageway with markings, crossings, kerbs, pavements, islands, verges and what lies behind."""
+"""The ground: carriageway with markings, crossings, kerbs, pavements, islands, verges and the land behind."""
 
 from __future__ import annotations
 

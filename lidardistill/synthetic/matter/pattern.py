@@ -26,7 +26,9 @@ class Pattern(NamedTuple):
 
 
 def noise(rng: np.random.Generator, beta: float, low: int = 1, size: int = SIZE) -> np.ndarray:
-    """Tiling noise of spectrum 1 / f**beta with zero mean and unit deviation; `low` cuts waves longer than that."""
+    """Tiling noise of spectrum 1 / f**beta with zero mean and unit deviation; `low` cuts waves longer than
+    that.
+    """
     f = np.fft.fftfreq(size, 1.0 / size)
     radius = np.hypot(f[:, None], f[None, :])
     spectrum = np.where(radius >= low, 1.0 / np.maximum(radius, 1.0) ** beta, 0.0)

@@ -258,7 +258,8 @@ def mesh_fence(rng: np.random.Generator) -> Pattern:
 PATTERNS: dict[str, Callable[[np.random.Generator], Pattern]] = {
     f.__name__: f
     for f in (
-        plain, cloth, asphalt, concrete, plaster, pavers, slabs, cobble, grass, soil, gravel, brick, stone_wall,
+        plain, cloth, asphalt, concrete, plaster, pavers, slabs, cobble, grass, soil, gravel, brick,
+        stone_wall,
         wood, corrugated, container, curtain_side, panels, leaves, bark, tread, stripes, bands, worn_paint,
         roof_tiles, mesh_fence,
     )

@@ -136,7 +136,9 @@ def _row(stage: Stage, category: str, a: float, b: float) -> None:
 
 
 def _road_works(stage: Stage, a: float, b: float) -> None:
-    """Barriers and cones: round a closed piece of the parking lane, along a site, across a lot, or on the pavement."""
+    """Place barriers and cones around a closed part of the parking lane, along a site, across a lot, or on a
+    pavement.
+    """
     rng, kit, p = stage.rng, stage.kit, stage.profile
     kind = int(rng.integers(0, 3))
     run = int(rng.integers(5, 9))

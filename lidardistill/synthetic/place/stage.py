@@ -146,7 +146,9 @@ def make(stage: Stage, category: str, *, far: bool = False) -> Mesh:
 
 
 def pooled(stage: Stage, key: str, build: Callable[[], Mesh], far: bool) -> Mesh:
-    """A new mesh, or where `far` one of at most `POOL_SIZE`, since building one takes longer than seeing it."""
+    """A new mesh; if `far`, one of at most `POOL_SIZE`, because building a mesh takes longer than rendering
+    it.
+    """
     if not far:
         return build()
     pool = stage.pool.setdefault(key, [])

@@ -36,7 +36,8 @@ class Actor:
         motion: where it is when.
         moving: False for what stands still.
         pose: row of the placement, 0 where it stands still.
-        probes: (PROBES, 3) float64 centres of some of its triangles, world frame where it stands still, else its own.
+        probes: (PROBES, 3) float64 centres of some of its triangles, world frame where it stands still, else
+        its own.
     """
 
     instance: int

@@ -14,7 +14,7 @@ from lidardistill.synthetic.place.world import World
 from lidardistill.synthetic.render.face_table import surface_points
 from lidardistill.synthetic.render.filters import develop, film_table, find_edges, smooth_openness
 from lidardistill.synthetic.render.raycast import Hits, Placement
-from lidardistill.synthetic.render.shading import shade
+from lidardistill.synthetic.render.shading import Paint, Rays, Seen, Surfaces, shade
 from lidardistill.synthetic.render.visibility import first_hits, in_sun, sunlight
 
 AO_FAR_M = 2.5
@@ -57,7 +57,7 @@ def _stains() -> np.ndarray:
 
 
 def _fan() -> np.ndarray:
-    """(16, 3) float32 directions about +z, denser near it, so that every 4 x 4 block covers the hemisphere."""
+    """(16, 3) float32 directions about +z, denser near it; a 4 x 4 block of pixels covers the hemisphere."""
     k = np.arange(16)
     z = np.sqrt(1 - (k + 0.5) / 16)
     angle = k * 2.399963
@@ -97,7 +97,7 @@ def _openness(
     smooth_openness(
         raw.reshape(h2, w2), hits.distance[flat].reshape(h2, w2), normals[flat].reshape(h2, w2, 3), 2, smooth
     )
-    # Between surfaces the nearest value stands; inside one, the mean of the four around a pixel would blur edges.
+    # Take the nearest value: the mean of the four around a pixel would blur edges.
     full = np.repeat(np.repeat(smooth, 2, axis=0), 2, axis=1)[:height, :width]
     return np.ascontiguousarray(0.18 + 0.82 * full)
 
@@ -116,12 +116,13 @@ def _light_along(
     faces, light, materials = world.faces, world.light, world.materials
     out = np.empty((len(directions), 3), dtype=np.float32)
     shade(
-        directions, steps, origin, hits.distance, hits.face, hits.u, hits.v, lit, openness,
-        faces.table, faces.material, faces.pose, at.rotation,
-        materials.values, materials.texture, texels, _stains(),
-        light.sun, light.sun_rgb, light.up_rgb, light.side_rgb, light.down_rgb, light.haze_rgb, float(light.haze_per_m), light.dome,
-        LEVEL_START, out,
-    )  # fmt: skip
+        Rays(directions, steps, origin),
+        Seen(hits.distance, hits.face, hits.u, hits.v, lit, openness),
+        Surfaces(faces.table, faces.material, faces.pose, at.rotation),
+        Paint(materials.values, materials.texture, texels, LEVEL_START, _stains()),
+        light,
+        out,
+    )
     return out
 
 
@@ -135,7 +136,7 @@ def render(
     smooth_edges: bool = True,
     exact: bool = False,
 ) -> View:
-    """What one camera sees at one time.
+    """Render what one camera sees at one time.
 
     Args:
         world: the world.
@@ -255,7 +256,8 @@ def _smooth(
     )
     lit = np.zeros(len(directions), dtype=np.float32)
     if seen_light is not None:
-        # Where the pixel's surroundings are all in the sun or all in the shade, so is this part of its surface.
+        # Where the pixel's surroundings are all in the sun or all in the shade, so is this part of its
+        # surface.
         faces = world.faces
         centre = np.repeat(rows, len(_SUBPIXELS))
         lit[:] = seen_light.reshape(-1)[centre]

@@ -1,4 +1,4 @@
-"""One row of floats per triangle, so that a hit is shaded from two cache lines, and what is read from it alone."""
+"""One row of floats per triangle, so that shading a hit reads two cache lines."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from numba import njit
 from lidardistill.synthetic.matter.materials import GLASS, GLOSS, REFL_A, REFL_B, REFL_C, TILE_U, TILE_V
 from lidardistill.synthetic.matter.pattern import SIZE
 
-# Unit normal; gradients of u and v in tiles a metre; metres a tile along them; u, v of the first corner in tiles
-# and the steps to the other two; shading normals of the three corners.
+# Unit normal; gradients of u and v in tiles a metre; metres a tile along them; u, v of the first corner in
+# tiles and the steps to the other two; shading normals of the three corners.
 NORMAL, GRADIENT_U, GRADIENT_V, LENGTH_U, LENGTH_V = 0, 3, 6, 9, 10
 U0, V0, U1, V1, U2, V2 = range(11, 17)
 SMOOTH = 17

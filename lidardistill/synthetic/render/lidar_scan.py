@@ -69,8 +69,8 @@ def scan(
         rng: noise.
 
     Returns:
-        points (N, 5) float32: x, y, z (LiDAR frame, metres), intensity 0..255, ring; labels (N,) uint8 raw class.
-        In firing order; rays without return are left out.
+        points (N, 5) float32: x, y, z (LiDAR frame, metres), intensity 0..255, ring; labels (N,) uint8 raw
+        class. In firing order; rays without return are left out.
     """
     lidar2world = ego2world @ lidar2ego
     turn = rng.uniform(0, 2 * np.pi / NUM_AZIMUTHS)

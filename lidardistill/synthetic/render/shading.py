@@ -1,6 +1,8 @@
-"""The kernels that turn hits into light. One call shades one camera; everything is float32, linear RGB."""
+"""The kernel that turns hits into light. One call shades one camera; everything is float32, linear RGB."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -21,6 +23,7 @@ from lidardistill.synthetic.render.face_table import (
     V1,
     V2,
 )  # fmt: skip
+from lidardistill.synthetic.render.sky import Light
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -54,57 +57,87 @@ def _sky(dome: np.ndarray, x: float, y: float, z: float) -> tuple[float, float, 
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def shade(
-    directions: np.ndarray,
-    step: np.ndarray,
-    origin: np.ndarray,
-    distance: np.ndarray,
-    face: np.ndarray,
-    bary_u: np.ndarray,
-    bary_v: np.ndarray,
-    lit: np.ndarray,
-    openness: np.ndarray,
-    table: np.ndarray,
-    face_material: np.ndarray,
-    face_pose: np.ndarray,
-    rotation: np.ndarray,
-    values: np.ndarray,
-    texture_of: np.ndarray,
-    atlas: np.ndarray,
-    stains: np.ndarray,
-    sun: np.ndarray,
-    sun_rgb: np.ndarray,
-    up_rgb: np.ndarray,
-    side_rgb: np.ndarray,
-    down_rgb: np.ndarray,
-    haze_rgb: np.ndarray,
-    haze_per_m: float,
-    dome: np.ndarray,
-    start: np.ndarray,
-    out: np.ndarray,
-) -> None:
-    """Light along each ray, written to `out` (N, 3).
+class Rays(NamedTuple):
+    """Rays of one camera, world frame, metres.
 
-    Arrays are indexed in place and never passed on or sliced in the loop: numba counts references to them with
-    atomic operations, which took most of the time.
-
-    Args:
-        directions: (N, 3) unit rays, world.
-        step: (2, 3) change of the unnormalised ray to the next column and row, for texture filtering.
-        origin: (3,) camera centre, world.
-        distance, face, bary_u, bary_v: (N,) hits; face -1 is sky.
-        lit: (N,) 0..1 share of the sun that arrives.
-        openness: (N,) 0..1 share of the sky that is not hidden nearby.
-        table, face_material, face_pose: the faces.
-        rotation: (K + 1, 3, 3) owner frame to world.
-        values, texture_of: the material table.
-        atlas: (T, TEXELS, 5) uint8.
-        stains: (S, S) float32 broad stains about zero, tiling; S is a power of two.
-        sun ... dome: the scene's light.
-        start: first texel of each mip level.
-        out: (N, 3) float32, written.
+    Attributes:
+        directions: (N, 3) float32 unit vectors.
+        step: (2, 3) float32 change of the unnormalised ray to the next column and row, for texture filtering.
+        origin: (3,) float32 camera centre.
     """
+
+    directions: np.ndarray
+    step: np.ndarray
+    origin: np.ndarray
+
+
+class Seen(NamedTuple):
+    """What each ray meets.
+
+    Attributes:
+        distance: (N,) float32 metres along the ray.
+        face: (N,) int32 row of `Surfaces.table`; -1 is sky.
+        bary_u, bary_v: (N,) float32 place on the face.
+        lit: (N,) float32 0..1 share of the sun that arrives.
+        openness: (N,) float32 0..1 share of the sky that nothing nearby hides.
+    """
+
+    distance: np.ndarray
+    face: np.ndarray
+    bary_u: np.ndarray
+    bary_v: np.ndarray
+    lit: np.ndarray
+    openness: np.ndarray
+
+
+class Surfaces(NamedTuple):
+    """The faces of the world.
+
+    Attributes:
+        table: (F, columns) float32, see `face_table`.
+        material: (F,) row of `Paint.values`.
+        pose: (F,) row of `rotation`; 0 is the world's own frame.
+        rotation: (K + 1, 3, 3) frame of the face's owner to world.
+    """
+
+    table: np.ndarray
+    material: np.ndarray
+    pose: np.ndarray
+    rotation: np.ndarray
+
+
+class Paint(NamedTuple):
+    """Materials and textures.
+
+    Attributes:
+        values: (M, columns) float32, see `materials`.
+        texture_of: (M,) texture of each material.
+        atlas: (T, TEXELS, 5) uint8.
+        first_texel: (LEVELS,) first texel of each mip level.
+        stains: (S, S) float32 broad stains about zero, tiling; S is a power of two.
+    """
+
+    values: np.ndarray
+    texture_of: np.ndarray
+    atlas: np.ndarray
+    first_texel: np.ndarray
+    stains: np.ndarray
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def shade(rays: Rays, seen: Seen, surfaces: Surfaces, paint: Paint, light: Light, out: np.ndarray) -> None:
+    """Write the light along each ray to `out` (N, 3) float32.
+
+    Arrays are taken out of their tuples once. They are never passed on or sliced in the loop: numba counts
+    references to them with atomic operations, which took most of the time.
+    """
+    directions, step, origin = rays
+    distance, face, bary_u, bary_v, lit, openness = seen
+    table, face_material, face_pose, rotation = surfaces
+    values, texture_of, atlas, start, stains = paint
+    sun, sun_rgb, haze_rgb, dome = light.sun, light.sun_rgb, light.haze_rgb, light.dome
+    up_rgb, side_rgb, down_rgb = light.up_rgb, light.side_rgb, light.down_rgb
+    haze_per_m = np.float64(light.haze_per_m)
     colour = np.zeros(3, dtype=np.float64)
     mirror = np.zeros(3, dtype=np.float64)
     for i in range(len(face)):
@@ -259,8 +292,8 @@ def shade(
         if values[m, VARY] > 0:
             pane = 1.0 + values[m, VARY] * (1.9 * _hash(int(np.floor(uu)), int(np.floor(vv)), m) - 0.7)
         for k in range(3):
-            paint = values[m, A + k] * (1 - mask_b) + values[m, B + k] * mask_b
-            colour[k] = (paint * (1 - mask_c) + values[m, C + k] * pane * mask_c) * bright
+            base_rgb = values[m, A + k] * (1 - mask_b) + values[m, B + k] * mask_b
+            colour[k] = (base_rgb * (1 - mask_c) + values[m, C + k] * pane * mask_c) * bright
 
         # Light that is scattered.
         towards = nx * sun[0] + ny * sun[1] + nz * sun[2]
@@ -296,8 +329,8 @@ def shade(
                 town = 0.22 * side_rgb[k]
                 ground = down_rgb[k] * 0.9
                 rest = town * (1 - below) + ground * below
-                seen = min(mirror[k], 1.6) * above + rest * (1 - above) if mz > 0 else rest
-                colour[k] = colour[k] * (1 - share) + seen * share * (0.35 + 0.65 * open_sky)
+                shown = min(mirror[k], 1.6) * above + rest * (1 - above) if mz > 0 else rest
+                colour[k] = colour[k] * (1 - share) + shown * share * (0.35 + 0.65 * open_sky)
             if lit[i] > 0:
                 spot = max(mx * sun[0] + my * sun[1] + mz * sun[2], 0.0) ** values[m, SHARP]
                 for k in range(3):

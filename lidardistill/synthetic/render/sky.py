@@ -37,7 +37,8 @@ class Light(NamedTuple):
     exposure: float
 
 
-# name: (share of scenes, sun elevation deg, sun strength, sun colour, zenith, horizon, cloud cover, haze a metre)
+# name: (share of scenes, sun elevation deg, sun strength, sun colour, zenith, horizon, cloud cover, haze a
+# metre)
 _WEATHER: dict[str, tuple] = {
     "clear": (
         0.30,

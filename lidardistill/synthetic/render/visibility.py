@@ -97,7 +97,8 @@ def sunlight(
     faces = world.faces
     for level in range(_LEVELS):
         left = _inherit_light(
-            level, size[0], size[1], hits.face, wanted, faces.corners, faces.table, faces.material, faces.thing,
+            level, size[0], size[1], hits.face, wanted, faces.corners, faces.table, faces.material,
+            faces.thing,
             lit, rows,
         )  # fmt: skip
         trace(rows[:left].copy())
@@ -152,7 +153,7 @@ def _inherit_hits(
     shift: np.ndarray,
     rows: np.ndarray,
 ) -> int:
-    """Fills the pixels of a level from their neighbours; writes the others to `rows` and returns their number."""
+    """Fill the pixels of a level from their neighbours; write the others to `rows`; return their number."""
     left = 0
     for i in range(height):
         for j in range(1 if level == 0 else 1 - (i & 1), width, 2):
@@ -229,7 +230,9 @@ def _inherit_light(
     lit: np.ndarray,
     rows: np.ndarray,
 ) -> int:
-    """As `_inherit_hits`, for sunlight: neighbours agree when they and the pixel are one surface, alike lit."""
+    """As `_inherit_hits`, for sunlight: neighbours agree if they lie on the pixel's surface and are lit
+    alike.
+    """
     left = 0
     for i in range(height):
         for j in range(1 if level == 0 else 1 - (i & 1), width, 2):

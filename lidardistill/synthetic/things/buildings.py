@@ -74,7 +74,9 @@ def _band(width: float, depth: float, z: float, high: float, out: float, materia
 
 
 def building(kit: Kit, width: float, depth: float, storeys: int) -> Mesh:
-    """A town building: shops or an entrance below, one facade pattern above, a cornice and things on the roof."""
+    """A town building: shops or an entrance below, one facade pattern above, a cornice and fittings on the
+    roof.
+    """
     rng = kit.rng
     pick = kit.palette.pick
     names = ["punched", "shuttered", "ribbon", "glazed", "balcony", "loft"]

@@ -97,20 +97,29 @@ def plan_ring(
     return np.concatenate([flat, np.full((len(flat), 1), z)], axis=1)
 
 
-# Fractions of the length from the rear: x, sill height, shoulder height (share of shoulder), half-width share.
+# Fractions of the length from the rear: x, sill height, shoulder height (share of shoulder), half-width
+# share.
 _BODY = [
-    (0.000, 0.42, 0.74, 0.80), (0.010, 0.30, 0.90, 0.92), (0.045, 0.24, 0.97, 0.975), (0.15, 0.19, 1.00, 0.995),
-    (0.35, 0.17, 1.00, 1.00), (0.55, 0.17, 0.985, 1.00), (0.72, 0.18, 0.945, 0.995), (0.86, 0.20, 0.87, 0.975),
+    (0.000, 0.42, 0.74, 0.80), (0.010, 0.30, 0.90, 0.92), (0.045, 0.24, 0.97, 0.975),
+    (0.15, 0.19, 1.00, 0.995),
+    (0.35, 0.17, 1.00, 1.00), (0.55, 0.17, 0.985, 1.00), (0.72, 0.18, 0.945, 0.995),
+    (0.86, 0.20, 0.87, 0.975),
     (0.955, 0.23, 0.77, 0.925), (0.988, 0.30, 0.69, 0.86), (1.000, 0.38, 0.62, 0.74),
 ]  # fmt: skip
 
 _STYLES: dict[str, dict[str, tuple[float, float]]] = {
-    # length, width, height, shoulder height; greenhouse: rear foot, roof rear, roof front, front foot (share of length)
-    "saloon": {"length": (4.5, 4.95), "width": (1.78, 1.88), "height": (1.40, 1.48), "shoulder": (0.93, 0.97), "foot": (0.10, 0.77), "roof": (0.27, 0.56)},
-    "hatch": {"length": (3.8, 4.3), "width": (1.70, 1.80), "height": (1.45, 1.54), "shoulder": (0.93, 0.99), "foot": (0.015, 0.80), "roof": (0.10, 0.57)},
-    "suv": {"length": (4.4, 4.9), "width": (1.84, 1.96), "height": (1.64, 1.80), "shoulder": (1.06, 1.14), "foot": (0.012, 0.79), "roof": (0.07, 0.58)},
-    "estate": {"length": (4.6, 4.9), "width": (1.80, 1.86), "height": (1.44, 1.50), "shoulder": (0.93, 0.97), "foot": (0.012, 0.77), "roof": (0.09, 0.56)},
-    "van": {"length": (4.6, 5.1), "width": (1.86, 1.98), "height": (1.82, 1.98), "shoulder": (1.06, 1.15), "foot": (0.006, 0.90), "roof": (0.03, 0.70)},
+    # length, width, height, shoulder height; greenhouse: rear foot, roof rear, roof front, front foot (share
+    # of length)
+    "saloon": {"length": (4.5, 4.95), "width": (1.78, 1.88), "height": (1.40, 1.48),
+        "shoulder": (0.93, 0.97), "foot": (0.10, 0.77), "roof": (0.27, 0.56)},
+    "hatch": {"length": (3.8, 4.3), "width": (1.70, 1.80), "height": (1.45, 1.54), "shoulder": (0.93, 0.99),
+        "foot": (0.015, 0.80), "roof": (0.10, 0.57)},
+    "suv": {"length": (4.4, 4.9), "width": (1.84, 1.96), "height": (1.64, 1.80), "shoulder": (1.06, 1.14),
+        "foot": (0.012, 0.79), "roof": (0.07, 0.58)},
+    "estate": {"length": (4.6, 4.9), "width": (1.80, 1.86), "height": (1.44, 1.50), "shoulder": (0.93, 0.97),
+        "foot": (0.012, 0.77), "roof": (0.09, 0.56)},
+    "van": {"length": (4.6, 5.1), "width": (1.86, 1.98), "height": (1.82, 1.98), "shoulder": (1.06, 1.15),
+        "foot": (0.006, 0.90), "roof": (0.03, 0.70)},
 }  # fmt: skip
 
 

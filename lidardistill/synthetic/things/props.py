@@ -1,4 +1,4 @@
-"""Street furniture: cones and barriers, and what nuScenes calls man-made: lamps, lights, signs, posts, benches."""
+"""Street furniture: cones, barriers, lamps, lights, signs, posts, benches (man-made in nuScenes)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,10 @@ def cone(kit: Kit) -> Mesh:
 
 
 def barrier(kit: Kit, kind: int) -> Mesh:
-    """A barrier across x, 1.9 m wide along y. kind 0: concrete, 1: water-filled plastic, 2: striped boards."""
+    """A barrier across x, 1.9 m wide along y.
+
+    kind 0: concrete, 1: water-filled plastic, 2: striped boards.
+    """
     rng = kit.rng
     pick = kit.palette.pick
     if kind == 2:
@@ -141,7 +144,8 @@ def street_lamp(kit: Kit) -> Mesh:
     return join([
         revolve([(0.16, 0), (0.16, 0.12), (0.11, 0.2), (0.10, 0.95), (0.075, 1.0)], metal, 10),
         tube(bend, [0.075, 0.06, 0.05, 0.045, 0.04], metal, 7),
-        box((0.75, 0.22, 0.10), (reach + 0.3, 0, height + 0.05), metal, taper=0.8), box((0.6, 0.16, 0.03), (reach + 0.3, 0, height - 0.01), lens),
+        box((0.75, 0.22, 0.10), (reach + 0.3, 0, height + 0.05), metal, taper=0.8),
+        box((0.6, 0.16, 0.03), (reach + 0.3, 0, height - 0.01), lens),
     ])  # fmt: skip
 
 

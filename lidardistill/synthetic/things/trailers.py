@@ -12,7 +12,9 @@ from lidardistill.synthetic.things.lorry_parts import cargo_body, chassis, fitti
 
 
 def trailer(kit: Kit) -> Mesh:
-    """A semi-trailer without its tractor: curtain-sider, container on a frame, or tank; legs down, axles far back."""
+    """A semi-trailer without its tractor: curtain-sider, container on a frame, or tank; legs down, axles far
+    back.
+    """
     rng = kit.rng
     _, dark, _, red = fittings(kit)
     metal = kit.paint("metal", gloss=0.08, refl=(0.45, 0.45, 0.45))

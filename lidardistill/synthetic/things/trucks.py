@@ -128,7 +128,8 @@ def _pickup(kit: Kit) -> Mesh:
     parts = [
         body, cabin, polygon(rings[-1], paint),
         box((bed - rear - 0.16, width - 0.30, 0.02), (0.5 * (bed + rear), 0, belt + 0.002), dark),
-        *[box((bed - rear, 0.08, 0.12), (0.5 * (bed + rear), s * (half - 0.05), belt + 0.05), paint) for s in (-1, 1)],
+        *[box((bed - rear, 0.08, 0.12), (0.5 * (bed + rear), s * (half - 0.05), belt + 0.05),
+            paint) for s in (-1, 1)],
         box((0.08, width, 0.12), (rear + 0.04, 0, belt + 0.05), paint),
         wheels(kit, axles, width + 0.03, 0.39, 0.26), arches(axles, half, 0.39, dark),
         box((0.10, width * 0.95, 0.22), (rear + length + 0.03, 0, 0.52), dark),

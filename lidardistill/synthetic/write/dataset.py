@@ -50,9 +50,9 @@ def write_world(
     """Writes an embedded driving world as a nuScenes `v1.0-mini` root.
 
     Scenes carry the names of the official mini split, so that `mini_train` and `mini_val` of nuscenes-devkit
-    apply. The devkit asks for every scene of a split it evaluates: 2 validation scenes for `mini_val`. A scene
-    depends on `seed` and its own name, not on how many others there are. The same arguments give the same
-    bytes, whatever `workers` is.
+    apply. The devkit asks for every scene of a split it evaluates: 2 validation scenes for `mini_val`. A
+    scene depends on `seed` and its own name, not on how many others there are. The same arguments give the
+    same bytes, whatever `workers` is.
 
     Everything is written beside `out` and renamed at the end. Where `out` already holds the world that these
     arguments describe, it is left as it is.
@@ -68,7 +68,8 @@ def write_world(
         workers: processes; with 1 everything happens in the calling one.
         on_progress: called in the calling process after each keyframe with (keyframes done, keyframes in all,
             name of the scene).
-        record: what renders a scene; it must be importable where `workers` > 1. The embedded world by default.
+        record: renders a scene; must be importable if `workers` > 1. By default it renders the embedded
+            world.
 
     Returns:
         `out`.
@@ -246,7 +247,8 @@ def _render_in_processes(
 ) -> list[Tables]:
     """Render one scene a process at a time. An error ends all processes, so that nobody writes when the caller cleans up.
 
-    The others begin when the first keyframe is there: they load what the first process had to compile for it.
+    The other processes start after the first keyframe, so that they load the kernels that the first one
+    compiled.
     """
     # spawn, not fork: the caller may have started torch's or embree's threads, which a fork would break.
     context = multiprocessing.get_context("spawn")
@@ -282,7 +284,8 @@ def _render_in_processes(
         except BrokenProcessPool as error:
             raise RuntimeError(
                 "a process that rendered a scene died, most likely for want of memory; try fewer workers. (A "
-                "script of your own must call write_world under `if __name__ == '__main__':`, or with workers=1.)"
+                "script of your own must call write_world under `if __name__ == '__main__':`, or with "
+                "workers=1.)"
             ) from error
         except BaseException:
             leash.cut()

@@ -50,7 +50,8 @@ def write_map_expansion(
         root: dataroot; folders are created as needed.
         location: name of the place, as in the log table.
         layers: in global metres.
-        shift: (2,) metres, added to everything: from the global frame to that of the map, whose origin is its corner.
+        shift: (2,) metres, added to all coordinates: from the global frame to the map's, whose origin is a
+            corner.
         canvas_edge_m: width and height of the map.
         token: makes a token of what a record is.
 
@@ -63,7 +64,8 @@ def write_map_expansion(
     unknown = sorted((set(layers.polygons) - set(POLYGON_LAYERS)) | (set(layers.lines) - set(LINE_LAYERS)))
     if unknown:
         raise ValueError(
-            f"{location}: unknown map layers {', '.join(unknown)}; nuScenes has {', '.join(POLYGON_LAYERS + LINE_LAYERS)}"
+            f"{location}: unknown map layers {', '.join(unknown)}; nuScenes has "
+            f"{', '.join(POLYGON_LAYERS + LINE_LAYERS)}"
         )
     file = _File(shift, token)
     tables: dict[str, Any] = {name: [] for name in (*POLYGON_LAYERS, *LINE_LAYERS)}

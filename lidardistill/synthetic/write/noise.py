@@ -1,4 +1,7 @@
-"""A drive through noise, for whatever needs a data set and not what it shows. No ray is cast, nothing is compiled."""
+"""A drive with random contents, for tests that need a data set quickly.
+
+Casts no rays and compiles nothing.
+"""
 
 from __future__ import annotations
 

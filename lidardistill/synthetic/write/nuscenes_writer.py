@@ -210,7 +210,8 @@ class _SceneWriter:
         points = np.asarray(scan.points)
         if points.dtype != np.float32 or points.ndim != 2 or points.shape[1] != 5:
             raise ValueError(
-                f"{self.scene}: points at {scan.timestamp_us} us must be (N, 5) float32 x y z intensity ring, "
+                f"{self.scene}: points at {scan.timestamp_us} us must be (N, 5) float32 x y z intensity "
+                "ring, "
                 f"got {points.shape} {points.dtype}"
             )
         if scan.labels.shape != points.shape[:1] or scan.labels.dtype != np.uint8:

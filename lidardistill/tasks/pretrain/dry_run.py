@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -16,6 +18,7 @@ from lidardistill.data.image_cache import ImageCache
 from lidardistill.datasets.base import Source
 from lidardistill.datasets.kinds import open_source
 from lidardistill.engine.distributed import make_fabric
+from lidardistill.engine.loop import Training, first_steps
 from lidardistill.engine.manifest import peak_memory
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.run import Pretraining
@@ -42,12 +45,13 @@ def dry_run_report(config: PretrainConfig) -> str:
     fabric = make_fabric(config.trainer.accelerator, precision=config.trainer.precision)
     with tempfile.TemporaryDirectory() as folder:
         parts = Pretraining.build(uncached, fabric, index=_open_without_writing(uncached, Path(folder)))
-        parts.schedule()  # one that does not fit is an error here too
         batches = parts.batches(0)
         batch = next(batches).to(fabric.device)  # the first batch and the first step compile kernels
-        loss = _one_step(parts, batch)
+        with closing(first_steps(_training(parts, batch))) as steps_of_run:
+            loss = next(steps_of_run).read().loss
+            seconds = [_seconds(lambda: next(steps_of_run).read()) for _ in range(_TIMED)]
+        compute_seconds = statistics.median(seconds)
         data_seconds = statistics.median(_seconds(lambda: next(batches)) for _ in range(_TIMED))
-        compute_seconds = statistics.median(_seconds(lambda: _one_step(parts, batch)) for _ in range(_TIMED))
     steps, keyframes = parts.total_steps, len(parts.rows)
     trained = [p for p in parts.method.parameters() if p.requires_grad]
     teacher = getattr(parts.method, "teacher", None)
@@ -96,13 +100,18 @@ def _open_without_writing(config: PretrainConfig, folder: Path) -> Source:
         return open_source(config.data, cache_dir=folder)
 
 
-def _one_step(parts: Pretraining, batch: Batch) -> float:
-    optimizer = parts.optimizer()
-    with parts.fabric.autocast():
-        loss = parts.step(batch, 0, diagnose=True).loss
-    loss.backward()
-    optimizer.zero_grad(set_to_none=True)
-    return float(loss.detach())
+def _training(parts: Pretraining, batch: Batch) -> Training:
+    """The run as its loop drives it, with the same batch in every step."""
+    return Training(
+        fabric=parts.fabric,
+        model=parts.method,
+        terms=lambda batch, step, diagnose: parts.step(batch, step, diagnose=diagnose),
+        optimizer=parts.optimizer(),
+        schedule=parts.schedule(),
+        batches=lambda start: itertools.repeat(batch),
+        trainer=parts.config.trainer,
+        total_steps=parts.total_steps,
+    )
 
 
 def _superpixel_cache(config: PretrainConfig, views: int) -> str:

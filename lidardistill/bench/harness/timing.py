@@ -1,4 +1,4 @@
-"""Times two ways of doing the same thing, alternately, so that what else the machine does hits both."""
+"""Time two ways of doing the same thing in turn, so that other work of the machine slows both."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ CALLS_PER_ROUND = 5
 
 
 def alternate(product: Callable[[], Any], baseline: Callable[[], Any], rounds: int) -> dict[str, Any]:
-    """Runs the two in turn, each `CALLS_PER_ROUND` times a round, after a round that does not count.
+    """Run the two in turn, each `CALLS_PER_ROUND` times a round, after a round that does not count.
 
     Args:
-        product: ours.
-        baseline: what it is measured against.
+        product: our way.
+        baseline: the other way.
         rounds: at least 1.
 
     Returns:
-        `product` and `baseline` with `median_ms`, `iqr_ms` and `best_ms` over all calls, `ratio` of the medians,
-        `ratio_of_best`, which a busy machine disturbs less, `rounds`, `calls` and `threads` (of BLAS; None where
-        they could not be set).
+        `product` and `baseline` with `median_ms`, `iqr_ms` and `best_ms` over all calls, `ratio` of the
+        medians, `ratio_of_best`, which a busy machine disturbs less, `rounds`, `calls` and `threads` (of
+        BLAS; None where they could not be set).
 
     Raises:
         ValueError: fewer than one round.
@@ -38,14 +38,15 @@ def alternate_all(
     *,
     baseline_calls: int | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Runs several products and one baseline in turn, so that one baseline serves them all.
+    """Run several products and one baseline in turn, so that one baseline serves them all.
 
     Args:
         products: by name.
-        baseline: what they are measured against.
+        baseline: the other way.
         rounds: at least 1.
-        baseline_calls: of the baseline in a round, for one that takes seconds; None for as many as of the products.
-            There is no round that does not count then, but the first call of each product never counts.
+        baseline_calls: calls of the baseline in a round, for a baseline that takes seconds; None for as many
+            as of the products. With a number there is no warm-up round; the first call of each product does
+            not count.
 
     Returns:
         What `alternate` returns, by name of the product; the baseline is the same in all.

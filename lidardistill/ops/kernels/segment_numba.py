@@ -1,4 +1,5 @@
-"""Kernels of `segment_mean` on the CPU: rows are read where they lie and added where they belong, in the order of their list.
+"""Kernels of `segment_mean` on the CPU: rows are read in place and added to their segment, in the order of
+the list.
 
 They do not check bounds: `segment_mean` has looked at shapes and ids.
 """

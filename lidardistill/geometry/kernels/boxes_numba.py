@@ -1,4 +1,4 @@
-"""Points in boxes and boxes on boxes, fast. Twin: `_boxes_numpy`."""
+"""Points in boxes and boxes on boxes, fast. Twin: `boxes_numpy`."""
 
 from __future__ import annotations
 
@@ -78,8 +78,9 @@ def points_in_boxes(x, y, z, boxes):  # type: ignore[no-untyped-def]
 def boxes_overlap(first, second):  # type: ignore[no-untyped-def]
     """See `boxes.boxes_overlap`; (A, 7) and (B, 7) float64.
 
-    Two rectangles are apart if and only if a line along a side of one of them separates them. Onto the direction of a
-    side, a rectangle throws a shadow of half its extent there plus what the turned sides of the other add.
+    Two rectangles are apart if and only if a line along a side of one of them separates them. Onto the
+    direction of a side, a rectangle throws a shadow of half its extent there plus what the turned sides of
+    the other add.
     """
     overlap = np.zeros((len(first), len(second)), np.bool_)
     for i in range(len(first)):

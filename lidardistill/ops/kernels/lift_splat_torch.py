@@ -1,4 +1,6 @@
-"""`lift_splat` in plain torch: what runs on a GPU and the twin of the kernels, and Lift-Splat-Shoot's own way."""
+"""`lift_splat` in plain torch: the implementation for GPUs, the twin of the kernels, and Lift-Splat-Shoot's
+way.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,8 @@ def splat_outer(depth: Tensor, context: Tensor, cell: Tensor, mask: Tensor, num_
 def splat(depth: Tensor, context: Tensor, cell: Tensor, mask: Tensor, num_cells: int) -> Tensor:
     """The samples sorted by cell, then summed cell by cell, some channels at a time; without a gradient.
 
-    Each cell is summed by one thread in the order of the pixels, so the same bits come every time. Arguments and
-    result as in `splat_outer`.
+    Each cell is summed by one thread in the order of the pixels, so the same bits come every time. Arguments
+    and result as in `splat_outer`.
     """
     sample = mask.flatten().nonzero()[:, 0]
     cells, order = cell.flatten().index_select(0, sample).sort(stable=True)

@@ -1,12 +1,13 @@
-"""Cells in one pass over the points, and unique voxels by hashing, no sort. The twin is `_voxels_numpy`."""
+"""Cells in one pass over the points, and unique voxels by hashing, no sort. The twin is `voxels_numpy`."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-# Odd numbers near 2^64 / g^k with g^4 = g + 1: multiples of three numbers that no whole-numbered sum relates fill the
-# table evenly, whatever the direction in which cells are neighbours. Powers of the golden ratio are so related.
+# Odd numbers near 2^64 / g^k with g^4 = g + 1. No sum with whole coefficients relates the three numbers, so
+# their multiples fill the table evenly in every direction. Powers of the golden ratio are related by such a
+# sum.
 _SPREAD_Z = np.uint64(0xD1B54A32D192ED03)
 _SPREAD_Y = np.uint64(0xABC98388FB8FAC03)
 _SPREAD_X = np.uint64(0x8CB92BA72F3D8DD7)
@@ -47,7 +48,7 @@ def keep(xyz, mask, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def spread(values, mask):  # type: ignore[no-untyped-def]
-    """Puts (n,) values where (N,) `mask` is True, see `_voxels_numpy.spread`."""
+    """Puts (n,) values where (N,) `mask` is True, see `voxels_numpy.spread`."""
     out, places = np.empty(len(mask), np.int64), np.empty(len(values), np.int64)
     count = np.uint64(0)
     for i in range(len(mask)):
@@ -62,14 +63,14 @@ def spread(values, mask):  # type: ignore[no-untyped-def]
 def make_cells(
     xyz: np.ndarray, phi: np.ndarray | None, lower: np.ndarray, size: np.ndarray, nearest: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Turns positions in place into the cells that hold them, see `_voxels_numpy.make_cells`."""
+    """Turns positions in place into the cells that hold them, see `voxels_numpy.make_cells`."""
     least, most = np.full(3, np.inf), np.full(3, -np.inf)
     turn = np.empty(0) if phi is None else phi
     _make_cells(xyz, turn, phi is not None, lower, size, nearest, least, most)
     return least, most
 
 
-# Nothing is NaN here, and a zero's sign does not matter: said so, the smallest and largest are found several at a time.
+# No value is NaN and the sign of zero does not matter; with these flags LLVM vectorises minimum and maximum.
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
 def _make_cells(xyz, phi, cylindrical, lower, size, nearest, least, most):  # type: ignore[no-untyped-def]
     for begin in range(0, xyz.shape[1], _BLOCK):
@@ -132,7 +133,8 @@ def unique_voxels(cells, origin, table, keys, first_point):  # type: ignore[no-u
     while (1 << bits) < len(table):
         bits += 1
     shift = np.uint64(64 - bits)
-    # A slot holds the number of a voxel, and its key lies with those of its neighbours: what is looked at stays in cache.
+    # A slot holds the number of a voxel; keys are stored by voxel, so the keys of neighbours share cache
+    # lines.
     table[:] = -1
 
     voxel = np.empty(num_points, np.int64)
@@ -152,8 +154,8 @@ def unique_voxels(cells, origin, table, keys, first_point):  # type: ignore[no-u
         of_block = voxel[begin:end]
         for i in range(end - begin):
             key, slot = block_keys[i], block_slots[i]
-            # The next voxel's row is written before it is known whether there will be one: a branch on that would be
-            # guessed wrong for every third point.
+            # The next voxel's row is written before it is known whether there will be one: a branch on that
+            # would be guessed wrong for every third point.
             keys[num_voxels] = key
             first_point[num_voxels] = begin + i
             while True:

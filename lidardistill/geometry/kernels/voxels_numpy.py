@@ -1,4 +1,4 @@
-"""Cells, an operation at a time, and unique voxels by sorting. The twin of `_voxels_numba`."""
+"""Cells, an operation at a time, and unique voxels by sorting. The twin of `voxels_numba`."""
 
 from __future__ import annotations
 

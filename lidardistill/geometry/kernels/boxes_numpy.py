@@ -1,4 +1,4 @@
-"""Points in boxes and boxes on boxes, box by box: the slow twin of `_boxes_numba`."""
+"""Points in boxes and boxes on boxes, box by box: the slow twin of `boxes_numba`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def points_in_boxes(x, y, z, boxes):  # type: ignore[no-untyped-def]
 
 
 def boxes_overlap(first, second):  # type: ignore[no-untyped-def]
-    """See `boxes.boxes_overlap`: the corners of both boxes laid onto each of the four directions of their sides."""
+    """See `boxes.boxes_overlap`: project the corners of both boxes onto the directions of their sides."""
     overlap = np.zeros((len(first), len(second)), bool)
     for i, a in enumerate(first):
         for j, b in enumerate(second):

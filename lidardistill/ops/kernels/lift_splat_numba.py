@@ -1,4 +1,5 @@
-"""Kernels of `lift_splat` on the CPU: pixel by pixel, its samples from near to far, one run of a cell at a time.
+"""Kernels of `lift_splat` on the CPU: pixel by pixel, its samples from near to far, one run of a cell at a
+time.
 
 They do not check bounds: `lift_splat` has looked at shapes and cells.
 """

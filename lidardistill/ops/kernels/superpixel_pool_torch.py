@@ -1,8 +1,8 @@
 """`superpixel_pool` in plain torch: the twin of the kernels, and what runs on a GPU without Triton.
 
-The mean of a superpixel is a weighted sum of coarse features, mean_s = sum_cells A[s, cell] f[cell]; the features'
-gradient through A is the gradient of the normalisation, and autograd finds it. A is dense, so memory grows with
-superpixels times cells, not with the fine grid times channels.
+The mean of a superpixel is a weighted sum of coarse features, mean_s = sum_cells A[s, cell] f[cell]; the
+features' gradient through A is the gradient of the normalisation, and autograd finds it. A is dense, so
+memory grows with superpixels times cells, not with the fine grid times channels.
 """
 
 from __future__ import annotations
@@ -124,7 +124,9 @@ def _inverse_length(features: Tensor, rows: Axis, columns: Axis, shortest: float
 
 
 def _quadratic(own: Tensor, crossed: Tensor, lower: Tensor, upper: Tensor, weight: Tensor) -> Tensor:
-    """(1 - t)^2 own[lower] + t^2 own[upper] + t (1 - t) crossed[lower] along the last axis, t the upper weight."""
+    """(1 - t)^2 own[lower] + t^2 own[upper] + t (1 - t) crossed[lower] along the last axis, t the upper
+    weight.
+    """
     value = (1 - weight) ** 2 * own[..., lower] + weight**2 * own[..., upper]
     if crossed.shape[-1] == 0:
         return value

@@ -1,4 +1,4 @@
-"""Runs one benchmark and writes its figures with all that they depend on."""
+"""Run one benchmark, and write its figures together with machine, versions and commit."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ def measure_and_write(
     Args:
         name: of the benchmark.
         out: JSON file, written whole or not at all.
-        rounds: handed on.
-        dataroot: handed on where the benchmark takes one.
-        more: what this benchmark alone takes.
+        rounds: argument of the benchmark.
+        dataroot: argument of the benchmark, if it has one.
+        more: further arguments of this benchmark.
 
     Returns:
-        What was written: `bench`, `date`, `machine`, `versions`, `git`, `threads`, and `figures` as `run` returns them.
+        What was written: `bench`, `date`, `machine`, `versions`, `git`, `threads`, and `figures` as `run`
+            returns them.
 
     Raises:
         ValueError: `dataroot` is no folder.
@@ -70,7 +71,8 @@ def summary_lines(figures: Mapping[str, Any]) -> Iterator[str]:
     """A line for each thing that was timed, one for the ratio, and one for the quality.
 
     Args:
-        figures: nested plain values. A mapping with `median_ms` and `iqr_ms`, or with `median` and `iqr`, is a time.
+        figures: nested plain values. A mapping with `median_ms` and `iqr_ms`, or with `median` and `iqr`, is
+        a time.
     """
     yield from _times(figures, "")
     baseline = _baseline_name(figures)

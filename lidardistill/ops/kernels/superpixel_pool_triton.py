@@ -1,11 +1,12 @@
 """Triton kernels of `superpixel_pool`, imported only for features on an NVIDIA GPU.
 
-NOT RUN on a GPU so far: they agree with the torch twin in Triton's interpreter and compile for compute capabilities 8.0 and 9.0.
+NOT RUN on a GPU so far: they agree with the torch twin in Triton's interpreter and compile for compute
+capabilities 8.0 and 9.0.
 
-The direct form: a fine pixel is interpolated in registers, normalised and added to its superpixel, once a tile and
-superpixel. So features are read once or twice and nothing of C channels has the fine size. Arithmetic is float32
-whatever the features are. The forward sums are atomic, so their last bits may differ between runs; the gradient of a
-cell is summed by one program, in one order.
+The direct form: a fine pixel is interpolated in registers, normalised and added to its superpixel, once a
+tile and superpixel. So features are read once or twice and nothing of C channels has the fine size.
+Arithmetic is float32 whatever the features are. The forward sums are atomic, so their last bits may differ
+between runs; the gradient of a cell is summed by one program, in one order.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _TILE_ELEMENTS = 4096
 
 @triton.jit
 def _labels(superpixels, mask, at, inside, num_superpixels, MASKED: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Superpixel ids of a block of pixels; -1 for those that belong to none (an id that cannot be is none)."""
+    """Superpixel ids of a block of pixels; -1 for pixels without a superpixel or with an id out of range."""
     label = tl.load(superpixels + at, mask=inside, other=-1).to(tl.int32)
     if MASKED:
         inside = inside & (tl.load(mask + at, mask=inside, other=0) != 0)
@@ -64,7 +65,7 @@ def _pool(  # type: ignore[no-untyped-def]
     MASKED: tl.constexpr, NORMALIZE: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr,
     BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """A tile of fine pixels: total (V * S, C) += u / |u|, count (V * S,) += 1, inverse (V, H, W) = 1 / |u|."""
+    """One tile of pixels: total (V * S, C) += u / |u|, count (V * S,) += 1, inverse (V, H, W) = 1 / |u|."""
     tile, view = tl.program_id(0), tl.program_id(1).to(tl.int64)
     pixel = tl.arange(0, TILE_Y * TILE_X)
     tiles_x = tl.cdiv(fine_width, TILE_X)
@@ -75,7 +76,8 @@ def _pool(  # type: ignore[no-untyped-def]
     channel = tl.arange(0, BLOCK_C)
     image = features + view * height * width * channels
     u = _interpolate(
-        image, row_lower, row_upper, row_weight, column_lower, column_upper, column_weight, y, x, inside, width,
+        image, row_lower, row_upper, row_weight, column_lower, column_upper, column_weight, y, x, inside,
+        width,
         channels, channel,
     )  # fmt: skip
     if NORMALIZE:
@@ -114,7 +116,8 @@ def _slope(  # type: ignore[no-untyped-def]
     channel = tl.arange(0, BLOCK_C)
     image = features + view * height * width * channels
     u = _interpolate(
-        image, row_lower, row_upper, row_weight, column_lower, column_upper, column_weight, y, x, inside, width,
+        image, row_lower, row_upper, row_weight, column_lower, column_upper, column_weight, y, x, inside,
+        width,
         channels, channel,
     )  # fmt: skip
     label = _labels(superpixels, mask, at, inside, num_superpixels, MASKED)
@@ -128,7 +131,9 @@ def _slope(  # type: ignore[no-untyped-def]
 
 @triton.jit
 def _share(lower, weight, cell, cells):  # type: ignore[no-untyped-def]
-    """Weight of a coarse row (or column) in fine ones, of which `lower` and the next have 1 - weight and weight."""
+    """Weight of a coarse row (or column) in fine ones, of which `lower` and the next have 1 - weight and
+    weight.
+    """
     return tl.where(lower == cell, 1.0 - weight, tl.where((lower + 1 == cell) & (cell < cells), weight, 0.0))
 
 
@@ -138,7 +143,9 @@ def _pool_backward(  # type: ignore[no-untyped-def]
     inverse, slope, grad, grad_features, fine_height, fine_width, height, width, channels, num_superpixels,
     MASKED: tl.constexpr, NORMALIZE: tl.constexpr, TILE: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """One coarse cell k: grad_features = sum_p w_k G / |u| - sum_m (sum_p w_k w_m slope) f_m over 3 x 3 cells m."""
+    """One coarse cell k: grad_features = sum_p w_k G / |u| - sum_m (sum_p w_k w_m slope) f_m over 3 x 3 cells
+    m.
+    """
     cell, view = tl.program_id(0), tl.program_id(1).to(tl.int64)
     i, j = cell // width, cell % width
     first_y, end_y = tl.load(row_first + tl.maximum(i - 1, 0)), tl.load(row_first + i + 1)
@@ -254,7 +261,8 @@ class TritonSuperpixelPool(torch.autograd.Function):
                 )
             _pool_backward[(height * width, num_views)](
                 features, superpixels, mask, row_lower, row_weight, row_first, column_lower, column_weight,
-                column_first, inverse, slope, grad, out, *ctx.sizes, NORMALIZE=ctx.shortest is not None, TILE=16,
+                column_first, inverse, slope, grad, out, *ctx.sizes, NORMALIZE=ctx.shortest is not None,
+                TILE=16,
                 BLOCK_C=tile["BLOCK_C"], num_warps=1 if tile["BLOCK_C"] <= 256 else 4, **flags,
             )  # fmt: skip
         return (out.permute(0, 3, 1, 2), *[None] * 6)

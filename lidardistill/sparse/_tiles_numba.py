@@ -1,8 +1,16 @@
-"""Two blocks of a product of gathered rows, in LLVM's own language: their sums stay in vector registers.
+"""numba kernels of the sparse convolution: they gather rows, multiply them and add the products, tile by
+tile.
 
-numba has no vectors, and LLVM keeps no array of sums in registers across a loop, so that a block that is written in Python
-runs at a third of the speed. Each block is one loop of multiply-adds into a tile of sums, as many as the registers hold
-beside what comes in. Nothing checks bounds. numba's cache does not notice a change in this file: touch the kernels' file, too.
+The inner blocks are written in LLVM IR, so that their sums stay in vector registers: numba has no vector
+types, and LLVM keeps no array of sums in registers across a loop, so a block written in Python runs at a
+third of the speed. Each block is one loop of multiply-adds into a tile of sums that fills the registers left
+by its inputs.
+
+Kernels and blocks stand in one file because numba's cache notices a change only in the file of the kernel
+itself.
+
+Nothing checks bounds; a `Rulebook` is right by construction. The last axis of each array is a multiple of the
+numbers in a vector.
 """
 
 from __future__ import annotations
@@ -12,42 +20,43 @@ from typing import Any
 
 import llvmlite.binding
 import llvmlite.ir as ir
+import numba
+import numpy as np
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
 
-_FEATURES = llvmlite.binding.get_host_cpu_features()
-_HAS_AVX512 = bool(_FEATURES.get("avx512f"))
-
-HAS_BFLOAT16 = _HAS_AVX512 and bool(_FEATURES.get("avx512bf16"))
-"""Whether `multiply_rows` takes pairs of bfloat16: one instruction multiplies two of them and adds both to a float32."""
-
-if HAS_BFLOAT16:
-    # The instruction is written in assembly: LLVM's own name for it depends on its version.
-    llvmlite.binding.initialize_native_asmparser()
+_HAS_AVX512 = bool(llvmlite.binding.get_host_cpu_features().get("avx512f"))
 
 VECTOR_BYTES = 64 if _HAS_AVX512 else 32
 
 TILE_PAIRS = 8 if _HAS_AVX512 else 6
-"""Rows of a tile of `multiply_rows`: times two vectors, 16 of AVX-512's 32 registers, 12 of AVX2's 16."""
+"""Rows in a tile of `multiply_rows`.
+
+Two vectors a row fill 16 of AVX-512's 32 registers, or 12 of AVX2's 16.
+"""
 
 TILE_CHANNELS = 8 if _HAS_AVX512 else 4
-"""Rows of a tile of `multiply_columns`; the numbers of a vector are a multiple of it."""
+"""Rows in a tile of `multiply_columns`; the numbers in a vector are a multiple of it."""
+
+PAIRS_AT_ONCE = 256
+"""Pairs for which all tiles of a kernel offset's gradient are computed before the next pairs: their rows stay
+in cache.
+"""
 
 _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
 
 
 def multiply_rows(vectors: int) -> Callable[..., None]:
-    """An intrinsic (x, w, out, source, target, p, end, k, column) -> None.
+    """Make an intrinsic (x, w, out, source, target, p, end, k, column) -> None.
 
-    out[target[q], column:] += x[source[q]] @ w[k, :, column:] for the pairs q in p .. min(p + TILE_PAIRS, end) - 1, over `vectors`
-    vectors of columns.
+    It adds x[source[q]] @ w[k, :, column:] to out[target[q], column:], over `vectors` vectors of columns, for
+    the pairs q from p to min(p + TILE_PAIRS, end) - 1.
 
     Args of the intrinsic:
-        x: (M, C). w: (K, C, D). out: (M', D). All of one floating type and contiguous. Or, where `HAS_BFLOAT16`, x and w
-            are int32, two bfloat16 in each that follow each other along C, and out is float32.
+        x: (M, C). w: (K, C, D). out: (M', D). All contiguous and of one floating type.
         source, target: (P,) int32.
-        p, end: first pair, and where the pairs of this kernel offset end; p < end.
+        p, end: first pair, and the end of the pairs of this kernel offset; p < end.
         k: kernel offset.
         column: first column.
     """
@@ -83,15 +92,15 @@ def multiply_rows(vectors: int) -> Callable[..., None]:
 
 
 def multiply_columns(vectors: int) -> Callable[..., None]:
-    """An intrinsic (x, g, out, source, target, p, end, k, row, column) -> None.
+    """Make an intrinsic (x, g, out, source, target, p, end, k, row, column) -> None.
 
-    out[k, row + i, column:] += x[source[q], row + i] * g[target[q], column:], summed over the pairs q in p .. end - 1, for i in
-    0 .. TILE_CHANNELS - 1, over `vectors` vectors of columns.
+    It adds x[source[q], row + i] * g[target[q], column:], summed over the pairs q from p to end - 1, to
+    out[k, row + i, column:], over `vectors` vectors of columns, for i from 0 to TILE_CHANNELS - 1.
 
     Args of the intrinsic:
-        x: (M, C). g: (M', D). out: (K, C, D). All of one floating type and contiguous.
+        x: (M, C). g: (M', D). out: (K, C, D). All contiguous and of one floating type.
         source, target: (P,) int32.
-        p, end: first pair, and the one behind the last; p < end.
+        p, end: first pair, and the end of the pairs; p < end.
         k: kernel offset.
         row: first row of the tile; row + TILE_CHANNELS <= C.
         column: first column.
@@ -121,7 +130,7 @@ def multiply_columns(vectors: int) -> Callable[..., None]:
 
 
 def _in_place_of_the_call(write: Callable[..., None], vectors: int, kinds: tuple[Any, ...]) -> Any:
-    """What numba wants of an intrinsic: its signature, and what writes its code; five arrays come before the numbers."""
+    """Signature and code generator of an intrinsic whose first five arguments are arrays."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         write(_Code(context, builder, signature.args[:5], args[:5], vectors), *args[5:])
@@ -131,17 +140,16 @@ def _in_place_of_the_call(write: Callable[..., None], vectors: int, kinds: tuple
 
 
 class _Code:
-    """What both blocks are made of: the arrays they are called with, vectors, and the loop around the sums."""
+    """Writes the code that both blocks need: access to arrays, vectors, and the loop around the sums."""
 
     def __init__(self, context: Any, builder: Any, kinds: Any, args: Any, vectors: int) -> None:
         self.context, self.builder, self.vectors = context, builder, vectors
         self.arrays = [make_array(kind)(context, builder, arg) for kind, arg in zip(kinds, args, strict=True)]
-        factor, number = kinds[0].dtype, kinds[2].dtype
-        assert factor == number or (HAS_BFLOAT16 and (factor, number) == (types.int32, types.float32))
+        number = kinds[0].dtype
+        assert kinds[1].dtype == kinds[2].dtype == number
         self.size = number.bitwidth // 8
         self.lanes = VECTOR_BYTES // self.size
         self.vector = ir.VectorType(context.get_data_type(number), self.lanes)
-        self.factors = ir.VectorType(context.get_data_type(factor), self.lanes)
 
     def data(self, i: int) -> Any:
         return self.arrays[i].data
@@ -154,28 +162,25 @@ class _Code:
 
     def spread(self, pointer: Any) -> Any:
         """One number in every lane."""
-        undefined = ir.Constant(self.factors, ir.Undefined)
+        undefined = ir.Constant(self.vector, ir.Undefined)
         one = self.builder.insert_element(undefined, self.builder.load(pointer), _INT32(0))
         lanes = ir.Constant(ir.VectorType(_INT32, self.lanes), [0] * self.lanes)
         return self.builder.shuffle_vector(one, undefined, lanes)
 
-    def _pointers(self, pointer: Any, vector: Any) -> list[Any]:
+    def _pointers(self, pointer: Any) -> list[Any]:
         steps = (self.builder.gep(pointer, [_INT64(v * self.lanes)]) for v in range(self.vectors))
-        return [self.builder.bitcast(step, vector.as_pointer()) for step in steps]
+        return [self.builder.bitcast(step, self.vector.as_pointer()) for step in steps]
 
     def load_vectors(self, pointer: Any) -> list[Any]:
-        return [self.builder.load(p, align=self.size) for p in self._pointers(pointer, self.factors)]
+        return [self.builder.load(p, align=self.size) for p in self._pointers(pointer)]
 
     def multiply_add(self, factor: Any, vector: Any, total: Any) -> Any:
-        """total + factor * vector; "contract" makes one instruction of the two where the CPU has it."""
-        builder, flags = self.builder, ("contract",)
-        if self.factors == self.vector:
-            return builder.fadd(builder.fmul(factor, vector, flags=flags), total, flags=flags)
-        kind = ir.FunctionType(self.vector, [self.vector, self.factors, self.factors])
-        return builder.asm(kind, "vdpbf16ps $3, $2, $0", "=v,0,v,v", [total, factor, vector], False)
+        """total + factor * vector; "contract" lets LLVM use the fused instruction where the CPU has one."""
+        flags = ("contract",)
+        return self.builder.fadd(self.builder.fmul(factor, vector, flags=flags), total, flags=flags)
 
     def add_to(self, pointer: Any, vectors: list[Any]) -> None:
-        for p, vector in zip(self._pointers(pointer, self.vector), vectors, strict=True):
+        for p, vector in zip(self._pointers(pointer), vectors, strict=True):
             total = self.builder.fadd(self.builder.load(p, align=self.size), vector)
             self.builder.store(total, p, align=self.size)
 
@@ -184,9 +189,9 @@ class _Code:
 
 
 class _Loop:
-    """`with` it, code is written that runs for each number in start .. stop - 1, of which there is at least one.
+    """Code written inside `with` runs for each number from start to stop - 1; there is at least one.
 
-    The block gets (number, loop); `add` of every row must be called once.
+    `with` gives (number, loop). Inside, `add` must be called once for every row.
     """
 
     def __init__(self, code: _Code, rows: int, start: Any, stop: Any) -> None:
@@ -213,7 +218,7 @@ class _Loop:
             self.new[r].append(self.code.multiply_add(factor, vector, total))
 
     def row(self, r: int) -> list[Any]:
-        """The sums of row r, once the loop is over."""
+        """The sums of row r, after the loop."""
         return self.new[r]
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -227,3 +232,88 @@ class _Loop:
                 phi.add_incoming(value, self.body)
         builder.cbranch(builder.icmp_signed("<", following, self.stop), self.body, self.after)
         builder.position_at_end(self.after)
+
+
+_rows_1, _rows_2 = multiply_rows(1), multiply_rows(2)
+_columns_1, _columns_2 = multiply_columns(1), multiply_columns(2)
+
+
+@numba.njit(cache=True, nogil=True)
+def _first_at_least(rows, begin, end, value):  # type: ignore[no-untyped-def]
+    """Index of the first of the ascending rows[begin:end] that is at least value."""
+    while begin < end:
+        middle = (begin + end) // 2
+        if rows[middle] < value:
+            begin = middle + 1
+        else:
+            end = middle
+    return begin
+
+
+@numba.njit(cache=True, nogil=True)
+def multiply(features, kernels, source, target, offsets, sizes, low, high, out):  # type: ignore[no-untyped-def]
+    """Add features[s] @ kernels[k] to out[t] for the pairs (s, t) of each kernel offset k with low <= t <
+    high.
+
+    Args:
+        features: (M, C) of the type of out.
+        kernels: (K, C, D).
+        source: (P,) int32 rows of features, grouped by kernel offset.
+        target: (P,) int32 rows of out; ascending inside a group, unless low and high leave out no row.
+        offsets: (G,) int64 kernel offset of each group.
+        sizes: (G,) int64 pairs of each group.
+        low: first row of out that is written.
+        high: end of these rows.
+        out: (M', D), added to.
+    """
+    width = out.shape[1]
+    lanes = VECTOR_BYTES // out.itemsize
+    begin = 0
+    for group in range(offsets.shape[0]):
+        k, end = offsets[group], begin + sizes[group]
+        p = _first_at_least(target, begin, end, low)
+        stop = _first_at_least(target, p, end, high)
+        while p < stop:
+            column = 0
+            while column + 2 * lanes <= width:
+                _rows_2(features, kernels, out, source, target, p, stop, k, column)
+                column += 2 * lanes
+            if column < width:
+                _rows_1(features, kernels, out, source, target, p, stop, k, column)
+            p += TILE_PAIRS
+        begin = end
+
+
+@numba.njit(cache=True, nogil=True)
+def multiply_transposed(features, grad, source, target, offsets, sizes, first, last, out):  # type: ignore[no-untyped-def]
+    """Add to out[k] the outer products of features[s] and grad[t] over the pairs (s, t) of each kernel offset
+    k.
+
+    Args:
+        features: (M, C).
+        grad: (M', D).
+        source: (P,) int32 rows of features, grouped by kernel offset.
+        target: (P,) int32 rows of grad.
+        offsets: (G,) int64 kernel offset of each group.
+        sizes: (G,) int64 pairs of each group.
+        first: first group that is summed.
+        last: end of these groups.
+        out: (K, C, D), added to.
+    """
+    height, width = out.shape[1], out.shape[2]
+    lanes = VECTOR_BYTES // out.itemsize
+    p = np.int64(0)
+    for group in range(first):
+        p += sizes[group]
+    for group in range(first, last):
+        k, end = offsets[group], p + sizes[group]
+        while p < end:
+            stop = min(p + PAIRS_AT_ONCE, end)
+            for row in range(0, height, TILE_CHANNELS):
+                column = 0
+                while column + 2 * lanes <= width:
+                    _columns_2(features, grad, out, source, target, p, stop, k, row, column)
+                    column += 2 * lanes
+                if column < width:
+                    _columns_1(features, grad, out, source, target, p, stop, k, row, column)
+            p = stop

@@ -1,8 +1,8 @@
-"""Pairing, fast: one sweep into all cameras. The twin is `_projection_numpy`.
+"""Pairing, fast: one sweep into all cameras. The twin is `projection_numpy`.
 
-Nine points in ten are outside a given camera, so what decides is done last, for few: whole blocks of points are put
-aside by their bounding box, the points of the others by the planes of the view's frustum, in a loop that compiles to
-vector instructions. Only what is left is divided, tested exactly and rounded.
+Nine points in ten are outside a given camera, so the exact test is done last, for few: bounding boxes discard
+whole blocks of points, the planes of the view's frustum discard most points of the other blocks, in a loop
+that compiles to vector instructions. Only what is left is divided, tested exactly and rounded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from numba import njit
 
 from lidardistill.geometry.lens import distort
 
-# Points fire in the order in which the sensor turns, so a short block is a narrow sector that most cameras do not see.
+# Points are stored in the order in which the sensor turns, so a short block is a narrow sector that few
+# cameras see.
 BLOCK = 256
 
 _distort = njit(cache=True, nogil=True)(distort)
@@ -80,7 +81,9 @@ def pair_views(points, views, min_depth_m, strict_border, round_to_nearest):  # 
 
 @njit(cache=True, nogil=True)
 def _in_frustum(points, frustum):  # type: ignore[no-untyped-def]
-    """Candidates of each view: (V, N) int32 rows of `points`, of which the first (V,) int64 count; and finiteness."""
+    """Candidates of each view: (V, N) int32 rows of `points`, of which the first (V,) int64 count; and
+    finiteness.
+    """
     num_views = len(frustum)
     candidates = np.empty((num_views, len(points)), np.int32)
     num_candidates = np.zeros(num_views, np.int64)

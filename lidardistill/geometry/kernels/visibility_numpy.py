@@ -1,4 +1,4 @@
-"""Occlusion between pairs, plain: every disc against every pair. The twin of `_visibility_numba`."""
+"""Occlusion between pairs, plain: every disc against every pair. The twin of `visibility_numba`."""
 
 from __future__ import annotations
 

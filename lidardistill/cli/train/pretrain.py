@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Annotated
 
 import typer
@@ -28,17 +27,7 @@ def run(
 
         print(dry_run_report(resolved))
         return
-    from lidardistill.cli.progress import Bar
+    from lidardistill.progress import Bar
     from lidardistill.tasks.pretrain.run import pretrain
 
-    with contextlib.ExitStack() as stack:
-        bars: list[Bar] = []
-
-        def on_teacher(done: int, total: int) -> None:
-            if not bars:
-                bars.append(stack.enter_context(Bar("teacher features", total)))
-            bars[0].update(done)
-            if done == total:
-                stack.close()
-
-        pretrain(resolved, out, on_teacher=on_teacher)
+    pretrain(resolved, out, on_teacher=Bar("teacher features").update)

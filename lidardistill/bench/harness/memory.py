@@ -13,7 +13,8 @@ from typing import Any
 def peak_extra_mb(call: Callable[[], Any]) -> float | None:
     """Peak of resident memory during a call, less what was resident before it.
 
-    Memory that the process has freed but not given back would hide part of the peak, so it is given back first.
+    Freed memory that the process still holds would hide part of the peak, so it is returned to the system
+    first.
 
     Args:
         call: what to measure, called once; its result is dropped afterwards.

@@ -1,8 +1,9 @@
 """Kernels of `superpixel_pool` on the CPU: 64-channel work by coarse cell, scalar work by fine pixel.
 
-A patch is the fine pixels between four neighbouring cells, whose corners are 00, 01 (right), 10 (below), 11. In a patch
-every pixel is u = sum_k w_k f_k of the same four features, so it adds four scalars by superpixel, not C channels.
-Sums are float64, whatever the features are: it costs a tenth of the time, and neighbours that nearly cancel need it.
+A patch is the fine pixels between four neighbouring cells, whose corners are 00, 01 (right), 10 (below), 11.
+In a patch every pixel is u = sum_k w_k f_k of the same four features, so it adds four scalars by superpixel,
+not C channels. Sums are float64, whatever the features are: it costs a tenth of the time, and neighbours that
+nearly cancel need it.
 
 They do not check bounds: `superpixel_pool` has looked at shapes and ids.
 """
@@ -13,8 +14,8 @@ import numba
 import numpy as np
 
 CANCELLING = 1e-4
-"""Share of the largest corner's |f|^2 below which |u|^2 is summed over the channels of u: from dot products it would be a
-small difference of large numbers (at this share float64 has 12 digits left)."""
+"""Share of the largest corner's |f|^2 below which |u|^2 is summed over the channels of u: from dot products
+it would be a small difference of large numbers (at this share float64 has 12 digits left)."""
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -49,7 +50,10 @@ def _dots_within(image, i, own, beside):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _dots_between(image, i, k, straight, crossed):  # type: ignore[no-untyped-def]
-    """Rows i and k: straight = f . (the cell below), crossed = both diagonals from a cell to the next column."""
+    """Rows i and k: straight = f .
+
+    (the cell below), crossed = both diagonals from a cell to the next column.
+    """
     width = image.shape[2]
     straight[:] = 0
     crossed[:] = 0
@@ -74,7 +78,9 @@ def _along_x(own, crossed, lower, upper, weight, out):  # type: ignore[no-untype
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _invert_row(above, below, between, largest, t, shortest, out):  # type: ignore[no-untyped-def]
-    """out = 1 / max(|u|, shortest) of one fine row at weight t between two coarse rows; how many need the long way."""
+    """out = 1 / max(|u|, shortest) of one fine row at weight t between two coarse rows; how many need the
+    long way.
+    """
     s = 1.0 - t
     cancelling = 0
     for x in range(out.shape[0]):
@@ -151,11 +157,13 @@ def invert_lengths(  # type: ignore[no-untyped-def]
 ):
     """inverse = 1 / max(|u|, shortest) of every fine pixel u.
 
-    |u|^2 is a quadratic form of four features: dot products of neighbouring cells, interpolated along x, then along y.
+    |u|^2 is a quadratic form of four features: dot products of neighbouring cells, interpolated along x, then
+    along y.
 
     Args:
         features: (V, C, h, w).
-        row_first: (h + 1,) int64, the fine rows between coarse rows i and i + 1 are first[i] .. first[i + 1] - 1.
+        row_first: (h + 1,) int64, the fine rows between coarse rows i and i + 1 are first[i] .. first[i + 1]
+            - 1.
         row_weight: (H,) float64 weight of the lower row's neighbour below.
         lower: (W,) int64 left cell of every fine column.
         upper: (W,) int64 right cell, the same one at the border.
@@ -292,8 +300,9 @@ def pool_backward(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Gradient of `pool` with respect to the features, through the lengths as well.
 
-    With r = 1 / |u| and G a superpixel's gradient, u receives r G - a u where a = r^3 (u . G); so a cell k receives
-    sum_p w_k r G - sum_m (sum_p w_k w_m a) f_m. Both sums over pixels are scalars, u . G = sum_k w_k (f_k . G) too.
+    With r = 1 / |u| and G a superpixel's gradient, u receives r G - a u where a = r^3 (u . G); so a cell k
+    receives sum_p w_k r G - sum_m (sum_p w_k w_m a) f_m. Both sums over pixels are scalars, u . G = sum_k w_k
+    (f_k . G) too.
 
     Args:
         features: as in `pool`, like the others down to inverse.

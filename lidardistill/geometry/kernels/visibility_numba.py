@@ -1,4 +1,7 @@
-"""Occlusion between pairs, fast: discs look only into the image tiles that they touch. Twin: `_visibility_numpy`."""
+"""Occlusion between pairs, fast: discs look only into the image tiles that they touch.
+
+Twin: `visibility_numpy`.
+"""
 
 from __future__ import annotations
 

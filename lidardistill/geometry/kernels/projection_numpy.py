@@ -1,7 +1,7 @@
-"""Pairing, plain: the twin of `_projection_numba`, and the text to read first.
+"""Pairing, plain: the twin of `projection_numba`, and the text to read first.
 
-Sums are written out instead of `@`, whose order of additions belongs to the BLAS library: equal to the bit is only
-what adds in the same order.
+Sums are written out instead of `@`, whose order of additions belongs to the BLAS library: equal to the bit is
+only what adds in the same order.
 """
 
 from __future__ import annotations

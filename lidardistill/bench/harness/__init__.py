@@ -1,0 +1,1 @@
+"""What all benchmarks share: timing two ways in turn, memory, and the record of figures."""

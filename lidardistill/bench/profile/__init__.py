@@ -1,0 +1,1 @@
+"""Where the time and memory of a pretraining step go, part by part."""

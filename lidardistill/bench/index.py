@@ -1,4 +1,6 @@
-"""`lidardistill bench index`: build and open the nuScenes index at trainval size, the devkit's start-up beside it."""
+"""`lidardistill bench index`: build and open the nuScenes index at trainval size, against the devkit's
+start-up.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from lidardistill.bench.index_tables import write_tables
+from lidardistill.bench.index_tables import write_scans, write_tables
 
 VERSION = "v1.0-trainval"
 KEYFRAMES = 34_149
-"""Samples of v1.0-trainval; with 77 sample_data and 34 annotations each that makes its 2.63 M and 1.16 M rows."""
+"""Samples of v1.0-trainval; each has 77 sample_data and 34 annotations, 2.63 M and 1.16 M rows in all."""
 BASELINE_KEYFRAMES = 1_000
-"""The devkit's objects need 8 GB and a minute at trainval size, so it is measured on fewer, and ours beside it."""
+"""The devkit needs 8 GB and a minute at trainval size, so both are compared on fewer keyframes."""
 
 
 def run(
@@ -29,7 +31,7 @@ def run(
     baseline_keyframes: int = BASELINE_KEYFRAMES,
     folder: str | None = None,
 ) -> dict[str, Any]:
-    """Write tables, build their index once, open it in fresh processes, delete all.
+    """Write tables, build their index once, open it in fresh processes, and delete everything.
 
     Args:
         rounds: fresh processes that open the index; the devkit opens its smaller root as often.
@@ -38,10 +40,11 @@ def run(
         folder: where the tables are written; the system's temporary folder by default.
 
     Returns:
-        Plain values. `build`: seconds, cpu_seconds, peak_rss_mb. `ours` at full size: open_ms, first_get_ms, all_gets_s (the way of
-        a frame without its scan), rss_import_mb, rss_open_mb, rss_all_gets_mb, each as median and iqr.
-        `baseline` and `ours_at_baseline_size`: open_ms and rss_open_mb; `ratio` and `rss_ratio` of their medians, None
-        where nuscenes-devkit is not installed.
+        Plain values. `build`: seconds, cpu_seconds, peak_rss_mb. `ours` at full size: open_ms, first_get_ms,
+        all_gets_s (all frames, each with a scan of one point), rss_import_mb, rss_open_mb, rss_all_gets_mb,
+        each as median and iqr.
+        `baseline` and `ours_at_baseline_size`: open_ms and rss_open_mb; `ratio` and `rss_ratio` of their
+        medians, None where nuscenes-devkit is not installed.
     """
     with tempfile.TemporaryDirectory(prefix="lidardistill-bench-", dir=folder) as temporary:
         root = Path(temporary) / "full"
@@ -49,11 +52,13 @@ def run(
         free = shutil.disk_usage(temporary).free
         if free < need:
             raise ValueError(
-                f"bench index writes {need / 1e9:.1f} GB of tables and {temporary} has {free / 1e9:.1f} GB free. "
+                f"bench index writes {need / 1e9:.1f} GB of tables and {temporary} has {free / 1e9:.1f} GB "
+                "free. "
                 f"Set TMPDIR to a larger disk."
             )
         start = time.perf_counter()
         rows = write_tables(root, VERSION, keyframes)
+        write_scans(root, keyframes)
         written_s = time.perf_counter() - start
         table_bytes = sum(path.stat().st_size for path in (root / VERSION).iterdir())
         build = _child("measure_build", root)
@@ -84,6 +89,7 @@ def run(
 
 def _against_devkit(root: Path, keyframes: int, rounds: int) -> dict[str, Any]:
     write_tables(root, VERSION, keyframes)
+    write_scans(root, keyframes)
     _child("measure_build", root)
     ours, baseline = [], []
     for _ in range(rounds):
@@ -99,7 +105,7 @@ def _against_devkit(root: Path, keyframes: int, rounds: int) -> dict[str, Any]:
 
 
 def measure_build(root: Path) -> dict[str, float]:
-    """Build the index in this process, which is fresh: seconds and peak memory, imports included in both."""
+    """Build the index in this fresh process: seconds and peak memory, both with imports."""
     start = time.perf_counter()
     from lidardistill.datasets.kinds import open_source, source_config
 
@@ -109,20 +115,18 @@ def measure_build(root: Path) -> dict[str, float]:
 
 
 def measure_open(root: Path) -> dict[str, float]:
-    """Open the index in this process, which is fresh, and take every keyframe but for its scan."""
-    from lidardistill.datasets.nuscenes import source as nuscenes
+    """Open the index in this fresh process, and read every keyframe; a scan has one point."""
+    from lidardistill.datasets.kinds import open_source, source_config
 
-    scan = np.zeros((1, 4), np.float32)
-    nuscenes.read_points = lambda path, num_columns: scan  # there are no scans behind these tables
     imported = _memory_mb("VmRSS")
     start = time.perf_counter()
-    index = nuscenes.NuScenesIndex.open(root, VERSION, build=False)
+    index = open_source(source_config("nuscenes", root, VERSION), build=False)
     opened = time.perf_counter()
     opened_mb = _memory_mb("VmRSS")
     before_first = time.perf_counter()
-    index.frame(index.num_keyframes // 2)
+    index.frame(len(index) // 2)
     first = time.perf_counter()
-    for row in range(index.num_keyframes):
+    for row in range(len(index)):
         index.frame(row)
     done = time.perf_counter()
     return {
@@ -136,7 +140,7 @@ def measure_open(root: Path) -> dict[str, float]:
 
 
 def measure_devkit(root: Path) -> dict[str, float]:
-    """Open the same tables with the devkit in this process, which is fresh."""
+    """Open the same tables with the devkit in this fresh process."""
     from nuscenes.nuscenes import NuScenes
 
     imported = _memory_mb("VmRSS")
@@ -162,7 +166,7 @@ def _child(function: str, root: Path) -> dict[str, float]:
 
 
 def _memory_mb(field: str) -> float:
-    """VmRSS (now) or VmHWM (peak) of this process. Not getrusage: its peak is inherited from the parent process."""
+    """VmRSS (now) or VmHWM (peak) of this process. getrusage would give the peak of the parent process."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024 / 1e6

@@ -1,8 +1,12 @@
-"""nuScenes tables of any size, by replication: as many rows, and as wide, as the real ones. No sensor files."""
+"""nuScenes tables of any size: rows are replicated, and as many and as wide as the real ones.
+
+Scans have one point.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +110,20 @@ def write_tables(root: Path, version: str, keyframes: int) -> dict[str, int]:
     return counts
 
 
+def write_scans(root: Path, keyframes: int) -> None:
+    """Put a scan of one point behind every keyframe of `write_tables`: one file under many names."""
+    folder = root / "samples" / LIDAR
+    folder.mkdir(parents=True)
+    scan = root / "scan.bin"
+    np.zeros((1, 5), "<f4").tofile(scan)
+    for sample in range(keyframes):
+        os.link(scan, folder / _file_name(LIDAR, _time_us(sample) + SENSORS.index(LIDAR), "pcd.bin"))
+
+
+def _file_name(channel: str, time_us: int, ending: str) -> str:
+    return f"n015-2018-07-24-11-22-45+0800__{channel}__{time_us}.{ending}"
+
+
 def _write(path: Path, rows: Iterator[str]) -> int:
     """Rows as nuScenes lays them out, a field a line."""
     count = 0
@@ -134,25 +152,32 @@ def _sample_data(keyframes: int) -> Iterator[str]:
             )
             height, width = (900, 1600) if channel in CAMERAS else (0, 0)
             yield (
-                f'{{\n"token": "{token}",\n"sample_token": "{_token(4, sample)}",\n"ego_pose_token": "{token}",\n'
-                f'"calibrated_sensor_token": "{_token(5, scene * len(SENSORS) + number)}",\n"timestamp": {time_us},\n'
-                f'"fileformat": "{kind}",\n"is_key_frame": {"false" if step else "true"},\n"height": {height},\n'
+                f'{{\n"token": "{token}",\n"sample_token": "{_token(4, sample)}",\n'
+                f'"ego_pose_token": "{token}",\n'
+                f'"calibrated_sensor_token": "{_token(5, scene * len(SENSORS) + number)}",\n'
+                f'"timestamp": {time_us},\n'
+                f'"fileformat": "{kind}",\n"is_key_frame": {"false" if step else "true"},\n'
+                f'"height": {height},\n'
                 f'"width": {width},\n"filename": "{"sweeps" if step else "samples"}/{channel}/'
-                f'n015-2018-07-24-11-22-45+0800__{channel}__{time_us}.{ending}",\n'
+                f'{_file_name(channel, time_us, ending)}",\n'
                 f'"prev": "{_token(7, sample)}",\n"next": "{_token(7, place)}"\n}}'
             )
 
 
 def _ego_poses(count: int, poses: list[str]) -> Iterator[str]:
     for number in range(count):
-        yield f'{{\n"token": "{_token(6, number)}",\n"timestamp": {_time_us(0) + number},\n{poses[number % _POSES]}\n}}'
+        yield (
+            f'{{\n"token": "{_token(6, number)}",\n"timestamp": {_time_us(0) + number},\n'
+            f"{poses[number % _POSES]}\n}}"
+        )
 
 
 def _annotations(keyframes: int, poses: list[str]) -> Iterator[str]:
     for sample in range(keyframes):
         for number in range(ANNOTATIONS):
             yield (
-                f'{{\n"token": "{_token(10, sample * ANNOTATIONS + number)}",\n"sample_token": "{_token(4, sample)}",\n'
+                f'{{\n"token": "{_token(10, sample * ANNOTATIONS + number)}",\n'
+                f'"sample_token": "{_token(4, sample)}",\n'
                 f'"instance_token": "{_token(9, 0)}",\n"visibility_token": "4",\n"attribute_tokens": [],\n'
                 f'{poses[number]},\n"size": [\n0.621,\n0.669,\n1.642\n],\n"prev": "",\n"next": "",\n'
                 f'"num_lidar_pts": 5,\n"num_radar_pts": 0\n}}'

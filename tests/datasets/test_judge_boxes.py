@@ -12,16 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lidardistill.datasets.labelled import FrameBoxes
+from lidardistill.datasets.labelled import FrameBoxes, FrameDetections
 from lidardistill.datasets.nuscenes.detection_classes import ATTRIBUTES, CLASSES
 from lidardistill.datasets.nuscenes.labels import judge_boxes as detection
 from lidardistill.datasets.nuscenes.labels.boxes import BoxTable
 from lidardistill.datasets.nuscenes.labels.devkit import META, rows_of_split
-from lidardistill.datasets.nuscenes.labels.judge_boxes import (
-    FrameDetections,
-    score_detections,
-    write_detections,
-)
+from lidardistill.datasets.nuscenes.labels.judge_boxes import score_detections
+from lidardistill.datasets.nuscenes.labels.submission import write_detections
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.run_folder import write_metrics
 

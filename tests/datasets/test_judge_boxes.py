@@ -365,7 +365,7 @@ def test_files_that_are_no_submission(dataroot: Path, truth: Frames, tmp_path: P
 def test_a_split_with_absent_scenes_or_without_boxes_is_not_scored(
     dataroot: Path, truth: Frames, tmp_path: Path, tiny_world: Path
 ) -> None:
-    with pytest.raises(ValueError, match="lacks 6 of its scenes, such as"):
+    with pytest.raises(ValueError, match="lacks 6 of them, such as"):
         score_detections(dataroot, VERSION, "mini_train", tmp_path / "boxes.json")
     index = NuScenesIndex.open(tiny_world, VERSION)
     empty = [(index.sample_token(row), nothing(truth[0][1])) for row in rows_of_split(index, SPLIT)]

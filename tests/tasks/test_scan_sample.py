@@ -26,7 +26,7 @@ RECIPE = ScanRecipe(VOXELS)
 
 
 def scans(index, *, rows=range(4), labels=True, train=False, **changes):
-    read = open_labels(index).points() if labels else None
+    read = open_labels(index).points() if labels is True else labels or None
     recipe = replace(RECIPE, **{"labels": read, **changes})
     return Keyframes(index, rows, recipe, seed=0, max_substitutes=8 if train else 0)
 

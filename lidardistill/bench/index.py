@@ -116,17 +116,17 @@ def measure_build(root: Path) -> dict[str, float]:
 
 def measure_open(root: Path) -> dict[str, float]:
     """Open the index in this fresh process, and read every keyframe; a scan has one point."""
-    from lidardistill.datasets.nuscenes.source import NuScenesIndex
+    from lidardistill.datasets.kinds import open_source, source_config
 
     imported = _memory_mb("VmRSS")
     start = time.perf_counter()
-    index = NuScenesIndex.open(root, VERSION, build=False)
+    index = open_source(source_config("nuscenes", root, VERSION), build=False)
     opened = time.perf_counter()
     opened_mb = _memory_mb("VmRSS")
     before_first = time.perf_counter()
-    index.frame(index.num_keyframes // 2)
+    index.frame(len(index) // 2)
     first = time.perf_counter()
-    for row in range(index.num_keyframes):
+    for row in range(len(index)):
         index.frame(row)
     done = time.perf_counter()
     return {

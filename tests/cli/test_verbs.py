@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from lidardistill.cli import synth
 from lidardistill.cli.main import app
+from lidardistill.datasets.kinds import source_config
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.nuscenes.tables import CAMERAS
 from lidardistill.doctor.checks import Finding, check_data, check_environment
@@ -103,11 +104,11 @@ def test_synth_hands_on_its_options(tmp_path, monkeypatch):
 def test_synth_writes_a_root_that_doctor_likes(tmp_path):
     words = ("--train-scenes", 1, "--val-scenes", 0, "--keyframes", 1, "--image-size", "45x80")
     assert invoke("synth", "--out", tmp_path / "w", *words).exit_code == 0
-    assert levels(check_data(tmp_path / "w", VERSION))["error"] == []
+    assert levels(check_data(source_config("nuscenes", tmp_path / "w", VERSION)))["error"] == []
 
 
 def test_doctor_on_the_real_keyframe(nuscenes_one):
-    found = levels(check_data(nuscenes_one, VERSION))
+    found = levels(check_data(source_config("nuscenes", nuscenes_one, VERSION)))
     assert found["error"] == []
     assert any("1 scenes, 1 keyframes" in text for text in found["ok"])
     assert any("CAM_BACK 13." in text for text in found["ok"])
@@ -153,7 +154,7 @@ def test_doctor_sees_late_cameras_and_a_camera_that_sees_nothing(own_world, monk
         return found
 
     monkeypatch.setattr(NuScenesIndex, "frame", frame)
-    found = levels(check_data(own_world, VERSION))
+    found = levels(check_data(source_config("nuscenes", own_world, VERSION)))
     assert any("far from the LiDAR's time: CAM_FRONT_RIGHT" in text for text in found["warning"])
     assert any(text.startswith("CAM_BACK_LEFT: less than 1% of the points") for text in found["warning"])
     assert found["error"] == []
@@ -168,16 +169,16 @@ def test_doctor_sees_a_calibration_that_is_not_rigid(own_world, monkeypatch):
         return found
 
     monkeypatch.setattr(NuScenesIndex, "frame", frame)
-    (error,) = levels(check_data(own_world, VERSION))["error"]
+    (error,) = levels(check_data(source_config("nuscenes", own_world, VERSION)))["error"]
     assert "lidar2cam of CAM_BACK is not a rigid motion" in error
 
 
 def test_doctor_without_labels_and_without_tables(own_world, tmp_path):
     shutil.rmtree(own_world / "lidarseg")
-    found = levels(check_data(own_world, VERSION))
+    found = levels(check_data(source_config("nuscenes", own_world, VERSION)))
     assert found["error"] == []
     assert "Pretraining does without" in found["warning"][-1]
-    (finding,) = check_data(tmp_path / "nothing", VERSION)
+    (finding,) = check_data(source_config("nuscenes", tmp_path / "nothing", VERSION))
     assert finding.level == "error"
     assert len(str(finding).splitlines()) == 1
 

@@ -12,16 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lidardistill.datasets.labelled import FrameBoxes
+from lidardistill.datasets.labelled import FrameBoxes, FrameDetections
 from lidardistill.datasets.nuscenes.detection_classes import ATTRIBUTES, CLASSES
 from lidardistill.datasets.nuscenes.labels import judge_boxes as detection
 from lidardistill.datasets.nuscenes.labels.boxes import BoxTable
 from lidardistill.datasets.nuscenes.labels.devkit import META, rows_of_split
-from lidardistill.datasets.nuscenes.labels.judge_boxes import (
-    FrameDetections,
-    score_detections,
-    write_detections,
-)
+from lidardistill.datasets.nuscenes.labels.judge_boxes import score_detections
+from lidardistill.datasets.nuscenes.labels.submission import write_detections
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.run_folder import write_metrics
 
@@ -369,7 +366,7 @@ def test_files_that_are_no_submission(dataroot: Path, truth: Frames, tmp_path: P
 def test_a_split_with_absent_scenes_or_without_boxes_is_not_scored(
     dataroot: Path, truth: Frames, tmp_path: Path, tiny_world: Path
 ) -> None:
-    with pytest.raises(ValueError, match="lacks 6 of its scenes, such as"):
+    with pytest.raises(ValueError, match="lacks 6 of them, such as"):
         score_detections(dataroot, VERSION, "mini_train", tmp_path / "boxes.json")
     index = NuScenesIndex.open(tiny_world, VERSION)
     empty = [(index.sample_token(row), nothing(truth[0][1])) for row in rows_of_split(index, SPLIT)]

@@ -172,7 +172,7 @@ def test_a_keyframe_without_boxes(detection_world, tmp_path) -> None:
         ("sample_annotation", {"size": [1.0, 0.0, 1.0]}, "expected 3 finite positive numbers as size"),
         ("sample_annotation", {"translation": [1.0, 2.0]}, "expected 3 finite numbers as translation"),
         ("sample_annotation", {"attribute_tokens": ["a"]}, "expected at most one attribute"),
-        ("sample_annotation", {"num_lidar_pts": None}, "expected a number of points as num_lidar_pts"),
+        ("sample_annotation", {"num_lidar_pts": None}, "field .num_lidar_pts.: expected a whole number"),
         ("instance", {"category_token": "none"}, "category none is not in category.json"),
     ],
 )

@@ -59,7 +59,7 @@ def test_metrics_and_predictions(how, tiny_world, request):
 
 def test_a_finished_probe_is_read_not_repeated(probed, tiny_world, pretrained, configs, monkeypatch):
     run, metrics = probed
-    monkeypatch.setattr(downstream, "open_index", lambda config: pytest.fail("it started again"))
+    monkeypatch.setattr(downstream, "open_source", lambda config: pytest.fail("it started again"))
     assert probe(configs["probe"](tiny_world), str(pretrained), run) == metrics
     with pytest.raises(ValueError, match=r"another run; it differs in weights: .* -> random"):
         probe(configs["probe"](tiny_world), "random", run)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lidardistill.config.io import load_config
+from lidardistill.datasets.labelled import FrameDetections
 from lidardistill.datasets.nuscenes.detection_classes import CLASSES
-from lidardistill.datasets.nuscenes.labels.judge_boxes import FrameDetections
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.sweeps import read_sweeps
 from lidardistill.tasks.detect.config import DetectConfig

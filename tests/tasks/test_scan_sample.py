@@ -1,7 +1,6 @@
 """Scans for the downstream tasks: a target for every raw point, and no keyframe silently exchanged in evaluation."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from lidardistill.data.config import AugmentConfig
 from lidardistill.data.frame import CorruptSample
 from lidardistill.data.keyframes import Keyframes
+from lidardistill.datasets.labelled import open_labels
 from lidardistill.datasets.nuscenes.labels.points import read_lidarseg
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.tasks.segment.sample import ScanRecipe
@@ -26,8 +26,8 @@ RECIPE = ScanRecipe(VOXELS)
 
 
 def scans(index, *, rows=range(4), labels=True, train=False, **changes):
-    read_labels = partial(read_lidarseg, index) if labels else None
-    recipe = replace(RECIPE, **{"read_labels": read_labels, **changes})
+    read = open_labels(index).points() if labels is True else labels or None
+    recipe = replace(RECIPE, **{"labels": read, **changes})
     return Keyframes(index, rows, recipe, seed=0, max_substitutes=8 if train else 0)
 
 
@@ -86,8 +86,13 @@ def test_a_broken_scan_stops_evaluation_and_is_replaced_in_training(index):
     assert sample.substitutes[0][0] == index.sample_token(1)
 
 
+class TooFew:
+    def read(self, row):
+        return np.zeros(49, np.uint8)
+
+
 def test_labels_of_another_scan_are_refused(index):
     with pytest.raises(CorruptSample, match="expected one for each of the 50 points"):
-        scans(index, read_labels=lambda row: np.zeros(49, np.uint8))[0, 0, 0]
+        scans(index, labels=TooFew())[0, 0, 0]
     with pytest.raises(ValueError, match="at least one keyframe"):
         scans(index, rows=[])

@@ -6,8 +6,9 @@ import numpy as np
 
 from lidardistill.datasets.labelled import FrameBoxes
 from lidardistill.datasets.nuscenes import detection_classes, lidarseg_classes
+from lidardistill.datasets.nuscenes.labels.room import VEHICLE_LABELS
 from lidardistill.datasets.nuscenes.lidarseg_classes import RAW_CLASSES
-from lidardistill.tasks.robustness.vehicle_points import VEHICLE_LABELS, VEHICLES, boxed_vehicles
+from lidardistill.tasks.robustness.vehicle_points import VEHICLES, boxed_vehicles
 
 
 def test_vehicles_of_others():
@@ -19,6 +20,16 @@ def test_vehicles_of_others():
     assert set(VEHICLES) < set(lidarseg_classes.CLASSES)
 
 
+class Boxes:
+    classes = detection_classes.CLASSES
+
+    def __init__(self, found):
+        self.found = found
+
+    def read(self, row):
+        return self.found
+
+
 def test_points_in_boxes_of_vehicles():
     boxes = np.zeros((3, 9), dtype=np.float32)
     boxes[:, :6] = [[5, 0, 0, 4, 2, 2], [-5, 0, 0, 4, 2, 2], [0, 8, 0, 1, 1, 2]]
@@ -28,6 +39,6 @@ def test_points_in_boxes_of_vehicles():
     points = np.array(
         [[5, 0.9, 0, 1, 0], [5, 1.1, 0, 1, 0], [-4, 0, 0.5, 1, 0], [0, 8, 0, 1, 0]], dtype=np.float32
     )
-    mask = boxed_vehicles(lambda row: found if row == 7 else None, points, 7)
+    mask = boxed_vehicles(Boxes(found), points, 7)
     assert mask.tolist() == [True, False, True, False]
-    assert boxed_vehicles(lambda row: found.take(labels < 0), points, 7).tolist() == [False] * 4
+    assert boxed_vehicles(Boxes(found.take(labels < 0)), points, 7).tolist() == [False] * 4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -120,6 +120,8 @@ class DetectConfig(Strict):
     calibration_keyframes: of the training split, boxes unread, that BatchNorm's statistics are measured anew on at the
         end; 0 leaves the running ones. A short run ends before they have caught up with the weights.
     """
+
+    recipes: ClassVar[str] = "detect"
 
     name: str
     seed: NonNegativeInt = 0

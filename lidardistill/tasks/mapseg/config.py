@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
 
@@ -59,6 +59,8 @@ class MapSegConfig(Strict):
     calibration_keyframes: of the training split, maps unread, that BatchNorm's statistics are measured anew on at the
         end; 0 leaves the running ones. A short run ends before they have caught up with the weights.
     """
+
+    recipes: ClassVar[str] = "mapseg"
 
     name: str
     seed: NonNegativeInt = 0

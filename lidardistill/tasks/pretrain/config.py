@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import NonNegativeInt, model_validator
 
 from lidardistill.backbones.kinds import StudentConfig, check_student
@@ -26,6 +28,8 @@ from lidardistill.teachers.config import TeacherConfig
 
 class PretrainConfig(Strict):
     """What a method has no use for must keep its default, so that no key of a file is without effect."""
+
+    recipes: ClassVar[str] = "pretrain"
 
     name: str
     seed: NonNegativeInt = 0

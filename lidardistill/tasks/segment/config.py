@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -59,6 +59,8 @@ class OnlineProbeConfig(Strict):
 
 
 class ProbeConfig(Strict):
+    recipes: ClassVar[str] = "probe"
+
     name: str
     seed: NonNegativeInt = 0
     data: ScanDataConfig
@@ -70,6 +72,8 @@ class ProbeConfig(Strict):
 
 class FinetuneConfig(Strict):
     """Cross-entropy and Lovasz on all weights; `lr_head` gives the new layer its own rate."""
+
+    recipes: ClassVar[str] = "finetune"
 
     name: str
     seed: NonNegativeInt = 0

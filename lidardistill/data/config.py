@@ -53,7 +53,7 @@ class PairDataConfig(Strict):
     superpixels: SuperpixelConfig = SuperpixelConfig()
     images: ImageConfig = ImageConfig()
     augment: AugmentConfig = AugmentConfig()
-    batch_size: PositiveInt = 16
+    batch_size: PositiveInt = 4
     num_workers: NonNegativeInt = 8
     max_corrupt: NonNegativeInt = 20
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lidardistill.packages import missing_package
 from lidardistill.teachers.resnet import IMAGENET_MEAN, IMAGENET_STD
 
 CLASSES = {
@@ -86,9 +87,7 @@ def load_vit(kind: str, folder: str | Path) -> VisionTransformer:
     try:
         transformers = importlib.import_module("transformers")
     except ImportError as error:
-        raise ImportError(
-            f"the teacher {kind} needs transformers: pip install 'lidardistill[teachers]'"
-        ) from error
+        raise missing_package("transformers", f"the teacher {kind}", error) from error
     loader = getattr(transformers, CLASSES[kind][found])
     try:
         model, info = loader.from_pretrained(

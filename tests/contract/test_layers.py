@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "lidardistill"
 
 FLOORS = (
-    ("atomic", "one_thread", "config", "geometry", "ops"),
+    ("atomic", "one_thread", "packages", "config", "geometry", "ops"),
     ("regions", "sparse", "objectives", "weights"),
     ("data", "teachers"),
     ("datasets",),

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from lidardistill.packages import missing_package
 from lidardistill.teachers.efficientnet_lite import EfficientNetLite0, SameConv2d, load_efficientnet_lite0
 from lidardistill.teachers.resnet import IMAGENET_MEAN, IMAGENET_STD, ResNet50, load_resnet
 
@@ -167,9 +168,7 @@ def transformers_stages(kind: str, weights: str) -> TransformersStages:
     try:
         transformers = importlib.import_module("transformers")
     except ImportError as error:
-        raise ImportError(
-            f"a {kind} image network needs transformers: pip install 'lidardistill[teachers]'"
-        ) from error
+        raise missing_package("transformers", f"the image network {kind}", error) from error
     config_class, model_class = (getattr(transformers, name) for name in CLASSES[kind])
     if folder is None:
         return TransformersStages(model_class(config_class(out_features=list(_STAGES))), kind)

@@ -1,4 +1,4 @@
-"""`lidardistill demo`: everything once, on the embedded world."""
+"""`lidardistill demo`: render a world, pretrain on it, judge the backbone, write a report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lidardistill.cli.options import OutOption
 
 
 def run(out: OutOption) -> None:
-    """Build a world, pretrain on it, probe, and write a report: at most ten minutes on two cores."""
+    """Render a world, pretrain on it, probe, and write a report. At most ten minutes on two cores."""
     from lidardistill.cli.progress import Bar
     from lidardistill.demo.run import ARMS, build_world, prepare, run_arms, summarise
     from lidardistill.demo.stages import Stages
@@ -39,7 +39,7 @@ def run(out: OutOption) -> None:
 
 
 def _closing_words(summary: dict[str, Any], page: Path) -> str:
-    """What was learnt, where to look, what to do next."""
+    """The last screen: scores, the report, and the next commands."""
     pretrained, random, permuted = (summary[arm][0] for arm in ("pretrained", "random", "permuted"))
     return f"""
 What was learnt, without a single label: a LiDAR network that saw only which points and which image regions belong
@@ -56,6 +56,6 @@ More arms, worlds and seeds, computed once: datasets/results/embedded_world.md, 
 Look:   {page}
 Next, with your own nuScenes (datasets/README.md says how to get it):
   lidardistill doctor   --dataroot data/nuscenes --version v1.0-trainval
-  lidardistill pretrain configs/pretrain/slidr_minkunet34.yaml data.dataroot=data/nuscenes --out runs/slidr
+  lidardistill pretrain configs/pretrain/slidr_minkunet34_imagenet.yaml data.dataroot=data/nuscenes --out runs/slidr
   lidardistill probe    configs/probe/nuscenes.yaml data.dataroot=data/nuscenes --weights runs/slidr --out runs/slidr_probe
 """

@@ -9,12 +9,14 @@ import typer
 
 
 def run(
-    dataroot: Annotated[Path | None, typer.Option(metavar="DIR", help="nuScenes root to check.")] = None,
+    dataroot: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Root folder of nuScenes to check.")
+    ] = None,
     version: Annotated[
-        str, typer.Option(metavar="V", help="Such as v1.0-trainval or v1.0-mini.")
+        str, typer.Option(metavar="V", help="Version of nuScenes: v1.0-trainval or v1.0-mini.")
     ] = "v1.0-trainval",
 ) -> None:
-    """Check the environment and, if named, the data. Exit code 1 and one line for each error."""
+    """Check the installation and, with --dataroot, the data. Exit code 1 if there is an error."""
     from lidardistill.doctor.checks import check_data, check_environment
 
     findings = check_environment()

@@ -11,59 +11,56 @@ import typer
 from lidardistill.cli.options import VersionOption
 
 Task = Literal["lidarseg", "detection", "map"]
-TaskOption = Annotated[str, typer.Option(metavar="lidarseg|detection|map", help="What is judged.")]
+TaskOption = Annotated[str, typer.Option(metavar="lidarseg|detection|map", help="What to score.")]
 
 
 def run(
-    split: Annotated[str, typer.Option(help="Such as val or mini_val.", show_default=False)],
-    out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Predictions and metrics.json.", show_default=False)
+    split: Annotated[
+        str, typer.Option(help="Split to score on, such as val or mini_val.", show_default=False)
     ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write.", show_default=False)],
     run: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="A probe, finetune, detect or mapseg run.", show_default=False),
+        typer.Option(metavar="RUN", help="A run of probe, finetune, detect or mapseg.", show_default=False),
     ] = None,
     task: TaskOption = "lidarseg",
     submission: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Detections in devkit format instead of a run.", show_default=False
-        ),
+        typer.Option(metavar="FILE", help="Detections in the devkit's format; no --run.", show_default=False),
     ] = None,
     dataroot: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="nuScenes root, with --submission.", show_default=False)
+        Path | None,
+        typer.Option(metavar="DIR", help="Root folder of nuScenes, for --submission.", show_default=False),
     ] = None,
     version: VersionOption = "v1.0-trainval",
     corruption: Annotated[
         str | None,
         typer.Option(
             metavar="LIST",
-            help="Corrupted scans too: all, or some of fog,snow,beam-missing,crosstalk,motion-blur,"
+            help="Score on corrupted scans too: all, or a list of fog,snow,beam-missing,crosstalk,motion-blur,"
             "incomplete-echo,cross-sensor,spoofing.",
             show_default=False,
         ),
     ] = None,
     baseline: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="What mCE is against: a run, or its --out.", show_default=False),
+        typer.Option(metavar="RUN", help="Reference of mCE: a run or its evaluation.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the corruptions.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed of the corruptions.", min=0)] = 0,
 ) -> None:
-    """Score a run on a split: points and boxes by nuscenes-devkit, maps as BEVFusion does."""
+    """Score a run on a split: points and boxes with nuscenes-devkit, maps as BEVFusion does."""
     known = _task(task)
     if known != "detection" and (run is None or submission is not None or dataroot is not None):
         raise ValueError(f"--task {task}: expected --run RUN, and no --submission or --dataroot")
     if known == "detection" and (run is None) == (submission is None):
         raise ValueError("--task detection: expected either --run RUN or --submission FILE")
     if submission is not None and dataroot is None:
-        raise ValueError("--submission: expected --dataroot DIR, whose boxes it is judged by")
+        raise ValueError("--submission: expected --dataroot DIR too, for the true boxes")
     if corruption is None and baseline is not None:
-        raise ValueError("--baseline is what corrupted scans are compared with: expected --corruption too")
+        raise ValueError("--baseline: expected --corruption too; it is the reference for corrupted scans")
     if corruption is not None:
         if run is None or known == "map":
-            raise ValueError(
-                "--corruption: expected --run RUN, and --task lidarseg or detection: others read no scans here"
-            )
+            raise ValueError("--corruption: expected --run RUN, and --task lidarseg or detection")
         _evaluate_corrupted(run, known, split, out, corruption, baseline, seed)
         return
     if known == "lidarseg":

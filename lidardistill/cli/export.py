@@ -13,21 +13,21 @@ def run(
         Path,
         typer.Option(
             metavar="RUN|FILE",
-            help="A pretraining or detection run, or an exported .safetensors.",
+            help="A run of pretrain or detect, or an exported .safetensors file.",
             show_default=False,
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The backbone.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write.", show_default=False)],
     kind: Annotated[
         str,
         typer.Option(
             "--format",
             metavar="NAME",
-            help="safetensors; or .pth for mmdet3d (CenterPoint, MinkUNet), mmdet3d-bevfusion, openpcdet.",
+            help="safetensors, or mmdet3d (CenterPoint, MinkUNet), mmdet3d-bevfusion, openpcdet: .pth files.",
         ),
     ] = "safetensors",
 ) -> None:
-    """Export the student backbone alone, with a JSON card beside it."""
+    """Export the backbone of a run, with a JSON card beside it."""
     import json
 
     from lidardistill.export.run import export_backbone

@@ -1,4 +1,4 @@
-"""`lidardistill`: one verb a file; nothing heavy is imported before a verb runs."""
+"""The command `lidardistill`: one file for each verb. Nothing heavy is imported before a verb runs."""
 
 from __future__ import annotations
 

@@ -1,32 +1,44 @@
-"""Options that several verbs share."""
+"""Arguments and options that several verbs share."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-ConfigArgument = Annotated[
-    Path, typer.Argument(metavar="CONFIG", help="YAML file, such as configs/pretrain/demo.yaml.")
-]
+
+def config_argument(example: str) -> Any:
+    """The argument CONFIG of a verb whose help names `example`, for `Annotated[Path, config_argument(...)]`."""
+    text = f"YAML file, or the name of a recipe that ships with lidardistill, such as {example}."
+    return typer.Argument(metavar="CONFIG", help=text, show_default=False)
+
+
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[a.b=value]...", help="Override keys of the config.", show_default=False),
+    typer.Argument(
+        metavar="[a.b=value]...", help="Values that replace those of the file.", show_default=False
+    ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", metavar="RUN", help="Run folder.", show_default=False)]
 WeightsOption = Annotated[
     str,
     typer.Option(
-        metavar="RUN|FILE|random", help="A pretraining run, an exported file, or random.", show_default=False
+        metavar="RUN|FILE|random",
+        help="Initial weights: a pretraining run, an exported file, or random.",
+        show_default=False,
     ),
 ]
-DatarootOption = Annotated[Path, typer.Option(metavar="DIR", help="nuScenes root.", show_default=False)]
-VersionOption = Annotated[str, typer.Option(metavar="V", help="Such as v1.0-trainval or v1.0-mini.")]
+DatarootOption = Annotated[
+    Path, typer.Option(metavar="DIR", help="Root folder of nuScenes.", show_default=False)
+]
+VersionOption = Annotated[
+    str, typer.Option(metavar="V", help="Version of nuScenes: v1.0-trainval or v1.0-mini.")
+]
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """`450x800` as (450, 800): height, width."""
+    """Read `450x800` as (450, 800): height, width in pixels."""
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
         raise ValueError(f"--image-size {text!r}: expected HEIGHTxWIDTH in pixels, such as 450x800")

@@ -38,7 +38,7 @@ def test_the_table(capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--run", "r", "--baseline", "b"], "--baseline is what corrupted scans are compared with"),
+        (["--run", "r", "--baseline", "b"], "--baseline: expected --corruption too"),
         (["--run", "r", "--task", "map", "--corruption", "fog"], "--task lidarseg or detection"),
         (
             ["--task", "detection", "--submission", "s", "--dataroot", "d", "--corruption", "fog"],

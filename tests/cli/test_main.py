@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -136,3 +137,11 @@ def test_a_mistake_is_one_error_without_a_traceback(mistake, tiny_world, tmp_pat
 def test_a_wrong_override_stops_before_anything_is_made(tmp_path, monkeypatch):
     assert call(monkeypatch, "pretrain", DEMO, "seed=minus", "--out", tmp_path / "run") == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "profile", "probe", "finetune", "detect", "mapseg"])
+def test_the_help_names_a_recipe_of_the_verb(verb: str) -> None:
+    text = CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "100", "TERMINAL_WIDTH": "100"}).output
+    (named,) = re.findall(r"configs/\w+/\w+\.yaml", text)
+    assert named == f"configs/{'pretrain' if verb == 'profile' else verb}/demo.yaml"
+    assert (ROOT / named).is_file()

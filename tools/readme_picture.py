@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from lidardistill.atomic import atomic_write
-from lidardistill.report.overview import overview_png
+from lidardistill.report.draw.overview import overview_png
 from lidardistill.report.scene import Scene
 
 

@@ -11,81 +11,124 @@ import typer
 from lidardistill.cli.options import VersionOption
 
 Task = Literal["lidarseg", "detection", "map"]
-TaskOption = Annotated[str, typer.Option(metavar="lidarseg|detection|map", help="What to score.")]
+TASK_OF_VERB: dict[str, Task] = {
+    "probe": "lidarseg",
+    "finetune": "lidarseg",
+    "detect": "detection",
+    "mapseg": "map",
+}
+"""Verb of a run, and the task that its predictions belong to."""
 
 
 def run(
-    split: Annotated[
-        str, typer.Option(help="Split to score on, such as val or mini_val.", show_default=False)
+    split: Annotated[str, typer.Option(help="Split to score, such as val or mini_val.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Folder for predictions and metrics.json.", show_default=False),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write.", show_default=False)],
     run: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="A run of probe, finetune, detect or mapseg.", show_default=False),
+        typer.Option(metavar="RUN", help="Run of probe, finetune, detect or mapseg.", show_default=False),
     ] = None,
-    task: TaskOption = "lidarseg",
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="lidarseg|detection|map",
+            help="Task to score; by default the task of the run.",
+            show_default=False,
+        ),
+    ] = None,
     submission: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Detections in the devkit's format; no --run.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="File of detections in devkit format, instead of a run.", show_default=False
+        ),
     ] = None,
     dataroot: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Root folder of nuScenes, for --submission.", show_default=False),
+        Path | None, typer.Option(metavar="DIR", help="nuScenes root for --submission.", show_default=False)
     ] = None,
     version: VersionOption = "v1.0-trainval",
     corruption: Annotated[
         str | None,
         typer.Option(
             metavar="LIST",
-            help="Score on corrupted scans too: all, or a list of fog,snow,beam-missing,crosstalk,motion-blur,"
+            help="Score corrupted scans too: all, or some of fog,snow,beam-missing,crosstalk,motion-blur,"
             "incomplete-echo,cross-sensor,spoofing.",
             show_default=False,
         ),
     ] = None,
     baseline: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", help="Reference of mCE: a run or its evaluation.", show_default=False),
+        typer.Option(metavar="RUN", help="Baseline of mCE: a run, or its --out.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Random seed of the corruptions.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the corruptions.", min=0)] = 0,
 ) -> None:
-    """Score a run on a split: points and boxes with nuscenes-devkit, maps as BEVFusion does."""
-    known = _task(task)
-    if known != "detection" and (run is None or submission is not None or dataroot is not None):
-        raise ValueError(f"--task {task}: expected --run RUN, and no --submission or --dataroot")
-    if known == "detection" and (run is None) == (submission is None):
-        raise ValueError("--task detection: expected either --run RUN or --submission FILE")
-    if submission is not None and dataroot is None:
-        raise ValueError("--submission: expected --dataroot DIR too, for the true boxes")
-    if corruption is None and baseline is not None:
-        raise ValueError("--baseline: expected --corruption too; it is the reference for corrupted scans")
-    if corruption is not None:
-        if run is None or known == "map":
-            raise ValueError("--corruption: expected --run RUN, and --task lidarseg or detection")
-        _evaluate_corrupted(run, known, split, out, corruption, baseline, seed)
+    """Score a run on a split. nuscenes-devkit scores points and boxes; maps are scored as in BEVFusion."""
+    if (run is None) == (submission is None):
+        raise ValueError("evaluate: give either --run RUN or --submission FILE")
+    if baseline is not None and corruption is None:
+        raise ValueError("--baseline works only with --corruption")
+    if submission is not None:
+        if corruption is not None:
+            raise ValueError("--corruption works with --task lidarseg or detection and needs --run")
+        if task not in (None, "detection"):
+            raise ValueError(f"--task {task}: --submission is a file of detections; remove --task")
+        if dataroot is None:
+            raise ValueError("--submission needs --dataroot DIR, the nuScenes root with the true boxes")
+        _evaluate_submission(submission, dataroot, version, split, out)
         return
-    if known == "lidarseg":
+    if dataroot is not None:
+        raise ValueError("--dataroot works only with --submission: a run's config.yaml names its data")
+    assert run is not None
+    known = _task_of(run, task)
+    if corruption is None:
+        _evaluate_run(run, known, split, out)
+    elif known == "map":
+        raise ValueError("--corruption works with --task lidarseg or detection and needs --run")
+    else:
+        _evaluate_corrupted(run, known, split, out, corruption, baseline, seed)
+
+
+def _task_of(run: Path, task: str | None) -> Task:
+    """The task of a run by its config.yaml; refuses another --task."""
+    from lidardistill.engine.run_folder import run_values
+
+    if task is not None and task not in TASK_OF_VERB.values():
+        raise ValueError(f"--task {task}: expected lidarseg, detection or map")
+    verb = str(run_values(run).get("verb"))
+    if verb not in TASK_OF_VERB:
+        raise ValueError(
+            f"{run} is a {verb} run and predicts nothing: expected a run of {', '.join(TASK_OF_VERB)}"
+        )
+    found = TASK_OF_VERB[verb]
+    if task not in (None, found):
+        raise ValueError(f"--task {task}: {run} is a {verb} run, so its task is {found}; remove --task")
+    return found
+
+
+def _evaluate_run(run: Path, task: Task, split: str, out: Path) -> None:
+    if task == "lidarseg":
         from lidardistill.cli.scores import print_scores
         from lidardistill.tasks.segment.run import evaluate
 
-        assert run is not None
         print_scores(evaluate(run, split, out), out)
-    elif known == "map":
+    elif task == "map":
         from lidardistill.cli.scores import print_maps
         from lidardistill.tasks.mapseg.run import evaluate_maps
 
-        assert run is not None
         print_maps(evaluate_maps(run, split, out), out)
     else:
         from lidardistill.cli.scores import print_detection_scores
-        from lidardistill.tasks.detect.run import evaluate_detector, evaluate_submission
+        from lidardistill.tasks.detect.run import evaluate_detector
 
-        if run is not None:
-            metrics = evaluate_detector(run, split, out)
-        else:
-            assert submission is not None
-            assert dataroot is not None
-            metrics = evaluate_submission(submission, dataroot, version, split, out)
-        print_detection_scores(metrics, out)
+        print_detection_scores(evaluate_detector(run, split, out), out)
+
+
+def _evaluate_submission(submission: Path, dataroot: Path, version: str, split: str, out: Path) -> None:
+    from lidardistill.cli.scores import print_detection_scores
+    from lidardistill.tasks.detect.run import evaluate_submission
+
+    print_detection_scores(evaluate_submission(submission, dataroot, version, split, out), out)
 
 
 def _evaluate_corrupted(
@@ -108,13 +151,3 @@ def _evaluate_corrupted(
         run, split, out, names, task=task, seed=seed, baseline=baseline, on_score=progress
     )
     print_robustness(result, out)
-
-
-def _task(name: str) -> Task:
-    if name == "lidarseg":
-        return "lidarseg"
-    if name == "detection":
-        return "detection"
-    if name == "map":
-        return "map"
-    raise ValueError(f"--task {name}: expected lidarseg, detection or map")

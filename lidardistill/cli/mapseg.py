@@ -23,8 +23,8 @@ def run(
     resolved = load_config(MapSegConfig, config, overrides or ())
     from lidardistill.cli.scores import print_maps
     from lidardistill.engine.signals import Interrupted
-    from lidardistill.report.encode import save_png
-    from lidardistill.report.map_masks import maps_picture
+    from lidardistill.report.draw.encode import save_png
+    from lidardistill.report.draw.map_masks import maps_picture
     from lidardistill.tasks.mapseg.run import SHOWN_FILE, mapseg
 
     try:

@@ -48,7 +48,7 @@ def run(
         print(f"hidden from the camera: {dropped} of {everything} pairs ({dropped / max(everything, 1):.1%})")
     if picture is not None:
         from lidardistill.data.images import read_image
-        from lidardistill.report.pictures import draw_pairs, save_png
+        from lidardistill.report.draw.pairs import draw_pairs, save_png
 
         save_png(
             draw_pairs([read_image(path) for path in frame.image_paths], frame.channels, pairing), picture

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lidardistill.report.bev_maps import bev_maps_picture
-from lidardistill.report.clusters import clusters_picture
-from lidardistill.report.detections import detections_bev, detections_cameras
+from lidardistill.report.draw.bev_maps import bev_maps_picture
+from lidardistill.report.draw.clusters import clusters_picture
+from lidardistill.report.draw.detections import detections_bev, detections_cameras
 
 SHOWN_SCORE = 0.3
 """Detections below it are not drawn: the evaluator weighs them by their scores, a picture cannot."""

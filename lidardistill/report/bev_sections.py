@@ -1,74 +1,107 @@
-"""The sections of a page about networks that make maps: how well they detect, and what one keyframe looks like to them."""
+"""Sections of a page about networks that make maps: detection, map segmentation, and pictures of one keyframe."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
 
 from lidardistill.report.bev_scene import BevScene
-from lidardistill.report.encode import jpeg_bytes, png_bytes, reduce_colors
-from lidardistill.report.palette import class_colors
+from lidardistill.report.draw.encode import jpeg_bytes, png_bytes, reduce_colors
+from lidardistill.report.draw.map_masks import maps_picture
+from lidardistill.report.draw.palette import class_colors
 from lidardistill.report.runs import Arm
-from lidardistill.report.scores import bars, figure, signed
+from lidardistill.report.scores import Bar, bars, figure, gain_sentence, judge
 
 
 def detection_scores(arms: Sequence[Arm]) -> str:
     """NDS of the arms that detect as bars, and mAP and AP of every class as a table."""
-    judged = [arm for arm in arms if arm.detection is not None]
+    judged = [(arm, metrics) for arm in arms if (metrics := arm.detection) is not None]
     if not judged:
         return ""
-    first = judged[0].detection or {}
-    place = f" on {escape(str(first.get('split', '')))}, scored by {escape(str(first.get('evaluator', '')))}"
-    known = [(arm.name, arm.label, arm.color, 100 * float((arm.detection or {})["nds"])) for arm in judged]
-    scores = {name: value for name, _, _, value in known}
-    claim = ""
-    if {"pretrained", "random"} <= set(scores):
-        gain = scores["pretrained"] - scores["random"]
-        claim = (
-            f'<p class="claim">Pretraining is worth <b>{signed(gain)} NDS</b> to the detector: '
-            f"{scores['pretrained']:.1f} and {scores['random']:.1f} without.</p>"
-        )
+    scores = [(arm, 100 * float(metrics["nds"])) for arm, metrics in judged]
+    sentence = gain_sentence(scores, "NDS")
+    known = [Bar(arm.label, _origin(arm, "detect"), arm.color, score) for arm, score in scores]
+    rows = {"mAP": [metrics.get("map") for _, metrics in judged]}
+    for name in judged[0][1].get("ap", {}):
+        rows[f"AP of {name.replace('_', ' ')}"] = [metrics.get("ap", {}).get(name) for _, metrics in judged]
     return (
-        f"<h2>Detection</h2>{claim}<h3>nuScenes detection score (NDS) in percent{place}</h3>"
-        f"{bars(known, 'NDS', {arm.name: _origin(arm) for arm in judged})}{_table(judged)}"
+        "<h2>Detection</h2>"
+        + (f'<p class="claim">{sentence}</p>' if sentence else "")
+        + f"<h3>nuScenes detection score (NDS) in percent{judge(arms, 'detect')}</h3>"
+        + bars(known, "NDS")
+        + _table([arm for arm, _ in judged], rows)
     )
 
 
-def _origin(arm: Arm) -> str:
-    """How a detector's networks came to their first weights, in a few words."""
-    config = arm.parts["detect"].config
+def map_scores(arms: Sequence[Arm]) -> str:
+    """mIoU of the arms that segment maps as bars, and the IoU of every class as a table."""
+    judged = [(arm, score) for arm in arms if (score := arm.score("mapseg")) is not None]
+    if not judged:
+        return ""
+    sentence = gain_sentence(judged, "mIoU")
+    known = [Bar(arm.label, _origin(arm, "mapseg"), arm.color, score) for arm, score in judged]
+    metrics = [arm.parts["mapseg"].metrics or {} for arm, _ in judged]
+    rows = {
+        name.replace("_", " "): [(one.get("iou") or {}).get(name) for one in metrics]
+        for name in metrics[0].get("iou") or {}
+    }
+    return (
+        "<h2>Map segmentation</h2>"
+        + (f'<p class="claim">{sentence}</p>' if sentence else "")
+        + f"<h3>Mean IoU in percent, each class at its best threshold{judge(arms, 'mapseg')}</h3>"
+        + bars(known)
+        + _table([arm for arm, _ in judged], rows)
+    )
+
+
+def map_pictures(arms: Sequence[Arm]) -> str:
+    """Map and prediction of some keyframes, of the first arm that has them."""
+    for arm in arms:
+        if arm.maps is None:
+            continue
+        metrics = arm.parts["mapseg"].metrics or {}
+        try:
+            picture = maps_picture(arm.maps, metrics["threshold"])
+        except (OSError, KeyError, ValueError) as error:
+            return f'<p class="note">{escape(f"{arm.maps}: no pictures, {error!r}")}</p>'
+        return f"<h2>Maps</h2><p>Keyframes of {escape(arm.label)}.</p>" + figure(
+            _plot(picture),
+            "Map masks from above, true and predicted, side by side.",
+            "Left: the map. Right: cells above the best threshold of their class. The car drives to the right.",
+        )
+    return ""
+
+
+def _origin(arm: Arm, verb: str) -> str:
+    """First weights of an arm's networks, in a few words."""
+    config = arm.parts[verb].config
     weights = str(config.get("weights", "random"))
     method = (arm.parts["pretrain"].config.get("method") or {}) if "pretrain" in arm.parts else {}
-    origin = "pretrained" + (f" by {method['kind']}" if method.get("kind") else "")
-    said = "random first weights" if weights == "random" else origin
+    pretrained = "pretrained" + (f" by {method['kind']}" if method.get("kind") else "")
+    lidar = f"LiDAR, {'random first weights' if weights == 'random' else pretrained}"
     if not config.get("camera"):
-        return f"LiDAR, {said}"
+        return lidar
     cameras = config.get("camera_weights", "random")
-    return f"LiDAR, {said}; cameras, {'as the recipe begins' if cameras == 'random' else 'pretrained'}"
+    return f"{lidar}; cameras, {'first weights of the recipe' if cameras == 'random' else 'pretrained'}"
 
 
-def _table(judged: Sequence[Arm]) -> str:
-    head = "".join(f'<th class="number">{escape(arm.label)}</th>' for arm in judged)
-    rows = [("mAP", [(arm.detection or {}).get("map") for arm in judged])]
-    for name in (judged[0].detection or {}).get("ap", {}):
-        values = [(arm.detection or {}).get("ap", {}).get(name) for arm in judged]
-        rows.append((f"AP of {name.replace('_', ' ')}", values))
+def _table(arms: Sequence[Arm], rows: Mapping[str, Sequence[float | None]]) -> str:
+    """A column for each arm, a row for each figure: shares of 1 as percent, a dash for a missing one."""
+    head = "".join(f'<th class="number">{escape(arm.label)}</th>' for arm in arms)
     body = "".join(
         f"<tr><td>{escape(name)}</td>"
-        + "".join(
-            f'<td class="number">{"–" if value is None else f"{100 * value:.1f}"}</td>' for value in values
-        )
+        + "".join(f'<td class="number">{"–" if v is None else f"{100 * v:.1f}"}</td>' for v in values)
         + "</tr>"
-        for name, values in rows
+        for name, values in rows.items()
     )
     return f"<table><tr><th>percent</th>{head}</tr>{body}</table>"
 
 
 def bev_pictures(arms: Sequence[Arm], quality: int) -> str:
     """Pictures of one detector and of the maps of one run of each pretraining method among some arms."""
-    order = sorted(arms, key=lambda arm: arm.name != "pretrained")
+    order = sorted(arms, key=lambda arm: arm.role != "pretrained")
     detectors = [arm for arm in order if "detect" in arm.bev_showcases]
     parts = [_of_file(arm, "detect", quality) for arm in detectors[:1]]
     seen: set[str] = set()

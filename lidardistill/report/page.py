@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from lidardistill.atomic import atomic_write
-from lidardistill.report.bev_sections import bev_pictures, detection_scores
-from lidardistill.report.encode import jpeg_bytes, png_bytes, reduce_colors
+from lidardistill.report.bev_sections import bev_pictures, detection_scores, map_pictures, map_scores
+from lidardistill.report.draw.encode import jpeg_bytes, png_bytes, reduce_colors
+from lidardistill.report.draw.palette import class_colors
 from lidardistill.report.facts import facts, glossary
-from lidardistill.report.palette import class_colors
 from lidardistill.report.runs import Arm, read_arms, read_summary
 from lidardistill.report.scene import Scene
 from lidardistill.report.scores import classes, curves, figure, headline
@@ -26,8 +26,7 @@ def write_page(runs: Sequence[Path], out: Path, title: str = "LiDAR pretraining 
     """Write a report.
 
     Args:
-        runs: arm folders (with pretrain/, probe/, finetune/, detect/), or run folders of these verbs. What they lack is said on
-            the page.
+        runs: run folders, or folders that hold runs under the names of their verbs. The page names missing files.
         out: the HTML file. It needs no network, no script and no other file.
         title: of the page.
 
@@ -40,13 +39,15 @@ def write_page(runs: Sequence[Path], out: Path, title: str = "LiDAR pretraining 
     """
     arms, notes = read_arms(runs)
     summary = read_summary(runs)
-    scores = headline(arms, summary) + detection_scores(arms) + classes(arms) + curves(arms)
+    scores = (
+        headline(arms, summary) + detection_scores(arms) + map_scores(arms) + classes(arms) + curves(arms)
+    )
     end = _missing(arms, notes) + facts(arms, summary) + glossary()
     shown = _arm_with_scene(arms)
     page = b""
     for quality in _QUALITIES:
         pictures, problem = _pictures(shown, quality)
-        pictures += bev_pictures(arms, quality)
+        pictures += bev_pictures(arms, quality) + map_pictures(arms)
         page = _document(title, arms, scores + problem + pictures + end).encode()
         if len(page) < MAX_BYTES:
             break
@@ -68,7 +69,7 @@ def _document(title: str, arms: Sequence[Arm], body: str) -> str:
 def _arm_with_scene(arms: Sequence[Arm]) -> Arm | None:
     """The arm whose pictures are shown: `pretrained`, else the first that has any."""
     having = [arm for arm in arms if arm.showcase is not None]
-    return next((arm for arm in having if arm.name == "pretrained"), having[0] if having else None)
+    return next((arm for arm in having if arm.role == "pretrained"), having[0] if having else None)
 
 
 def _missing(arms: Sequence[Arm], notes: Sequence[str]) -> str:

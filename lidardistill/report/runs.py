@@ -1,4 +1,4 @@
-"""What lies in the folders that a report is made of. Nothing that is missing or damaged stops it; it is said instead."""
+"""Read the run folders of a report. A missing or damaged file never stops the report: the page names it."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from typing import Any
 
 import yaml
 
-from lidardistill.report.palette import arm_color
+from lidardistill.report.draw.palette import arm_color
+from lidardistill.tasks.verb import VERBS
 
-VERBS = ("pretrain", "probe", "finetune", "detect")
-CHANCE_ARMS = ("random", "permuted", "other_keyframe")
+_HAND_MADE_TEACHERS = {
+    "color_histogram": "color_histogram",
+    "random_efficientnet_lite0": "random_teacher",
+}
+"""Kind of a control's teacher, and the role of its arm."""
 
 
 @dataclass
 class Part:
-    """One run folder: a pretraining, a probe, a fine-tuning, or a detector.
+    """One run folder.
 
     Attributes:
-        verb: which of them.
-        folder: where it lies.
+        verb: key of `tasks.verb.VERBS`.
+        folder: path of the run.
         config: values of config.yaml.
-        metrics: values of metrics.json; None where it is not there.
+        metrics: values of metrics.json; None if there is no such file.
         history: lines of metrics.jsonl.
         manifest: values of manifest.json.
     """
@@ -51,24 +55,26 @@ class Part:
 
 @dataclass
 class Arm:
-    """What belongs together: one backbone and how it was judged.
+    """One backbone and the runs that judge it.
 
     Attributes:
-        name: folder name, such as pretrained.
-        label: name that is unique on the page.
+        role: pretrained, random, or the name of a control such as permuted; it follows from the configs.
+        label: the role, with the method or the folder added where two arms would have the same name.
         color: hex.
         parts: by verb.
-        showcase: file of `engine.showcase`, if there.
-        bev_showcases: files of `engine.bev_showcase` by verb, where they are.
-        missing: what a complete arm would hold besides, in words.
+        showcase: file of `showcase.showcase`, if it exists.
+        bev_showcases: files of `showcase.bev_showcase` by verb, those that exist.
+        maps: file with the shown keyframes of a map segmentation run, if it exists.
+        missing: sentences about files that a complete arm would hold.
     """
 
-    name: str
+    role: str
     label: str
     color: str
     parts: dict[str, Part]
     showcase: Path | None
     bev_showcases: dict[str, Path] = field(default_factory=dict)
+    maps: Path | None = None
     missing: list[str] = field(default_factory=list)
 
     def score(self, verb: str) -> float | None:
@@ -76,7 +82,7 @@ class Arm:
 
     @property
     def detection(self) -> dict[str, Any] | None:
-        """What the evaluator of detections said."""
+        """Metrics of a finished detection run."""
         metrics = self.parts["detect"].metrics if "detect" in self.parts else None
         return metrics if isinstance((metrics or {}).get("nds"), float) else None
 
@@ -85,42 +91,47 @@ def read_arms(folders: Sequence[Path]) -> tuple[list[Arm], list[str]]:
     """Read arm folders and plain run folders.
 
     Args:
-        folders: each holds pretrain/, probe/, finetune/, detect/, or is one of them.
+        folders: run folders, or folders that hold runs under the names of their verbs (pretrain/, probe/, ...).
 
     Returns:
-        The arms that hold anything, and a sentence for each folder that does not.
+        The arms with at least one run, and a sentence for each folder without any.
 
     Raises:
         ValueError: none of them holds a run.
     """
     arms: list[Arm] = []
     notes: list[str] = []
-    labels = _labels([Path(folder) for folder in folders])
-    for folder, label in zip(map(Path, folders), labels, strict=True):
-        parts = _parts(folder)
-        if not parts:
-            notes.append(f"{label}: {folder} holds no run")
-            continue
+    known: list[tuple[Path, dict[str, Part]]] = []
+    for folder in map(Path, folders):
+        if parts := _parts(folder):
+            known.append((folder, parts))
+        else:
+            notes.append(f"{folder} holds no run")
+    roles = [_role(folder, parts) for folder, parts in known]
+    labels = _labels(known, roles)
+    for (folder, parts), role, label in zip(known, roles, labels, strict=True):
         showcase = next(
             (p for p in (folder / "showcase.npz", folder.parent / "showcase.npz") if p.is_file()), None
         )
         bev = {verb: part.folder / "bev_showcase.npz" for verb, part in parts.items()}
         bev = {verb: path for verb, path in bev.items() if path.is_file()}
-        arm = Arm(folder.name, label, arm_color(folder.name, len(arms)), parts, showcase, bev)
+        maps = parts["mapseg"].folder / "maps.npz" if "mapseg" in parts else None
+        arm = Arm(role, label, arm_color(role, len(arms)), parts, showcase, bev)
+        arm.maps = maps if maps is not None and maps.is_file() else None
         arm.missing = _missing(arm)
         arms.append(arm)
-    if arms and all(arm.showcase is None and not arm.bev_showcases for arm in arms):
+    if arms and all(arm.showcase is None and arm.maps is None and not arm.bev_showcases for arm in arms):
         notes.append("showcase.npz of any arm: no pictures of a keyframe")
     if not arms:
         raise ValueError(
-            f"nothing to report: expected run folders of pretrain, probe, finetune or detect, or folders that hold them under "
+            f"nothing to report: expected run folders of {', '.join(VERBS)}, or folders that hold such runs under "
             f"these names; got {', '.join(map(str, folders)) or 'none'}"
         )
     return arms, notes
 
 
 def map_runs(folders: Sequence[Path]) -> list[Path]:
-    """Finished runs among some folders, or inside them, whose networks make bird's-eye-view maps."""
+    """Finished runs, among some folders or inside them, with networks that make bird's-eye-view maps."""
     found = []
     for folder in map(Path, folders):
         for part in _parts(folder).values():
@@ -133,7 +144,7 @@ def map_runs(folders: Sequence[Path]) -> list[Path]:
 
 
 def read_summary(folders: Sequence[Path]) -> dict[str, Any]:
-    """The `summary.json` beside the runs, else what a folder `hand_made` beside them says; empty where there is none."""
+    """`summary.json` beside the runs, or the metrics of a folder `hand_made` beside them; else empty."""
     for parent in dict.fromkeys(Path(folder).parent for folder in folders):
         summary = _json(parent / "summary.json")
         metrics = _json(parent / "hand_made" / "metrics.json")
@@ -144,13 +155,46 @@ def read_summary(folders: Sequence[Path]) -> dict[str, Any]:
     return {}
 
 
-def _labels(folders: Sequence[Path]) -> list[str]:
-    """Folder names, with the parent's in front where two would be the same."""
-    names = [folder.name for folder in folders]
-    return [
-        name if names.count(name) == 1 else f"{folder.resolve().parent.name}/{name}"
-        for folder, name in zip(folders, names, strict=True)
+def _role(folder: Path, parts: dict[str, Part]) -> str:
+    """Role of an arm by its configs; the folder's name only where no config tells."""
+    if "pretrain" in parts:
+        return _role_of_pretraining(parts["pretrain"].config) or folder.name
+    weights = next((str(part.config["weights"]) for part in parts.values() if "weights" in part.config), "")
+    if weights == "random":
+        return "random"
+    return _role_of_pretraining(_yaml(Path(weights) / "config.yaml")) or folder.name
+
+
+def _role_of_pretraining(config: dict[str, Any]) -> str:
+    """pretrained, or the name of the control; empty if there is no config of a pretraining."""
+    method, teacher = config.get("method") or {}, config.get("teacher") or {}
+    pairing = method.get("pairing", "real")
+    if pairing != "real":
+        return str(pairing)
+    if teacher.get("kind") in _HAND_MADE_TEACHERS:
+        return _HAND_MADE_TEACHERS[teacher["kind"]]
+    return "pretrained" if method.get("kind") else ""
+
+
+def _labels(arms: Sequence[tuple[Path, dict[str, Part]]], roles: Sequence[str]) -> list[str]:
+    """Names that are unique on the page: role, then method, then folder."""
+    methods = [
+        (parts["pretrain"].config.get("method") or {}).get("kind", "") if "pretrain" in parts else ""
+        for _, parts in arms
     ]
+    labels = list(roles)
+    longer = [f"{role} by {method}" if method else role for role, method in zip(roles, methods, strict=True)]
+    labels = [b if labels.count(a) > 1 else a for a, b in zip(labels, longer, strict=True)]
+    places = [_place(folder) for folder, _ in arms]
+    return [
+        f"{label} ({place})" if labels.count(label) > 1 else label
+        for label, place in zip(labels, places, strict=True)
+    ]
+
+
+def _place(folder: Path) -> str:
+    folder = folder.resolve()
+    return f"{folder.parent.name}/{folder.name}"
 
 
 def _parts(folder: Path) -> dict[str, Part]:
@@ -162,7 +206,7 @@ def _parts(folder: Path) -> dict[str, Part]:
 
 
 def _part(folder: Path, verb: str | None) -> Part | None:
-    """A run folder; None where it is none. Without a config, the name of the subfolder tells what it is."""
+    """A run folder, or None if the folder holds no run. Without a config, the subfolder's name is the verb."""
     names = ("config.yaml", "metrics.json", "metrics.jsonl", "manifest.json")
     if not any((folder / name).is_file() for name in names):
         return None
@@ -183,17 +227,16 @@ def _part(folder: Path, verb: str | None) -> Part | None:
 
 def _missing(arm: Arm) -> list[str]:
     missing = []
-    judge = next((arm.parts[verb] for verb in ("probe", "detect") if verb in arm.parts), None)
-    weights = "" if judge is None else str(judge.config.get("weights", ""))
+    judges = [verb for verb in VERBS if verb != "pretrain" and verb in arm.parts]
     if "pretrain" in arm.parts:
         if not arm.parts["pretrain"].history:
             missing.append("metrics.jsonl of the pretraining: no curves")
-    elif weights != "random" and arm.name != "random":
+    elif arm.role != "random":
         missing.append("the pretraining run: no curves")
-    for verb in ("probe", "finetune", "detect"):
-        if verb in arm.parts and arm.parts[verb].metrics is None:
-            missing.append(f"metrics.json of {verb}: it has not finished, no score")
-    if not {"probe", "finetune", "detect"} & set(arm.parts):
+    for verb in judges:
+        if arm.parts[verb].metrics is None:
+            missing.append(f"metrics.json of {verb}: the run has not finished, so it has no score")
+    if not judges:
         missing.append("a probe: no score")
     return missing
 
@@ -215,7 +258,7 @@ def _yaml(path: Path) -> dict[str, Any]:
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
-    """Whole lines; the last one of a killed run may be cut short."""
+    """Whole lines; a killed run may have cut the last one short."""
     lines = []
     try:
         text = path.read_text()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lidardistill.report.cameras import (
+from lidardistill.report.draw.cameras import (
     color_bar,
     cross,
     draw_borders,
@@ -21,7 +21,7 @@ from lidardistill.report.cameras import (
     view_name,
     view_order,
 )
-from lidardistill.report.clouds import (
+from lidardistill.report.draw.clouds import (
     bev_panels,
     class_legend,
     marked,
@@ -30,7 +30,7 @@ from lidardistill.report.clouds import (
     painted_rgb,
     painted_scalar,
 )
-from lidardistill.report.pictures import depth_legend, depth_rgb, paint_points
+from lidardistill.report.draw.pairs import depth_legend, depth_rgb, paint_points
 
 POSITIONAL = 0.6
 """R2 of the colours on the position above which the reader is warned."""

@@ -1,16 +1,16 @@
-"""The sections of a page that hold figures: who scored what, class by class, and how training went."""
+"""Sections of a page with figures: scores, scores by class, and curves of pretraining."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES
-from lidardistill.report.curves import Series, health_curves, loss_curves
-from lidardistill.report.encode import data_uri, png_bytes
-from lidardistill.report.palette import arm_color
+from lidardistill.report.draw.curves import Series, health_curves, loss_curves
+from lidardistill.report.draw.encode import data_uri, png_bytes
+from lidardistill.report.draw.palette import arm_color
 from lidardistill.report.runs import Arm
 
 MEANING = {
@@ -23,7 +23,16 @@ MEANING = {
     "bevcontrast": "saw which cells of two scans are the same place, and no camera",
     "hand_made": "intensity, height and range, no network",
 }
-"""What sets an arm apart, in a few words."""
+"""Role of an arm, and how it differs from the others in a few words."""
+
+
+class Bar(NamedTuple):
+    """One bar of a chart: name, a few words below it, hex colour, score."""
+
+    label: str
+    meaning: str
+    color: str
+    score: float
 
 
 def figure(picture: bytes, alt: str, caption: str) -> str:
@@ -39,75 +48,68 @@ def headline(arms: Sequence[Arm], summary: dict[str, Any]) -> str:
     parts = ["<h2>Is it worth it?</h2>"]
     hand_made = [value for value in summary.get("hand_made", []) if isinstance(value, (int, float))]
     for verb, title in (("probe", "Linear probe on the frozen network"), ("finetune", "Fine-tuned")):
-        rows = [(arm.name, arm.label, arm.color, arm.score(verb)) for arm in arms]
-        known: list[tuple[str, str, str, float]] = [
-            (name, label, color, score) for name, label, color, score in rows if score is not None
-        ]
-        if not known:
+        scores = [(arm, score) for arm in arms if (score := arm.score(verb)) is not None]
+        if not scores:
             continue
+        known = [Bar(arm.label, MEANING.get(arm.role, ""), arm.color, score) for arm, score in scores]
         if verb == "probe" and hand_made:
-            known.append(("hand_made", "hand-made", arm_color("hand_made"), fmean(hand_made)))
-        if verb == "probe" and (claim := _claim(known)):
+            bar = Bar("hand-made", MEANING["hand_made"], arm_color("hand_made"), fmean(hand_made))
+            known.append(bar)
+        if verb == "probe" and (claim := gain_sentence(scores, "mIoU")):
             parts.append(f'<p class="claim">{claim}</p>')
-        parts.append(f"<h3>{title}: mean IoU in percent{_judge(arms, verb)}</h3>{bars(known)}")
-    if len(parts) == 1 and any(arm.detection is not None for arm in arms):
+        parts.append(f"<h3>{title}: mean IoU in percent{judge(arms, verb)}</h3>{bars(known)}")
+    if len(parts) > 1:
+        return "".join(parts)
+    if any(arm.detection is not None or arm.score("mapseg") is not None for arm in arms):
         return ""
-    if len(parts) == 1:
-        parts.append(
-            "<p>None of these runs has a score yet: run <code>lidardistill probe</code> on them.</p>"
-        )
-    return "".join(parts)
+    return parts[0] + (
+        "<p>None of these runs has a score yet: run <code>lidardistill probe</code> on them.</p>"
+    )
 
 
-def _claim(known: Sequence[tuple[str, str, str, float]]) -> str:
-    """The finding in one sentence, where there is something to compare."""
-    score = {name: value for name, _, _, value in known}
-    if not {"pretrained", "random"} <= set(score):
+def gain_sentence(scores: Sequence[tuple[Arm, float]], unit: str) -> str:
+    """The first pretrained arm against the first random one in one sentence; empty without either."""
+    by_role: dict[str, float] = {}
+    for arm, score in scores:
+        by_role.setdefault(arm.role, score)
+    if not {"pretrained", "random"} <= set(by_role):
         return ""
-    gain = score["pretrained"] - score["random"]
+    pretrained, random = by_role["pretrained"], by_role["random"]
+    gain = pretrained - random
     if gain >= 1:
-        said = (
-            f"Pretraining without labels is worth <b>{signed(gain)} mIoU</b>: {score['pretrained']:.1f} instead of "
-            f"{score['random']:.1f}"
-        )
+        sentence = f"Pretraining without labels adds <b>{signed(gain)} {unit}</b>: {pretrained:.1f} instead of {random:.1f}"
     else:
-        said = f"Pretraining gained nothing here: {score['pretrained']:.1f} mIoU, and {score['random']:.1f} at random"
-    if "permuted" in score:
-        said += f"; with the pairs permuted, {score['permuted']:.1f}"
-    return said + "."
+        sentence = (
+            f"Pretraining gained nothing here: {pretrained:.1f} {unit}, and {random:.1f} with random weights"
+        )
+    if "permuted" in by_role:
+        sentence += f"; with permuted pairs, {by_role['permuted']:.1f}"
+    return sentence + "."
 
 
-def _judge(arms: Sequence[Arm], verb: str) -> str:
-    """Where and by whom it was scored."""
+def judge(arms: Sequence[Arm], verb: str) -> str:
+    """Split and evaluator of a verb's scores, as the end of a heading."""
     for arm in arms:
         metrics = arm.parts[verb].metrics if verb in arm.parts else None
         if metrics:
             place = escape(str(metrics.get("split", "")))
-            judge = escape(str(metrics.get("evaluator", "")))
-            return f" on {place}, scored by {judge}" if judge else f" on {place}"
+            evaluator = escape(str(metrics.get("evaluator", "")))
+            return f" on {place}, scored by {evaluator}" if evaluator else f" on {place}"
     return ""
 
 
-def bars(
-    known: Sequence[tuple[str, str, str, float]], unit: str = "mIoU", meaning: Mapping[str, str] = MEANING
-) -> str:
-    """Name, label, colour and score of each arm as bars, with the difference to the first.
-
-    Args:
-        known: of each arm.
-        unit: what is scored.
-        meaning: what sets an arm apart, by its name.
-    """
-    first = known[0][3]
-    full = max(10.0, 10 * -(-max(score for *_, score in known) // 10))
+def bars(known: Sequence[Bar], unit: str = "mIoU") -> str:
+    """A bar for each arm, with the difference to the first."""
+    first = known[0].score
+    full = max(10.0, 10 * -(-max(bar.score for bar in known) // 10))
     rows = []
-    for place, (name, label, color, score) in enumerate(known):
-        apart = meaning.get(name, "")
-        difference = "" if place == 0 else f'<span class="difference">{signed(score - first)}</span>'
+    for place, bar in enumerate(known):
+        difference = "" if place == 0 else f'<span class="difference">{signed(bar.score - first)}</span>'
+        width = f"width:{100 * bar.score / full:.1f}%;background:{bar.color}"
         rows.append(
-            f'<div class="name">{escape(label)}<small>{escape(apart)}</small></div>'
-            f'<div class="track"><div class="fill" style="width:{100 * score / full:.1f}%;background:{color}"></div></div>'
-            f'<div class="value"><b>{score:.1f}</b>{difference}</div>'
+            f'<div class="name">{escape(bar.label)}<small>{escape(bar.meaning)}</small></div>'
+            f'<div class="track"><div class="fill" style="{width}"></div></div>'
+            f'<div class="value"><b>{bar.score:.1f}</b>{difference}</div>'
         )
     return f'<div class="bars">{"".join(rows)}</div><p class="lead">The full width is {full:.0f} {unit}.</p>'
 
@@ -158,7 +160,7 @@ def legend(arms: Sequence[Arm]) -> str:
 def curves(arms: Sequence[Arm]) -> str:
     """Loss, match accuracy and effective rank of the arms that pretrained."""
     series = [
-        Series(arm.label, arm.name, arm.color, arm.parts["pretrain"].history)
+        Series(arm.label, arm.role, arm.color, arm.parts["pretrain"].history)
         for arm in arms
         if "pretrain" in arm.parts and arm.parts["pretrain"].history
     ]

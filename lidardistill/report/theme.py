@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lidardistill.report.palette import FAINT, GRID, INK
+from lidardistill.report.draw.palette import FAINT, GRID, INK
 
 STYLE = f"""
 :root {{ color-scheme: light; }}

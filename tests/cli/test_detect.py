@@ -43,7 +43,7 @@ def test_detect_prints_every_class_and_the_scores(run):
 def test_evaluate_a_run_and_a_file(run, detection_world, tmp_path):
     folder, output = run
     wanted = [line for line in output.splitlines() if line.startswith("  NDS")]
-    common = ("evaluate", "--task", "detection", "--split", "mini_val", "--out")
+    common = ("evaluate", "--split", "mini_val", "--out")
     again = invoke(*common, tmp_path / "again", "--run", folder)
     assert again.exit_code == 0, again.output
     data = ("--dataroot", detection_world, "--version", "v1.0-mini")
@@ -53,22 +53,6 @@ def test_evaluate_a_run_and_a_file(run, detection_world, tmp_path):
     assert alone.exit_code == 0, alone.output
     for result in (again, alone):
         assert [line for line in result.output.splitlines() if line.startswith("  NDS")] == wanted
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--task", "detect"), "--task detect: expected lidarseg, detection or map"),
-        (("--task", "detection"), "expected either --run RUN or --submission FILE"),
-        (("--task", "detection", "--submission", "x.json"), "--submission: expected --dataroot DIR"),
-        (("--submission", "x.json"), "--task lidarseg: expected --run RUN"),
-        ((), "--task lidarseg: expected --run RUN"),
-    ],
-)
-def test_options_that_do_not_belong_together(words, message, tmp_path):
-    result = invoke("evaluate", "--split", "mini_val", "--out", tmp_path / "out", *words)
-    assert result.exit_code != 0
-    assert message in str(result.exception)
 
 
 def test_a_stopped_run_says_how_to_go_on(run, monkeypatch, tmp_path):

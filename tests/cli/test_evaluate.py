@@ -35,22 +35,59 @@ def test_the_table(capsys):
     assert "mCE 88.2, mRR 41.8" in compared[4]
 
 
+@pytest.fixture
+def runs(tmp_path):
+    """Folders that are runs by their config.yaml alone."""
+    for verb in ("pretrain", "probe", "detect", "mapseg"):
+        (tmp_path / verb).mkdir()
+        (tmp_path / verb / "config.yaml").write_text(f"verb: {verb}\n")
+    return tmp_path
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--run", "r", "--baseline", "b"], "--baseline: expected --corruption too"),
-        (["--run", "r", "--task", "map", "--corruption", "fog"], "--task lidarseg or detection"),
+        (["--run", "{probe}", "--baseline", "b"], "--baseline works only with --corruption"),
         (
-            ["--task", "detection", "--submission", "s", "--dataroot", "d", "--corruption", "fog"],
-            "expected --run RUN",
+            ["--run", "{mapseg}", "--corruption", "fog"],
+            "--corruption works with --task lidarseg or detection",
         ),
-        (["--task", "map"], "--task map: expected --run RUN"),
-        (["--run", "r", "--task", "maps"], "expected lidarseg, detection or map"),
-        (["--run", "r", "--corruption", "hail"], "got hail"),
+        (["--submission", "s", "--dataroot", "d", "--corruption", "fog"], "needs --run"),
+        (["--submission", "s", "--dataroot", "d", "--task", "map"], "is a file of detections"),
+        (["--submission", "s"], "--submission needs --dataroot"),
+        (["--task", "map"], "give either --run RUN or --submission FILE"),
+        (["--run", "{probe}", "--submission", "s"], "give either --run RUN or --submission FILE"),
+        (["--run", "{probe}", "--dataroot", "d"], "--dataroot works only with --submission"),
+        (["--run", "{probe}", "--task", "maps"], "expected lidarseg, detection or map"),
+        (["--run", "{probe}", "--task", "map"], "is a probe run, so its task is lidarseg"),
+        (["--run", "{pretrain}"], "is a pretrain run and predicts nothing"),
+        (["--run", "{probe}", "--corruption", "hail"], "got hail"),
     ],
 )
-def test_options_that_do_not_fit(words, message, tmp_path):
+def test_options_that_do_not_fit(words, message, runs, tmp_path):
+    words = [word.format(**{path.name: path for path in runs.iterdir()}) for word in words]
     result = CliRunner().invoke(app, ["evaluate", "--split", "val", "--out", str(tmp_path / "o"), *words])
     assert isinstance(result.exception, ValueError)
     assert message in str(result.exception)
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(
+    ("verb", "function"),
+    [
+        ("probe", "lidardistill.tasks.segment.run.evaluate"),
+        ("detect", "lidardistill.tasks.detect.run.evaluate_detector"),
+        ("mapseg", "lidardistill.tasks.mapseg.run.evaluate_maps"),
+    ],
+)
+def test_the_run_names_the_task(verb, function, runs, tmp_path, monkeypatch):
+    called = []
+
+    def fake(*arguments):
+        called.append(arguments)
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(function, fake)
+    words = ["evaluate", "--run", str(runs / verb), "--split", "val", "--out", str(tmp_path / "o")]
+    assert "far enough" in str(CliRunner().invoke(app, words).exception)
+    assert called == [(runs / verb, "val", tmp_path / "o")]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidardistill.report.bev_maps import FORWARD_M, SIDE_M, bev_maps_picture
 from lidardistill.report.bev_scene import BevScene
-from lidardistill.report.clusters import clusters_picture, region_rgb
+from lidardistill.report.draw.bev_maps import FORWARD_M, SIDE_M, bev_maps_picture
+from lidardistill.report.draw.clusters import clusters_picture, region_rgb
 
 SENSOR = np.array([[0.0, 1, 0, 0.5], [-1, 0, 0, 0], [0, 0, 1, 1.8], [0, 0, 0, 1]])
 """nuScenes' own: x to the right, y ahead."""

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from lidardistill.datasets.nuscenes.detection_classes import CLASSES
-from lidardistill.report.detections import (
+from lidardistill.report.draw.detections import (
     box_corners,
     detections_bev,
     detections_cameras,
     detections_legend,
     draw_boxes,
 )
-from lidardistill.report.palette import CLASS_STYLES, hex_rgb
+from lidardistill.report.draw.palette import CLASS_STYLES, hex_rgb
 
 CAR = CLASSES.index("car")
 PIXELS = np.array([[100.0, 0, 50, 0], [0, 100, 30, 0], [0, 0, 1, 0], [0, 0, 0, 1]])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from lidardistill.report.encode import figure_picture
-from lidardistill.report.map_masks import MAP_COLORS, maps_picture, painted_masks
-from lidardistill.report.palette import hex_rgb
+from lidardistill.report.draw.encode import figure_picture
+from lidardistill.report.draw.map_masks import MAP_COLORS, maps_picture, painted_masks
+from lidardistill.report.draw.palette import hex_rgb
 
 CLASSES = ("drivable_area", "ped_crossing", "walkway")
 RANGE = np.array([-10.0, -10.0, 10.0, 10.0])

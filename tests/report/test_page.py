@@ -155,7 +155,7 @@ def test_no_run_at_all_is_an_error(tmp_path: Path) -> None:
 
 def test_arms_of_one_name_are_told_apart(make_arm: MakeArm) -> None:
     arms, _ = read_arms([make_arm("a/pretrained"), make_arm("b/pretrained"), make_arm("random")])
-    assert [arm.label for arm in arms] == ["a/pretrained", "b/pretrained", "random"]
+    assert [arm.label for arm in arms] == ["pretrained (a/pretrained)", "pretrained (b/pretrained)", "random"]
     assert arms[0].color == arms[1].color != arms[2].color
 
 
@@ -167,7 +167,7 @@ def test_hand_made_features_without_a_summary(tmp_path: Path) -> None:
 
 def test_colours_differ_in_brightness_where_shapes_do_not() -> None:
     """Of classes drawn as dots and in the same layer, no two may turn into one grey."""
-    from lidardistill.report.palette import CLASS_STYLES, hex_rgb
+    from lidardistill.report.draw.palette import CLASS_STYLES, hex_rgb
 
     moving = [style for style in CLASS_STYLES.values() if style.order == 3]
     light = np.sort([np.dot(hex_rgb(style.color), (0.299, 0.587, 0.114)) for style in moving])

@@ -17,7 +17,7 @@ from lidardistill.cli.main import app
 from lidardistill.config.io import load_config
 from lidardistill.datasets.nuscenes.map_masks import CLASSES
 from lidardistill.engine.signals import Interrupted
-from lidardistill.report.map_masks import maps_picture
+from lidardistill.report.draw.map_masks import maps_picture
 from lidardistill.tasks.mapseg import run as verb
 from lidardistill.tasks.mapseg.config import MapSegConfig
 from lidardistill.tasks.mapseg.model import load_segmenter

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lidardistill.report.encode import figure_picture
-from lidardistill.report.palette import ARM_DASHES, FAINT, GRID, INK
+from lidardistill.report.draw.encode import figure_picture
+from lidardistill.report.draw.palette import ARM_DASHES, FAINT, GRID, INK
 
 
 class Series(NamedTuple):

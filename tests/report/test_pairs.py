@@ -13,11 +13,11 @@ from lidardistill.data.images import read_image
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.geometry.projection import pair_points
 from lidardistill.geometry.views import Pairing
-from lidardistill.report.cameras import borders, splat, view_order
-from lidardistill.report.encode import png_bytes, reduce_colors, save_png
-from lidardistill.report.overview import MAX_BYTES, overview_png
-from lidardistill.report.palette import scalar_rgb
-from lidardistill.report.pictures import depth_rgb, draw_pairs
+from lidardistill.report.draw.cameras import borders, splat, view_order
+from lidardistill.report.draw.encode import png_bytes, reduce_colors, save_png
+from lidardistill.report.draw.overview import MAX_BYTES, overview_png
+from lidardistill.report.draw.pairs import depth_rgb, draw_pairs
+from lidardistill.report.draw.palette import scalar_rgb
 from lidardistill.report.scene import Scene
 
 

@@ -7,9 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from lidardistill.geometry.views import Pairing
-from lidardistill.report.cameras import color_bar, faded, mosaic, resize, splat, stack, view_name, view_order
-from lidardistill.report.encode import save_png
-from lidardistill.report.palette import scalar_rgb
+from lidardistill.report.draw.cameras import (
+    color_bar,
+    faded,
+    mosaic,
+    resize,
+    splat,
+    stack,
+    view_name,
+    view_order,
+)
+from lidardistill.report.draw.encode import save_png
+from lidardistill.report.draw.palette import scalar_rgb
 
 __all__ = ["depth_legend", "depth_rgb", "draw_pairs", "paint_points", "save_png"]
 

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from lidardistill.report.clouds import WIDTH_IN, Painter, bev_panels
-from lidardistill.report.encode import figure_picture
-from lidardistill.report.palette import INK, hex_rgb
+from lidardistill.report.draw.clouds import WIDTH_IN, Painter, bev_panels
+from lidardistill.report.draw.encode import figure_picture
+from lidardistill.report.draw.palette import INK, hex_rgb
 
 MAP_COLORS: dict[str, str] = {
     "drivable_area": "#c6cad1",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidardistill.report.cameras import GAP_PX, mosaic, resize, stack, view_order, write_on
-from lidardistill.report.clouds import bev_panels, class_legend, painted_classes, painted_rgb
-from lidardistill.report.encode import png_bytes, reduce_colors
-from lidardistill.report.palette import class_colors
+from lidardistill.report.draw.cameras import GAP_PX, mosaic, resize, stack, view_order, write_on
+from lidardistill.report.draw.clouds import bev_panels, class_legend, painted_classes, painted_rgb
+from lidardistill.report.draw.encode import png_bytes, reduce_colors
+from lidardistill.report.draw.palette import class_colors
 from lidardistill.report.scene import Scene
 
 WIDTH_PX = 1440

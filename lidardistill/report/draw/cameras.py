@@ -10,7 +10,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lidardistill.report.palette import INK, scalar_rgb
+from lidardistill.report.draw.palette import INK, scalar_rgb
 
 LAYOUT = ("FRONT_LEFT", "FRONT", "FRONT_RIGHT", "BACK_LEFT", "BACK", "BACK_RIGHT")
 """nuScenes' cameras as one looks around: in front from left to right, then behind."""

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
-from lidardistill.report.clouds import WIDTH_IN, Painter, bev_panels
-from lidardistill.report.palette import scalar_rgb
+from lidardistill.report.draw.clouds import WIDTH_IN, Painter, bev_panels
+from lidardistill.report.draw.palette import scalar_rgb
 
 FORWARD_M, SIDE_M = 38.0, 38.0
 """Panels stand side by side, so they are square."""

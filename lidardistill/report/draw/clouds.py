@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lidardistill.report.encode import figure_picture
-from lidardistill.report.palette import CLASS_STYLES, FAINT, GRID, INK, RIGHT, WRONG, scalar_rgb
+from lidardistill.report.draw.encode import figure_picture
+from lidardistill.report.draw.palette import CLASS_STYLES, FAINT, GRID, INK, RIGHT, WRONG, scalar_rgb
 
 FORWARD_M, SIDE_M = 45.0, 22.5
 WIDTH_IN = 10.0

@@ -13,10 +13,10 @@ from matplotlib.patches import Patch
 from PIL import Image, ImageDraw
 
 from lidardistill.geometry.boxes import box_corners_xy
-from lidardistill.report.cameras import faded, mosaic, resize, stack, view_name, view_order
-from lidardistill.report.clouds import WIDTH_IN, Painter, bev_panels
-from lidardistill.report.encode import figure_picture
-from lidardistill.report.palette import CLASS_STYLES, FAINT, INK, hex_rgb
+from lidardistill.report.draw.cameras import faded, mosaic, resize, stack, view_name, view_order
+from lidardistill.report.draw.clouds import WIDTH_IN, Painter, bev_panels
+from lidardistill.report.draw.encode import figure_picture
+from lidardistill.report.draw.palette import CLASS_STYLES, FAINT, INK, hex_rgb
 
 TRUE_FILL, TRUE_EDGE = "#d8dce2", "#7d8590"
 POINT = "#a9b0ba"

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 
-from lidardistill.report.cameras import stack
-from lidardistill.report.clouds import WIDTH_IN, Painter, bev_panels
-from lidardistill.report.encode import figure_picture
-from lidardistill.report.palette import INK
+from lidardistill.report.draw.cameras import stack
+from lidardistill.report.draw.clouds import WIDTH_IN, Painter, bev_panels
+from lidardistill.report.draw.encode import figure_picture
+from lidardistill.report.draw.palette import INK
 
 GROUND = "#dde1e6"
 REST = "#8f96a1"

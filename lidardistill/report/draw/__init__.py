@@ -1,0 +1,1 @@
+"""Pictures of a report: arrays in, pixels out."""

@@ -14,10 +14,11 @@ from pydantic import BaseModel, ValidationError
 from lidardistill.config.base import Strict
 from lidardistill.config.shipped import find_config, shipped_folder
 
-Config = TypeVar("Config", bound=Strict)
+Config = TypeVar("Config", bound=BaseModel)
+RunConfig = TypeVar("RunConfig", bound=Strict)
 
 
-def load_config(model: type[Config], path: Path | str, overrides: Sequence[str] = ()) -> Config:
+def load_config(model: type[RunConfig], path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
     """Read, merge and validate a config file.
 
     Args:

@@ -41,4 +41,14 @@ def test_a_missing_package_is_one_sentence_with_the_command() -> None:
 
 def test_every_extra_has_code() -> None:
     extras = re.findall(r"^(\w+) = \[", DECLARED.partition("[project.optional-dependencies]")[2].partition("\n[")[0], re.M)  # fmt: skip
-    assert set(extras) == {"cpu", "cu120", "cu121", "cu124", "cu126", "nuscenes", "teachers", "mmdet3d", "dev"}
+    assert set(extras) == {
+        "cpu",
+        "cu120",
+        "cu121",
+        "cu124",
+        "cu126",
+        "nuscenes",
+        "teachers",
+        "mmdet3d",
+        "dev",
+    }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as dump_safetensors
 from torch import Tensor, nn
@@ -45,18 +46,33 @@ class LoadReport:
 
 
 def load_checkpoint_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Reads the tensors of a checkpoint without running any code that it may carry.
+    """Read the tensors of a checkpoint without running any code that it may carry.
 
     Args:
-        path: `.safetensors`, or a file written by `torch.save` (any age, any depth of dictionaries).
+        path: see `read_checkpoint`.
 
     Returns:
         Tensors on the CPU by name; names of nested dictionaries are joined with dots, so that MoCo's
         `{"state_dict": {"module.encoder_q.conv1.weight": ...}}` gives `state_dict.module.encoder_q.conv1.weight`.
 
     Raises:
+        FileNotFoundError, ValueError: of `read_checkpoint`.
+    """
+    return tensors_by_name(read_checkpoint(path))
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint without running any code that it may carry.
+
+    Args:
+        path: `.safetensors`, or a file written by `torch.save` (any age, any depth of dictionaries).
+
+    Returns:
+        Tensors on the CPU and plain values by name, in dictionaries as the file nests them.
+
+    Raises:
         FileNotFoundError: no such file.
-        ValueError: truncated, holds objects other than plain data (which could run code), or is no checkpoint.
+        ValueError: truncated, holds objects other than plain data (which could run code), or holds no tensors by name.
     """
     path = Path(path)
     if not path.is_file():
@@ -73,25 +89,34 @@ def load_checkpoint_tensors(path: str | Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "nsupported global" in str(error) or "nsupported class" in str(error) or "GLOBAL" in str(error):
+        if found := _PYTHON_OBJECT.search(str(error)):
             raise ValueError(
-                f"{path} holds Python objects and not only tensors; loading them could run code, so it is refused. "
-                "If you trust its author, save its state dict alone: torch.save(model.state_dict(), ...)"
+                f"{path} holds the Python object {found[1] or found[2]} beside its tensors; loading it could run code, so the file is "
+                "refused. If you trust its author, write a copy that holds the state dict alone: load it with "
+                "torch.load(..., weights_only=False) and save the dictionary of tensors with torch.save"
             ) from error
         raise ValueError(
             f"{path} is no checkpoint, or a truncated one: expected a torch.save file"
         ) from error
-    except (EOFError, RuntimeError, OSError, ValueError, KeyError, IndexError) as error:
+    except (EOFError, RuntimeError, OSError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise ValueError(
             f"{path} is truncated or damaged ({str(error).splitlines()[0] if str(error) else 'it ends too early'}); "
             "copy or download it again"
         ) from error
-    tensors = dict(_flatten(content)) if isinstance(content, Mapping) else {}
-    if not tensors:
+    if not isinstance(content, Mapping) or not tensors_by_name(content):
         raise ValueError(
             f"{path} holds no tensors by name: expected a state dict, got {type(content).__name__}"
         )
-    return tensors
+    return dict(content)
+
+
+def tensors_by_name(content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """The tensors of nested dictionaries; names are joined with dots."""
+    return dict(_flatten(content))
+
+
+_PYTHON_OBJECT = re.compile(r"nsupported (?:global|class):? *(?:GLOBAL )?([\w.]+)|GLOBAL ([\w.]+)")
+"""In torch's message about an object that `weights_only` refuses."""
 
 
 def _flatten(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -108,17 +133,19 @@ def load_matching(
     rename: Callable[[str], str | None] | None = None,
     *,
     min_share: float = 1.0,
-    allow_unexpected: bool = False,
+    allow_extras: bool = False,
     name: str = "the checkpoint",
 ) -> LoadReport:
-    """Fills a module from tensors by name, and stops loudly where they do not belong together.
+    """Fill a module from tensors by name; refuse tensors that do not belong to it.
 
     Args:
         module: receives the tensors whose name and shape match.
         state: tensors by name.
         rename: name in `state` to name in `module`, or None to pass over a tensor on purpose.
         min_share: share of the module's tensors that must match, 0..1. Counters of BatchNorm batches may always lack.
-        allow_unexpected: take a checkpoint that has more than the module.
+        allow_extras: take a checkpoint with tensors beside the module's, such as a classifier or an optimizer's state. A
+            tensor that belongs to a part of the module (`layer3.22...` where it has `layer3`) is refused all the same:
+            the checkpoint is then that of a deeper network.
         name: what to call the checkpoint in messages.
 
     Returns:
@@ -126,7 +153,7 @@ def load_matching(
 
     Raises:
         ValueError: no tensor matches; fewer than `min_share`; a shape differs while all must match; tensors are left
-            over that are not allowed to be. The module is then as it was.
+            over that are not allowed. The module then keeps its weights.
     """
     renamed = {}
     for key, value in state.items():
@@ -150,7 +177,9 @@ def load_matching(
             f"{name} and {kind} have no tensor in common: expected names like {next(iter(wanted), '(none)')}, "
             f"got names like {next(iter(state), '(none)')}"
         )
-    if share < min_share or (unexpected and not allow_unexpected):
+    parts = {key.split(".")[0] for key in wanted}
+    refused = [key for key in unexpected if not allow_extras or key.split(".")[0] in parts]
+    if share < min_share or refused:
         raise ValueError(f"{name} does not fit {kind}: {report}. Was it made with another architecture?")
     with torch.no_grad():
         for key in matched:
@@ -158,8 +187,25 @@ def load_matching(
     return report
 
 
+def card_path(path: Path) -> Path:
+    """The JSON card of a weights file: `a.json` beside `a.safetensors`, `a.pth.json` beside `a.pth`."""
+    return path.with_suffix(".json") if path.suffix == ".safetensors" else path.with_name(f"{path.name}.json")
+
+
+def read_card(path: Path) -> dict[str, Any] | None:
+    """The card that `save_backbone` keeps inside a `.safetensors` file; None for every other file."""
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            card = json.loads((file.metadata() or {}).get("card", "null"))
+    except (SafetensorError, ValueError):
+        return None
+    return card if isinstance(card, dict) else None
+
+
 def save_backbone(path: str | Path, state: Mapping[str, Tensor], card: Mapping[str, Any]) -> Path:
-    """Writes a state dict as safetensors and a JSON card beside it; each is whole or absent, whatever happens.
+    """Write a state dict as safetensors and a JSON card beside it; each is whole or absent.
 
     Args:
         path: file name ending in `.safetensors`.
@@ -180,7 +226,6 @@ def save_backbone(path: str | Path, state: Mapping[str, Tensor], card: Mapping[s
     text = json.dumps(dict(card), indent=1)
     with atomic_write(path) as stream:
         stream.write(dump_safetensors(tensors, {"format": "pt", "card": text}))
-    card_path = path.with_suffix(".json")
-    with atomic_write(card_path) as stream:
+    with atomic_write(card_path(path)) as stream:
         stream.write(text.encode() + b"\n")
-    return card_path
+    return card_path(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lidardistill.backbones.lidar_bev.net import build_lidar_bev
+from lidardistill.data.batch import VoxelBatch
 
 BEVFUSION = "projects/BEVFusion/configs/bevfusion_lidar_voxel0075_second_secfpn_8xb4-cyclic-20e_nus-3d.py"
 
@@ -41,22 +42,22 @@ def bevfusion(checkout: Path) -> dict[str, Any]:
         setattr(voxels, name, None)
     sys.modules[f"{place}.voxel.voxel_layer"] = voxels
     cfg = Config.fromfile(str(checkout / BEVFUSION))
-    net = build_lidar_bev("voxelnet0075", len(base.FEATURES))
-    scans = base.two_clouds(net.settings)
+    net = base.filled("voxelnet0075")
+    scans = base.two_clouds(net.voxels)
     inputs = base.bev_inputs(net, scans)
-    base.draw(net, lambda: net(**inputs))
+    base.draw(net, lambda: net(inputs).bev)
     path, _ = base.exported(net, base.bev_card("voxelnet0075", net), "mmdet3d-bevfusion")
     theirs = MODELS.build(cfg.model).eval()
     matched = base.load_into(theirs, path, "bbox_head.")
-    coords = inputs["voxel_coords"][:, [0, 3, 2, 1]].contiguous()
+    coords = inputs.voxel_coords[:, [0, 3, 2, 1]].contiguous()
     maps = {}
     with torch.no_grad():
         for name, dtype in (
             ("bev_of_the_same_voxels", torch.float32),
             ("bev_of_the_same_voxels_float64", torch.float64),
         ):
-            features = inputs["features"].to(dtype)
-            ours = net.to(dtype)(features, inputs["voxel_coords"], len(scans))
+            features = inputs.features.to(dtype)
+            ours = net.to(dtype)(replace(inputs, features=features)).bev
             encoded = theirs.to(dtype).pts_middle_encoder(features, coords, len(scans))
             found = theirs.pts_neck(theirs.pts_backbone(encoded))[0]
             maps[name] = base.difference(ours, found.transpose(2, 3))  # theirs is x by y
@@ -72,10 +73,10 @@ def openpcdet(checkout: Path, preset: str) -> dict[str, Any]:
     importlib.import_module("spconv.constants")  # their spconv_utils takes it for granted
     sparse_module = importlib.import_module("spconv.pytorch.modules").SparseModule
     np.int = int  # type: ignore[attr-defined]  # and their BaseBEVBackbone a numpy below 1.24
-    net = build_lidar_bev(preset, len(base.FEATURES), **base.filled_pillars(preset))
-    scans = base.two_clouds(net.settings)
+    net = base.filled(preset)
+    scans = base.two_clouds(net.voxels)
     inputs = base.bev_inputs(net, scans)
-    base.draw(net, lambda: net(**inputs))
+    base.draw(net, lambda: net(inputs).bev)
     path, _ = base.exported(net, base.bev_card(preset, net), "openpcdet")
     theirs = _Detector(preset, net)
     state = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
@@ -91,14 +92,17 @@ def openpcdet(checkout: Path, preset: str) -> dict[str, Any]:
             module.bias = None
     slots = _hard_voxels(inputs, 20)
     with torch.no_grad():
-        ours, found = net(**inputs), theirs(slots, inputs["voxel_coords"].int(), len(scans))
-        inputs64, net64 = base.as_double(inputs), net.double()
-        ours64 = net64(**inputs64)
-        found64 = theirs.double()(_hard_voxels(inputs64, 20), inputs["voxel_coords"].int(), len(scans))
+        ours, found = net(inputs).bev, theirs(slots, inputs.voxel_coords.int(), len(scans))
+        assert inputs.point_features is not None
+        inputs64 = replace(
+            inputs, features=inputs.features.double(), point_features=inputs.point_features.double()
+        )
+        ours64 = net.double()(inputs64).bev
+        found64 = theirs.double()(_hard_voxels(inputs64, 20), inputs.voxel_coords.int(), len(scans))
     return {
         "modules": " + ".join(type(m).__name__ for m in theirs.children()),
         "keys": len(state),
-        "voxels": len(inputs["voxel_coords"]),
+        "voxels": len(inputs.voxel_coords),
         "bev_of_the_same_voxels": base.difference(ours, found),
         "bev_of_the_same_voxels_float64": base.difference(ours64, found64),
     }
@@ -111,7 +115,7 @@ class _Options(dict):  # type: ignore[type-arg]
 class _Detector(nn.Module):
     def __init__(self, preset: str, net: Any) -> None:
         super().__init__()
-        settings = net.settings
+        settings, voxels = net.layers, net.voxels
         two_d = _Options(
             LAYER_NUMS=settings.layers,
             LAYER_STRIDES=settings.strides,
@@ -129,7 +133,7 @@ class _Detector(nn.Module):
                 NUM_FILTERS=[net.encoder.out_channels],
             )
             self.vfe = module.PillarVFE(
-                options, len(base.FEATURES), settings.voxel_size, settings.point_cloud_range
+                options, len(base.FEATURES), voxels.voxel_size, voxels.point_cloud_range
             )
         else:
             module = importlib.import_module("pcdet.models.backbones_3d.spconv_backbone")
@@ -163,16 +167,17 @@ class _Detector(nn.Module):
         return out
 
 
-def _hard_voxels(inputs: dict[str, Any], limit: int) -> dict[str, Tensor]:
+def _hard_voxels(inputs: VoxelBatch, limit: int) -> dict[str, Tensor]:
     """Points of each voxel side by side, zeros behind them: what OpenPCDet's data pipeline makes."""
-    points, row = inputs["point_features"], inputs["point2voxel"]
-    keep = inputs["point_mask"].nonzero()[:, 0]
+    points, row = inputs.point_features, inputs.point2voxel
+    assert points is not None
+    keep = inputs.point_mask.nonzero()[:, 0]
     points, row = points[keep], row[keep]
     order = torch.argsort(row, stable=True)
     row = row[order]
     rank = torch.arange(len(row)) - torch.searchsorted(row, row)
     inside = rank < limit
-    voxels = points.new_zeros(len(inputs["voxel_coords"]), limit, points.shape[1])
+    voxels = points.new_zeros(len(inputs.voxel_coords), limit, points.shape[1])
     voxels[row[inside], rank[inside]] = points[order][inside]
     count = torch.bincount(row, minlength=len(voxels)).clamp(max=limit)
     return {"voxels": voxels, "voxel_num_points": count.to(points.dtype)}

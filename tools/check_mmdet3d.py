@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,14 @@ import torch
 from torch import Tensor, nn
 
 from lidardistill.atomic import write_json_atomic
-from lidardistill.backbones.lidar_bev.net import LidarBev, build_lidar_bev
-from lidardistill.backbones.minkunet.net import build_minkunet
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.backbones.lidar_bev.config import PRESETS, LidarBevConfig
+from lidardistill.backbones.lidar_bev.net import LidarBev
+from lidardistill.backbones.minkunet.config import MinkUNetConfig
+from lidardistill.backbones.minkunet.net import MinkUNet
+from lidardistill.data.batch import VoxelBatch
+from lidardistill.data.collate import collate_voxels
+from lidardistill.data.config import VoxelConfig
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.engine.manifest import git_state, versions
 from lidardistill.export.detector import DetectorFormat, detector_checkpoint
 from lidardistill.export.head_mmdet3d import HEAD, head_to_mmdet3d
@@ -57,25 +63,14 @@ def two_clouds(settings: Any, seed: int = 0) -> list[np.ndarray]:
     return clouds
 
 
-def bev_inputs(net: LidarBev, clouds: list[np.ndarray]) -> dict[str, Any]:
-    """Clouds to the arguments of `LidarBev.forward`."""
-    chosen = VoxelSettings(
-        "cartesian", net.settings.voxel_size, "floor", net.settings.point_cloud_range, FEATURES[: clouds[0].shape[1]],
-        reduce="mean", align=1, per_point=True,
+def bev_inputs(net: LidarBev, clouds: list[np.ndarray]) -> VoxelBatch:
+    """A batch of clouds."""
+    voxels = VoxelConfig(
+        kind="cartesian", voxel_size=net.voxels.voxel_size, point_cloud_range=net.voxels.point_cloud_range,
+        point_features=FEATURES[: clouds[0].shape[1]], reduce="mean",
     )  # fmt: skip
-    scans = [voxelize_scan(cloud, chosen) for cloud in clouds]
-    first = np.cumsum([0, *(len(scan.voxel_coords) for scan in scans)])
-    coords = [np.pad(scan.voxel_coords, ((0, 0), (1, 0)), constant_values=b) for b, scan in enumerate(scans)]
-    arrays = {
-        "features": [scan.voxel_features for scan in scans],
-        "voxel_coords": coords,
-        "point_features": [scan.point_features for scan in scans],
-        "point2voxel": [scan.point2voxel + n for scan, n in zip(scans, first, strict=False)],
-        "point_mask": [scan.point_mask for scan in scans],
-    }
-    return {name: torch.from_numpy(np.concatenate(parts)) for name, parts in arrays.items()} | {
-        "batch_size": len(clouds)
-    }
+    chosen = ScanInput(voxels, align=1, per_point=True)
+    return collate_voxels([chosen.read(cloud) for cloud in clouds])
 
 
 def draw(net: nn.Module, forward: Callable[[], object], seed: int = 0) -> None:
@@ -107,8 +102,8 @@ def exported(net: nn.Module, card: dict[str, Any], kind: DetectorFormat) -> tupl
 def bev_card(preset: str, net: LidarBev) -> dict[str, Any]:
     voxels = {
         "kind": "cartesian",
-        "voxel_size": net.settings.voxel_size,
-        "point_cloud_range": net.settings.point_cloud_range,
+        "voxel_size": net.voxels.voxel_size,
+        "point_cloud_range": net.voxels.point_cloud_range,
         "point_features": list(FEATURES),
         "intensity_scale": 1.0,
     }
@@ -145,10 +140,10 @@ def centerpoint(preset: str, clouds: list[np.ndarray] | None = None) -> dict[str
     from mmdet3d.registry import MODELS
     from mmengine.config import Config
 
-    net = build_lidar_bev(preset, len(FEATURES), **filled_pillars(preset))
-    scans = two_clouds(net.settings) if clouds is None else clouds
+    net = filled(preset)
+    scans = two_clouds(net.voxels) if clouds is None else clouds
     inputs = bev_inputs(net, scans)
-    draw(net, lambda: net(**inputs))
+    draw(net, lambda: net(inputs).bev)
     path, card = exported(net, bev_card(preset, net), "mmdet3d")
     name = "centerpoint/centerpoint_{}_second_secfpn_8xb4-cyclic-20e_nus-3d.py".format(
         STOCK.get(preset, "voxel01")
@@ -165,14 +160,14 @@ def centerpoint(preset: str, clouds: list[np.ndarray] | None = None) -> dict[str
         data = {"inputs": {"points": [torch.from_numpy(scan) for scan in scans]}, "data_samples": None}
         batch = theirs.data_preprocessor(data)["inputs"]
         _, maps = theirs.extract_feat(batch, [{}] * len(scans))
-        bev = net(**inputs)
+        bev = net(inputs).bev
         # mmdet3d takes the first so many points of a voxel; pillars do here too.
-        counts = torch.bincount(inputs["point2voxel"][inputs["point_mask"]])
+        counts = torch.bincount(inputs.point2voxel[inputs.point_mask])
         limit = batch["voxels"]["voxels"].shape[1]
         voxels_cut = 0 if net.reads_points else int((counts > limit).sum())
         # The same voxels for both, in float32 and float64: what is left is the network, then without its rounding.
         same = bev_inputs_of(batch["voxels"], len(scans))
-        bev_same = net(**same)
+        bev_same = net(same).bev
         draw(head, lambda: head(bev))
         heads = head_to_mmdet3d(head.state_dict())
         theirs.pts_bbox_head.load_state_dict({k.removeprefix(HEAD): v for k, v in heads.items()}, strict=True)
@@ -184,14 +179,14 @@ def centerpoint(preset: str, clouds: list[np.ndarray] | None = None) -> dict[str
         }
         voxels = as_double(batch["voxels"])
         _, maps64 = theirs.double().extract_feat({"voxels": voxels}, [{}] * len(scans))
-        bev64 = net.double()(**bev_inputs_of(voxels, len(scans)))
+        bev64 = net.double()(bev_inputs_of(voxels, len(scans))).bev
         found["bev_of_the_same_voxels_float64"] = difference(bev64, maps64[0])
         found["head_float64"] = difference(*heads_of(head.double(), theirs, bev64, maps64))
     return {
         "config": f"mmdet3d::{name}" + ("" if preset in STOCK else " and the parts in the card"),
         **matched,
-        "voxels": len(inputs["voxel_coords"]),
-        "voxels_differ": voxels_that_differ(inputs["voxel_coords"], batch["voxels"]["coors"]),
+        "voxels": len(inputs.voxel_coords),
+        "voxels_differ": voxels_that_differ(inputs.voxel_coords, batch["voxels"]["coors"]),
         "voxels_cut": voxels_cut,
         **found,
     }
@@ -210,19 +205,20 @@ def as_double(tensors: dict[str, Any]) -> dict[str, Any]:
     return {k: v.double() if torch.is_tensor(v) and v.is_floating_point() else v for k, v in tensors.items()}
 
 
-def bev_inputs_of(voxels: dict[str, Tensor], batch_size: int) -> dict[str, Any]:
-    """mmdet3d's hard voxels to the arguments of `LidarBev.forward`."""
+def bev_inputs_of(voxels: dict[str, Tensor], batch_size: int) -> VoxelBatch:
+    """A batch out of mmdet3d's hard voxels."""
     points, count = voxels["voxels"], voxels["num_points"]
     num, slots, width = points.shape
     filled = torch.arange(slots) < count[:, None]
-    return {
-        "features": points.sum(1) / count[:, None],
-        "voxel_coords": voxels["coors"].int(),
-        "batch_size": batch_size,
-        "point_features": points.reshape(-1, width),
-        "point2voxel": torch.arange(num).repeat_interleave(slots),
-        "point_mask": filled.flatten(),
-    }
+    return VoxelBatch(
+        features=points.sum(1) / count[:, None],
+        voxel_coords=voxels["coors"].int(),
+        spatial_shape=(0, 0, 0),  # VoxelNet and pillars know their own grid
+        point2voxel=torch.arange(num).repeat_interleave(slots),
+        point_mask=filled.flatten(),
+        batch_size=batch_size,
+        point_features=points.reshape(-1, width),
+    )
 
 
 def minkunet(preset: str = "minkunet34") -> dict[str, Any]:
@@ -230,7 +226,7 @@ def minkunet(preset: str = "minkunet34") -> dict[str, Any]:
     from mmdet3d.registry import MODELS
     from mmengine.config import Config
 
-    net = build_minkunet(preset, 4)
+    net = MinkUNet(4, MinkUNetConfig(preset=preset))
     rng = np.random.default_rng(0)
     shape = (32, 96, 80)
     cells = rng.choice(2 * int(np.prod(shape)), 9000, replace=False)
@@ -238,7 +234,7 @@ def minkunet(preset: str = "minkunet34") -> dict[str, Any]:
     coords[-1] = (1, *(n - 1 for n in shape))  # the far corner: mmdet3d takes the sides from the voxels
     coords_zyx = torch.from_numpy(np.unique(coords, axis=0))
     features = torch.from_numpy(rng.normal(size=(len(coords_zyx), 4)).astype(np.float32))
-    draw(net, lambda: net(features, coords_zyx, shape, 2))
+    draw(net, lambda: net.convolve(features, coords_zyx, shape, 2))
     voxels = {
         "kind": "cartesian",
         "voxel_size": (0.1,) * 3,
@@ -252,10 +248,10 @@ def minkunet(preset: str = "minkunet34") -> dict[str, Any]:
     theirs = MODELS.build(cfg.model).eval()
     matched = load_into(theirs, path, "decode_head.")
     with torch.no_grad():
-        ours = net(features, coords_zyx, shape, 2)
+        ours = net.convolve(features, coords_zyx, shape, 2)
         coords_xyz = coords_zyx[:, [0, 3, 2, 1]].contiguous()
         found = theirs.backbone(features, coords_xyz)
-        ours64 = net.double()(features.double(), coords_zyx, shape, 2)
+        ours64 = net.double().convolve(features.double(), coords_zyx, shape, 2)
         found64 = theirs.double().backbone(features.double(), coords_xyz)
     return {
         "config": f"{card['base']} and the parts in the card",
@@ -266,13 +262,24 @@ def minkunet(preset: str = "minkunet34") -> dict[str, Any]:
     }
 
 
-def filled_pillars(preset: str) -> dict[str, Any]:
-    from lidardistill.backbones.lidar_bev.net import PRESETS
+SIZES = {"voxelnet0075": (0.075, 0.075, 0.2), "voxelnet_mini": (0.2,) * 3, "pillars02": (0.2, 0.2, 8.0), "pillars_mini": (0.4, 0.4, 8.0)}
+"""Voxels of a preset in metres; 0.1, 0.1, 0.2 for the others."""
+
+
+def filled(preset: str) -> LidarBev:
+    """The network of a preset; pillars take mmdet3d's number of points and fill up with zeros, as mmdet3d does."""
     from lidardistill.export.mmdet3d_parts import MAX_POINTS
 
-    if not preset.startswith("pillars"):
-        return {}
-    return {"encoder_options": PRESETS[preset].encoder_options | {"max_points": MAX_POINTS["pillars"]}}
+    side = 54.0 if preset == "voxelnet0075" else 51.2
+    voxels = VoxelConfig(
+        kind="cartesian", voxel_size=SIZES.get(preset, (0.1, 0.1, 0.2)), reduce="mean",
+        point_cloud_range=(-side, -side, -5.0, side, side, 3.0), point_features=FEATURES,
+    )  # fmt: skip
+    layers = PRESETS[preset]
+    if layers.encoder == "pillars":
+        options = layers.encoder_options | {"max_points": MAX_POINTS["pillars"]}
+        layers = replace(layers, encoder_options=options)
+    return LidarBev(LidarBevConfig(kind="lidar_bev", preset=preset), voxels, layers)
 
 
 def voxels_that_differ(ours: Tensor, theirs: Tensor) -> int:

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from lidardistill.atomic import atomic_write, write_json_atomic
-from lidardistill.backbones.minkunet.net import build_minkunet
+from lidardistill.backbones.minkunet.config import MinkUNetConfig
+from lidardistill.backbones.minkunet.net import MinkUNet
 from lidardistill.bench.projection import synthetic_rig
 from lidardistill.bench.record import surroundings
 from lidardistill.geometry import intrinsics_to_cam2img, pair_points, voxelize
@@ -102,7 +103,7 @@ def pooling(views: tuple[int, ...], channels: tuple[int, ...]) -> Iterator[tuple
 
 
 def student() -> Iterator[tuple[int, Callable[[], Any]]]:
-    net = build_minkunet("mini", 1)
+    net = MinkUNet(1, MinkUNetConfig(preset="mini"))
     for count in POINTS[:-1]:
         found = voxelize(synthetic_rig(count).points, (0.2, 0.2, 0.2), kind="cartesian")
         coords = torch.from_numpy(found.voxel_coords)
@@ -112,7 +113,7 @@ def student() -> Iterator[tuple[int, Callable[[], Any]]]:
         def step(
             coords: torch.Tensor = coords, features: torch.Tensor = features, found: Any = found
         ) -> None:
-            net(features, coords, found.spatial_shape, 1).sum().backward()
+            net.convolve(features, coords, found.spatial_shape, 1).sum().backward()
 
         yield len(coords), step
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from lidardistill.bench.timing import alternate
 from lidardistill.packages import missing_package
-from lidardistill.regions.sweep.clusters import ProposalSettings, dbscan, propose_regions
+from lidardistill.regions.sweep.clusters import dbscan, propose_regions
+from lidardistill.regions.sweep.config import RegionConfig
 from lidardistill.regions.sweep.ground import find_ground
 
 
@@ -37,7 +38,7 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
     from lidardistill.bench.projection import read_rig, synthetic_rig
 
     points = (synthetic_rig() if dataroot is None else read_rig(Path(dataroot))).points
-    settings = ProposalSettings()
+    settings = RegionConfig()
     ground = find_ground(points, settings.ground)
     twin = find_ground(points, settings.ground, implementation="numpy")
     candidates = ~ground.ground_mask & (np.hypot(points[:, 0], points[:, 1]) >= settings.min_range_m)

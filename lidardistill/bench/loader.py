@@ -1,4 +1,4 @@
-"""`lidardistill bench loader`: one keyframe through `PairDataset` against SLidR's way of loading it, in one process."""
+"""`lidardistill bench loader`: one keyframe through `Keyframes[PairSample]` against SLidR's way of loading it, in one process."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from lidardistill.bench.projection import CHANNELS, synthetic_rig
 from lidardistill.bench.timing import alternate_all
 
 if TYPE_CHECKING:
+    from lidardistill.data.config import ImageConfig
     from lidardistill.data.frame import Frame
-    from lidardistill.data.view_image import ImageReading
+    from lidardistill.data.keyframes import Keyframes
     from lidardistill.datasets.base import FrameIndex
-    from lidardistill.methods.slidr.sample import PairDataset, PairSample
+    from lidardistill.methods.image_pairs import PairSample
     from lidardistill.regions.superpixels.source import SuperpixelSource
 
 SEED = 0
@@ -103,54 +104,46 @@ def run(
     }
 
 
-def _cached_ways(index: FrameIndex, folder: Path) -> dict[str, PairDataset]:
-    from lidardistill.data.image_cache import ImageCache
-    from lidardistill.data.view_image import ImageReading
+def _cached_ways(index: FrameIndex, folder: Path) -> dict[str, Keyframes[PairSample]]:
+    from lidardistill.data.config import ImageConfig
     from lidardistill.regions.superpixels.source import SuperpixelSource
 
     # Half resolution, because only the reading of superpixels is measured.
     source = SuperpixelSource(scale=2, store=folder / "store")
     return {
-        PRODUCT: _dataset(index, source, ImageReading()),
-        "image_cache_half": _dataset(index, source, ImageReading(2, cache=ImageCache(folder / "images", 2))),
-        "jpeg_half": _dataset(index, source, ImageReading(2, "jpeg")),
+        PRODUCT: _dataset(index, source, ImageConfig()),
+        "image_cache_half": _dataset(index, source, ImageConfig(scale=2, cache=str(folder / "images"))),
+        "jpeg_half": _dataset(index, source, ImageConfig(scale=2, reduce="jpeg")),
     }
 
 
-def _on_the_fly_ways(index: FrameIndex) -> dict[str, PairDataset]:
-    from lidardistill.data.view_image import ImageReading
+def _on_the_fly_ways(index: FrameIndex) -> dict[str, Keyframes[PairSample]]:
+    from lidardistill.data.config import ImageConfig
     from lidardistill.regions.superpixels.source import SuperpixelSource
 
     ways = {
-        f"on_the_fly_{preset}": _dataset(index, SuperpixelSource(preset=preset), ImageReading())
+        f"on_the_fly_{preset}": _dataset(index, SuperpixelSource(preset=preset), ImageConfig())
         for preset in ON_THE_FLY
     }
     for preset in ON_THE_FLY:
         if preset != "draft":  # which reduces the image itself
             half = SuperpixelSource(preset=preset, scale=2)
-            ways[f"on_the_fly_{preset}_jpeg_half"] = _dataset(index, half, ImageReading(2, "jpeg"))
+            ways[f"on_the_fly_{preset}_jpeg_half"] = _dataset(index, half, ImageConfig(scale=2, reduce="jpeg"))
     return ways
 
 
-def _dataset(index: FrameIndex, source: SuperpixelSource, reading: ImageReading) -> PairDataset:
-    from lidardistill.data.augment import AugmentSettings
-    from lidardistill.data.voxel_input import VoxelSettings
-    from lidardistill.methods.slidr.sample import PairDataset
+def _dataset(index: FrameIndex, source: SuperpixelSource, images: ImageConfig) -> Keyframes[PairSample]:
+    from lidardistill.data.config import AugmentConfig, VoxelConfig
+    from lidardistill.data.keyframes import Keyframes
+    from lidardistill.data.voxel_input import ScanInput
+    from lidardistill.methods.image_pairs import ImagePairs
 
-    return PairDataset(
-        index,
-        [0],
-        superpixels=source,
-        augment=AugmentSettings(),
-        voxels=VoxelSettings(),
-        seed=SEED,
-        train=True,
-        reading=reading,
-    )
+    recipe = ImagePairs(ScanInput(VoxelConfig()), AugmentConfig(), images, superpixels=source)
+    return Keyframes(index, [0], recipe, seed=SEED)
 
 
-def _calls(datasets: dict[str, PairDataset]) -> dict[str, Callable[[], Any]]:
-    def load(dataset: PairDataset, position: int) -> PairSample:
+def _calls(datasets: dict[str, Keyframes[PairSample]]) -> dict[str, Callable[[], Any]]:
+    def load(dataset: Keyframes[PairSample], position: int) -> PairSample:
         return dataset[0, position, 0]
 
     return {way: _turns(partial(load, dataset)) for way, dataset in datasets.items()}
@@ -162,7 +155,7 @@ def _turns(load: Callable[[int], Any]) -> Callable[[], Any]:
     return lambda: load(next(positions))
 
 
-def _compare(dataset: PairDataset, baseline: SLidRLoader) -> dict[str, Any]:
+def _compare(dataset: Keyframes[PairSample], baseline: SLidRLoader) -> dict[str, Any]:
     quality: dict[str, Any] = {
         "image_max_error": 0.0, "image_mean_error": 0.0, "superpixels_equal": True, "pairs": 0, "pairs_of_baseline": 0,
         "voxels_equal": True,
@@ -177,7 +170,7 @@ def _compare(dataset: PairDataset, baseline: SLidRLoader) -> dict[str, Any]:
         quality["superpixels_equal"] &= bool((ours.superpixels == theirs.superpixels.numpy()).all())
         quality["pairs"] += len(ours.pairing_points)
         quality["pairs_of_baseline"] += len(theirs.pairing_points)
-        quality["voxels_equal"] &= len(ours.voxel_coords) == len(theirs.voxel_coords)
+        quality["voxels_equal"] &= len(ours.voxels.voxel_coords) == len(theirs.voxel_coords)
     return quality
 
 

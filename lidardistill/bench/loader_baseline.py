@@ -13,7 +13,7 @@ from lidardistill.bench.projection import Rig, devkit_chain
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lidardistill.data.augment import AugmentSettings
+    from lidardistill.data.config import AugmentConfig
     from lidardistill.data.frame import Frame
 
 
@@ -43,7 +43,7 @@ class SLidRLoader:
     def __init__(
         self,
         frame: Frame,
-        augment: AugmentSettings,
+        augment: AugmentConfig,
         superpixels: list[np.ndarray],
         folder: Path,
         *,

@@ -20,7 +20,7 @@ def keyframes_per_second(dataset: Any, numbers: tuple[int, ...]) -> dict[str, An
     caller's thread joins them into batches, as a loader of threads would.
 
     Args:
-        dataset: a `PairDataset`; it travels to the processes.
+        dataset: `Keyframes`; it travels to the processes.
         numbers: N.
 
     Returns:
@@ -56,14 +56,14 @@ def _speed(batches: Iterator[Any], number: int) -> float:
 
 def _processes(dataset: Any, number: int) -> Iterator[Any]:
     from lidardistill.data.loader import TimedIterator, make_loader
-    from lidardistill.methods.slidr.sample import collate_pairs
+    from lidardistill.methods.image_pairs import collate_pairs
 
     with TimedIterator(make_loader(dataset, _Keys(), collate_pairs, number)) as loader:
         yield from loader
 
 
 def _threads(dataset: Any, number: int) -> Iterator[Any]:
-    from lidardistill.methods.slidr.sample import collate_pairs
+    from lidardistill.methods.image_pairs import collate_pairs
 
     with ThreadPoolExecutor(number) as pool:
         waiting: list[list[Any]] = []

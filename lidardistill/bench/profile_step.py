@@ -112,16 +112,14 @@ def _trace(
 
 def _loading(run: Pretraining, count: int) -> dict[str, dict[str, float]]:
     """One keyframe at a time in this process, whatever the number of workers: median and IQR by part."""
-    from lidardistill.methods.build import build_training_data
-
-    dataset, collate = build_training_data(run.config, run.index, run.rows)
+    dataset = run.dataset()
     parts, found = Parts(Clock()), []
     with loading_measured(dataset, parts):
         for position in range(1 + count):
             with parts("augmentation and rest"):
                 sample = dataset[(0, position, position % len(run.rows))]
             with parts("collate"):
-                collate([sample])
+                dataset.collate([sample])
             found.append(parts.take())
     return {part: median([times.get(part, 0.0) for times in found[1:]]) for part in parts.parents}
 

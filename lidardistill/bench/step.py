@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lidardistill.bench.step_parts import Parts, clock_of, measured, median, one_step
 
 if TYPE_CHECKING:
-    from lidardistill.methods.slidr.sample import PairBatch
+    from lidardistill.methods.image_pairs import PairBatch
     from lidardistill.tasks.pretrain.config import PretrainConfig
     from lidardistill.tasks.pretrain.run import Pretraining
 

@@ -227,6 +227,7 @@ def pooling_functions(method: nn.Module) -> tuple[Any, tuple[str, ...]]:
 def loading_measured(dataset: Any, parts: Parts) -> Iterator[None]:
     """Until it ends, the parts of reading a keyframe in this process are measured."""
     from lidardistill.data import view_image
+    from lidardistill.data.voxel_input import ScanInput
     from lidardistill.methods.bevcontrast import sample as scan_pairs
     from lidardistill.methods.calico_prc import sample as region_views
     from lidardistill.methods.calico_rad import sample as region_images
@@ -236,7 +237,7 @@ def loading_measured(dataset: Any, parts: Parts) -> Iterator[None]:
     if isinstance(dataset, region_views.RegionViewDataset):
         known = [
             (region_views, "propose_regions", "regions"),
-            (region_views, "voxelize_scan", "voxelise"),
+            (ScanInput, "read", "voxelise"),
             (region_views, "sample_region_points", "draw points"),
         ]
     elif isinstance(dataset, region_images.RegionImageDataset):
@@ -245,11 +246,11 @@ def loading_measured(dataset: Any, parts: Parts) -> Iterator[None]:
             (view_image, "read_image", "decode images"),
             (region_images, "resize_image", "resize images"),
             (region_images, "pair_points", "project points"),
-            (region_images, "voxelize_scan", "voxelise"),
+            (ScanInput, "read", "voxelise"),
             (region_images, "sample_region_points", "draw points"),
         ]
     elif isinstance(dataset, scan_pairs.ScanPairDataset):
-        known = [(scan_pairs, "voxelize_scan", "voxelise")]
+        known = [(ScanInput, "read", "voxelise")]
     else:
         known = [
             (dataset, "_resample_superpixels", "superpixels"),
@@ -257,7 +258,7 @@ def loading_measured(dataset: Any, parts: Parts) -> Iterator[None]:
             (view_image, "read_image", "decode images"),
             (pairs, "resize_image", "resize images"),
             (pairs, "pair_points", "project points"),
-            (pairs, "voxelize_scan", "voxelise"),
+            (ScanInput, "read", "voxelise"),
         ]
     with ExitStack() as stack:
         for owner, name, part in [(dataset.index, "frame", "read tables and sweep"), *known]:

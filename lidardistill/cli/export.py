@@ -23,7 +23,7 @@ def run(
         typer.Option(
             "--format",
             metavar="NAME",
-            help="safetensors, or mmdet3d (CenterPoint, MinkUNet), mmdet3d-bevfusion, openpcdet: .pth files.",
+            help="safetensors; mmdet3d, mmdet3d-bevfusion or openpcdet (.pth); slidr (.pt).",
         ),
     ] = "safetensors",
 ) -> None:

@@ -1,20 +1,46 @@
-"""What travels from disk to the device: frames, samples and batches.
-
-Nothing here holds a label: pretraining cannot leak what it never carries.
-"""
+"""Batches of tensors that travel from the loader to the device. No batch here holds a label."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+Self = TypeVar("Self", bound="Tensors")
+
+
+class Tensors:
+    """A frozen dataclass with tensors in it: moves all of them at once.
+
+    A field may be a tensor, another `Tensors`, or a tuple of either; every other value is kept.
+    """
+
+    def to(self: Self, device: torch.device | str, non_blocking: bool = False) -> Self:
+        """The same values on another device."""
+        return _moved(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self: Self) -> Self:
+        """The same values in page-locked memory; the DataLoader calls this method if it pins memory."""
+        return _moved(self, lambda tensor: tensor.pin_memory())
+
+
+def _moved(value: Any, move: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return move(value)
+    if isinstance(value, tuple):
+        return tuple(_moved(part, move) for part in value)
+    if isinstance(value, Tensors):
+        parts = {f.name: getattr(value, f.name) for f in fields(value)}  # type: ignore[arg-type]
+        return replace(value, **{name: _moved(part, move) for name, part in parts.items()})  # type: ignore[type-var]
+    return value
+
 
 @dataclass(frozen=True)
-class VoxelBatch:
-    """Sparse voxels of a batch; the only input of the student.
+class VoxelBatch(Tensors):
+    """Sparse voxels of a batch; the only input of a LiDAR backbone.
 
     Attributes:
         features: (M, F) float32.
@@ -22,8 +48,8 @@ class VoxelBatch:
         spatial_shape: (3,) cells z, y, x, the largest of the batch.
         point2voxel: (N,) int64 row in `features` for each point of the batch.
         point_mask: (N,) bool, False where `point2voxel` is meaningless.
-        batch_size: number of scans, counting those without voxels.
-        point_features: (N, F) float32 of each point, or None where the student does not read them.
+        batch_size: number of scans, including those without voxels.
+        point_features: (N, F) float32 of each point, or None if the backbone does not read them.
     """
 
     features: Tensor
@@ -34,38 +60,22 @@ class VoxelBatch:
     batch_size: int
     point_features: Tensor | None = None
 
-    def bev_inputs(self) -> dict[str, Any]:
-        """What `models.lidar_bev.LidarBev` reads, by the names of its arguments."""
-        return {
-            "features": self.features,
-            "voxel_coords": self.voxel_coords,
-            "batch_size": self.batch_size,
-            "point_features": self.point_features,
-            "point2voxel": self.point2voxel,
-            "point_mask": self.point_mask,
-        }
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> VoxelBatch:
-        return _to(self, device, non_blocking)
+@dataclass(frozen=True, kw_only=True)
+class Batch(Tensors):
+    """Base of every batch: the engine reads these fields and no others.
 
-    def pin_memory(self) -> VoxelBatch:
-        """The same batch in page-locked memory; a DataLoader calls it where it is asked to pin."""
-        return _pin(self)
+    A subclass is a dataclass with `frozen=True, kw_only=True`; `sources_of` fills both fields from the samples.
 
+    Attributes:
+        sample_tokens: B names of the keyframes.
+        substitutes: (sample token, reason) of each keyframe that could not be read and was replaced by another.
+    """
 
-def _to(batch, device, non_blocking):  # type: ignore[no-untyped-def]
-    return map_tensors(batch, lambda value: value.to(device, non_blocking=non_blocking))
+    sample_tokens: tuple[str, ...]
+    substitutes: tuple[tuple[str, str], ...] = ()
 
-
-def _pin(batch):  # type: ignore[no-untyped-def]
-    return map_tensors(batch, lambda value: value.pin_memory())
-
-
-def map_tensors(batch, move):  # type: ignore[no-untyped-def]
-    """The same batch with every tensor of it, and the voxels in it, moved."""
-    moved = {
-        f.name: move(value)
-        for f in fields(batch)
-        if isinstance(value := getattr(batch, f.name), (Tensor, VoxelBatch))
-    }
-    return replace(batch, **moved)
+    @property
+    def batch_size(self) -> int:
+        """Keyframes, or pairs of scans."""
+        return len(self.sample_tokens)

@@ -10,7 +10,7 @@ import numpy as np
 from lidardistill.data.augment import CropWindow
 from lidardistill.data.frame import Frame
 from lidardistill.data.image_augment import resize_image
-from lidardistill.data.view_image import WHOLE_IMAGES, ImageReading, ViewImage
+from lidardistill.data.view_image import WHOLE_IMAGES, ImageConfig, ViewImage
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class CameraInput:
         image_size: height and width that every image gets; None keeps their own, which must then be the same.
         window: "whole" resizes the whole image, whatever that does to its proportions; "bottom" keeps them and cuts off
             the sky, or equally much at the left and right where the image is too wide.
-        reading: at which resolution images are read, see `ImageReading`.
+        images: resolution at which images are read.
     """
 
     image_size: tuple[int, int] | None = None
     window: Literal["whole", "bottom"] = "whole"
-    reading: ImageReading = WHOLE_IMAGES
+    images: ImageConfig = WHOLE_IMAGES
 
     def __post_init__(self) -> None:
         if self.image_size is not None and (len(self.image_size) != 2 or min(self.image_size) < 1):
@@ -69,7 +69,7 @@ def read_cameras(
     cam2img = np.empty((len(sizes), 4, 4))
     for view, (path, key) in enumerate(zip(frame.image_paths, image_keys, strict=True)):
         window = choose_window(sizes[view], size, settings.window)
-        image = ViewImage(path, key, sizes[view], settings.reading)
+        image = ViewImage(path, key, sizes[view], settings.images)
         resize_image(image.pixels(), window, size, scale=image.scale, out=images[view])
         image.close()
         cam2img[view] = window_matrix(window, size) @ frame.cam2img[view]

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lidardistill.data.batch import VoxelBatch
+from lidardistill.data.voxel_input import VoxelInput
 
 
-class VoxelSample(Protocol):
-    """What `collate_voxels` needs of a sample; see `PairSample` for shapes and dtypes."""
-
-    @property
-    def voxel_coords(self) -> np.ndarray: ...
-    @property
-    def voxel_features(self) -> np.ndarray: ...
-    @property
-    def spatial_shape(self) -> tuple[int, int, int]: ...
-    @property
-    def point2voxel(self) -> np.ndarray: ...
-    @property
-    def point_mask(self) -> np.ndarray: ...
-    @property
-    def point_features(self) -> np.ndarray | None: ...
-
-
-def collate_voxels(samples: Sequence[VoxelSample]) -> VoxelBatch:
+def collate_voxels(samples: Sequence[VoxelInput]) -> VoxelBatch:
     """Concatenate the voxels of scans.
 
     Args:
@@ -41,8 +25,8 @@ def collate_voxels(samples: Sequence[VoxelSample]) -> VoxelBatch:
     Raises:
         ValueError: no samples, or samples with different numbers of features.
     """
-    _check_some(samples)
-    features = _concatenate([s.voxel_features for s in samples], "voxel_features")
+    check_some(samples)
+    features = concatenate([s.voxel_features for s in samples], "voxel_features")
     voxel_offsets = offsets([len(s.voxel_coords) for s in samples])
     coords = np.empty((int(voxel_offsets[-1]), 4), np.int32)
     for batch_idx, (sample, start) in enumerate(zip(samples, voxel_offsets, strict=False)):
@@ -62,8 +46,21 @@ def collate_voxels(samples: Sequence[VoxelSample]) -> VoxelBatch:
         point2voxel=torch.from_numpy(point2voxel.astype(np.int64, copy=False)),
         point_mask=torch.from_numpy(point_mask),
         batch_size=len(samples),
-        point_features=_optional([s.point_features for s in samples], "point_features"),
+        point_features=optional([s.point_features for s in samples], "point_features"),
     )
+
+
+def sources_of(samples: Sequence[Any]) -> dict[str, Any]:
+    """The fields of `data.batch.Batch`, from samples with `sample_token` and `substitutes`, by name.
+
+    Raises:
+        ValueError: no samples.
+    """
+    check_some(samples)
+    return {
+        "sample_tokens": tuple(s.sample_token for s in samples),
+        "substitutes": tuple(entry for s in samples for entry in s.substitutes),
+    }
 
 
 def offsets(lengths: Sequence[int]) -> np.ndarray:
@@ -71,7 +68,8 @@ def offsets(lengths: Sequence[int]) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
-def _concatenate(arrays: Sequence[np.ndarray], name: str) -> Tensor:
+def concatenate(arrays: Sequence[np.ndarray], name: str) -> Tensor:
+    """The rows of all arrays in one tensor; raises ValueError, with the name, for rows of different shapes."""
     if len({array.shape[1:] for array in arrays}) != 1:
         shapes = ", ".join(str(array.shape) for array in arrays)
         raise ValueError(
@@ -80,15 +78,17 @@ def _concatenate(arrays: Sequence[np.ndarray], name: str) -> Tensor:
     return torch.from_numpy(np.concatenate(arrays))
 
 
-def _optional(arrays: Sequence[np.ndarray | None], name: str) -> Tensor | None:
+def optional(arrays: Sequence[np.ndarray | None], name: str) -> Tensor | None:
+    """`concatenate`, or None if all are None; raises ValueError if only some are."""
     present = [array for array in arrays if array is not None]
     if not present:
         return None
     if len(present) != len(arrays):
         raise ValueError(f"{name}: {len(present)} of {len(arrays)} samples have them; expected all or none")
-    return _concatenate(present, name)
+    return concatenate(present, name)
 
 
-def _check_some(samples: Sequence[object]) -> None:
+def check_some(samples: Sequence[object]) -> None:
+    """Raise ValueError for no samples."""
     if not samples:
         raise ValueError("expected at least one sample to collate, got none")

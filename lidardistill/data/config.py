@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from lidardistill.config.base import Strict
 from lidardistill.regions.superpixels.config import SuperpixelConfig
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
 
 class ImageConfig(Strict):
-    """At which resolution camera images are read before they are cropped; scale 1 is SLidR's way.
+    """Resolution at which camera images are read, before they are cropped.
 
-    `scale: 2` averages blocks of 2 x 2 pixels, and `cache` then keeps the averages, so that training decodes no JPEG
-    (6.5 MB a keyframe of six 1600x900 images). `reduce: jpeg` decodes a reduced JPEG instead.
+    scale: divides height and width; 1, SLidR's, reads the whole resolution.
+    reduce: area averages blocks of scale x scale pixels; jpeg decodes a reduced JPEG, which costs a third less than
+        decoding the whole and is close to the average. `data.image_cache` tells what a scale above 1 changes.
+    cache: folder that keeps the averaged images, so that training decodes no JPEG (6.5 MB a keyframe of six 1600x900
+        images at scale 2). It does not change a pixel.
     """
 
     scale: Literal[1, 2, 4, 8] = 1
@@ -32,14 +37,47 @@ class ImageConfig(Strict):
 
 
 class AugmentConfig(Strict):
-    """Each step of SLidR's augmentation, on or off; `image_size` is what the teacher sees (height, width)."""
+    """SLidR's augmentation of the cloud and of the images. The defaults are SLidR's values.
+
+    image_size: height and width of the images that the network reads, pixels.
+    rotate: turn the cloud around the z axis by a random angle.
+    flip: mirror the cloud at random: x -> -x, and y -> -y, each with probability 0.5.
+    drop_cuboid: drop the points inside one cuboid around a random point.
+    cuboid_max_share: largest side of the cuboid, as a share of the extent of the cloud on that axis.
+    cuboid_min_pairs: keep the cuboid if any view would be left with fewer pairs than this.
+    crop_images: cut a random window out of each image; false resizes the whole image.
+    crop_area: smallest and largest area of the window, as a share of the image.
+    crop_aspect: smallest and largest width / height of the window, drawn log-uniformly.
+    crop_min_pairs, crop_min_share: accept a window that keeps more pairs than `crop_min_pairs`, or a larger share of the
+        pairs of its view than `crop_min_share`; else draw again.
+    flip_images: mirror each image left to right with probability 0.5.
+    """
 
     image_size: tuple[PositiveInt, PositiveInt] = (224, 416)
     rotate: bool = True
     flip: bool = True
     drop_cuboid: bool = True
+    cuboid_max_share: Share = 0.2
+    cuboid_min_pairs: NonNegativeInt = 1024
     crop_images: bool = True
+    crop_area: tuple[Share, Share] = (0.3, 1.0)
+    crop_aspect: tuple[PositiveFloat, PositiveFloat] = (14 / 9, 17 / 9)
+    crop_min_pairs: NonNegativeInt = 1024
+    crop_min_share: Share = 0.75
     flip_images: bool = True
+
+    @model_validator(mode="after")
+    def _ranges_rise(self) -> AugmentConfig:
+        for name in ("crop_area", "crop_aspect"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f".{name}: expected 0 < smallest <= largest, got {[low, high]}")
+        return self
+
+    def still(self) -> AugmentConfig:
+        """The same image size without any random step."""
+        steps = ("rotate", "flip", "drop_cuboid", "crop_images", "flip_images")
+        return self.model_copy(update=dict.fromkeys(steps, False))
 
 
 class PairDataConfig(Strict):
@@ -59,7 +97,19 @@ class PairDataConfig(Strict):
 
 
 class VoxelConfig(Strict):
-    """How points become voxels and what each voxel carries."""
+    """Voxel grid, and features of a voxel. SLidR's values are the defaults.
+
+    kind: cylindrical (rho, phi, z) or cartesian (x, y, z).
+    voxel_size: metres; with cylindrical voxels metres, degrees, metres.
+    rounding: floor (SLidR) or round (SuperFlow, BEVContrast).
+    point_cloud_range: x_min y_min z_min x_max y_max z_max, metres; null takes every point.
+    point_features: input channels of the backbone, in this order. intensity: as stored, times `intensity_scale`;
+        x, y, z: of the augmented cloud, metres; range: distance from the sensor, metres; height: z in the ego frame,
+        about metres above the road; time_lag: seconds before the keyframe, 0 for points of four columns.
+    intensity_scale: 1.0 gives nuScenes' 0..255, as in SLidR.
+    reduce: first takes the features of the first point of a voxel in file order, as SLidR does (MinkowskiEngine on the
+        CPU); mean averages them.
+    """
 
     kind: Literal["cylindrical", "cartesian"] = "cylindrical"
     voxel_size: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.1, 1.0, 0.1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -21,24 +21,35 @@ class Named(Protocol):
     def sample_token(self, row: int) -> str: ...
 
 
-class Recipe(Protocol[Sample]):
-    """Makes a sample of one keyframe. It runs in worker processes: numpy in, numpy out, picklable."""
+class Recipe(Generic[Sample]):
+    """Makes a sample of one keyframe, and a batch of samples.
+
+    It runs in worker processes: numpy in, numpy out, picklable. A sample is a dataclass with `sample_token` and
+    `substitutes`, a sequence of (sample token, reason).
+    """
 
     def rows(self, source: Any, rows: np.ndarray) -> np.ndarray:
-        """The rows, out of (n,) int64 rows of whole scenes, that a sample can be made of; most recipes return all."""
-        ...
+        """The rows, out of (n,) int64 rows of whole scenes, that a sample can be made of; by default all."""
+        return rows
+
+    def of_run(self, rows: np.ndarray) -> Recipe[Sample]:
+        """The recipe of a run that reads (n,) int64 rows and no others; by default the recipe itself."""
+        return self
 
     def sample(self, source: Any, row: int, generator: np.random.Generator) -> Sample:
         """Read one keyframe and augment it; raises CorruptSample if one of its files cannot be used."""
-        ...
+        raise NotImplementedError
 
     def collate(self, samples: Sequence[Sample]) -> Any:
-        """Make a batch, which has `to`, `pin_memory` and `substitutes`, of at least one sample."""
-        ...
+        """Make a `data.batch.Batch` of at least one sample."""
+        raise NotImplementedError
+
+    def still(self) -> Recipe[Sample]:
+        """The recipe of the same keyframes without augmentation and without caches, for pictures and caches."""
+        raise NotImplementedError
 
     def warm_up(self) -> None:
-        """Compile the kernels that reading one cached sample would not reach; most recipes have nothing to do."""
-        ...
+        """Compile the kernels that reading one cached sample would not reach; by default there are none."""
 
 
 class Keyframes(Dataset[Sample]):
@@ -86,8 +97,7 @@ class Keyframes(Dataset[Sample]):
         Raises:
             CorruptSample: the keyframe and `max_substitutes` others cannot be read.
         """
-        read: Callable[[int, np.random.Generator], Sample] = self._read
-        return read_or_substitute(self.source, self.rows, key, self.seed, self.max_substitutes, read)
+        return read_or_substitute(self.source, self.rows, key, self.seed, self.max_substitutes, self._read)
 
     def _read(self, row: int, generator: np.random.Generator) -> Sample:
         return self.recipe.sample(self.source, row, generator)

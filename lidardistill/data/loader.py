@@ -59,7 +59,7 @@ def make_loader(
     context = multiprocessing.get_context(start_method)
     if start_method == "forkserver":
         # The server imports torch and numba once, and the workers inherit them.
-        context.set_forkserver_preload(["lidardistill.methods.slidr.sample"])
+        context.set_forkserver_preload([type(getattr(dataset, "recipe", dataset)).__module__])
     return DataLoader(
         dataset,
         batch_sampler=sampler,
@@ -93,8 +93,8 @@ def warm_up(dataset: Any, key: tuple[int, int, int] = (0, 0, 0), *, say_after_s:
     """Read one sample in this process, so that every numba kernel on its way is compiled, and cached for the workers.
 
     Args:
-        dataset: a `PairDataset` or `ScanDataset`. Where it, or its `superpixels`, has a method `warm_up`, that is called
-            first: this sample may lie in a cache while others have to be made.
+        dataset: `Keyframes`. Its `warm_up` is called first, because reading one cached sample does not compile every
+            kernel.
         key: which sample.
         say_after_s: log why nothing seems to happen once it has taken so long.
 
@@ -112,10 +112,9 @@ def warm_up(dataset: Any, key: tuple[int, int, int] = (0, 0, 0), *, say_after_s:
     message.daemon = True
     message.start()
     try:
-        for part in (getattr(dataset, "superpixels", None), dataset):
-            compile_kernels = getattr(part, "warm_up", None)
-            if compile_kernels is not None:
-                compile_kernels()
+        compile_kernels = getattr(dataset, "warm_up", None)
+        if compile_kernels is not None:
+            compile_kernels()
         dataset[key]
     finally:
         message.cancel()

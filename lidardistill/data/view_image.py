@@ -1,60 +1,38 @@
-"""One camera image of a keyframe on its way through the loader: read late, once, and no larger than needed."""
+"""One camera image of a keyframe, decoded once, when it is needed, and no larger than needed."""
 
 from __future__ import annotations
 
+import functools
 import threading
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from lidardistill.data.config import ImageConfig
 from lidardistill.data.image_cache import ImageCache
-from lidardistill.data.images import JPEG_SCALES, read_image
+from lidardistill.data.images import read_image
 from lidardistill.regions.superpixels.scaling import reduce_by_area
 from lidardistill.regions.superpixels.store import fingerprint
 
 
-@dataclass(frozen=True)
-class ImageReading:
-    """At which resolution a loader reads images before it crops them.
-
-    Attributes:
-        scale: whole factor by which they are reduced; 1 is the data set's own resolution, as in SLidR.
-        reduce: "area" averages blocks of pixels; "jpeg" lets libjpeg decode a reduced image, which costs a third less
-            than the whole and is close to the average. What any scale but 1 changes is said in `image_cache`.
-        cache: keeps averaged images, of the same scale; whether there is one changes no pixel.
-    """
-
-    scale: int = 1
-    reduce: Literal["area", "jpeg"] = "area"
-    cache: ImageCache | None = None
-
-    def __post_init__(self) -> None:
-        if self.scale < 1 or (self.reduce == "jpeg" and self.scale not in JPEG_SCALES):
-            expected = "one of 1, 2, 4, 8" if self.reduce == "jpeg" else "at least 1"
-            raise ValueError(f"images.scale: expected {expected}, got {self.scale}")
-        if self.reduce not in ("area", "jpeg"):
-            raise ValueError(f"images.reduce: expected area or jpeg, got {self.reduce!r}")
-        if self.cache is not None and (self.reduce != "area" or self.cache.scale != self.scale):
-            raise ValueError(
-                f"images.cache keeps area averages of scale {self.cache.scale}, and images are asked for as "
-                f"{self.reduce} of scale {self.scale}"
-            )
-
-    def warm_up(self) -> None:
-        """Compile the kernel that only an image cache needs that is not filled yet."""
-        if self.scale > 1:
-            reduce_by_area(np.zeros((4, 4, 3), np.uint8), 2)
+def warm_up_images(config: ImageConfig) -> None:
+    """Compile the kernel that reads a reduced image whose cache entry is missing."""
+    if config.scale > 1:
+        reduce_by_area(np.zeros((4, 4, 3), np.uint8), 2)
 
 
-WHOLE_IMAGES = ImageReading()
-"""SLidR's way."""
+@functools.cache
+def _cache_of(config: ImageConfig) -> ImageCache | None:
+    """One cache object for each config and process: it remembers that its disk is full."""
+    return None if config.cache is None else ImageCache(config.cache, config.scale)
+
+
+WHOLE_IMAGES = ImageConfig()
+"""SLidR's resolution."""
 
 
 class _Scratch(threading.local):
-    """Memory to decode into, at most one piece a thread; whoever takes it owns it until it gives it back."""
+    """Memory to decode into, one piece a thread. `take` hands it over; the caller gives it back by setting `free`."""
 
     free: np.ndarray | None = None
 
@@ -67,14 +45,14 @@ _scratch = _Scratch()
 
 
 class ViewImage:
-    """A `regions.source.LazyImage`. Its pixels are valid until it is closed; a closed one would read them again.
+    """A `regions.superpixels.source.LazyImage`. Do not use the returned arrays after `close`; `pixels` decodes anew then.
 
     Args:
         path: picture file.
         key: its name inside the data set.
         size: height and width in pixels of the whole image.
-        reading: how the loader wants it.
-        is_shown: the pixels are wanted in any case. Otherwise nothing is read unless superpixels must be computed.
+        config: resolution, and the cache.
+        is_shown: a network reads the pixels. False reads the file only if superpixels must be computed from it.
     """
 
     def __init__(
@@ -82,16 +60,17 @@ class ViewImage:
         path: Path,
         key: str,
         size: tuple[int, int],
-        reading: ImageReading = WHOLE_IMAGES,
+        config: ImageConfig = WHOLE_IMAGES,
         *,
         is_shown: bool = True,
     ) -> None:
         self.path = path
         self.key = key
         self.size = size
-        self.scale = reading.scale
+        self.scale = config.scale
         self.is_shown = is_shown
-        self._reading = reading
+        self._config = config
+        self._cache = _cache_of(config)
         self._buffer: np.ndarray | None = None
         self._whole: np.ndarray | None = None
         self._pixels: np.ndarray | None = None
@@ -108,9 +87,9 @@ class ViewImage:
         if self._pixels is None:
             if self.scale == 1:
                 self._pixels = self()
-            elif self._reading.cache is not None:
-                self._pixels, self._fingerprint = self._reading.cache.read(self.path, self.key, self.size)
-            elif self._reading.reduce == "area":
+            elif self._cache is not None:
+                self._pixels, self._fingerprint = self._cache.read(self.path, self.key, self.size)
+            elif self._config.reduce == "area":
                 self._pixels = reduce_by_area(self(), self.scale)
             else:
                 self._pixels = self._decode(self.scale)
@@ -122,9 +101,9 @@ class ViewImage:
     def fingerprint(self) -> int | None:
         """None where the whole image is not read for its own sake: what is stored under its name is then trusted."""
         if self._fingerprint is None and self.is_shown:
-            if self._reading.cache is not None:
+            if self._cache is not None:
                 self.pixels()
-            elif self._reading.reduce == "area":
+            elif self._config.reduce == "area":
                 self._fingerprint = fingerprint(self())
         return self._fingerprint
 
@@ -140,8 +119,3 @@ class ViewImage:
             height, width = self.size
             buffer = self._buffer = _scratch.take(height * width * 3)
         return read_image(self.path, self.size, scale, buffer=buffer)
-
-
-def build_image_reading(images: ImageConfig) -> ImageReading:
-    cache = None if images.cache is None else ImageCache(images.cache, images.scale)
-    return ImageReading(images.scale, images.reduce, cache)

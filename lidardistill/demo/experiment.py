@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from lidardistill.backbones.build import build_voxels
 from lidardistill.config.io import read_shipped, validate
 from lidardistill.datasets.nuscenes.judge_points import score, write_predictions
 from lidardistill.datasets.nuscenes.lidarseg_classes import NUM_CLASSES
@@ -142,7 +141,7 @@ def _score_hand_made(world: Path, out: Path, seed: int) -> dict[str, Any]:
     config = probe_config(world, seed)
     assert isinstance(config.probe, CachedProbeConfig)
     index, cpu = open_index(config.data), torch.device("cpu")
-    voxels = build_voxels(config.voxels, config.student)
+    voxels = config.student.scan_input(config.voxels)
     scans = still_scans(config.data, index, labelled_rows(config.data, index), voxels, cpu, labels=True)
     parts = [hand_made_probe_features(scan.points, scan.labels()) for scan in scans]
     train = ProbeFeatures(torch.cat([p.features for p in parts]), torch.cat([p.targets for p in parts]))

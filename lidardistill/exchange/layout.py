@@ -39,10 +39,25 @@ def renamed(
 
 
 def known(
-    state: Mapping[str, Tensor], modules: Mapping[str, str], prefixes: Mapping[str, str]
+    state: Mapping[str, Tensor], modules: Mapping[str, str], prefixes: Mapping[str, str], own: tuple[str, ...] = ()
 ) -> dict[str, tuple[str, Tensor]]:
-    """The tensors that have another name: that name to the old one and the tensor."""
+    """The tensors that have another name: that name to the old one and the tensor.
+
+    Args:
+        state: tensors by name.
+        modules, prefixes: see `renamed`.
+        own: beginnings of the names of the network itself. Tensors beside the network are left out.
+
+    Raises:
+        ValueError: a tensor of the network that has no other name.
+    """
     targets = {key: other_name(key, modules, prefixes) for key in state}
+    strange = [key for key, target in targets.items() if target is None and key.startswith(own)] if own else []
+    if strange:
+        raise ValueError(
+            f"{len(strange)} tensors have no counterpart here, such as {strange[0]}: the network is deeper or of another "
+            "kind than those that can be read"
+        )
     return {target: (key, state[key]) for key, target in targets.items() if target is not None}
 
 

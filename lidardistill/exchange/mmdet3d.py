@@ -106,7 +106,9 @@ def from_mmdet3d(
     elif any(key.endswith("encoder_layer1.0.conv1.weight") for key in state):
         block = "residual"
     modules = {theirs: f"encoder.{ours}" for ours, theirs in encoder_modules(block).items()}
-    found = known(state, modules, {theirs: ours for ours, theirs in TWO_D.items()})
+    found = known(
+        state, modules, {theirs: ours for ours, theirs in TWO_D.items()}, (ENCODER, "pts_voxel_encoder.pfn_layers.")
+    )
     if not any(key.startswith("encoder.") for key in found):
         raise ValueError(
             "no LiDAR encoder in these weights: expected names like pts_middle_encoder.conv_input.0.weight, got names "

@@ -83,7 +83,9 @@ def minkunet_from_mmdet3d(state: Mapping[str, Tensor], layout: Layout | None = N
     Raises:
         ValueError: no such backbone in it; a second convolution of the stem that does something.
     """
-    found = known(state, {theirs: ours for ours, theirs in minkunet_modules(_num_blocks(state)).items()}, {})
+    modules = {theirs: ours for ours, theirs in minkunet_modules(_num_blocks(state)).items()}
+    backbone = {key: value for key, value in state.items() if not key.startswith(_SECOND_STEM)}
+    found = known(backbone, modules, {}, (PREFIX,))
     if "stem.conv.weight" not in found:
         raise ValueError(
             f"no MinkUNet in these weights: expected names like {PREFIX}conv_input.0.0.weight, got names like "

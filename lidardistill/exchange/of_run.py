@@ -1,34 +1,46 @@
-"""Where a backbone's weights come from: a pretraining run, an exported file, or chance."""
+"""Where a backbone's weights come from: a pretraining run, a weights file, or chance."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from lidardistill import __version__
+from lidardistill.data.config import VoxelConfig
 from lidardistill.engine.manifest import git_state
-from lidardistill.exchange.foreign import own_names
-from lidardistill.weights import load_checkpoint_tensors, load_matching, save_backbone
+from lidardistill.exchange.foreign import own_names, stranger
+from lidardistill.exchange.slidr import slidr_prefix, slidr_voxels
+from lidardistill.weights import load_matching, read_card, read_checkpoint, save_backbone, tensors_by_name
 
 BACKBONE_FILE = "backbone.safetensors"
+CARD_FORMAT = "lidardistill backbone, spconv weight layout (out, kz, ky, kx, in)"
+
+_DATA_KEYS = ("version", "split", "keyframes", "batch_size")
+_VOXEL_KEYS = ("kind", "voxel_size", "point_features", "intensity_scale")
+"""Keys of `voxels` that weights depend on; the range may differ."""
 
 
-def load_student(student: nn.Module, weights: str, *, option: str = "--weights") -> str:
+def load_student(
+    student: nn.Module, weights: str, voxels: VoxelConfig | None = None, *, option: str = "--weights"
+) -> str:
     """Load weights into a freshly built backbone, strictly.
 
     Args:
         student: the backbone.
-        weights: `random`, a finished pretraining run, or an exported file.
-        option: what messages call it.
+        weights: `random`, a finished pretraining run, an exported file, or a file of SLidR's family, mmdet3d or OpenPCDet.
+        voxels: of this run; if given, weights that were trained on other voxels are refused.
+        option: name of the option or key in messages.
 
     Returns:
-        What was loaded, for the record.
+        The path of the file, or that the weights are random, for the record.
 
     Raises:
         FileNotFoundError: there is no such file, or the run has not finished.
-        ValueError: the file cannot be read, or fits another architecture.
+        ValueError: the file cannot be read, or belongs to another architecture or to other voxels.
     """
     if weights == "random":
         return "random initialisation"
@@ -44,17 +56,21 @@ def load_student(student: nn.Module, weights: str, *, option: str = "--weights")
         raise FileNotFoundError(
             f"{option} {weights}: expected a run folder, a weights file, or the word random"
         )
-    tensors = own_names(load_checkpoint_tensors(path))
+    content, card = read_checkpoint(path), read_card(path)
+    tensors = tensors_by_name(content)
     try:
-        load_matching(student, tensors)
+        own = own_names(tensors)
+        if not own.keys() & student.state_dict().keys():
+            raise ValueError(stranger(own, type(student).__name__))
+        if slidr_prefix(tensors) is not None:
+            _check_voxels(slidr_voxels(content), voxels)
+        elif card is not None and card.get("format") == CARD_FORMAT:
+            _check_voxels(card.get("voxels", {}), voxels)
+        load_matching(student, own, name="the file")
     except ValueError as error:
-        raise ValueError(
-            f"{option} {path}: {error} Set student.preset and voxels as in the card beside it"
-        ) from error
+        hint = "" if card is None else f" Its card says student: {card.get('student')}"
+        raise ValueError(f"{option} {path}: {error}{hint}") from error
     return str(path)
-
-
-_FORMAT = "lidardistill backbone, spconv weight layout (out, kz, ky, kx, in)"
 
 
 def save_student(student: nn.Module, config: dict[str, Any], path: Path, *, steps: int) -> Path:
@@ -70,16 +86,39 @@ def save_student(student: nn.Module, config: dict[str, Any], path: Path, *, step
         The card's path.
     """
     card = {
-        "format": _FORMAT,
+        "format": CARD_FORMAT,
         "version": __version__,
         "commit": git_state()["commit"],
+        "name": config.get("name"),
         "steps": steps,
         "student": config["student"],
         "voxels": config["voxels"],
         "teacher": config["teacher"],
         "method": config["method"],
         "bev_term": config["bev_term"],
-        "data": {key: config["data"][key] for key in ("version", "split")},
+        "recipe": {key: config[key] for key in ("optimizer", "schedule", "trainer") if key in config},
+        "data": {key: config["data"][key] for key in _DATA_KEYS if key in config["data"]},
         "seed": config["seed"],
     }
     return save_backbone(path, student.state_dict(), card)
+
+
+def _check_voxels(trained: Mapping[str, Any], voxels: VoxelConfig | None) -> None:
+    """Refuse voxels other than those that the weights were trained on."""
+    if voxels is None:
+        return
+    for key in _VOXEL_KEYS:
+        expected, got = trained.get(key), getattr(voxels, key)
+        if expected is None or _same(expected, got):
+            continue
+        shown = list(expected) if isinstance(expected, (tuple, list)) else expected
+        raise ValueError(
+            f"these weights were trained with voxels.{key} {shown}, and this run has "
+            f"{list(got) if isinstance(got, tuple) else got}: set voxels.{key}={shown}."
+        )
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, (tuple, list)):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+    return math.isclose(a, b, rel_tol=1e-6) if isinstance(a, (int, float)) else bool(a == b)

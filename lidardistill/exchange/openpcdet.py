@@ -90,7 +90,7 @@ def from_openpcdet(state: Mapping[str, Tensor], layout: Layout | None = None) ->
     pairs = openpcdet_modules(block).items()
     modules = {theirs: f"encoder.{ours}" for ours, theirs in pairs}
     modules |= {theirs: ours for ours, theirs in _two_d_modules(state).items()}
-    found = known(state, modules, {})
+    found = known(state, modules, {}, (ENCODER, "vfe.pfn_layers.", TWO_D))
     if not any(key.startswith("encoder.") for key in found):
         raise ValueError(
             f"no LiDAR encoder in these weights: expected names like {ENCODER}conv_input.0.weight, got names like "

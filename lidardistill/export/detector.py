@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Literal
 
 from torch import Tensor
 
-from lidardistill.backbones.lidar_bev.net import PRESETS as BEV_PRESETS
-from lidardistill.backbones.lidar_bev.net import LidarBevSettings
-from lidardistill.backbones.minkunet.net import PRESETS as MINKUNET_PRESETS
+from lidardistill.backbones.lidar_bev.config import PRESETS as BEV_PRESETS
+from lidardistill.backbones.minkunet.config import PRESETS as MINKUNET_PRESETS
 from lidardistill.exchange.inputs import with_columns
 from lidardistill.exchange.mmdet3d import to_mmdet3d
 from lidardistill.exchange.mmdet3d_minkunet import minkunet_to_mmdet3d
@@ -37,7 +35,7 @@ def detector_checkpoint(
 
     Args:
         state: the backbone's tensors; with those of a `CenterHead` behind `head.`, they go to CenterPoint as well.
-        card: of the backbone: what `engine.export.save_student` writes.
+        card: of the backbone: what `exchange.of_run.save_student` writes.
         kind: for whom.
 
     Returns:
@@ -72,18 +70,18 @@ def detector_checkpoint(
         tensors = minkunet_to_mmdet3d(state)
         foreign |= {
             "base": MINKUNET_BASE,
-            "model": minkunet_parts(len(columns), **MINKUNET_PRESETS[student["preset"]]),
+            "model": minkunet_parts(len(columns), MINKUNET_PRESETS[student["preset"]]),
         }
     elif kind == "openpcdet":
         tensors = to_openpcdet(state)
         if head:
             notes.append("without the head: its layers there have other biases")
     else:
-        settings = _settings(student, voxels)
+        layers = BEV_PRESETS[student["preset"]]
         tensors = to_mmdet3d(state, detector="bevfusion" if kind == "mmdet3d-bevfusion" else "centerpoint")
         if kind == "mmdet3d":
-            base = VOXELNET_BASE if settings.encoder == "voxelnet" else PILLARS_BASE
-            foreign |= {"base": base, "model": centerpoint_parts(settings)}
+            base = VOXELNET_BASE if layers.encoder == "voxelnet" else PILLARS_BASE
+            foreign |= {"base": base, "model": centerpoint_parts(layers, voxels["voxel_size"], voxels["point_cloud_range"])}
             if head:
                 tensors |= head_to_mmdet3d(head)
                 width = head["shared.0.weight"].shape[0]
@@ -93,7 +91,7 @@ def detector_checkpoint(
                 }
         elif head:
             notes.append("without the head: BEVFusion has another")
-        if settings.encoder == "pillars" and settings.encoder_options.get("max_points") is None:
+        if layers.encoder == "pillars" and layers.encoder_options.get("max_points") is None:
             notes.append(
                 f"a pillar there holds its first {MAX_POINTS['pillars']} points and zeros up to that number, which take "
                 "part in its maximum; here it holds every point and nothing else"
@@ -103,14 +101,6 @@ def detector_checkpoint(
     if kind == "openpcdet":
         return {"model_state": tensors, "version": f"lidardistill {card['version']}"}, foreign_card
     return {"state_dict": tensors, "meta": foreign_card}, foreign_card
-
-
-def _settings(student: Mapping[str, Any], voxels: Mapping[str, Any]) -> LidarBevSettings:
-    return replace(
-        BEV_PRESETS[student["preset"]],
-        voxel_size=tuple(voxels["voxel_size"]),
-        point_cloud_range=tuple(voxels["point_cloud_range"]),
-    )
 
 
 def _notes(voxels: Mapping[str, Any], columns: tuple[str, ...], minkunet: bool) -> list[str]:

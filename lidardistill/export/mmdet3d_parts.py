@@ -5,11 +5,13 @@ They go over the `model` of one of mmdet3d's own configurations: `Config.merge_f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from lidardistill.backbones.lidar_bev.net import LidarBevSettings
+from lidardistill.backbones.lidar_bev.config import LidarBevLayers
 from lidardistill.backbones.lidar_bev.pillars import PillarNet
 from lidardistill.backbones.lidar_bev.voxelnet import VoxelNet
+from lidardistill.backbones.minkunet.config import MinkUNetLayers
 from lidardistill.backbones.minkunet.net import LEVELS
 
 COLUMNS = ("x", "y", "z", "intensity", "time_lag")
@@ -24,43 +26,51 @@ MINKUNET_BASE = "mmdet3d::minkunet/minkunet34_w32_spconv_8xb2-laser-polar-mix-3x
 _NORM = {"eps": 1e-3, "momentum": 0.01}
 
 
-def centerpoint_parts(settings: LidarBevSettings, in_channels: int = len(COLUMNS)) -> dict[str, Any]:
-    """What CenterPoint must be told so that the weights of a `LidarBev` fit it.
+def centerpoint_parts(
+    layers: LidarBevLayers,
+    voxel_size: Sequence[float],
+    point_cloud_range: Sequence[float],
+    in_channels: int = len(COLUMNS),
+) -> dict[str, Any]:
+    """Keys of a CenterPoint that the weights of a `LidarBev` fit.
 
     Args:
-        settings: of the backbone.
+        layers: of the backbone.
+        voxel_size: (3,) x, y, z metres.
+        point_cloud_range: (6,) x_min y_min z_min x_max y_max z_max, metres.
         in_channels: columns of a point.
 
     Returns:
         For `model`; sizes of the head's maps among them. Encoder and 2D backbone are complete.
     """
-    low, high = settings.point_cloud_range[:3], settings.point_cloud_range[3:]
-    x, y, z = (round((b - a) / s) for a, b, s in zip(low, high, settings.voxel_size, strict=True))
-    stride = VoxelNet.stride if settings.encoder == "voxelnet" else 1
-    factor = round(stride * settings.strides[0] / settings.up_strides[0])
-    size, bounds = list(settings.voxel_size), list(settings.point_cloud_range)
-    encode = _voxelnet if settings.encoder == "voxelnet" else _pillars
+    size, bounds = list(voxel_size), list(point_cloud_range)
+    x, y, z = (round((b - a) / s) for a, b, s in zip(bounds[:3], bounds[3:], size, strict=True))
+    stride = VoxelNet.stride if layers.encoder == "voxelnet" else 1
+    factor = round(stride * layers.strides[0] / layers.up_strides[0])
     places: dict[str, Any] = {"pc_range": bounds[:2], "out_size_factor": factor, "voxel_size": size[:2]}
     grid = {"grid_size": [x, y, z], "voxel_size": size, "point_cloud_range": bounds}
     return {
         "data_preprocessor": {"voxel_layer": {"voxel_size": size, "point_cloud_range": bounds}},
-        **encode(settings, in_channels, (z, y, x)),
+        **(
+            _voxelnet(layers, in_channels, (z, y, x))
+            if layers.encoder == "voxelnet"
+            else _pillars(layers, in_channels, size, bounds, (y, x))
+        ),
         "pts_neck": {
-            "in_channels": list(settings.widths),
-            "out_channels": list(settings.neck_widths),
-            "upsample_strides": list(settings.up_strides),
+            "in_channels": list(layers.widths),
+            "out_channels": list(layers.neck_widths),
+            "upsample_strides": list(layers.up_strides),
             "use_conv_for_no_stride": True,
         },
-        "pts_bbox_head": {"in_channels": sum(settings.neck_widths), "bbox_coder": places},
+        "pts_bbox_head": {"in_channels": sum(layers.neck_widths), "bbox_coder": places},
         "train_cfg": {"pts": {**grid, "out_size_factor": factor}},
         "test_cfg": {"pts": places},
     }
 
 
-def minkunet_parts(
-    in_channels: int, stem: int, widths: tuple[int, ...], blocks: tuple[int, ...]
-) -> dict[str, Any]:
-    """What mmdet3d's MinkUNet must be told so that the weights of a `MinkUNet` fit it; arguments are ours."""
+def minkunet_parts(in_channels: int, layers: MinkUNetLayers) -> dict[str, Any]:
+    """Keys of mmdet3d's MinkUNet that the weights of a `MinkUNet` fit."""
+    stem, widths, blocks = layers
     return {
         "data_preprocessor": {"batch_first": True},
         "backbone": {
@@ -77,8 +87,8 @@ def minkunet_parts(
     }
 
 
-def _voxelnet(settings: LidarBevSettings, in_channels: int, grid: tuple[int, int, int]) -> dict[str, Any]:
-    net = VoxelNet(in_channels, (grid[0] + 1, 8, 8), **settings.encoder_options)
+def _voxelnet(layers: LidarBevLayers, in_channels: int, grid: tuple[int, int, int]) -> dict[str, Any]:
+    net = VoxelNet(in_channels, (grid[0] + 1, 8, 8), **layers.encoder_options)
     residual = net.block == "residual"
     w = list(net.widths)
     if residual:
@@ -99,35 +109,37 @@ def _voxelnet(settings: LidarBevSettings, in_channels: int, grid: tuple[int, int
             "encoder_paddings": paddings,
             "block_type": "basicblock" if residual else "conv_module",
         },
-        "pts_backbone": _two_d(settings, net.out_channels),
+        "pts_backbone": _two_d(layers, net.out_channels),
     }
 
 
-def _pillars(settings: LidarBevSettings, in_channels: int, grid: tuple[int, int, int]) -> dict[str, Any]:
-    net = PillarNet(in_channels, settings.voxel_size, settings.point_cloud_range, **settings.encoder_options)
+def _pillars(
+    layers: LidarBevLayers, in_channels: int, size: list[float], bounds: list[float], grid: tuple[int, int]
+) -> dict[str, Any]:
+    net = PillarNet(in_channels, size, bounds, **layers.encoder_options)
     return {
         "pts_voxel_encoder": {
             "type": "PillarFeatureNet",
             "in_channels": in_channels,
             "feat_channels": [net.out_channels],
-            "voxel_size": list(settings.voxel_size),
-            "point_cloud_range": list(settings.point_cloud_range),
+            "voxel_size": size,
+            "point_cloud_range": bounds,
             "norm_cfg": {"type": "BN1d", **_NORM},
             "legacy": False,
         },
         "pts_middle_encoder": {
             "type": "PointPillarsScatter",
             "in_channels": net.out_channels,
-            "output_shape": list(grid[1:]),
+            "output_shape": list(grid),
         },
-        "pts_backbone": _two_d(settings, net.out_channels),
+        "pts_backbone": _two_d(layers, net.out_channels),
     }
 
 
-def _two_d(settings: LidarBevSettings, in_channels: int) -> dict[str, Any]:
+def _two_d(layers: LidarBevLayers, in_channels: int) -> dict[str, Any]:
     return {
         "in_channels": in_channels,
-        "out_channels": list(settings.widths),
-        "layer_nums": list(settings.layers),
-        "layer_strides": list(settings.strides),
+        "out_channels": list(layers.widths),
+        "layer_nums": list(layers.layers),
+        "layer_strides": list(layers.strides),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,22 +12,23 @@ from lidardistill import __version__
 from lidardistill.atomic import atomic_write, write_json_atomic
 from lidardistill.engine.manifest import git_state
 from lidardistill.engine.run_folder import run_values
-from lidardistill.exchange.of_run import _FORMAT, BACKBONE_FILE
+from lidardistill.exchange.of_run import BACKBONE_FILE, CARD_FORMAT
 from lidardistill.export.detector import DetectorFormat, detector_checkpoint
+from lidardistill.export.slidr import slidr_checkpoint
 from lidardistill.tasks.segment.classifier import MODEL_FILE
-from lidardistill.weights import load_checkpoint_tensors, save_backbone
+from lidardistill.weights import card_path, load_checkpoint_tensors, read_card, save_backbone
 
-ENDINGS = {"safetensors": ".safetensors"} | dict.fromkeys(get_args(DetectorFormat), ".pth")
-"""Formats that a backbone can be exported in, and how their files are called."""
+ENDINGS = {"safetensors": ".safetensors"} | dict.fromkeys(get_args(DetectorFormat), ".pth") | {"slidr": ".pt"}
+"""Formats that a backbone can be exported in, and the endings of their files."""
 
 
 def export_backbone(source: Path, path: Path, kind: str = "safetensors") -> Path:
-    """Write the backbone of a finished run to a file of its own.
+    """Write the backbone of a finished run to a file.
 
     Args:
         source: a pretraining run; a detection run, whose head CenterPoint of mmdet3d gets too; or a `.safetensors` file
             that was exported before, with its card beside it.
-        path: the file; the card lies beside it as `.json`. Both are whole or absent.
+        path: the file; `weights.card_path` is its card. Both are whole or absent.
         kind: key of `ENDINGS`.
 
     Returns:
@@ -46,22 +46,25 @@ def export_backbone(source: Path, path: Path, kind: str = "safetensors") -> Path
     if kind == "safetensors":
         backbone = {key: value for key, value in tensors.items() if not key.startswith("head.")}
         return save_backbone(path, backbone, card)
-    checkpoint, card = detector_checkpoint(tensors, card, kind)  # type: ignore[arg-type]
+    if kind == "slidr":
+        checkpoint, card = slidr_checkpoint(tensors, card)
+    else:
+        checkpoint, card = detector_checkpoint(tensors, card, kind)  # type: ignore[arg-type]
     with atomic_write(path) as stream:
         torch.save(checkpoint, stream)
-    write_json_atomic(path.with_suffix(".json"), card)
-    return path.with_suffix(".json")
+    write_json_atomic(card_path(path), card)
+    return card_path(path)
 
 
 def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and card of a backbone, and with a detection run those of its head behind `head.`."""
     if source.suffix == ".safetensors":
-        for file in (source, source.with_suffix(".json")):
-            if not file.is_file():
-                raise FileNotFoundError(
-                    f"--weights {source}: expected it with its card beside it, and {file} is not there"
-                )
-        return load_checkpoint_tensors(source), json.loads(source.with_suffix(".json").read_text())
+        tensors, card = load_checkpoint_tensors(source), read_card(source)
+        if card is None:
+            raise ValueError(
+                f"--weights {source}: expected a file of `lidardistill export`, which holds a card, and this one has none"
+            )
+        return tensors, card
     values = run_values(source)
     verb = values.get("verb")
     file = source / {"pretrain": BACKBONE_FILE, "detect": MODEL_FILE}.get(str(verb), BACKBONE_FILE)
@@ -72,15 +75,21 @@ def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         )
     tensors = load_checkpoint_tensors(file)
     if verb == "pretrain":
-        return tensors, json.loads(file.with_suffix(".json").read_text())
+        card = read_card(file)
+        if card is None:
+            raise ValueError(f"{file} holds no card: it is damaged or was not written by `lidardistill pretrain`")
+        return tensors, card
     if any(key.startswith("camera.") for key in tensors):
         raise ValueError(f"{source} is a detector with cameras; expected one that sees points alone")
     card = {
-        "format": _FORMAT,
+        "format": CARD_FORMAT,
         "version": __version__,
         "commit": git_state()["commit"],
+        "name": values.get("name"),
         "student": values["student"],
         "voxels": values["voxels"],
+        "method": {"kind": "detect"},
+        "recipe": {key: values[key] for key in ("optimizer", "schedule", "trainer") if key in values},
         "weights": values.get("weights"),
         "data": {key: values["data"][key] for key in ("version", "train_split", "label_percent")},
         "seed": values["seed"],

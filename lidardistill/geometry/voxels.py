@@ -69,8 +69,8 @@ def voxelize(
 
     Source: SLidR, Sautier et al., CVPR 2022, supplementary: 0.1 m, 1 degree, 0.1 m, floor; SuperFlow and BEVContrast
         round. The alignment stands for MinkowskiEngine's absolute coordinates in spconv's grid.
-    Differs from the paper in: cells are computed in float64; a voxel is represented by its first point, where
-        MinkowskiEngine's hash keeps any one.
+    Differs from the paper in: cells are computed in float64. A voxel is represented by its first point in file order,
+        as MinkowskiEngine does on the CPU, where SLidR's loader calls it.
     """
     points = _check_points(points)
     size = np.asarray(voxel_size, dtype=np.float64)

@@ -1,109 +1,175 @@
-"""One keyframe twice: with its images for one method, and beside a later scan for a term seen from above."""
+"""Two methods on one student: a recipe that reads a keyframe for both, and the sum of their losses."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch import nn
 
-from lidardistill.data.keyframes import SampleKey
-from lidardistill.methods.bevcontrast.sample import (
-    ScanPairBatch,
-    ScanPairDataset,
-    ScanPairSample,
-    collate_scan_pairs,
-)
-from lidardistill.methods.slidr.sample import PairBatch, PairDataset, PairSample, collate_pairs
+from lidardistill.data.batch import Batch
+from lidardistill.data.keyframes import Recipe
+from lidardistill.engine.terms import Terms
+from lidardistill.methods.base import JointSpace, Method, Report
 
 
 @dataclass
-class JointSample:
-    """Two samples of one keyframe, each augmented for itself."""
+class BothSample:
+    """Two samples of one keyframe, augmented independently.
 
-    images: PairSample
-    scans: ScanPairSample
+    Attributes:
+        sample_token: the keyframe.
+        first, second: of the recipes.
+        substitutes: (sample token, reason) of keyframes that either recipe could not read.
+    """
+
+    sample_token: str
+    first: Any
+    second: Any
+    substitutes: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BothBatch(Batch):
+    """Two batches of the same keyframes in the same order.
+
+    Attributes:
+        first, second: of the recipes.
+    """
+
+    first: Batch
+    second: Batch
 
 
 @dataclass(frozen=True)
-class JointBatch:
-    """Two batches of the same keyframes, one behind the other in the same order.
+class Both(Recipe[BothSample]):
+    """A keyframe, read by two recipes. One that either cannot read is replaced for both.
 
     Attributes:
-        images: keyframes with their cameras.
-        scans: the same keyframes as scan a of a pair of scans.
+        first: its samples are the same as without the second.
+        second: draws from the same seed as the first, independently of it.
     """
 
-    images: PairBatch
-    scans: ScanPairBatch
+    first: Recipe[Any]
+    second: Recipe[Any]
 
-    @property
-    def sample_tokens(self) -> tuple[str, ...]:
-        return self.images.sample_tokens
+    def rows(self, source: Any, rows: np.ndarray) -> np.ndarray:
+        return self.second.rows(source, self.first.rows(source, rows))
 
-    @property
-    def substitutes(self) -> tuple[tuple[str, str], ...]:
-        """What could not be read for either, as (sample token, reason), each once."""
-        return tuple(dict.fromkeys(self.images.substitutes + self.scans.substitutes))
+    def of_run(self, rows: np.ndarray) -> Both:
+        return Both(self.first.of_run(rows), self.second.of_run(rows))
 
-    @property
-    def batch_size(self) -> int:
-        """Keyframes."""
-        return self.images.batch_size
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> JointBatch:
-        return JointBatch(self.images.to(device, non_blocking), self.scans.to(device, non_blocking))
-
-    def pin_memory(self) -> JointBatch:
-        """The same batch in page-locked memory; a DataLoader calls it where it is asked to pin."""
-        return JointBatch(self.images.pin_memory(), self.scans.pin_memory())
-
-
-class JointDataset(Dataset[JointSample]):
-    """Two data sets that are asked for the same keyframe.
-
-    A keyframe that only one of them can read is replaced for the other alone.
-
-    Args:
-        images: keyframes with their cameras; its samples are what they would be without the other's.
-        scans: pairs of scans.
-
-    Raises:
-        ValueError: they do not have the same rows.
-    """
-
-    def __init__(self, images: PairDataset, scans: ScanPairDataset) -> None:
-        if images.rows.tolist() != scans.rows.tolist():
-            raise ValueError(
-                f"images and scans: expected the same rows, got {len(images)} and {len(scans)} keyframes of which some differ"
-            )
-        self.images = images
-        self.scans = scans
-        self.superpixels = images.superpixels
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, key: SampleKey) -> JointSample:
-        """Both samples of a key; raises CorruptSample as either does."""
-        return JointSample(self.images[key], self.scans[key])
+    def still(self) -> Recipe[Any]:
+        """The first recipe alone, without augmentation."""
+        return self.first.still()
 
     def warm_up(self) -> None:
-        """Compile what one keyframe may not need and others do."""
-        self.images.warm_up()
+        """Warm up both recipes."""
+        self.first.warm_up()
+        self.second.warm_up()
+
+    def sample(self, source: Any, row: int, generator: np.random.Generator) -> BothSample:
+        of_second = copy.deepcopy(generator)
+        first = self.first.sample(source, row, generator)
+        second = self.second.sample(source, row, of_second)
+        return BothSample(first.sample_token, first, second)
+
+    def collate(self, samples: Sequence[BothSample]) -> BothBatch:
+        """Collate the samples of each recipe; raises ValueError as either recipe does."""
+        first = self.first.collate([s.first for s in samples])
+        second = self.second.collate([s.second for s in samples])
+        substitutes = tuple(entry for s in samples for entry in s.substitutes)
+        return BothBatch(
+            sample_tokens=first.sample_tokens, substitutes=substitutes, first=first, second=second
+        )
 
 
-def collate_joint(samples: Sequence[JointSample]) -> JointBatch:
-    """Collate each side for itself.
+class Sum(Method):
+    """Two methods whose losses are added. Both train one student, whose BatchNorm sees two batches a step.
 
     Args:
-        samples: at least one.
+        method: its loss has weight 1.
+        term: with the same student.
+        weight: factor of the term's loss, at least 0. With 0 the term is not computed, and a step is that of the method.
+        prefix: goes before the names of the term's losses, counts and diagnostics.
 
     Raises:
-        ValueError: as `collate_pairs` and `collate_scan_pairs`.
+        ValueError: two students, or a negative weight.
     """
-    return JointBatch(
-        collate_pairs([sample.images for sample in samples]),
-        collate_scan_pairs([sample.scans for sample in samples]),
-    )
+
+    def __init__(self, method: Method, term: Method, weight: float, prefix: str) -> None:
+        super().__init__()
+        if term.student is not method.student:
+            raise ValueError("Sum: the method and the term must share one student, and there are two")
+        if not weight >= 0:
+            raise ValueError(f"Sum: expected a weight of at least 0, got {weight}")
+        self.method = method  # first, so that weights of the student are named after it
+        self.term = term
+        self.weight, self.prefix = weight, prefix
+
+    @property
+    def student(self) -> nn.Module:  # type: ignore[override]
+        """The one student."""
+        return self.method.student
+
+    @property
+    def teacher(self) -> nn.Module | None:
+        """The frozen network of the method, if it has one."""
+        return getattr(self.method, "teacher", None)
+
+    def forward(self, batch: BothBatch, *, generator: torch.Generator, diagnose: bool = False) -> Terms:
+        """Both losses of one step; the method draws from the generator before the term."""
+        terms = self.method(batch.first, generator=generator, diagnose=diagnose)
+        if self.weight == 0:
+            return terms
+        term = self.term(batch.second, generator=generator, diagnose=diagnose)
+        return Terms(
+            loss=terms.loss + self.weight * term.loss,
+            losses={**terms.losses, **self._prefixed(term.losses)},
+            counts={**terms.counts, **self._prefixed(term.counts)},
+            diagnostics={**terms.diagnostics, **self._prefixed(term.diagnostics)},
+            num_matches=_added(terms.num_matches, term.num_matches),
+        )
+
+    def _prefixed(self, values: dict[str, Any]) -> dict[str, Any]:
+        return {f"{self.prefix}{name}": value for name, value in values.items()}
+
+    def describe(self, batch: BothBatch) -> list[str]:
+        return [*self.method.describe(batch.first), "and", *self.term.describe(batch.second)]
+
+    def card(self) -> dict[str, Any]:
+        return self.method.card()
+
+    def prepare(
+        self,
+        recipe: Both,
+        source: Any,
+        rows: np.ndarray,
+        *,
+        num_workers: int = 0,
+        on_progress: Report | None = None,
+        on_unreadable: Callable[[str, str], object] | None = None,
+    ) -> int:
+        """Prepare the method and the term; see `Method.prepare`."""
+        return sum(
+            part.prepare(
+                part_of_recipe,
+                source,
+                rows,
+                num_workers=num_workers,
+                on_progress=on_progress,
+                on_unreadable=on_unreadable,
+            )
+            for part, part_of_recipe in ((self.method, recipe.first), (self.term, recipe.second))
+        )
+
+    def joint_space(self, batch: Batch) -> JointSpace:
+        return self.method.joint_space(batch)
+
+
+def _added(a: Any, b: Any) -> Any:
+    return None if a is None and b is None else (0 if a is None else a) + (0 if b is None else b)

@@ -1,14 +1,42 @@
-"""Which paper is run, and where it is left."""
+"""The one list of methods. Importing it imports no torch: a method is imported when it is built."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, get_args
 
 from pydantic import Field
 
-from lidardistill.methods.bevcontrast.config import BEVContrastConfig
+from lidardistill.methods.bevcontrast.config import BEVContrastConfig, BEVTermConfig
 from lidardistill.methods.calico_prc.config import PRCConfig
 from lidardistill.methods.calico_rad.config import RADConfig
+from lidardistill.methods.config import MethodConfig
 from lidardistill.methods.slidr.config import SLidRConfig
 
-MethodConfig = Annotated[SLidRConfig | BEVContrastConfig | PRCConfig | RADConfig, Field(discriminator="kind")]
+__all__ = ["METHODS", "SHARED_KEYS", "AnyMethodConfig", "BEVTermConfig", "SLidRConfig", "method_class"]
+
+if TYPE_CHECKING:
+    from lidardistill.methods.base import Method
+
+AnyMethodConfig = Annotated[
+    SLidRConfig | BEVContrastConfig | PRCConfig | RADConfig,
+    Field(discriminator="kind"),
+]
+
+SHARED_KEYS = tuple(sorted(set().union(*(config.reads for config in get_args(get_args(AnyMethodConfig)[0])))))
+"""Dotted keys of a run that some methods read and others do not."""
+
+METHODS = {
+    "slidr": "slidr.method:SLidR",
+    "bevcontrast": "bevcontrast.method:BEVContrast",
+    "calico_prc": "calico_prc.method:PRC",
+    "calico_rad": "calico_rad.method:RAD",
+}
+"""Kind to `room.module:class`."""
+
+
+def method_class(config: MethodConfig) -> type[Method]:
+    """The class that a config belongs to."""
+    module, name = METHODS[config.kind].split(":")
+    found: type[Method] = getattr(import_module(f"lidardistill.methods.{module}"), name)
+    return found

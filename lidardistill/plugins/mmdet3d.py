@@ -25,8 +25,10 @@ from torch import Tensor, nn
 
 from lidardistill.backbones.lidar_bev.pillars import PillarNet
 from lidardistill.backbones.lidar_bev.voxelnet import VoxelNet
-from lidardistill.backbones.minkunet.net import build_minkunet
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.backbones.minkunet.config import MinkUNetConfig
+from lidardistill.backbones.minkunet.net import MinkUNet
+from lidardistill.data.config import VoxelConfig
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.exchange.foreign import own_names
 from lidardistill.weights import load_checkpoint_tensors, load_matching
 
@@ -162,18 +164,18 @@ class LidardistillMinkUNet(_Backbone):
 
     Args:
         in_channels: features of a voxel.
-        preset: key of `models.minkunet.PRESETS`.
+        preset: key of `backbones.minkunet.config.PRESETS`.
         weights: see `_Backbone`.
     """
 
-    def __init__(self, in_channels: int = 1, preset: str = "minkunet34", weights: str | None = None) -> None:
-        super().__init__(build_minkunet(preset, in_channels), weights, "", "backbone.")
+    def __init__(self, in_channels: int = 1, preset: Any = "minkunet34", weights: str | None = None) -> None:
+        super().__init__(MinkUNet(in_channels, MinkUNetConfig(preset=preset)), weights, "", "backbone.")
 
     def forward(self, voxel_features: Tensor, coors: Tensor) -> Tensor:
         """(M, F) features and (M, 4) batch, z, y, x of the voxels to (M, C), rows as given."""
         coors = coors.int()
         batch_size, *shape = (int(n) for n in coors.max(0).values + 1)
-        out: Tensor = self.net(voxel_features, coors, shape, batch_size)
+        out: Tensor = self.net.convolve(voxel_features, coors, shape, batch_size)
         return out
 
 
@@ -182,7 +184,7 @@ class LidardistillVoxels(Det3DDataPreprocessor):
     """The voxels that a MinkUNet was pretrained on, cylindrical ones included, for mmdet3d's segmentors.
 
     Args:
-        voxels: `voxels` of the run, see `data.voxel_input.VoxelSettings`; without point_cloud_range, since
+        voxels: `voxels` of the run, see `data.config.VoxelConfig`; without point_cloud_range, since
             MinkUNetHead gives every point the logits of its voxel.
         others: of Det3DDataPreprocessor.
 
@@ -193,8 +195,9 @@ class LidardistillVoxels(Det3DDataPreprocessor):
     def __init__(self, voxels: dict[str, Any], **others: Any) -> None:
         super().__init__(voxel=False, **others)
         self.voxel = True
-        self.settings = VoxelSettings(**voxels)
-        if self.settings.point_cloud_range is not None or "height" in self.settings.point_features:
+        config = VoxelConfig(**voxels)
+        self.scan_input = ScanInput(config)
+        if config.point_cloud_range is not None or "height" in config.point_features:
             raise ValueError(
                 "LidardistillVoxels: expected voxels without point_cloud_range and without the feature height; cut the "
                 "points with PointsRangeFilter in the pipeline instead"
@@ -209,7 +212,7 @@ class LidardistillVoxels(Det3DDataPreprocessor):
         """
         features, coors = [], []
         for number, (cloud, sample) in enumerate(zip(points, data_samples, strict=True)):
-            scan = voxelize_scan(cloud.detach().cpu().numpy().astype(np.float32, copy=False), self.settings)
+            scan = self.scan_input.read(cloud.detach().cpu().numpy().astype(np.float32, copy=False))
             point2voxel = torch.from_numpy(scan.point2voxel).to(cloud.device)
             rows = np.full(len(scan.voxel_coords), len(cloud))
             np.minimum.at(rows, scan.point2voxel, np.arange(len(cloud)))

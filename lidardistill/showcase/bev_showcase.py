@@ -16,18 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from lidardistill.atomic import atomic_write
-from lidardistill.backbones.build import build_voxels
-from lidardistill.backbones.lidar_bev.config import LidarBevConfig
-from lidardistill.backbones.lidar_bev.net import LidarBev
 from lidardistill.data.camera_input import CameraInput
 from lidardistill.data.images import read_image
-from lidardistill.data.view_image import build_image_reading
 from lidardistill.datasets.nuscenes.boxes import BoxTable
 from lidardistill.datasets.nuscenes.detection_classes import CLASSES
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.run_folder import run_values
-from lidardistill.methods.build import build_method
-from lidardistill.methods.calico_rad.method import RAD
+from lidardistill.methods.of_run import method_of
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.regions.superpixels.scaling import reduce_by_area
 from lidardistill.regions.sweep.clusters import propose_regions
@@ -36,7 +31,7 @@ from lidardistill.showcase.showcase import CALIBRATION_SCANS, load_trained, vali
 from lidardistill.tasks.detect.batch import DetectionBatch
 from lidardistill.tasks.detect.batches import still_keyframes
 from lidardistill.tasks.detect.bev_fusion import on_grid
-from lidardistill.tasks.detect.build import NUM_CLASSES, detector_inputs, load_detector
+from lidardistill.tasks.detect.build import NUM_CLASSES, load_detector
 from lidardistill.tasks.detect.center_groups import decode_groups
 from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.detect.sample import DetectionDataset, collate_detection
@@ -113,7 +108,7 @@ def _of_detector(run: Path, row: int | None) -> dict[str, Any]:
         row = int(rows[table.classes_present(rows, min_points=1).sum(axis=1).argmax()])
     (batch,) = still_keyframes(config, index, np.array([row]), torch.device("cpu"))
     with torch.no_grad():
-        bev = detector.bev(**detector_inputs(batch))
+        bev = detector.bev(batch.voxels, batch.camera_inputs())
         (found,) = decode_groups(
             detector.head(bev),
             num_classes=NUM_CLASSES,
@@ -137,41 +132,28 @@ def _of_detector(run: Path, row: int | None) -> dict[str, Any]:
 
 def _of_pretraining(run: Path, row: int | None) -> dict[str, Any]:
     config = read_run(run, PretrainConfig)
-    if not isinstance(config.student, LidarBevConfig):
+    if config.student.makes != "map":
         raise ValueError(f"{run}: its student is a {config.student.kind} and makes no maps")
     index = NuScenesIndex.open(config.data.dataroot, config.data.version)
     split, rows = validation_rows(config, None, index)
     row = int(rows[len(rows) // 2]) if row is None else row
-    method = build_method(config)
+    method = method_of(config)
     load_trained(method, run)
     batch = _unlabelled(config, index, row)
+    if method.student_reads_scans:
+        known = spread(pretraining_rows(config.data, index), CALIBRATION_SCANS)
+        calibrate_batchnorm(
+            method.student,
+            (_unlabelled(config, index, one).voxels for one in known.tolist()),
+        )
     with torch.no_grad():
-        if isinstance(method, RAD):
-            named, grid = _joint_maps(method, batch)
-        else:
-            student = method.student
-            known = spread(pretraining_rows(config.data, index), CALIBRATION_SCANS)
-            calibrate_batchnorm(
-                student,
-                (_unlabelled(config, index, one).voxels for one in known.tolist()),
-                lambda network, voxels: network(**voxels.bev_inputs()),
-            )
-            bev = student(**batch.voxels.bev_inputs())[0]
-            assert isinstance(student, LidarBev)
-            named, grid = [("the pretrained network's map", bev)], student.grid
+        shown = method.shown_maps(batch.voxels, batch.camera_inputs())
+        grid = shown[0].grid
+        named = []
+        for name, bev, own_grid, head in shown:
+            on_one_grid = bev[None] if own_grid == grid else on_grid(bev[None], own_grid, grid)[0]
+            named.append((name, on_one_grid[0] if head is None else _projected(head, on_one_grid)))
     return {**_keyframe(index, row, split), **_maps(named, grid, index.frame(row).points)}
-
-
-def _joint_maps(method: RAD, batch: DetectionBatch) -> tuple[list[tuple[str, Tensor]], BevGrid]:
-    """Both maps where they meet: behind their projectors, on the cells of the cameras."""
-    camera_bev, _ = method.student(**(batch.camera_inputs() or {}))
-    lidar_bev = method.teacher(**batch.voxels.bev_inputs())
-    grid = method.student.grid
-    lidar_bev, _ = on_grid(lidar_bev, method.teacher.grid, grid)
-    return [
-        ("cameras, as the student sees them", _projected(method.student_head, camera_bev)),
-        ("LiDAR, as the teacher sees it", _projected(method.teacher_head, lidar_bev)),
-    ], grid
 
 
 def _projected(head: nn.Module, bev: Tensor) -> Tensor:
@@ -184,9 +166,8 @@ def _unlabelled(config: PretrainConfig, index: NuScenesIndex, row: int) -> Detec
     """One keyframe as the method's networks read it, neither augmented nor labelled."""
     cameras = None
     if config.method.sees_cameras:
-        reading = build_image_reading(config.data.images)
-        cameras = CameraInput(config.data.augment.image_size, reading=reading)
-    voxels = build_voxels(config.voxels, config.student)
+        cameras = CameraInput(config.data.augment.image_size, images=config.data.images)
+    voxels = config.student.scan_input(config.voxels)
     dataset = DetectionDataset(
         index, np.array([row]), voxels, seed=0, train=False, read_boxes=None, cameras=cameras
     )

@@ -9,23 +9,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lidardistill.atomic import atomic_write
-from lidardistill.backbones.build import build_voxels
 from lidardistill.data.collate import collate_voxels
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
 from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES, NUM_CLASSES, RAW_TO_CLASS
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.nuscenes.splits import official_scenes
 from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint
 from lidardistill.engine.run_folder import CHECKPOINTS
-from lidardistill.methods.bevcontrast.term import without_term
-from lidardistill.methods.slidr.build import build_pair_dataset, build_slidr
-from lidardistill.methods.slidr.method import SLidR
-from lidardistill.methods.slidr.sample import PairBatch, collate_pairs
+from lidardistill.methods.base import Method
+from lidardistill.methods.of_run import method_of, recipe_of
 from lidardistill.showcase.joint_pca import fit_joint_pca, position_r2
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.rows import open_index, pretraining_rows, split_rows, spread
@@ -88,9 +85,9 @@ def write_showcase(
         row = _richest(index, rows)
     method = load_method(config, run)
     _calibrate(method, config, index)
-    sample = build_pair_dataset(config, index, np.array([row]), train=False, from_cache=False)[(0, 0, 0)]
-    batch = collate_pairs([sample])
-    points_embedded, maps = embed(method, batch)
+    recipe = recipe_of(config).still()
+    sample = Keyframes(index, [row], recipe, seed=0, max_substitutes=0)[(0, 0, 0)]
+    points_embedded, maps = method.joint_space(recipe.collate([sample]))
     frame = index.frame(row)
     labels = _labels(index, row)
     views, rows_px, cols_px = sample.pairing_images.T
@@ -98,14 +95,14 @@ def write_showcase(
     to_cam = frame.lidar2cam[views]
     depth = (to_cam[:, 2, :3] * seen).sum(axis=1) + to_cam[:, 2, 3]
 
-    size = (sample.superpixels.shape[1], sample.superpixels.shape[2])
+    size = (sample.images.shape[2], sample.images.shape[3])
     pixels = [_pixels(maps[view : view + 1], size) for view in range(len(maps))]
     pca = fit_joint_pca(
         points_embedded[sample.pairing_points],
         np.concatenate([pixels[v][rows_px[views == v], cols_px[views == v]] for v in range(len(pixels))]),
     )
     projected = pca.student(points_embedded)
-    known = sample.point_mask
+    known = sample.voxels.point_mask
     query = choose_query(frame.points, sample.pairing_points, depth, labels)
     asked = points_embedded[query]
     arrays: dict[str, np.ndarray] = {
@@ -141,13 +138,13 @@ def write_showcase(
     return out
 
 
-def load_method(config: PretrainConfig, run: Path) -> SLidR:
-    """Student, teacher and heads of a run as its newest checkpoint left them, in eval mode on the CPU.
+def load_method(config: PretrainConfig, run: Path) -> Method:
+    """The method of a run with the weights of its newest checkpoint, in eval mode on the CPU.
 
     Raises:
-        ValueError: as `load_trained`, or the run is of another method than slidr.
+        ValueError: as `load_trained`.
     """
-    method = build_slidr(config)
+    method = method_of(config)
     load_trained(method, run)
     return method
 
@@ -164,32 +161,20 @@ def load_trained(method: nn.Module, run: Path) -> None:
             f"{run} has no finished checkpoint: run `lidardistill pretrain` again to continue it"
         )
     state = load_checkpoint(path)["state"]
-    weights = without_term({**state["model"], **state["ema"].get("average", {})})
+    weights = {**state["model"], **state["ema"].get("average", {})}
     # Buffers that a checkpoint carries and `load_state_dict` does not know: they follow from the config.
     given = dict(method.named_buffers()).keys() - method.state_dict().keys()
     weights = {name: value for name, value in weights.items() if name not in given}
     # The frozen teacher is not in a checkpoint; everything else must be.
     missing, unexpected = method.load_state_dict(weights, strict=False)
-    wrong = [*(name for name in missing if not name.startswith("teacher.")), *unexpected]
+    # Parameters that two methods share stand in a checkpoint once.
+    stored = {id(value) for name, value in method.state_dict(keep_vars=True).items() if name in weights}
+    named = method.state_dict(keep_vars=True)
+    missing = [name for name in missing if id(named[name]) not in stored]
+    wrong = [*(name for name in missing if "teacher" not in name.split(".")), *unexpected]
     if wrong:
         raise ValueError(f"checkpoint {path} is of another model; it differs in {', '.join(wrong[:5])}")
     method.eval()
-
-
-@torch.no_grad()
-def embed(method: SLidR, batch: PairBatch) -> tuple[np.ndarray, Tensor]:
-    """One keyframe in the space where student and teacher meet.
-
-    Returns:
-        (N, D) float32 unit rows of the points, zero outside the voxel grid, and (V, D, h, w) maps of the teacher.
-    """
-    voxels = batch.voxels
-    backbone = method.student(voxels.features, voxels.voxel_coords, voxels.spatial_shape, voxels.batch_size)
-    rows = F.normalize(method.student_head(backbone).float(), dim=1)
-    points = rows.new_zeros(len(voxels.point_mask), rows.shape[1])
-    points[voxels.point_mask] = rows[voxels.point2voxel[voxels.point_mask]]
-    maps = torch.cat([method.teacher_head(method.teacher(view[None])) for view in batch.images])  # type: ignore[union-attr]
-    return points.numpy(), maps.float()
 
 
 def choose_query(
@@ -229,10 +214,10 @@ def _pixels(maps: Tensor, size: tuple[int, int]) -> np.ndarray:
     return F.normalize(fine, dim=1)[0].permute(1, 2, 0).numpy()
 
 
-def _calibrate(method: SLidR, config: PretrainConfig, index: NuScenesIndex) -> None:
+def _calibrate(method: Method, config: PretrainConfig, index: NuScenesIndex) -> None:
     """BatchNorm statistics of scans that are not augmented, as the probe has them."""
     rows = spread(pretraining_rows(config.data, index), CALIBRATION_SCANS)
-    scans = ScanDataset(index, rows, build_voxels(config.voxels, config.student), seed=0, train=False)
+    scans = ScanDataset(index, rows, config.student.scan_input(config.voxels), seed=0, train=False)
     calibrate_batchnorm(method.student, (collate_voxels([scans[(0, i, i)]]) for i in range(len(rows))))
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from lidardistill.data.config import PairDataConfig
-from lidardistill.datasets.base import rows_with_partner
+from lidardistill.data.keyframes import Recipe
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.nuscenes.splits import label_fraction, scenes_of_split
-from lidardistill.methods.bevcontrast.config import BEVContrastConfig
 from lidardistill.tasks.detect.config import (
     LabelledDataConfig,
 )
-from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.segment.config import ScanDataConfig
 
 
@@ -25,13 +25,9 @@ def pretraining_rows(config: PairDataConfig, index: NuScenesIndex) -> np.ndarray
     return spread(_split_rows(config, index), config.keyframes)
 
 
-def method_rows(config: PretrainConfig, index: NuScenesIndex) -> np.ndarray:
-    """(n,) int64 index rows that the method's samples are named after, of the pretraining split."""
-    scans = config.method if isinstance(config.method, BEVContrastConfig) else config.bev_term
-    if scans is None:
-        return pretraining_rows(config.data, index)
-    rows = rows_with_partner(index, _split_rows(config.data, index), scans.stride)
-    return spread(rows, config.data.keyframes)
+def recipe_rows(config: PairDataConfig, index: NuScenesIndex, recipe: Recipe[Any]) -> np.ndarray:
+    """(n,) int64 index rows of the pretraining split that a recipe can read, the first `keyframes` spread evenly."""
+    return spread(recipe.rows(index, _split_rows(config, index)), config.keyframes)
 
 
 def spread(rows: np.ndarray, count: int | None) -> np.ndarray:

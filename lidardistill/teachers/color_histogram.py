@@ -22,9 +22,10 @@ class ColorHistogram(nn.Module):
         stride: 8.
     """
 
-    def __init__(self, stride: int = 8) -> None:
+    stride = 8
+
+    def __init__(self) -> None:
         super().__init__()
-        self.stride = stride
         self.out_channels = LEVELS**3 + ORIENTATIONS
 
     def forward(self, images: Tensor) -> Tensor:

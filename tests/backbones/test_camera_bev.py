@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from lidardistill.backbones.camera_bev.net import PRESETS, CameraBev, CameraBevSettings, build_camera_bev
-from lidardistill.backbones.lidar_bev.net import build_lidar_bev
+from lidardistill.backbones.camera_bev.config import CameraBevConfig, CameraBevLayers
+from lidardistill.backbones.camera_bev.net import CameraBev
+from tests.support.backbones import lidar_bev
 
-SMALL = CameraBevSettings(
-    image_network="efficientnet_lite0", image_channels=8, context_channels=4, depth_range=(1.0, 13.0), depth_step=2.0,
-    bev_range=(-12.8, -12.8, 12.8, 12.8), z_range=(-5.0, 3.0), cell_size=0.8, widths=(8, 8), layers=(1, 1),
-    strides=(2, 2), neck_widths=(4, 4), up_strides=(1, 2),
+SMALL = CameraBevConfig(
+    preset="mini", context_channels=4, depth_range=(1.0, 13.0), depth_step=2.0, bev_range=(-12.8, -12.8, 12.8, 12.8),
+    cell_size=0.8,
 )  # fmt: skip
+SMALL_LAYERS = CameraBevLayers("efficientnet_lite0", 8, (8, 8), (1, 1), (2, 2), (4, 4), (1, 2))
 SIZE = (64, 96)
 FOCAL = 60.0
 
@@ -39,7 +40,7 @@ SAMPLE = torch.tensor([0, 0, 1])
 @pytest.fixture
 def network() -> CameraBev:
     torch.manual_seed(0)
-    return CameraBev(SMALL)
+    return CameraBev(SMALL, SMALL_LAYERS)
 
 
 def pictures(views: int = 3) -> Tensor:
@@ -170,21 +171,21 @@ def test_a_gradient_repeats_bit_by_bit_on_two_threads(network: CameraBev) -> Non
 
 
 def test_the_presets_lie_on_the_grids_of_the_lidar_presets() -> None:
-    mini = build_camera_bev("mini")
-    lidar = build_lidar_bev("pillars_mini", 4)
+    mini = CameraBevConfig(preset="mini").build()
+    lidar = lidar_bev("pillars_mini", 4)
     assert (mini.grid, mini.out_channels) == (lidar.grid, 64)
     bev, seen = mini(torch.rand(1, 3, 64, 96), VIEWS[:1], SAMPLE[:1], 1)
     assert bev.shape == (1, 64, 64, 64)
     assert seen.shape == (1, 64, 64)
-    resnet = build_camera_bev("resnet50")
-    assert resnet.grid == build_lidar_bev("pillars02", 5).grid
+    resnet = CameraBevConfig(preset="resnet50").build()
+    assert resnet.grid == lidar_bev("pillars02", 5).grid
     assert (len(resnet.depth_m), resnet.encoder.stride) == (118, 8)
-    assert PRESETS["swin_t"].cell_size == PRESETS["resnet50"].cell_size
+    assert CameraBevConfig(preset="swin_t").value("cell_size") == CameraBevConfig(preset="resnet50").value("cell_size")
 
 
 def test_swin_t_makes_a_map() -> None:
     pytest.importorskip("transformers", reason="needs the extra [teachers]: transformers")
-    swin = build_camera_bev("swin_t")
+    swin = CameraBevConfig(preset="swin_t").build()
     bev, _ = swin(torch.rand(1, 3, 64, 96), VIEWS[:1], SAMPLE[:1], 1)
     assert bev.shape == (1, 256, 128, 128)
     bev.square().mean().backward()
@@ -196,9 +197,7 @@ def test_swin_t_makes_a_map() -> None:
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown preset 'maxi'"):
-        build_camera_bev("maxi")
     with pytest.raises(ValueError, match=r"depth_range: expected a whole number of 0\.7 m bins"):
-        build_camera_bev("mini", depth_step=0.7)
+        CameraBevConfig(preset="mini", depth_step=0.7).build()
     with pytest.raises(ValueError, match="whole number"):
-        build_camera_bev("mini", cell_size=1.7)
+        CameraBevConfig(preset="mini", cell_size=1.7).build()

@@ -156,7 +156,7 @@ def test_weights_that_are_missing_are_named(tmp_path: Path) -> None:
         build_image_stages("swin_t", str(tmp_path))
 
 
-def test_without_transformers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_transformers_the_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "transformers", None)

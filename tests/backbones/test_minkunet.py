@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import nn
 
+from lidardistill.backbones.minkunet.config import PRESETS, MinkUNetConfig, MinkUNetLayers
 from lidardistill.backbones.minkunet.net import (
-    PRESETS,
     MinkUNet,
     ResidualBlock,
     VoxelBatchNorm,
-    build_minkunet,
 )
 from lidardistill.geometry.voxels import voxelize
 from lidardistill.sparse.sparse import SparseConv3d, SparseInverseConv3d, SubMConv3d, sparse
+from tests.support.backbones import minkunet
 from tests.support.clouds import random_voxels
 
 SHAPE = (16, 32, 32)
@@ -25,7 +25,7 @@ SHAPE = (16, 32, 32)
 
 def tiny(**kwargs):
     torch.manual_seed(0)
-    return MinkUNet(2, stem=4, widths=(4, 6, 8, 8, 8, 6, 5, 5), blocks=(1,) * 8, **kwargs)
+    return MinkUNet(2, MinkUNetConfig(**kwargs), MinkUNetLayers(4, (4, 6, 8, 8, 8, 6, 5, 5), (1,) * 8))
 
 
 @pytest.mark.parametrize(
@@ -33,11 +33,11 @@ def tiny(**kwargs):
     [("minkunet34", 37_842_976), ("minkunet18", 21_691_168), ("minkunet14", 11_567_776), ("mini", 1_124_688)],
 )
 def test_parameter_counts(preset, parameters):
-    assert sum(p.numel() for p in build_minkunet(preset, 1).parameters()) == parameters
+    assert sum(p.numel() for p in minkunet(preset, 1).parameters()) == parameters
 
 
 def test_minkunet34_is_res16unet34c():
-    net = build_minkunet("minkunet34", 1)
+    net = minkunet("minkunet34", 1)
     assert [len(level) for level in [*net.encoder, *net.decoder]] == [2, 3, 4, 6, 2, 2, 2, 2]
     assert [level[0].conv1.in_channels for level in net.encoder] == [32, 32, 64, 128]
     assert [level[0].conv1.in_channels for level in net.decoder] == [256 + 128, 128 + 64, 96 + 32, 96 + 32]
@@ -72,48 +72,47 @@ def test_batchnorm_momentum_inside_blocks_is_another():
 
 def test_presets_by_name():
     assert set(PRESETS) == {"minkunet34", "minkunet18", "minkunet14", "mini"}
-    assert build_minkunet("mini", 3, stem=8).stem.conv.out_channels == 8
-    with pytest.raises(ValueError, match=r"unknown preset 'minkunet50'.*minkunet34"):
-        build_minkunet("minkunet50", 1)
+    with pytest.raises(ValueError, match=r"preset"):
+        minkunet("minkunet50", 1)
 
 
 @pytest.mark.parametrize("change", [{"widths": (4,) * 7}, {"blocks": (1,) * 7 + (0,)}, {"stem": 0}])
 def test_bad_sizes_are_named(change):
     with pytest.raises(ValueError, match="8 positive widths and blocks"):
-        MinkUNet(1, **change)
+        MinkUNet(1, MinkUNetConfig(), PRESETS["mini"]._replace(**change))
 
 
 def test_rows_follow_the_voxels_and_scans_are_independent():
     net = tiny().double().eval()
     coords, features = random_voxels(0, 400, SHAPE), torch.randn(400, 2, dtype=torch.float64)
-    out = net(features, coords, SHAPE, 2)
+    out = net.convolve(features, coords, SHAPE, 2)
     assert out.shape == (400, 5)
     order = torch.randperm(400, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(net(features[order], coords[order], SHAPE, 2), out[order])
+    torch.testing.assert_close(net.convolve(features[order], coords[order], SHAPE, 2), out[order])
     for scan in range(2):
         own = coords[:, 0] == scan
         alone = coords[own].clone()
         alone[:, 0] = 0
-        torch.testing.assert_close(net(features[own], alone, SHAPE, 1), out[own])
+        torch.testing.assert_close(net.convolve(features[own], alone, SHAPE, 1), out[own])
 
 
 def test_a_shift_by_the_coarsest_cell_changes_nothing():
     net = tiny().double().eval()
     coords, features = random_voxels(1, 300, SHAPE, 1), torch.randn(300, 2, dtype=torch.float64)
     shifted = coords + torch.tensor([0, 16, 32, 16], dtype=torch.int32)
-    torch.testing.assert_close(net(features, shifted, (32, 64, 48), 1), net(features, coords, SHAPE, 1))
+    torch.testing.assert_close(net.convolve(features, shifted, (32, 64, 48), 1), net.convolve(features, coords, SHAPE, 1))
 
 
 def test_a_grid_that_is_no_multiple_of_16_loses_no_voxel():
     net = tiny().double().eval()
     coords = random_voxels(2, 200, (5, 7, 9), 1)
     features = torch.randn(200, 2, dtype=torch.float64)
-    torch.testing.assert_close(net(features, coords, (5, 7, 9), 1), net(features, coords, (16, 16, 16), 1))
+    torch.testing.assert_close(net.convolve(features, coords, (5, 7, 9), 1), net.convolve(features, coords, (16, 16, 16), 1))
 
 
 def test_all_parameters_learn():
     net = tiny()
-    net(torch.randn(300, 2), random_voxels(3, 300, SHAPE), SHAPE, 2).square().mean().backward()
+    net.convolve(torch.randn(300, 2), random_voxels(3, 300, SHAPE), SHAPE, 2).square().mean().backward()
     assert not [name for name, p in net.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
 
 
@@ -122,7 +121,7 @@ def test_all_parameters_learn():
 def test_none_or_one_voxel_passes(count, training):
     net = tiny().train(training)
     before = copy.deepcopy(net.state_dict())
-    out = net(torch.ones(count, 2), torch.zeros(count, 4, dtype=torch.int32), SHAPE, 1)
+    out = net.convolve(torch.ones(count, 2), torch.zeros(count, 4, dtype=torch.int32), SHAPE, 1)
     assert out.shape == (count, 5)
     assert out.isfinite().all()
     out.sum().backward()
@@ -140,9 +139,9 @@ def test_batchnorm_of_many_rows_is_torchs():
 def test_bfloat16_autocast():
     net, coords, features = tiny(), random_voxels(4, 300, SHAPE), torch.randn(300, 2)
     with torch.autocast("cpu", torch.bfloat16):
-        out = net(features, coords, SHAPE, 2)
+        out = net.convolve(features, coords, SHAPE, 2)
     out.float().square().mean().backward()
-    exact = tiny()(features, coords, SHAPE, 2)
+    exact = tiny().convolve(features, coords, SHAPE, 2)
     assert (out - exact).abs().mean() < 0.1 * exact.abs().mean()
     assert all(p.grad.isfinite().all() for p in net.parameters())
 
@@ -169,8 +168,8 @@ def test_the_real_sweep_in_slidrs_cylinders(nuscenes_one):
     points = np.fromfile(path, np.float32).reshape(-1, 5)[:, :4]
     voxels = voxelize(points, (0.1, 1.0, 0.1), kind="cylindrical")
     coords = torch.from_numpy(np.pad(voxels.voxel_coords, ((0, 0), (1, 0))).astype(np.int32))
-    net = build_minkunet("mini", 1)
-    out = net(torch.from_numpy(points[voxels.voxel_points, 3:]), coords, voxels.spatial_shape, 1)
+    net = minkunet("mini", 1)
+    out = net.convolve(torch.from_numpy(points[voxels.voxel_points, 3:]), coords, voxels.spatial_shape, 1)
     out.square().mean().backward()
     assert out.shape == (15_948, 32)
     assert out.isfinite().all()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from lidardistill.backbones.kinds import check_student
 from lidardistill.backbones.lidar_bev.config import LidarBevConfig
 from lidardistill.backbones.minkunet.config import MinkUNetConfig
 from lidardistill.data.config import VoxelConfig
@@ -21,8 +20,8 @@ VOXELS = VoxelConfig(
 
 @pytest.mark.parametrize("preset", ["voxelnet_mini", "pillars_mini"])
 def test_what_suits(preset: str) -> None:
-    check_student(LidarBevConfig(kind="lidar_bev", preset=preset), VOXELS)
-    check_student(MinkUNetConfig(), VoxelConfig())
+    LidarBevConfig(kind="lidar_bev", preset=preset).check(VOXELS)
+    MinkUNetConfig().check(VoxelConfig())
 
 
 @pytest.mark.parametrize(
@@ -41,4 +40,4 @@ def test_what_suits(preset: str) -> None:
 )
 def test_what_does_not(preset: str, change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        check_student(LidarBevConfig(kind="lidar_bev", preset=preset), VOXELS.model_copy(update=change))
+        LidarBevConfig(kind="lidar_bev", preset=preset).check(VOXELS.model_copy(update=change))

@@ -103,7 +103,7 @@ class Numbers:
 def test_threads_and_processes_load_the_same_keys(monkeypatch):
     from lidardistill.bench import loader_workers as bench_loader_workers
 
-    monkeypatch.setattr("lidardistill.methods.slidr.sample.collate_pairs", tuple)
+    monkeypatch.setattr("lidardistill.methods.image_pairs.collate_pairs", tuple)
     monkeypatch.setattr(bench_loader_workers, "_REPEATS", 1)
     seen = {}
 

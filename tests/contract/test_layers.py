@@ -97,8 +97,6 @@ def test_imports_point_down(path: Path) -> None:
         target = name.split(".")[1]
         if target in {layer, "__version__"}:
             continue
-        if layer == "methods" and name.endswith("tasks.pretrain.config.PretrainConfig"):
-            continue  # until methods are built from Parts
         assert floor_of(target) < floor_of(layer), where
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from lidardistill.data.camera_input import CameraInput, choose_window, read_cameras, window_matrix
+from lidardistill.data.config import ImageConfig
 from lidardistill.data.image_augment import resize_image
 from lidardistill.data.images import image_key, read_image
-from lidardistill.data.view_image import ImageReading
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.geometry import project, transform_points
 
@@ -74,7 +74,7 @@ def test_points_project_where_their_pixels_went(frame, detection_world, settings
 def test_images_may_be_read_reduced(frame, detection_world) -> None:
     names = keys(frame, detection_world)
     full, cam2img = read_cameras(frame, CameraInput((22, 40)), names)
-    reduced, same = read_cameras(frame, CameraInput((22, 40), reading=ImageReading(scale=2)), names)
+    reduced, same = read_cameras(frame, CameraInput((22, 40), images=ImageConfig(scale=2)), names)
     np.testing.assert_array_equal(cam2img, same)
     assert not np.array_equal(full, reduced)
     assert np.abs(full - reduced).mean() < 0.2

@@ -8,7 +8,8 @@ import torch
 
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.collate import collate_voxels
-from lidardistill.methods.slidr.sample import PairBatch, PairSample, collate_pairs
+from lidardistill.data.voxel_input import VoxelInput
+from lidardistill.methods.image_pairs import PairBatch, PairSample, collate_pairs
 
 NUM_SUPERPIXELS = 9
 
@@ -25,13 +26,16 @@ def make_sample(seed, num_points=40, num_pairs=25, num_views=2, **changes):
         "num_superpixels": NUM_SUPERPIXELS,
         "pairing_points": rng.integers(max(num_points, 1), size=num_pairs),
         "pairing_images": rng.integers((num_views, 6, 8), size=(num_pairs, 3)),
+    }
+    voxels = {
         "voxel_coords": rng.integers(16 * (seed + 1), size=(num_voxels, 3)).astype(np.int32),
         "voxel_features": rng.random((num_voxels, 2), dtype=np.float32),
         "spatial_shape": (16 * (seed + 1), 64 - 16 * seed, 32),
         "point2voxel": rng.integers(max(num_voxels, 1), size=num_points),
         "point_mask": rng.random(num_points) < 0.9,
     }
-    return PairSample(**{**fields, **changes})
+    voxels |= {name: changes.pop(name) for name in list(changes) if name in VoxelInput._fields}
+    return PairSample(**{**fields, "voxels": VoxelInput(**voxels), **changes})
 
 
 def empty_sample(seed):
@@ -61,12 +65,12 @@ def test_every_index_still_means_the_same(middle):
         assert np.array_equal(batch.superpixel_mask[view, row, col], sample.superpixel_mask[v, r, c])
         assert np.array_equal(batch.images[view, :, row, col], sample.images[v, :, r, c])
         of_scan = batch.voxels.voxel_coords[:, 0] == b
-        assert of_scan.sum() == len(sample.voxel_coords)
-        assert np.array_equal(batch.voxels.voxel_coords[of_scan, 1:], sample.voxel_coords)
+        assert of_scan.sum() == len(sample.voxels.voxel_coords)
+        assert np.array_equal(batch.voxels.voxel_coords[of_scan, 1:], sample.voxels.voxel_coords)
         rows = batch.voxels.point2voxel[start:end]
-        assert np.array_equal(batch.voxels.features[rows], sample.voxel_features[sample.point2voxel])
-        assert np.array_equal(batch.voxels.voxel_coords[rows, 1:], sample.voxel_coords[sample.point2voxel])
-        voxels += len(sample.voxel_coords)
+        assert np.array_equal(batch.voxels.features[rows], sample.voxels.voxel_features[sample.voxels.point2voxel])
+        assert np.array_equal(batch.voxels.voxel_coords[rows, 1:], sample.voxels.voxel_coords[sample.voxels.point2voxel])
+        voxels += len(sample.voxels.voxel_coords)
     assert voxels == len(batch.voxels.features)
     assert pairs == len(batch.pairing_points)
 
@@ -90,7 +94,7 @@ def test_samples_are_left_as_they_were():
     collate_pairs(samples)
     again = make_sample(1)
     assert np.array_equal(samples[1].pairing_images, again.pairing_images)
-    assert np.array_equal(samples[1].point2voxel, again.point2voxel)
+    assert np.array_equal(samples[1].voxels.point2voxel, again.voxels.point2voxel)
 
 
 def test_a_batch_of_nothing_is_a_batch():
@@ -121,7 +125,7 @@ def test_what_does_not_fit_together_is_named():
     with pytest.raises(ValueError, match=r"num_superpixels: .* \[9, 10\]"):
         collate_pairs([make_sample(0), make_sample(1, num_superpixels=10)])
     wide = make_sample(1)
-    wide = dataclasses.replace(wide, voxel_features=np.ones((15, 3), np.float32))
+    wide = dataclasses.replace(wide, voxels=wide.voxels._replace(voxel_features=np.ones((15, 3), np.float32)))
     with pytest.raises(ValueError, match=r"voxel_features: .*\(15, 2\), \(15, 3\)"):
         collate_pairs([make_sample(0), wide])
 
@@ -134,4 +138,4 @@ def test_substitutes_are_collected():
 def test_a_batch_moves_with_everything_in_it():
     batch = collate_pairs([make_sample(0)]).to("meta")
     assert batch.images.device.type == batch.voxels.features.device.type == "meta"
-    assert isinstance(collate_voxels([make_sample(0)]), VoxelBatch)
+    assert isinstance(collate_voxels([make_sample(0).voxels]), VoxelBatch)

@@ -12,15 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from lidardistill.data.augment import AugmentSettings
-from lidardistill.data.image_cache import ImageCache
+from lidardistill.data.config import AugmentConfig, ImageConfig
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.data.loader import TimedIterator, make_loader, warm_up
 from lidardistill.data.sampler import EpochOrder, OnceSampler, StepSampler
-from lidardistill.data.view_image import ImageReading
-from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.methods.slidr.sample import PairDataset, collate_pairs
+from lidardistill.methods.image_pairs import ImagePairs, collate_pairs
 from lidardistill.regions.superpixels.source import SuperpixelSource
+from tests.support.inputs import scan_input
 
 # A plain dict is a data set: its keys are the sampler's, and every worker process can unpickle it.
 ORDER = EpochOrder(8, seed=0)
@@ -120,21 +119,18 @@ def test_warm_up_reads_one_sample():
     assert asked == [(0, 0, 0)]
 
 
-def test_warm_up_compiles_superpixels_that_the_sample_finds_in_the_store():
+def test_warm_up_calls_that_of_the_data_set_before_it_reads_a_sample():
     done = []
 
-    class Superpixels:
-        def warm_up(self):
-            done.append("superpixels")
-
     class Data:
-        superpixels = Superpixels()
+        def warm_up(self):
+            done.append("kernels")
 
         def __getitem__(self, key):
             done.append("sample")
 
     warm_up(Data())
-    assert sorted(done) == ["sample", "superpixels"]
+    assert done == ["kernels", "sample"]
 
 
 def test_a_long_warm_up_says_what_takes_so_long(caplog):
@@ -166,15 +162,12 @@ def test_wrong_numbers_are_named():
 
 def test_keyframes_come_through_a_fresh_process_unchanged(small_root, tmp_path):
     index = NuScenesIndex.open(small_root.write(), "v1.0-mini", cache_dir=tmp_path / "index")
-    data = PairDataset(
-        index,
-        np.arange(6),
+    recipe = ImagePairs(
+        scan_input(),
+        AugmentConfig(image_size=(12, 20)),
         superpixels=SuperpixelSource(20, store=tmp_path / "superpixels"),
-        augment=AugmentSettings(image_size=(12, 20)),
-        voxels=VoxelSettings(),
-        seed=0,
-        train=True,
     )
+    data = Keyframes(index, np.arange(6), recipe, seed=0)
     assert warm_up(data) > 0
 
     def batches(num_workers):
@@ -209,16 +202,13 @@ print(before, counts())
 def test_a_warmed_up_data_set_compiles_nothing_more(small_root, tmp_path):
     """A store that is filled is read and not written, an empty one the other way round; a worker may meet both."""
     index = NuScenesIndex.open(small_root.write(), "v1.0-mini", cache_dir=tmp_path / "index")
-    data = PairDataset(
-        index,
-        np.arange(6),
+    recipe = ImagePairs(
+        scan_input(),
+        AugmentConfig(image_size=(12, 20)),
+        ImageConfig(scale=2, cache=str(tmp_path / "images")),
         superpixels=SuperpixelSource(20, store=tmp_path / "superpixels"),
-        augment=AugmentSettings(image_size=(12, 20)),
-        voxels=VoxelSettings(),
-        seed=0,
-        train=True,
-        reading=ImageReading(2, cache=ImageCache(tmp_path / "images", 2)),
     )
+    data = Keyframes(index, np.arange(6), recipe, seed=0)
     child = subprocess.run(
         [sys.executable, "-c", WARMED_UP],
         input=pickle.dumps(data).hex(),

@@ -6,28 +6,27 @@ import numpy as np
 import pytest
 import torch
 
-from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
-from lidardistill.backbones.minkunet.net import build_minkunet
 from lidardistill.data.collate import collate_voxels
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.exchange.inputs import with_columns
 from lidardistill.export.mmdet3d_parts import COLUMNS, SEGMENTOR_COLUMNS
+from tests.support.backbones import lidar_bev, map_voxels, minkunet
+from tests.support.inputs import scan_input
 
 
 def batch(cloud, features, scale, preset=None):
     options = {}
     if preset is not None:
-        chosen = PRESETS[preset]
+        chosen = map_voxels(preset)
         options = {
             "voxel_size": chosen.voxel_size,
             "point_cloud_range": chosen.point_cloud_range,
             "align": 1,
             "per_point": True,
         }
-    settings = VoxelSettings(
-        "cartesian", **options, point_features=features, intensity_scale=scale, reduce="mean"
+    settings = scan_input(
+        kind="cartesian", **options, point_features=features, intensity_scale=scale, reduce="mean"
     )
-    return collate_voxels([voxelize_scan(cloud, settings)])
+    return collate_voxels([settings.read(cloud)])
 
 
 def cloud(rng, num=2000):
@@ -47,11 +46,11 @@ def cloud(rng, num=2000):
 def test_maps_are_the_same(rng, preset, features):
     torch.manual_seed(0)
     points = cloud(rng)
-    net, other = build_lidar_bev(preset, len(features)), build_lidar_bev(preset, 5)
+    net, other = lidar_bev(preset, len(features)), lidar_bev(preset, 5)
     other.load_state_dict(with_columns(net.state_dict(), features, COLUMNS, 1 / 255))
     with torch.no_grad():
-        expected = net(**batch(points, features, 1 / 255, preset).bev_inputs())
-        found = other(**batch(points, COLUMNS, 1.0, preset).bev_inputs())
+        expected = net(batch(points, features, 1 / 255, preset)).bev
+        found = other(batch(points, COLUMNS, 1.0, preset)).bev
     assert expected.abs().max() > 1  # in train mode, BatchNorms keep the map from fading
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
 
@@ -59,17 +58,17 @@ def test_maps_are_the_same(rng, preset, features):
 def test_features_of_a_minkunet_are_the_same(rng):
     torch.manual_seed(0)
     points = cloud(rng)
-    net, other = build_minkunet("mini", 1).eval(), build_minkunet("mini", 4).eval()
+    net, other = minkunet("mini", 1).eval(), minkunet("mini", 4).eval()
     other.load_state_dict(with_columns(net.state_dict(), ["intensity"], SEGMENTOR_COLUMNS))
     with torch.no_grad():
         one, four = batch(points, ("intensity",), 1.0), batch(points, SEGMENTOR_COLUMNS, 1.0)
-        expected = net(one.features, one.voxel_coords, one.spatial_shape, 1)
-        found = other(four.features, four.voxel_coords, four.spatial_shape, 1)
+        expected = net(one).rows
+        found = other(four).rows
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_what_cannot_be_had_is_named():
-    state = build_minkunet("mini", 2).state_dict()
+    state = minkunet("mini", 2).state_dict()
     with pytest.raises(
         ValueError, match=r"voxels\.point_features: range cannot be had from points of x, y, z, intensity"
     ):

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lidardistill.backbones.lidar_bev.net import build_lidar_bev
 from lidardistill.exchange.layout import reverse_axes
 from lidardistill.exchange.mmdet3d import from_mmdet3d, to_mmdet3d
 from lidardistill.export.head_mmdet3d import head_from_mmdet3d, head_to_mmdet3d
 from lidardistill.tasks.detect.center_head import CenterHead
 from lidardistill.weights import load_matching
+from tests.support.backbones import lidar_bev
 
 BN = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
@@ -64,14 +64,14 @@ EXPECTED = {
 
 @pytest.mark.parametrize("preset", EXPECTED)
 def test_every_name_is_theirs_and_every_name_of_theirs_is_there(preset):
-    assert set(to_mmdet3d(build_lidar_bev(preset, 5).state_dict())) == EXPECTED[preset]
+    assert set(to_mmdet3d(lidar_bev(preset, 5).state_dict())) == EXPECTED[preset]
 
 
 @pytest.mark.parametrize("layout", ["mmcv", "spconv2"])
 @pytest.mark.parametrize("detector", ["centerpoint", "bevfusion"])
 @pytest.mark.parametrize("preset", [*EXPECTED, "voxelnet_mini", "pillars_mini"])
 def test_there_and_back_is_the_same(preset, detector, layout):
-    net = build_lidar_bev(preset, 5)
+    net = lidar_bev(preset, 5)
     state = net.state_dict()
     if detector == "bevfusion" and preset.startswith("pillars"):
         with pytest.raises(ValueError, match="BEVFusion has no pillars"):
@@ -85,14 +85,14 @@ def test_there_and_back_is_the_same(preset, detector, layout):
         back = from_mmdet3d(theirs, given)
         assert set(back) == set(state)
         assert all(torch.equal(back[key], value) for key, value in state.items())
-    fresh = build_lidar_bev(preset, 5)
+    fresh = lidar_bev(preset, 5)
     assert not load_matching(fresh, back).missing
     assert all(torch.equal(a, b) for a, b in zip(fresh.parameters(), net.parameters(), strict=True))
 
 
 def test_layouts_of_the_sparse_convolutions():
     """Shapes as mmcv's ops (z, y, x, in, out) and spconv 2 (out, z, y, x, in) print them for CenterPoint."""
-    state = build_lidar_bev("voxelnet01", 5).state_dict()
+    state = lidar_bev("voxelnet01", 5).state_dict()
     mmcv, spconv2 = to_mmdet3d(state), to_mmdet3d(state, "spconv2")
     for name, ours, theirs in (
         ("conv_input.0.weight", (16, 3, 3, 3, 5), (3, 3, 3, 5, 16)),
@@ -112,7 +112,7 @@ def test_layouts_of_the_sparse_convolutions():
 
 def test_axes_of_bevfusion():
     """Its names are CenterPoint's, its kernels lie x, y, z and x, y."""
-    state = build_lidar_bev("voxelnet01", 5).state_dict()
+    state = lidar_bev("voxelnet01", 5).state_dict()
     centerpoint, bevfusion = to_mmdet3d(state), to_mmdet3d(state, detector="bevfusion")
     assert list(centerpoint) == list(bevfusion)
     key = "pts_middle_encoder.conv_out.0.weight"
@@ -160,7 +160,7 @@ def test_the_head_there_and_back():
 
 
 def test_what_does_not_belong_is_named():
-    state = build_lidar_bev("voxelnet_mini", 5).state_dict()
+    state = lidar_bev("voxelnet_mini", 5).state_dict()
     with pytest.raises(ValueError, match=r"head\.weight has no counterpart"):
         to_mmdet3d(state | {"head.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match=r"no LiDAR encoder.*got names like conv1.weight"):
@@ -174,3 +174,14 @@ def test_what_does_not_belong_is_named():
     with pytest.raises(ValueError, match="spconv2 or mmcv"):
         from_mmdet3d(theirs | {key: torch.zeros(3, 3, 3, 3, 8)})
     assert from_mmdet3d(theirs | {key: torch.zeros(3, 3, 3, 3, 8)}, "mmcv")
+
+
+def test_a_deeper_encoder_is_refused():
+    """Its further blocks have no place here, and leaving them out would give another function."""
+    theirs = to_mmdet3d(lidar_bev("voxelnet_mini", 5).state_dict())
+    key = "pts_middle_encoder.encoder_layers.encoder_layer2.3.conv1.weight"
+    with pytest.raises(ValueError, match=rf"1 tensors have no counterpart here, such as {key}"):
+        from_mmdet3d(theirs | {key: torch.zeros(3, 3, 3, 16, 16)})
+    pillars = to_mmdet3d(lidar_bev("pillars_mini", 5).state_dict())
+    with pytest.raises(ValueError, match=r"pfn_layers\.1\.linear\.weight"):
+        from_mmdet3d(pillars | {"pts_voxel_encoder.pfn_layers.1.linear.weight": torch.zeros(2, 2)})

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lidardistill.backbones.minkunet.net import PRESETS, build_minkunet
+from lidardistill.backbones.minkunet.net import PRESETS
 from lidardistill.exchange.mmdet3d_minkunet import minkunet_from_mmdet3d, minkunet_to_mmdet3d
+from tests.support.backbones import minkunet
 
 BN = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 STEM = "backbone.conv_input.1"
@@ -19,9 +20,9 @@ def conv_bn(name, conv="0", norm="1"):
 def expected(preset):
     """As the state dict of MinkUNetBackbone lists them."""
     net = PRESETS[preset]
-    widths, blocks = net["widths"], net["blocks"]
+    widths, blocks = net.widths, net.blocks
     names = conv_bn("backbone.conv_input.0") | conv_bn(STEM)
-    width = net["stem"]
+    width = net.stem
     for level in range(4):
         names |= conv_bn(f"backbone.encoder.{level}.0") | conv_bn(f"backbone.decoder.{level}.0")
         for block in range(blocks[level]):
@@ -41,7 +42,7 @@ def expected(preset):
 def drawn(preset, in_channels=4):
     """With BatchNorms of the stem that are no identity."""
     torch.manual_seed(0)
-    net = build_minkunet(preset, in_channels)
+    net = minkunet(preset, in_channels)
     with torch.no_grad():
         net.stem.norm.weight.normal_()
         net.stem.norm.bias.normal_()

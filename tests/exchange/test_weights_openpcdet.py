@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lidardistill.backbones.lidar_bev.net import build_lidar_bev
 from lidardistill.exchange.openpcdet import from_openpcdet, to_openpcdet
+from tests.support.backbones import lidar_bev
 
 BN = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
@@ -59,13 +59,13 @@ EXPECTED = {
 
 @pytest.mark.parametrize("preset", EXPECTED)
 def test_every_name_is_theirs_and_every_name_of_theirs_is_there(preset):
-    assert set(to_openpcdet(build_lidar_bev(preset, 5).state_dict())) == EXPECTED[preset]
+    assert set(to_openpcdet(lidar_bev(preset, 5).state_dict())) == EXPECTED[preset]
 
 
 @pytest.mark.parametrize("layout", ["mmcv", "spconv2"])
 @pytest.mark.parametrize("preset", [*EXPECTED, "voxelnet_mini", "pillars_mini"])
 def test_there_and_back_is_the_same(preset, layout):
-    state = build_lidar_bev(preset, 5).state_dict()
+    state = lidar_bev(preset, 5).state_dict()
     theirs = to_openpcdet(state, layout) | {"dense_head.conv_cls.weight": torch.zeros(1, 1, 1, 1)}
     back = from_openpcdet(theirs)
     assert set(back) == set(state)
@@ -73,7 +73,7 @@ def test_there_and_back_is_the_same(preset, layout):
 
 
 def test_shapes_and_the_transposed_convolution_of_factor_one():
-    state = build_lidar_bev("second01", 5).state_dict()
+    state = lidar_bev("second01", 5).state_dict()
     theirs = to_openpcdet(state)
     assert tuple(theirs["backbone_3d.conv2.0.0.weight"].shape) == (32, 3, 3, 3, 16)
     assert tuple(theirs["backbone_3d.conv_out.0.weight"].shape) == (128, 3, 1, 1, 64)
@@ -86,7 +86,7 @@ def test_shapes_and_the_transposed_convolution_of_factor_one():
 
 
 def test_what_cannot_come_back_is_named():
-    theirs = to_openpcdet(build_lidar_bev("voxelnet_mini", 5).state_dict())
+    theirs = to_openpcdet(lidar_bev("voxelnet_mini", 5).state_dict())
     key = "backbone_3d.conv2.1.conv2.bias"
     assert not theirs[key].any()
     with pytest.raises(ValueError, match=rf"{key}: our residual blocks have no bias"):
@@ -94,4 +94,10 @@ def test_what_cannot_come_back_is_named():
     with pytest.raises(ValueError, match=r"no LiDAR encoder.*got names like conv1.weight"):
         from_openpcdet({"conv1.weight": torch.zeros(1)})
     with pytest.raises(ValueError, match=r"head\.weight has no counterpart"):
-        to_openpcdet(build_lidar_bev("voxelnet_mini", 5).state_dict() | {"head.weight": torch.zeros(1)})
+        to_openpcdet(lidar_bev("voxelnet_mini", 5).state_dict() | {"head.weight": torch.zeros(1)})
+
+
+def test_a_deeper_encoder_is_refused():
+    theirs = to_openpcdet(lidar_bev("voxelnet_mini", 5).state_dict())
+    with pytest.raises(ValueError, match=r"1 tensors have no counterpart here, such as backbone_3d\.conv2\.4\.conv1\.weight"):
+        from_openpcdet(theirs | {"backbone_3d.conv2.4.conv1.weight": torch.zeros(16, 3, 3, 3, 16)})

@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import save as dump
+from safetensors.torch import save_file
 
-from lidardistill.backbones.build import build_student
 from lidardistill.backbones.lidar_bev.config import LidarBevConfig
 from lidardistill.backbones.minkunet.config import MinkUNetConfig
 from lidardistill.cli.main import main
@@ -22,7 +22,7 @@ from lidardistill.export.run import ENDINGS, export_backbone
 from lidardistill.tasks.detect.build import save_detector
 from lidardistill.tasks.detect.center_head import TASKS, CenterHead
 from lidardistill.tasks.detect.detector import Detector
-from lidardistill.weights import load_checkpoint_tensors
+from lidardistill.weights import load_checkpoint_tensors, save_backbone
 
 RANGE = (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0)
 BEV_VOXELS = {"kind": "cartesian", "point_cloud_range": RANGE, "reduce": "mean"}
@@ -61,11 +61,13 @@ def finished(tmp_path):
     def make(name):
         student, voxels = RUNS[name]
         torch.manual_seed(0)
-        net = build_student(student, voxels)
+        net = student.build(voxels)
         run = tmp_path / "run"
         run.mkdir()
         (run / "config.yaml").write_text(yaml.safe_dump({"verb": "pretrain"}))
         config = {
+            "name": "a run",
+            "optimizer": {"kind": "sgd"},
             "student": student.model_dump(mode="json"),
             "voxels": voxels.model_dump(mode="json"),
             "teacher": None,
@@ -97,7 +99,8 @@ def test_a_file_of_another_project_loads_into_our_student(finished, tmp_path, na
     path = tmp_path / f"weights{ENDINGS[kind]}"
     card = json.loads(export_backbone(run, path, kind).read_text())
     assert card["steps"] == 7
-    fresh = build_student(*RUNS[name])
+    student, voxels = RUNS[name]
+    fresh = student.build(voxels)
     load_student(fresh, str(path))
     expected = net.state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in fresh.state_dict().items())
@@ -134,7 +137,7 @@ def detection_run(tmp_path):
     """As `lidardistill detect` leaves it, without the training."""
     student, voxels = RUNS["voxelnet"]
     torch.manual_seed(0)
-    net = build_student(student, voxels)
+    net = student.build(voxels)
     detector = Detector(net, CenterHead(net.out_channels, tuple(map(len, TASKS)), width=8))
     run = tmp_path / "detector"
     run.mkdir()
@@ -160,7 +163,8 @@ def test_a_detector_takes_its_head_along(detection_run, tmp_path):
     tensors = torch.load(path, weights_only=True)["state_dict"]
     assert all(torch.equal(v, detector.head.state_dict()[k]) for k, v in head_from_mmdet3d(tensors).items())
     assert len(head_from_mmdet3d(tensors)) == len(detector.head.state_dict())
-    fresh = build_student(*RUNS["voxelnet"])
+    student, voxels = RUNS["voxelnet"]
+    fresh = student.build(voxels)
     for kind, words in (
         ("mmdet3d", None),
         ("openpcdet", "without the head"),
@@ -183,11 +187,48 @@ def test_a_detector_with_cameras_is_refused(detection_run, tmp_path):
 
 
 def test_a_camera_network_is_refused(finished, tmp_path):
-    run, _ = finished("voxelnet")
-    card = run / "backbone.json"
-    card.write_text(json.dumps(json.loads(card.read_text()) | {"student": {"kind": "lift_splat"}}))
+    run, net = finished("voxelnet")
+    card = json.loads((run / "backbone.json").read_text()) | {"student": {"kind": "lift_splat"}}
+    save_backbone(run / "backbone.safetensors", net.state_dict(), card)
     with pytest.raises(ValueError, match="weights of a lift_splat network; expected a LiDAR backbone"):
         export_backbone(run, tmp_path / "x.pth", "mmdet3d")
+
+
+def test_each_file_has_its_own_card(finished, tmp_path):
+    """Formats of one stem lie side by side, and each card says which run, method and recipe made the weights."""
+    run, _ = finished("minkunet")
+    cards = {
+        kind: export_backbone(run, tmp_path / f"weights{ENDINGS[kind]}", kind)
+        for kind in ("safetensors", "mmdet3d", "slidr")
+    }
+    assert len(set(cards.values())) == 3
+    for kind, path in cards.items():
+        card = json.loads(path.read_text())
+        assert card["format"].startswith("lidardistill" if kind == "safetensors" else kind)
+        assert card["method"] == {"kind": "none"}
+        assert card["name"] == "a run"
+        assert card["recipe"] == {"optimizer": {"kind": "sgd"}}
+
+
+def test_slidrs_layout_comes_back(finished, tmp_path):
+    run, net = finished("minkunet")
+    card = json.loads(export_backbone(run, tmp_path / "w.pt", "slidr").read_text())
+    content = torch.load(tmp_path / "w.pt", weights_only=True)
+    assert content["config"] == {"voxel_size": 0.1, "cylindrical_coordinates": True}
+    assert content["model_points"]["conv0p1s1.kernel"].shape == (27, 1, 16)
+    assert [note for note in card["notes"] if "minkunet34" in note]
+    student, voxels = RUNS["minkunet"]
+    fresh = student.build(voxels)
+    load_student(fresh, str(tmp_path / "w.pt"), voxels)
+    assert all(torch.equal(value, net.state_dict()[key]) for key, value in fresh.state_dict().items())
+
+
+def test_weights_of_other_voxels_are_refused(finished, tmp_path):
+    run, _ = finished("minkunet")
+    student, voxels = RUNS["minkunet"]
+    other = voxels.model_copy(update={"intensity_scale": 1 / 255})
+    with pytest.raises(ValueError, match=r"trained with voxels\.intensity_scale 1\.0, .*set voxels\.intensity_scale=1\.0"):
+        load_student(student.build(other), str(run), other)
 
 
 def test_what_differs_is_said(finished, tmp_path):
@@ -218,6 +259,7 @@ MISTAKES = {
         "x.safetensors: expected a file name that ends in .pth",
     ),
     "range": ("range", "mmdet3d", "x.pth", "voxels.point_features: range cannot be had"),
+    "no SLidR": ("voxelnet", "slidr", "x.pt", "--format slidr: SLidR's checkpoints hold a MinkUNet"),
     "no minkunet": ("minkunet", "openpcdet", "x.pth", "--format openpcdet: OpenPCDet has no MinkUNet"),
     "no pillars": ("pillars", "mmdet3d-bevfusion", "x.pth", "BEVFusion has no pillars"),
 }
@@ -236,14 +278,14 @@ def test_a_mistake_is_one_error_and_no_file(finished, tmp_path, monkeypatch, cap
     assert not (tmp_path / file).exists()
 
 
-def test_a_file_without_its_card(finished, tmp_path):
-    run, _ = finished("minkunet")
+def test_the_card_travels_inside_the_file(finished, tmp_path):
+    run, net = finished("minkunet")
     export_backbone(run, tmp_path / "x.safetensors")
     (tmp_path / "x.json").unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"expected it with its card beside it, and .*x\.json is not there"
-    ):
-        export_backbone(tmp_path / "x.safetensors", tmp_path / "y.pth", "mmdet3d")
+    export_backbone(tmp_path / "x.safetensors", tmp_path / "y.pth", "mmdet3d")
+    save_file({k: v.contiguous() for k, v in net.state_dict().items()}, tmp_path / "z.safetensors")
+    with pytest.raises(ValueError, match=r"expected a file of `lidardistill export`, which holds a card"):
+        export_backbone(tmp_path / "z.safetensors", tmp_path / "z.pth", "mmdet3d")
 
 
 def test_the_command_says_what_differs(finished, tmp_path, monkeypatch, capsys):

@@ -11,32 +11,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
-from lidardistill.data.augment import ScanAugment
+from lidardistill.backbones.base import Backbone, Features, MapFeatures
 from lidardistill.data.batch import VoxelBatch
-from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.methods.bevcontrast.method import BEVContrast
-from lidardistill.methods.bevcontrast.sample import ScanPairBatch, ScanPairDataset, collate_scan_pairs
+from lidardistill.methods.bevcontrast.config import BEVContrastConfig
+from lidardistill.methods.bevcontrast.method import BEVContrast, centred
+from lidardistill.methods.bevcontrast.sample import ScanPairBatch, ScanPairs
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.ops.bev_scatter import bev_scatter
+from tests.support.backbones import lidar_bev, map_voxels
+from tests.support.inputs import scan_input
 
 PAIRS, SIZE = 2, 12
 GRID = BevGrid.of_range((-6.0, -6.0, 6.0, 6.0), 1.0)
 
 
-class Student(nn.Module):
+class Student(Backbone):
     """A linear map of voxel features: enough to carry gradients."""
+
+    out_channels = 8
 
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(2, 8)
 
-    def forward(
-        self, features: Tensor, voxel_coords: Tensor, spatial_shape: tuple, batch_size: int
-    ) -> Tensor:
-        assert batch_size == 2 * PAIRS
-        return self.linear(features)
+    def forward(self, scans: VoxelBatch) -> Features:
+        return Features(self.linear(scans.features), scans.point2voxel, scans.point_mask)
 
 
 def turns() -> Tensor:
@@ -64,6 +65,8 @@ def make_batch(voxels: int = 400, seed: int = 1) -> ScanPairBatch:
         ),
         voxel_xy=torch.rand(voxels, 2, generator=draw) * 14 - 7,
         b2a=turns(),
+        num_voxels_a=int((coords[:, 0] < PAIRS).sum()),
+        num_points_a=int((coords[:, 0] < PAIRS).sum()),
     )
 
 
@@ -74,17 +77,26 @@ def batch() -> ScanPairBatch:
 
 def build(**options: object) -> BEVContrast:
     torch.manual_seed(0)
-    return BEVContrast(Student(), GRID, student_channels=8, embedding=4, **options)  # type: ignore[arg-type]
+    return BEVContrast(config(**options), Student())
+
+
+def config(**options: object) -> BEVContrastConfig:
+    """A map of 12 x 12 cells of a metre around the sensor."""
+    chosen = {"kind": "bevcontrast", "bev_range": (-6.0, -6.0, 6.0, 6.0), "cell_size": 1.0, "embedding": 4, **options}
+    return BEVContrastConfig(**chosen)  # type: ignore[arg-type]
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def published_loss(method: BEVContrast, batch: ScanPairBatch) -> Tensor:
-    """Maps by one-hot products, torch's warp, cells where both features are not zero."""
+def published_loss(method: BEVContrast, batch: ScanPairBatch, low: float = -6.0) -> Tensor:
+    """Maps by one-hot products, torch's warp, cells where both features are not zero.
+
+    Maps begin at `low` metres; like the authors' code, the warp takes them to be centred.
+    """
     rows = method.student_head.linear(method.student.linear(batch.voxels.features))
-    column, row = ((batch.voxel_xy + 6).floor().long()).unbind(1)
+    column, row = ((batch.voxel_xy - low).floor().long()).unbind(1)
     kept = (column >= 0) & (column < SIZE) & (row >= 0) & (row < SIZE)
     cell = batch.voxels.voxel_coords[:, 0].long() * SIZE**2 + row * SIZE + column
     one_hot = torch.zeros(2 * PAIRS * SIZE**2, len(rows))
@@ -214,25 +226,28 @@ def test_diagnostics_come_when_asked_for(batch: ScanPairBatch) -> None:
     assert terms.diagnostics["log_candidates"].item() == pytest.approx(math.log(terms.counts["cells"]))
 
 
-class MapStudent(nn.Module):
+class MapStudent(Backbone):
     """Makes maps of the mean of `Student`'s features in each cell; empty cells hold what no one may look at."""
+
+    out_channels = 8
 
     def __init__(self, batch: ScanPairBatch) -> None:
         super().__init__()
         self.linear = Student().linear
         self.xy = batch.voxel_xy
+        self.grid = GRID
 
-    def forward(self, features: Tensor, voxel_coords: Tensor, batch_size: int, **points: object) -> Tensor:
-        scan = voxel_coords[:, 0].long()
-        bev, occupied = bev_scatter(self.linear(features), self.xy, scan, GRID, batch_size)
-        return torch.where(occupied[:, None], bev, 1e3)
+    def forward(self, scans: VoxelBatch) -> MapFeatures:
+        scan = scans.voxel_coords[:, 0].long()
+        bev, occupied = bev_scatter(self.linear(scans.features), self.xy, scan, GRID, scans.batch_size)
+        return MapFeatures(torch.where(occupied[:, None], bev, 1e3), GRID, scans, (GRID.height, GRID.width))
 
 
 def test_a_student_of_maps_is_one_of_voxels_where_they_coincide(batch: ScanPairBatch) -> None:
     """Projected and averaged, or averaged and projected: the same cells, loss and gradients."""
     voxels = build()
     torch.manual_seed(0)
-    maps = BEVContrast(MapStudent(batch), GRID, student_channels=8, embedding=4, student_makes="maps")
+    maps = BEVContrast(config(), MapStudent(batch))
     with torch.no_grad():
         maps.student.linear.load_state_dict(voxels.student.linear.state_dict())
         maps.student_head.conv.weight.copy_(voxels.student_head.linear.weight[:, :, None, None])
@@ -249,29 +264,22 @@ def test_a_student_of_maps_is_one_of_voxels_where_they_coincide(batch: ScanPairB
 
 @pytest.mark.parametrize("preset", ["voxelnet_mini", "pillars_mini"])
 def test_a_backbone_of_maps_learns_from_scans(tiny_world: Path, preset: str) -> None:
-    chosen = PRESETS[preset]
-    data = ScanPairDataset(
-        NuScenesIndex.open(tiny_world, "v1.0-mini"),
-        [0, 2],
-        stride=1,
-        voxels=VoxelSettings(
-            kind="cartesian",
-            voxel_size=chosen.voxel_size,
-            point_cloud_range=chosen.point_cloud_range,
-            point_features=("x", "y", "z", "intensity"),
-            reduce="mean",
-            align=1,
-            per_point=chosen.encoder == "pillars",
-        ),
-        augment=ScanAugment(),
-        seed=0,
+    chosen = map_voxels(preset)
+    voxels = scan_input(
+        kind="cartesian",
+        voxel_size=chosen.voxel_size,
+        point_cloud_range=chosen.point_cloud_range,
+        point_features=("x", "y", "z", "intensity"),
+        reduce="mean",
+        align=1,
+        per_point=preset.startswith("pillars"),
     )
-    batch = collate_scan_pairs([data[0, 0, 0], data[0, 1, 1]])
+    recipe = ScanPairs(config(stride=1), voxels)
+    data = Keyframes(NuScenesIndex.open(tiny_world, "v1.0-mini"), [0, 2], recipe, seed=0)
+    batch = recipe.collate([data[0, 0, 0], data[0, 1, 1]])
     torch.manual_seed(0)
-    student = build_lidar_bev(preset, 4)
-    method = BEVContrast(
-        student, student.grid, student_channels=student.out_channels, embedding=16, student_makes="maps"
-    )
+    student = lidar_bev(preset, 4)
+    method = BEVContrast(config(embedding=16), student)
     # A voxel lies in the cell that its coordinates have at the map's stride.
     stride = round(student.grid.cell_size / chosen.voxel_size[0])
     coords = batch.voxels.voxel_coords.long()
@@ -292,6 +300,58 @@ def test_a_backbone_of_maps_learns_from_scans(tiny_world: Path, preset: str) -> 
 
 
 def test_half_precision_maps_are_compared_in_float32(batch: ScanPairBatch) -> None:
-    maps = BEVContrast(MapStudent(batch), GRID, student_channels=8, embedding=4, student_makes="maps")
+    maps = BEVContrast(config(), MapStudent(batch))
     with torch.autocast("cpu", torch.bfloat16):
         assert maps.bev_maps(batch)[0].dtype == torch.float32
+
+
+def test_the_authors_warp_takes_the_maps_to_be_centred(batch: ScanPairBatch) -> None:
+    """Their maps begin at -51.25 m and end at 50.75 m; here at -6.25 m and 5.75 m."""
+    shifted = {"bev_range": (-6.25, -6.25, 5.75, 5.75)}
+    authors, corrected = build(warp="authors", **shifted), build(**shifted)
+    theirs = published_loss(authors, batch, low=-6.25)
+    torch.testing.assert_close(authors(batch, generator=generator()).loss, theirs, rtol=1e-5, atol=1e-5)
+    assert not torch.isclose(corrected(batch, generator=generator()).loss, theirs, rtol=1e-4)
+
+
+def test_positives_of_the_authors_warp_are_half_a_metre_apart() -> None:
+    """parity: 0.45 m on the mean, since the shift of 0.25 m in x and y turns with the two random rotations."""
+    grid = BevGrid.of_range((-51.25, -51.25, 50.75, 50.75), 0.6)
+    draw = torch.Generator().manual_seed(0)
+    angle = torch.rand(4000, generator=draw, dtype=torch.float64) * 2 * math.pi
+    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(-1, 2, 2)
+    off = torch.tensor([grid.x_min - centred(grid).x_min, grid.y_min - centred(grid).y_min]).double()
+    apart = (off - turn @ off).norm(dim=1)
+    assert off.tolist() == pytest.approx([-0.25, -0.25])
+    assert apart.mean().item() == pytest.approx(0.45, abs=0.01)
+
+
+class Normalising(Student):
+    """Counts its calls and normalises over the voxels of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.calls = nn.BatchNorm1d(8), 0
+
+    def forward(self, scans: VoxelBatch) -> Features:
+        self.calls += 1
+        return Features(self.norm(self.linear(scans.features)), scans.point2voxel, scans.point_mask)
+
+
+def test_separate_batchnorm_calls_the_backbone_for_each_scan_of_a_pair(batch: ScanPairBatch) -> None:
+    torch.manual_seed(0)
+    method = BEVContrast(config(batchnorm="separate"), Normalising())
+    bev, occupied = method.bev_maps(batch)
+    assert method.student.calls == 2
+    a, b = batch.halves()
+    assert a.batch_size == b.batch_size == PAIRS
+    for half, maps, seen in zip((a, b), bev.chunk(2), occupied.chunk(2), strict=True):
+        rows = method.student_head(method.student(half).rows)
+        first = 0 if half is a else batch.num_voxels_a
+        xy = batch.voxel_xy[first : first + len(rows)]
+        expected, filled = bev_scatter(rows, xy, half.voxel_coords[:, 0].long(), GRID, PAIRS)
+        assert torch.equal(seen, filled)
+        torch.testing.assert_close(maps, expected)
+    joint = BEVContrast(config(), Normalising())
+    joint.bev_maps(batch)
+    assert joint.student.calls == 1

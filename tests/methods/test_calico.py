@@ -11,16 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
-from lidardistill.data.augment import ViewAugment
+from lidardistill.backbones.base import MapFeatures
+from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.collate import collate_voxels
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
-from lidardistill.methods.calico_prc.batch import RegionViewBatch, collate_region_views
+from lidardistill.data.keyframes import Keyframes
+from lidardistill.methods.calico_prc.config import PRCConfig
 from lidardistill.methods.calico_prc.method import PRC
-from lidardistill.methods.calico_prc.sample import RegionViewDataset
+from lidardistill.methods.calico_prc.sample import RegionViewBatch, SweepInTwoViews
 from lidardistill.ops.bev_grid import BevGrid
-from lidardistill.regions.sweep.clusters import ProposalSettings
 from tests.methods.test_region_views import Streets
+from tests.support.backbones import lidar_bev, map_voxels
+from tests.support.inputs import scan_input
 
 SCENES, SIZE, CHANNELS = 2, 8, 5
 GRID = BevGrid.of_range((-4.0, -4.0, 4.0, 4.0), 1.0)
@@ -32,19 +33,21 @@ NUM_POINTS = (7, 4)
 class Maps(nn.Module):
     """A student that answers with maps that it has learnt by heart."""
 
+    out_channels, grid = CHANNELS, GRID
+
     def __init__(self) -> None:
         super().__init__()
         draw = torch.Generator().manual_seed(5)
         self.maps = nn.Parameter(torch.randn(2 * SCENES, CHANNELS, SIZE, SIZE, generator=draw))
 
-    def forward(self, batch_size: int, **inputs: object) -> Tensor:
-        assert batch_size == 2 * SCENES
-        return self.maps
+    def forward(self, scans: VoxelBatch) -> MapFeatures:
+        assert scans.batch_size == 2 * SCENES
+        return MapFeatures(self.maps, GRID, scans, (SIZE, SIZE))
 
 
 def make_batch(seed: int = 1) -> RegionViewBatch:
     draw = torch.Generator().manual_seed(seed)
-    empty = voxelize_scan(np.zeros((0, 4), np.float32), VoxelSettings(kind="cartesian"))
+    empty = scan_input(kind="cartesian").read(np.zeros((0, 4), np.float32))
     return RegionViewBatch(
         sample_tokens=("a", "b"),
         voxels=collate_voxels([empty] * 2 * SCENES),
@@ -65,8 +68,12 @@ def batch() -> RegionViewBatch:
 
 def build(student: nn.Module | None = None, **options: object) -> PRC:
     torch.manual_seed(0)
+    return PRC(config(**options), student or Maps())
+
+
+def config(**options: object) -> PRCConfig:
     chosen = {"hidden": 24, "embedding": 8, "temperature": 0.2, **options}
-    return PRC(student or Maps(), GRID, student_channels=CHANNELS, **chosen)  # type: ignore[arg-type]
+    return PRCConfig(kind="calico_prc", **chosen)  # type: ignore[arg-type]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -110,7 +117,7 @@ def slow_loss(method: PRC, batch: RegionViewBatch, scenes: list[slice]) -> Tenso
                 plrc.append(-sum(share[i, j] for j in positives) / len(positives))
                 by_region.setdefault(region[i], []).append(-share[i, i])
             rapc = sum(sum(found) / len(found) for found in by_region.values()) / len(by_region)
-            losses.append(method.alpha * sum(plrc) / len(plrc) + (1 - method.alpha) * rapc)
+            losses.append(method.config.alpha * sum(plrc) / len(plrc) + (1 - method.config.alpha) * rapc)
     return sum(losses) / len(losses)
 
 
@@ -185,6 +192,7 @@ def test_little_to_compare_is_a_value(batch: RegionViewBatch, case: str, negativ
     terms = method(less, generator=generator(), diagnose=True)
     terms.loss.backward()
     assert terms.loss.isfinite()
+    assert int(terms.num_matches) == int(less.region_mask.sum())
     assert (terms.loss.item() > 0) == (case == "one scene without regions")
     assert all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
 
@@ -194,25 +202,18 @@ def streets() -> dict[str, RegionViewBatch]:
     """A street in two views, as the loader hands it to each small backbone."""
     found = {}
     for preset in ("voxelnet_mini", "pillars_mini"):
-        chosen = PRESETS[preset]
-        voxels = VoxelSettings(
+        chosen = map_voxels(preset)
+        voxels = scan_input(
             kind="cartesian",
             voxel_size=chosen.voxel_size,
             point_cloud_range=chosen.point_cloud_range,
             point_features=("x", "y", "z", "intensity"),
             reduce="mean",
             align=1,
-            per_point=chosen.encoder == "pillars",
+            per_point=preset.startswith("pillars"),
         )
-        data = RegionViewDataset(
-            Streets(),
-            [0],
-            voxels=voxels,
-            proposals=ProposalSettings(),
-            augment=ViewAugment(),
-            seed=0,
-        )
-        found[preset] = collate_region_views([data[0, 0, 0]])
+        recipe = SweepInTwoViews(PRCConfig(kind="calico_prc"), voxels)
+        found[preset] = recipe.collate([Keyframes(Streets(), [0], recipe, seed=0)[0, 0, 0]])
     return found
 
 
@@ -224,8 +225,8 @@ def test_with_a_backbone_every_parameter_learns_and_steps_repeat(
 
     def train() -> list[float]:
         torch.manual_seed(0)
-        student = build_lidar_bev(preset, 4)
-        method = PRC(student, student.grid, student_channels=student.out_channels, temperature=0.2)
+        student = lidar_bev(preset, 4)
+        method = PRC(PRCConfig(kind="calico_prc", temperature=0.2), student)
         optimizer = torch.optim.AdamW(method.parameters(), lr=3e-3)
         losses = []
         for _ in range(3):
@@ -266,5 +267,5 @@ def test_a_gradient_repeats_bit_by_bit_on_two_threads(two_threads: None) -> None
 
 
 def test_errors() -> None:
-    with pytest.raises(ValueError, match=r"alpha must lie in 0\.\.1, got 1\.5"):
+    with pytest.raises(ValueError, match="alpha"):
         build(alpha=1.5)

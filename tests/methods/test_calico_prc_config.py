@@ -46,16 +46,16 @@ def test_a_resolved_config_reads_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("student={kind: minkunet}", r"student\.kind: calico_prc trains lidar_bev, got minkunet"),
+        ("student={kind: minkunet}", r"student\.kind: calico_prc trains backbones that make map, got minkunet, which makes points"),
         ("method.alpha=1.5", r"method\.alpha.*got 1\.5"),
         ("method.scale=[1.1, 0.9]", r"method\.scale: expected smallest, largest, got \[1\.1, 0\.9\]"),
         ("method.max_rotation_deg=200", r"method\.max_rotation_deg"),
         ("method.regions.eps=0.5", r"unknown key 'method\.regions\.eps'; did you mean 'eps_m'"),
         ("method.regions.ground.ring_edges_m=[9, 3]", r"ring_edges_m: expected ascending distances, got \[9"),
         ("method.rotate=false", r"unknown key 'method\.rotate'"),
-        ("teacher={kind: efficientnet_lite0}", r"teacher: calico_prc sees no camera"),
-        ("data.augment.rotate=false", r"data\.augment: calico_prc .*by keys of method"),
-        ("bev_term={weight: 0.5}", r"bev_term: it is added to a method that sees cameras, and calico_prc"),
+        ("teacher={kind: efficientnet_lite0}", r"teacher: calico_prc does not read it"),
+        ("data.augment.rotate=false", r"data\.augment: calico_prc does not read it"),
+        ("bev_term={weight: 0.5}", r"bev_term: calico_prc does not read it"),
         ("voxels.point_cloud_range=null", r"voxels\.point_cloud_range is missing"),
     ],
 )
@@ -70,7 +70,7 @@ def test_bevcontrast_takes_the_cells_of_a_student_that_makes_maps() -> None:
     assert (config.data.batch_size, config.data.split, config.trainer.epochs) == (10, "slidr_train", 50)
     for override in ("method.cell_size=0.3", "method.bev_range=[-51, -51, 51, 51]"):
         with pytest.raises(
-            ValueError, match=r"method\.\w+: the maps of student\.preset second01 have cells of"
+            ValueError, match=r"method\.\w+: the map of student\.preset second01 has its own cells"
         ):
             recipe("bevcontrast_voxelnet", override)
 

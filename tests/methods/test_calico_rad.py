@@ -12,19 +12,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lidardistill.backbones.camera_bev.net import build_camera_bev
-from lidardistill.backbones.lidar_bev.net import PRESETS, build_lidar_bev
-from lidardistill.data.augment import AugmentSettings
+from lidardistill.backbones.base import MapFeatures
+from lidardistill.backbones.camera_bev.config import CameraBevConfig
+from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.collate import collate_voxels
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
-from lidardistill.methods.calico_rad.batch import RegionImageBatch, collate_region_images
+from lidardistill.data.config import AugmentConfig
+from lidardistill.data.keyframes import Keyframes
+from lidardistill.methods.calico_rad.config import RADConfig
 from lidardistill.methods.calico_rad.lidar_teacher import LidarTeacher
 from lidardistill.methods.calico_rad.method import RAD
-from lidardistill.methods.calico_rad.sample import RegionImageDataset
+from lidardistill.methods.calico_rad.sample import RegionImageBatch, RegionImages
 from lidardistill.methods.heads import ProjectionHead
 from lidardistill.ops.bev_grid import BevGrid
-from lidardistill.regions.sweep.clusters import ProposalSettings
 from tests.methods.test_region_images import Street
+from tests.support.backbones import lidar_bev, map_voxels
+from tests.support.inputs import scan_input
 
 CAMERA_GRID = BevGrid.of_range((-6.0, -6.0, 6.0, 6.0), 1.0)
 LIDAR_GRID = BevGrid.of_range((-4.0, -4.0, 4.0, 4.0), 0.5)
@@ -34,23 +36,30 @@ RICH = [1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0]
 
 
 class Maps(nn.Module):
-    """A network that answers with maps that it has learnt by heart, and knows what it was asked."""
+    """A camera network that answers with maps that it has learnt by heart."""
 
-    def __init__(self, grid: BevGrid, channels: int, *, cameras: bool, seed: int) -> None:
+    def __init__(self, grid: BevGrid, channels: int, *, seed: int) -> None:
         super().__init__()
-        self.grid, self.out_channels, self.cameras = grid, channels, cameras
+        self.grid, self.out_channels = grid, channels
         draw = torch.Generator().manual_seed(seed)
         self.maps = nn.Parameter(torch.randn(2, channels, grid.height, grid.width, generator=draw))
 
-    def forward(self, batch_size: int, **inputs: Tensor):  # type: ignore[no-untyped-def]
+    def forward(self, images: Tensor, batch_size: int, **matrices: Tensor) -> tuple[Tensor, None]:
         assert batch_size == 2
-        assert ("images" in inputs) == self.cameras
-        return (self.maps, None) if self.cameras else self.maps
+        return self.maps, None
+
+
+class LidarMaps(Maps):
+    """A LiDAR network that answers with maps that it has learnt by heart."""
+
+    def forward(self, scans: VoxelBatch) -> MapFeatures:  # type: ignore[override]
+        assert scans.batch_size == 2
+        return MapFeatures(self.maps, self.grid, scans, (self.grid.height, self.grid.width))
 
 
 def make_batch(seed: int = 1) -> RegionImageBatch:
     draw = torch.Generator().manual_seed(seed)
-    empty = voxelize_scan(np.zeros((0, 4), np.float32), VoxelSettings(kind="cartesian"))
+    empty = scan_input(kind="cartesian").read(np.zeros((0, 4), np.float32))
     return RegionImageBatch(
         sample_tokens=("a", "b"),
         voxels=collate_voxels([empty] * 2),
@@ -75,10 +84,14 @@ def batch() -> RegionImageBatch:
 
 def build(**options: object) -> RAD:
     torch.manual_seed(0)
+    student = Maps(CAMERA_GRID, 5, seed=5)
+    teacher = LidarTeacher(LidarMaps(LIDAR_GRID, 6, seed=6))  # type: ignore[arg-type]
+    return RAD(config(**options), student, teacher)  # type: ignore[arg-type]
+
+
+def config(**options: object) -> RADConfig:
     chosen = {"hidden": 24, "embedding": 8, "temperature": 0.2, **options}
-    student = Maps(CAMERA_GRID, 5, cameras=True, seed=5)
-    teacher = LidarTeacher(Maps(LIDAR_GRID, 6, cameras=False, seed=6))  # type: ignore[arg-type]
-    return RAD(student, teacher, **chosen)  # type: ignore[arg-type]
+    return RADConfig(kind="calico_rad", lidar_weights="random", **chosen)  # type: ignore[arg-type]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -214,8 +227,8 @@ def test_little_to_compare_is_a_value(batch: RegionImageBatch, case: str, weight
 @pytest.fixture(scope="module")
 def real_batch(tmp_path_factory: pytest.TempPathFactory) -> RegionImageBatch:
     """A street with two cameras, as the loader hands it on."""
-    chosen = PRESETS["pillars_mini"]
-    voxels = VoxelSettings(
+    chosen = map_voxels("pillars_mini")
+    voxels = scan_input(
         kind="cartesian",
         voxel_size=chosen.voxel_size,
         point_cloud_range=chosen.point_cloud_range,
@@ -224,21 +237,16 @@ def real_batch(tmp_path_factory: pytest.TempPathFactory) -> RegionImageBatch:
         per_point=True,
     )
     folder: Path = tmp_path_factory.mktemp("street")
-    dataset = RegionImageDataset(
-        Street(folder),  # type: ignore[arg-type]
-        [0],
-        voxels=voxels,
-        proposals=ProposalSettings(),
-        augment=AugmentSettings(image_size=(64, 96), drop_cuboid=False, crop_images=False),
-        seed=0,
-    )
-    return collate_region_images([dataset[(0, 0, 0)]])
+    augment = AugmentConfig(image_size=(64, 96), drop_cuboid=False, crop_images=False)
+    recipe = RegionImages(config(), voxels, augment)
+    return recipe.collate([Keyframes(Street(folder), [0], recipe, seed=0)[(0, 0, 0)]])
 
 
 def real_method(**options: object) -> RAD:
     torch.manual_seed(0)
-    camera, lidar = build_camera_bev("mini"), build_lidar_bev("pillars_mini", 4)
-    return RAD(camera, LidarTeacher(lidar), hidden=32, embedding=16, **options).train()  # type: ignore[arg-type]
+    camera, lidar = CameraBevConfig(preset="mini").build(), lidar_bev("pillars_mini", 4)
+    chosen = config(hidden=32, embedding=16, temperature=0.07, **options)
+    return RAD(chosen, camera, LidarTeacher(lidar)).train()
 
 
 def steps(method: RAD, batch: RegionImageBatch, count: int) -> list[float]:

@@ -37,13 +37,13 @@ def test_a_resolved_config_reads_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("teacher={kind: efficientnet_lite0}", r"teacher: calico_rad has no use for it"),
-        ("teacher_cache=somewhere", r"teacher_cache: calico_rad has no use for it"),
-        ("bev_term={weight: 0.5}", r"bev_term: calico_rad has no use for it"),
-        ("data.superpixels.cache=somewhere", r"data\.superpixels: calico_rad has no use for it"),
+        ("teacher={kind: efficientnet_lite0}", r"teacher: calico_rad does not read it"),
+        ("teacher_cache=somewhere", r"teacher_cache: calico_rad does not read it"),
+        ("bev_term={weight: 0.5}", r"bev_term: calico_rad does not read it"),
+        ("data.superpixels.cache=somewhere", r"data\.superpixels: calico_rad does not read it"),
         ("data.augment.crop_images=true", r"data\.augment\.crop_images: calico_rad .*set it to false"),
         ("data.augment.drop_cuboid=true", r"data\.augment\.drop_cuboid: calico_rad .*set it to false"),
-        ("student={kind: minkunet}", r"student\.kind: calico_rad trains lidar_bev, got minkunet"),
+        ("student={kind: minkunet}", r"student\.kind: calico_rad trains backbones that make map, got minkunet, which makes points"),
         ("method={kind: calico_rad}", r"key 'method\.lidar_weights' is missing"),
         ("method.weighting=box", r"method\.weighting"),
         ("method.camera.preset=maxi", r"method\.camera\.preset"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidardistill.methods.slidr.feature_store import FeatureStore
+from lidardistill.methods.slidr.cached_features import FeatureStore
 
 
 def test_what_goes_in_comes_out(tmp_path: Path) -> None:

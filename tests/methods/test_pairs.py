@@ -7,17 +7,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lidardistill.data.augment import AugmentSettings
+from lidardistill.data.config import AugmentConfig
 from lidardistill.data.frame import CorruptSample, Frame
 from lidardistill.data.images import image_key
-from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.data.keyframes import Keyframes
+from lidardistill.data.voxel_input import VoxelInput
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.geometry.projection import pair_points
-from lidardistill.methods.slidr.sample import PairDataset
+from lidardistill.methods.image_pairs import ImagePairs
+from tests.support.inputs import augment, changed, scan_input
 
 HEIGHT, WIDTH, NUM_VIEWS = 90, 160, 2
-AUGMENT = AugmentSettings(image_size=(28, 50), cuboid_min_pairs=50, crop_min_pairs=200)
-VOXELS = VoxelSettings(kind="cartesian", voxel_size=(0.5, 0.5, 0.5))
+AUGMENT = augment()
+VOXELS = scan_input(kind="cartesian", voxel_size=(0.5, 0.5, 0.5))
 
 
 def pose(rotation, translation):
@@ -97,13 +99,13 @@ class ImageSuperpixels(UniqueSuperpixels):
         return pixels[..., 1].astype(np.int32), np.ones(pixels.shape[:2], bool)
 
 
-def dataset(index, **changes):
-    options = {
-        "superpixels": UniqueSuperpixels(), "augment": AUGMENT, "voxels": VOXELS, "seed": 3, "train": True,
-        "rows": np.arange(len(index.frames)),
-    }  # fmt: skip
-    options.update(changes)
-    return PairDataset(index, **options)
+def dataset(index, *, rows=None, seed=3, still=False, **changes):
+    options = {"scan_input": VOXELS, "augment": AUGMENT, "superpixels": UniqueSuperpixels(), **changes}
+    recipe = ImagePairs(**options)
+    rows = np.arange(len(index.frames)) if rows is None else rows
+    if still:
+        return Keyframes(index, rows, recipe.still(), seed=seed, max_substitutes=0)
+    return Keyframes(index, rows, recipe, seed=seed)
 
 
 @pytest.fixture
@@ -111,8 +113,7 @@ def index(tmp_path):
     return Frames(tmp_path, 3)
 
 
-@pytest.mark.parametrize("pixel_exact", [False, True])
-def test_points_images_superpixels_and_pairs_move_together(index, pixel_exact):
+def test_points_images_superpixels_and_pairs_move_together(index):
     """Paint each pixel with its own id and its own colour, and find every pair's pixel again after augmentation."""
     frame = index.frame(0)
     before = pair_points(frame.points, frame.lidar2cam, frame.cam2img, frame.image_size)
@@ -122,7 +123,7 @@ def test_points_images_superpixels_and_pairs_move_together(index, pixel_exact):
             before.pairing_points.tolist(), before.pairing_images.tolist(), strict=True
         )
     }
-    data = dataset(index, augment=dataclasses.replace(AUGMENT, pixel_exact=pixel_exact))
+    data = dataset(index)
     flipped, sizes, num_pairs = set(), set(), 0
     for position in range(12):
         sample = data[0, position, 0]
@@ -140,11 +141,11 @@ def test_points_images_superpixels_and_pairs_move_together(index, pixel_exact):
             span = sample.superpixels[v, [0, -1]][:, [0, -1]]
             cover = np.abs((span[1, 1] // WIDTH - span[0, 0] // WIDTH) / 27)
             flipped.add(bool(span[0, 0] % WIDTH > span[0, 1] % WIDTH))
-            slack = (0.5 if pixel_exact else 1.0) * cover + 0.51
-            assert np.abs(found - expected)[of_view].max() <= slack + (0 if pixel_exact else 0.5)
+            slack = cover + 0.51
+            assert np.abs(found - expected)[of_view].max() <= slack + 0.5
             colour_error = np.abs(coloured[of_view][:, [1, 0]] - expected[of_view])
             # In SLidR's rule the image lies half a result pixel away from the pairs, plus their rounding.
-            assert colour_error.max() <= (0.5 if pixel_exact else 1.0) * cover + 1.01
+            assert colour_error.max() <= cover + 1.01
             np.testing.assert_allclose(sample.images[v, 2] * 255, 40 + 100 * v, atol=1e-3)
         assert np.array_equal(sample.superpixel_mask, sample.superpixels % WIDTH != 77)
         # Points: one rotation about z and mirrorings, the same for all.
@@ -160,29 +161,14 @@ def test_points_images_superpixels_and_pairs_move_together(index, pixel_exact):
 
 def test_validation_keeps_the_whole_image_and_cloud(index):
     frame = index.frame(1)
-    sample = dataset(index, train=False)[0, 0, 1]
+    sample = dataset(index, still=True)[0, 0, 1]
     assert np.array_equal(sample.points, frame.points)
     before = pair_points(frame.points, frame.lidar2cam, frame.cam2img, frame.image_size)
     assert np.array_equal(sample.pairing_points, before.pairing_points)
     expected = np.round(before.pairing_images[:, 1:] * [28 / HEIGHT, 50 / WIDTH]).astype(int)
     assert np.array_equal(sample.pairing_images[:, 1:], np.minimum(expected, [27, 49]))
-    again = dataset(index, train=False)[5, 9, 1]
+    again = dataset(index, still=True)[5, 9, 1]
     assert np.array_equal(sample.images, again.images)
-
-
-def test_images_can_keep_their_size(index):
-    still = dataclasses.replace(AUGMENT, image_size=None, crop_images=False, image_flip_probability=0.0)
-    sample = dataset(index, augment=still)[0, 0, 0]
-    assert sample.images.shape == (NUM_VIEWS, 3, HEIGHT, WIDTH)
-    np.testing.assert_allclose(sample.images[0, 0] * 255, np.tile(np.arange(WIDTH), (HEIGHT, 1)), atol=1e-4)
-    assert np.array_equal(sample.superpixels[1].ravel(), np.arange(HEIGHT * WIDTH))
-    Image.fromarray(np.zeros((HEIGHT - 1, WIDTH, 3), np.uint8)).save(index.frame(1).image_paths[0])
-    sizes = np.array([[HEIGHT - 1, WIDTH], [HEIGHT, WIDTH]])
-    index.frames[1] = dataclasses.replace(index.frames[1], image_size=sizes)
-    with pytest.raises(
-        ValueError, match="image_size is null and the cameras of token-1 have different sizes"
-    ):
-        dataset(index, augment=still, train=False)[0, 0, 1]
 
 
 def same(a, b):
@@ -191,6 +177,9 @@ def same(a, b):
         if isinstance(x, np.ndarray):
             assert x.dtype == y.dtype
             assert np.array_equal(x, y), field.name
+        elif isinstance(x, VoxelInput):
+            for one, other in zip(x, y, strict=True):
+                assert np.array_equal(one, other), field.name
         else:
             assert x == y, field.name
 
@@ -207,7 +196,7 @@ def test_a_sample_is_a_function_of_seed_epoch_and_position(index):
 
 def test_shapes_and_dtypes_are_those_of_the_contract(index):
     sample = dataset(index)[0, 0, 0]
-    num_points, num_voxels = len(sample.points), len(sample.voxel_coords)
+    num_points, num_voxels = len(sample.points), len(sample.voxels.voxel_coords)
     expected = {
         "points": ((num_points, 4), np.float32), "images": ((2, 3, 28, 50), np.float32),
         "superpixels": ((2, 28, 50), np.int32), "superpixel_mask": ((2, 28, 50), bool),
@@ -216,40 +205,38 @@ def test_shapes_and_dtypes_are_those_of_the_contract(index):
         "point2voxel": ((num_points,), np.int64), "point_mask": ((num_points,), bool),
     }  # fmt: skip
     for name, (shape, dtype) in expected.items():
-        array = getattr(sample, name)
+        array = getattr(sample, name) if hasattr(sample, name) else getattr(sample.voxels, name)
         assert (name, array.shape, array.dtype) == (name, shape, np.dtype(dtype))
-    assert (sample.voxel_coords < sample.spatial_shape).all()
+    assert (sample.voxels.voxel_coords < sample.voxels.spatial_shape).all()
     assert sample.pairing_images[:, 1:].max(axis=0).tolist() <= [27, 49]
 
 
 def test_pairs_outside_the_grid_are_dropped(index):
-    near = VoxelSettings(
+    near = scan_input(
         kind="cartesian", voxel_size=(0.5, 0.5, 0.5), point_cloud_range=(-10, -10, -3, 10, 10, 7)
     )
-    sample = dataset(index, voxels=near)[0, 0, 0]
+    sample = dataset(index, scan_input=near)[0, 0, 0]
     assert 0 < len(sample.pairing_points) < len(dataset(index)[0, 0, 0].pairing_points)
-    assert sample.point_mask[sample.pairing_points].all()
+    assert sample.voxels.point_mask[sample.pairing_points].all()
     assert np.abs(sample.points[sample.pairing_points, :2]).max() <= 10
-    assert not sample.point_mask.all()
+    assert not sample.voxels.point_mask.all()
 
 
 def test_voxel_features_follow_their_names(index):
     names = ("intensity", "x", "y", "z", "range", "height")
-    settings = dataclasses.replace(VOXELS, point_features=names, intensity_scale=1 / 255)
-    sample = dataset(index, voxels=settings)[0, 0, 0]
-    first = np.full(len(sample.voxel_coords), -1)
-    first[sample.point2voxel[::-1]] = np.arange(len(sample.points))[::-1]
+    settings = changed(VOXELS, point_features=names, intensity_scale=1 / 255)
+    sample = dataset(index, scan_input=settings)[0, 0, 0]
+    first = np.full(len(sample.voxels.voxel_coords), -1)
+    first[sample.voxels.point2voxel[::-1]] = np.arange(len(sample.points))[::-1]
     points = sample.points[first]
-    np.testing.assert_allclose(sample.voxel_features[:, 0], points[:, 3] / 255, rtol=1e-6)
-    np.testing.assert_allclose(sample.voxel_features[:, 1:4], points[:, :3])
-    np.testing.assert_allclose(sample.voxel_features[:, 4], np.linalg.norm(points[:, :3], axis=1), rtol=1e-6)
-    np.testing.assert_allclose(sample.voxel_features[:, 5], points[:, 2] + 1.8, atol=1e-5)
+    np.testing.assert_allclose(sample.voxels.voxel_features[:, 0], points[:, 3] / 255, rtol=1e-6)
+    np.testing.assert_allclose(sample.voxels.voxel_features[:, 1:4], points[:, :3])
+    np.testing.assert_allclose(sample.voxels.voxel_features[:, 4], np.linalg.norm(points[:, :3], axis=1), rtol=1e-6)
+    np.testing.assert_allclose(sample.voxels.voxel_features[:, 5], points[:, 2] + 1.8, atol=1e-5)
 
-    mean = dataset(index, voxels=dataclasses.replace(settings, reduce="mean"))[0, 0, 0]
-    rows = sample.points[sample.point2voxel == 7]
-    np.testing.assert_allclose(mean.voxel_features[7, 1:4], rows[:, :3].mean(axis=0), rtol=1e-5)
-    with pytest.raises(ValueError, match=r"point_features: .* got colour"):
-        VoxelSettings(point_features=("colour",))
+    mean = dataset(index, scan_input=changed(settings, reduce="mean"))[0, 0, 0]
+    rows = sample.points[sample.voxels.point2voxel == 7]
+    np.testing.assert_allclose(mean.voxels.voxel_features[7, 1:4], rows[:, :3].mean(axis=0), rtol=1e-5)
 
 
 def test_height_does_not_depend_on_the_augmentation(index):
@@ -257,30 +244,51 @@ def test_height_does_not_depend_on_the_augmentation(index):
     tilt = np.array([[np.cos(0.1), 0, np.sin(0.1)], [0, 1, 0], [-np.sin(0.1), 0, np.cos(0.1)]])
     frame = dataclasses.replace(index.frames[0], lidar2ego=pose(tilt, np.array([1.0, 0, 1.8])))
     index.frames[0] = frame
-    no_cuboid = dataclasses.replace(AUGMENT, drop_cuboid=False)
+    no_cuboid = augment(drop_cuboid=False)
     sample = dataset(
-        index, augment=no_cuboid, voxels=dataclasses.replace(VOXELS, point_features=("height",))
+        index, augment=no_cuboid, scan_input=changed(VOXELS, point_features=("height",))
     )[0, 0, 0]
-    first = np.full(len(sample.voxel_coords), -1)
-    first[sample.point2voxel[::-1]] = np.arange(len(sample.points))[::-1]
+    first = np.full(len(sample.voxels.voxel_coords), -1)
+    first[sample.voxels.point2voxel[::-1]] = np.arange(len(sample.points))[::-1]
     in_ego = frame.points[:, :3] @ tilt.T + [1.0, 0, 1.8]
-    np.testing.assert_allclose(sample.voxel_features[:, 0], in_ego[first, 2], atol=1e-4)
+    np.testing.assert_allclose(sample.voxels.voxel_features[:, 0], in_ego[first, 2], atol=1e-4)
 
 
-def test_images_stay_on_disk_where_features_are_precomputed(index):
-    features = {row: (np.full((4, 2), row, np.float32), np.ones(4, np.float32)) for row in range(3)}
+class Cached:
+    """Features of keyframe `row + offset`: its number."""
+
+    def __init__(self, offset=0):
+        self.offset = offset
+
+    def of_run(self, rows):
+        return Cached(len(rows))
+
+    def read(self, source, row):
+        return np.full((4, 2), row + self.offset, np.float32), np.ones(4, np.float32)
+
+
+def test_images_stay_on_disk_where_features_are_cached(index):
     for path in index.frame(0).image_paths:
         path.unlink()
-    sample = dataset(index, decode_images=False, pooled_features=features.__getitem__)[0, 0, 0]
+    sample = dataset(index, cached=Cached())[0, 0, 0]
     assert sample.images is None
     assert sample.superpixels.shape == (2, 28, 50)
     assert (sample.teacher_features == 0).all()
-    other = dataset(
-        index, decode_images=False, pooled_features=features.__getitem__, feature_row=lambda row: row + 2
-    )
-    control = other[0, 0, 0]
+    recipe = ImagePairs(VOXELS, AUGMENT, superpixels=UniqueSuperpixels(), cached=Cached())
+    control = Keyframes(index, [0], recipe.of_run(np.arange(2)), seed=3)[0, 0, 0]
     assert (control.teacher_features == 2).all()
     assert np.array_equal(control.superpixels, sample.superpixels)
+
+
+def test_a_method_without_superpixels_computes_none(index):
+    sample, with_them = dataset(index, superpixels=None)[0, 0, 0], dataset(index)[0, 0, 0]
+    assert (sample.superpixels, sample.superpixel_mask, sample.num_superpixels) == (None, None, 0)
+    assert np.array_equal(sample.images, with_them.images)
+    assert np.array_equal(sample.pairing_images, with_them.pairing_images)
+    batch = dataset(index, superpixels=None).collate([sample, sample])
+    assert batch.superpixels is None
+    assert batch.view_offsets.tolist() == [0, NUM_VIEWS, 2 * NUM_VIEWS]
+    assert batch.pairing_images[:, 0].max() == 2 * NUM_VIEWS - 1
 
 
 def test_superpixels_may_be_computed_from_the_image(index):
@@ -321,7 +329,7 @@ def test_a_broken_image_is_found_and_named(index):
 def test_validation_does_not_hide_an_unreadable_keyframe(tmp_path):
     index = Frames(tmp_path, 2, corrupt={1: CorruptSample("1.bin is empty")})
     with pytest.raises(CorruptSample, match=r"1\.bin is empty"):
-        dataset(index, train=False)[0, 0, 1]
+        dataset(index, still=True)[0, 0, 1]
 
 
 def test_the_search_for_a_substitute_ends(tmp_path):
@@ -336,17 +344,13 @@ def test_a_keyframe_without_points_in_view_is_a_sample(index):
     sample = dataset(index)[0, 0, 0]
     assert sample.pairing_points.shape == (0,)
     assert sample.pairing_images.shape == (0, 3)
-    assert sample.voxel_coords.shape == (0, 3)
-    assert sample.voxel_features.shape == (0, 1)
+    assert sample.voxels.voxel_coords.shape == (0, 3)
+    assert sample.voxels.voxel_features.shape == (0, 1)
 
 
 def test_construction_names_what_is_missing(index):
     with pytest.raises(ValueError, match="at least one keyframe"):
         dataset(index, rows=[])
-    with pytest.raises(ValueError, match="pooled_features"):
-        dataset(index, decode_images=False)
-    with pytest.raises(ValueError, match="feature_row"):
-        dataset(index, feature_row=int)
 
 
 def test_images_are_named_by_their_place_in_the_data_set(index):
@@ -371,11 +375,11 @@ def test_the_real_keyframe(nuscenes_one, monkeypatch, tmp_path):
         return np.tile(np.arange(1600, dtype=np.int32) // 8, (900, 1)), np.ones((900, 1600), bool)
 
     columns.max_id_bound = 200
-    options = {"superpixels": columns, "voxels": VoxelSettings(), "seed": 0}
-    data = PairDataset(real, [0], augment=AugmentSettings(), train=True, **options)
-    still = PairDataset(real, [0], augment=AugmentSettings(), train=False, **options)[0, 0, 0]
+    recipe = ImagePairs(scan_input(), AugmentConfig(), superpixels=columns)
+    data = Keyframes(real, [0], recipe, seed=0)
+    still = Keyframes(real, [0], recipe.still(), seed=0)[0, 0, 0]
     assert 22_050 < len(still.pairing_points) < 22_200
-    assert 15_900 < len(still.voxel_coords) < 16_000
+    assert 15_900 < len(still.voxels.voxel_coords) < 16_000
     shares = []
     for position in range(4):
         sample = data[0, position, 0]
@@ -386,7 +390,7 @@ def test_the_real_keyframe(nuscenes_one, monkeypatch, tmp_path):
         # Points keep their voxel: the cell of each, computed anew, differs from its voxel's by the grid's shift alone.
         x, y, z = sample.points[:, :3].T.astype(np.float64)
         cells = np.floor([z / 0.1, np.degrees(np.arctan2(y, x)), np.hypot(x, y) / 0.1]).astype(int).T
-        shift = sample.voxel_coords[sample.point2voxel] - cells
+        shift = sample.voxels.voxel_coords[sample.voxels.point2voxel] - cells
         assert (shift == shift[0]).all()
         assert (shift[0] % 16 == 0).all()
     assert 0.3 < np.mean(shares) < 0.95

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,18 +13,20 @@ import pytest
 import simplejpeg
 import torch
 
-from lidardistill.data.augment import AugmentSettings, CropWindow
+from lidardistill.data.augment import CropWindow
+from lidardistill.data.config import AugmentConfig
 from lidardistill.data.frame import CorruptSample, Frame
 from lidardistill.data.image_augment import image_matrix, resize_image
-from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.methods.calico_rad.batch import collate_region_images
-from lidardistill.methods.calico_rad.sample import RegionImageDataset
+from lidardistill.methods.calico_rad.config import RADConfig
+from lidardistill.methods.calico_rad.sample import RegionImages
 from lidardistill.ops import BevGrid, frustum_cells
-from lidardistill.regions.sweep.clusters import ProposalSettings, propose_regions
+from lidardistill.regions.sweep.clusters import propose_regions
 from tests.regions.test_clusters import street
+from tests.support.inputs import scan_input
 
-VOXELS = VoxelSettings(
+VOXELS = scan_input(
     kind="cartesian",
     voxel_size=(0.4, 0.4, 0.4),
     point_cloud_range=(-25.6, -25.6, -5.0, 25.6, 25.6, 3.0),
@@ -33,8 +36,8 @@ VOXELS = VoxelSettings(
     per_point=True,
 )
 SIZE, PICTURE = (24, 40), (48, 96)
-MOVING = AugmentSettings(image_size=SIZE, drop_cuboid=False, crop_images=False)
-STILL = MOVING.for_validation()
+MOVING = AugmentConfig(image_size=SIZE, drop_cuboid=False, crop_images=False)
+STILL = MOVING.still()
 
 
 class Street:
@@ -89,11 +92,11 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Street:
     return Street(tmp_path_factory.mktemp("street"))
 
 
-def data(index: Street, **changes: object) -> RegionImageDataset:
-    options = {
-        "rows": np.arange(2), "voxels": VOXELS, "proposals": ProposalSettings(), "augment": MOVING, "seed": 3,
-    }  # fmt: skip
-    return RegionImageDataset(index, **{**options, **changes})
+def data(
+    index: Street, *, rows: Sequence[int] = (0, 1), max_substitutes: int = 8, augment: AugmentConfig = MOVING, **changes: object
+) -> Keyframes:
+    config = RADConfig(kind="calico_rad", lidar_weights="random", **changes)  # type: ignore[arg-type]
+    return Keyframes(index, rows, RegionImages(config, VOXELS, augment), seed=3, max_substitutes=max_substitutes)
 
 
 def positions(points: np.ndarray, lidar2img: np.ndarray) -> np.ndarray:
@@ -230,7 +233,7 @@ def test_a_batch_renumbers_regions_views_and_scans(index: Street) -> None:
     dataset = data(index)
     samples = [dataset[(0, position, place)] for position, place in enumerate((0, 1, 0))]
     assert len(samples[1].xy) == 0  # an empty sweep
-    batch = collate_region_images(samples)
+    batch = dataset.collate(samples)
     assert batch.batch_size == batch.voxels.batch_size == 3
     assert batch.images.shape == (6, 3, *SIZE)
     assert batch.lidar2img.dtype == torch.float64
@@ -248,9 +251,9 @@ def test_a_batch_renumbers_regions_views_and_scans(index: Street) -> None:
     assert moved.camera_inputs()["lidar2img"] is batch.lidar2img
     assert moved.camera_inputs()["batch_size"] == 3
     with pytest.raises(ValueError, match="at least one sample"):
-        collate_region_images([])
+        dataset.collate([])
     with pytest.raises(ValueError, match="images: expected one size"):
-        collate_region_images([samples[0], replace(samples[0], images=samples[0].images[..., :8])])
+        dataset.collate([samples[0], replace(samples[0], images=samples[0].images[..., :8])])
 
 
 def test_what_cannot_be_read_is_replaced_and_named(index: Street, tmp_path: Path) -> None:
@@ -273,7 +276,7 @@ def test_what_cannot_be_read_is_replaced_and_named(index: Street, tmp_path: Path
     ((token, reason),) = sample.substitutes
     assert token == "token0"
     assert "view1.jpg" in reason
-    assert collate_region_images([sample]).substitutes == sample.substitutes
+    assert data(Mixed()).collate([sample]).substitutes == sample.substitutes
 
 
 def test_a_real_root_gives_samples(tiny_world: Path) -> None:
@@ -297,21 +300,3 @@ def test_the_matrix_says_where_pixels_go() -> None:
         u, v, d, _ = matrix @ np.array([13.5 * depth, 25.5 * depth, depth, 1.0])
         np.testing.assert_allclose([u / d, v / d], middle, atol=1e-6)
         assert d == depth
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"rows": []}, "rows: expected at least one keyframe"),
-        (
-            {"voxels": replace(VOXELS, point_cloud_range=None)},
-            "needs cartesian voxels and a point_cloud_range",
-        ),
-        ({"augment": replace(MOVING, drop_cuboid=True)}, "expected drop_cuboid and crop_images False"),
-        ({"augment": replace(MOVING, crop_images=True)}, "expected drop_cuboid and crop_images False"),
-        ({"augment": replace(MOVING, image_size=None)}, "and an image_size"),
-    ],
-)
-def test_what_does_not_fit_is_refused(index: Street, change: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        data(index, **change)

@@ -5,22 +5,21 @@ from __future__ import annotations
 import pickle
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lidardistill.data.augment import ViewAugment, draw_view, move_cloud
 from lidardistill.data.frame import CorruptSample, Frame
-from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.methods.calico_prc.batch import collate_region_views
-from lidardistill.methods.calico_prc.sample import RegionViewDataset
-from lidardistill.regions.sweep.clusters import ProposalSettings, propose_regions
+from lidardistill.methods.calico_prc.config import PRCConfig
+from lidardistill.methods.calico_prc.sample import SweepInTwoViews, draw_view, move_cloud
+from lidardistill.regions.sweep.clusters import propose_regions
 from tests.regions.test_clusters import street
+from tests.support.inputs import changed, scan_input
 
-VOXELS = VoxelSettings(
+VOXELS = scan_input(
     kind="cartesian",
     voxel_size=(0.4, 0.4, 0.4),
     point_cloud_range=(-25.6, -25.6, -5.0, 25.6, 25.6, 3.0),
@@ -29,7 +28,7 @@ VOXELS = VoxelSettings(
     align=1,
     per_point=True,
 )
-STILL = ViewAugment(max_rotation_deg=0.0, scale=(1.0, 1.0), flip_x=False, flip_y=False)
+STILL = {"max_rotation_deg": 0.0, "scale": (1.0, 1.0), "flip_x": False, "flip_y": False}
 
 
 def frame(points: np.ndarray) -> Frame:
@@ -72,10 +71,12 @@ class Streets:
 INDEX = Streets()
 
 
-def views(index=INDEX, **changes) -> RegionViewDataset:
-    options = {"rows": np.arange(4), "voxels": VOXELS, "proposals": ProposalSettings(), "augment": ViewAugment(), "seed": 3}  # fmt: skip
-    options.update(changes)
-    return RegionViewDataset(index, **options)
+def config(**changes) -> PRCConfig:
+    return PRCConfig(**{"kind": "calico_prc", **changes})
+
+
+def views(index=INDEX, *, rows=(0, 1, 2, 3), seed=3, scan_input=VOXELS, **changes) -> Keyframes:
+    return Keyframes(index, rows, SweepInTwoViews(config(**changes), scan_input), seed=seed)
 
 
 def rows_of(sample, points: np.ndarray, view: str) -> np.ndarray:
@@ -118,7 +119,7 @@ def test_views_are_moved_independently_and_hold_the_whole_sweep():
 def test_regions_are_those_of_the_sweep_and_every_point_is_on_both_maps():
     points = INDEX.points[0]
     found = propose_regions(points)
-    sample = views(augment=STILL, num_rich=50, num_plain=70, max_per_region=30)[0, 0, 0]
+    sample = views(**STILL, num_rich=50, num_plain=70, max_per_region=30)[0, 0, 0]
     np.testing.assert_array_equal(sample.xy_a, sample.xy_b)
     rows = rows_of(sample, points, "a")
     np.testing.assert_array_equal(sample.region_mask, found.region_mask[rows])
@@ -133,8 +134,8 @@ def test_regions_are_those_of_the_sweep_and_every_point_is_on_both_maps():
 
 
 def test_what_one_view_has_lost_is_not_compared():
-    small = replace(VOXELS, point_cloud_range=(-25.6, -8.0, -5.0, 25.6, 8.0, 3.0))
-    data = views(voxels=small, num_plain=10_000, num_rich=10_000, max_per_region=10_000)
+    small = changed(VOXELS, point_cloud_range=(-25.6, -8.0, -5.0, 25.6, 8.0, 3.0))
+    data = views(scan_input=small, num_plain=10_000, num_rich=10_000, max_per_region=10_000)
     lost_by = {"a": False, "b": False}
     for position in range(6):
         sample = data[0, position, 0]
@@ -150,7 +151,7 @@ def test_what_one_view_has_lost_is_not_compared():
 
 def test_a_view_is_turned_mirrored_and_scaled_as_told():
     generator = np.random.default_rng(0)
-    motions = np.stack([draw_view(ViewAugment(flip_x=False, flip_y=False), generator) for _ in range(4000)])
+    motions = np.stack([draw_view(config(flip_x=False, flip_y=False), generator) for _ in range(4000)])
     scale = motions[:, 2, 2]
     assert (scale.min(), scale.max()) == pytest.approx((0.9, 1.1), abs=1e-3)
     angle = np.degrees(np.arctan2(motions[:, 1, 0], motions[:, 0, 0]))
@@ -159,17 +160,17 @@ def test_a_view_is_turned_mirrored_and_scaled_as_told():
     np.testing.assert_allclose(np.linalg.det(motions[:, :3, :3]), scale**3)
     np.testing.assert_array_equal(motions[:, 3], np.tile([0, 0, 0, 1], (4000, 1)))
     for flips, share in (({"flip_y": False}, 0.5), ({"flip_x": False}, 0.5), ({}, 0.5)):
-        mirrored = [np.linalg.det(draw_view(ViewAugment(**flips), generator)) < 0 for _ in range(1000)]
+        mirrored = [np.linalg.det(draw_view(config(**flips), generator)) < 0 for _ in range(1000)]
         assert np.mean(mirrored) == pytest.approx(share, abs=0.06)
-    only_x = ViewAugment(max_rotation_deg=0.0, scale=(1.0, 1.0), flip_y=False)
+    only_x = config(max_rotation_deg=0.0, scale=(1.0, 1.0), flip_y=False)
     assert {draw_view(only_x, generator)[0, 0] for _ in range(20)} == {-1.0, 1.0}
-    np.testing.assert_array_equal(draw_view(STILL, generator), np.eye(4))
+    np.testing.assert_array_equal(draw_view(config(**STILL), generator), np.eye(4))
 
 
 def test_moving_leaves_the_other_columns_and_the_given_cloud():
     points = INDEX.points[0]
     before = points.copy()
-    view = draw_view(ViewAugment(), np.random.default_rng(1))
+    view = draw_view(config(), np.random.default_rng(1))
     moved = move_cloud(points, view)
     np.testing.assert_array_equal(points, before)
     assert moved.dtype == np.float32
@@ -180,8 +181,8 @@ def test_moving_leaves_the_other_columns_and_the_given_cloud():
 
 def test_height_above_the_road_survives_the_scale():
     """Which is why a view whose height must not tell should not ask for it."""
-    settings = replace(VOXELS, point_features=("x", "y", "z", "height"))
-    sample = views(voxels=settings)[0, 0, 0]
+    settings = changed(VOXELS, point_features=("x", "y", "z", "height"))
+    sample = views(scan_input=settings)[0, 0, 0]
     np.testing.assert_allclose(sample.a.point_features[:, 3], INDEX.points[0][:, 2], atol=1e-4)
 
 
@@ -207,7 +208,7 @@ def test_a_sweep_without_regions_has_plain_points_and_an_empty_one_none():
 
 def test_batches_hold_all_views_a_then_all_views_b():
     samples = [views()[0, place, place] for place in range(4)]
-    batch = collate_region_views(samples)
+    batch = views().collate(samples)
     assert (batch.batch_size, batch.voxels.batch_size) == (4, 8)
     assert batch.num_points == tuple(len(s.region) for s in samples)
     for number, view in enumerate([s.a for s in samples] + [s.b for s in samples]):
@@ -235,7 +236,7 @@ def test_batches_hold_all_views_a_then_all_views_b():
     assert on_meta.region.device.type == on_meta.voxels.features.device.type == "meta"
     assert on_meta.num_points == batch.num_points
     with pytest.raises(ValueError, match="at least one sample"):
-        collate_region_views([])
+        views().collate([])
 
 
 def test_a_sweep_that_cannot_be_read_is_replaced_and_named(tiny_world, tmp_path):
@@ -246,7 +247,7 @@ def test_a_sweep_that_cannot_be_read_is_replaced_and_named(tiny_world, tmp_path)
     assert token == index.sample_token(2) != sample.sample_token
     assert str(index.lidar_path(2)) in reason
     assert views(index)[0, 0, 2].sample_token == sample.sample_token
-    assert collate_region_views([sample]).substitutes == sample.substitutes
+    assert views().collate([sample]).substitutes == sample.substitutes
     with pytest.raises(CorruptSample, match="could not be read"):
         views(index, rows=np.array([2]))[0, 0, 0]
 
@@ -272,11 +273,7 @@ def test_neither_labels_nor_images_are_opened(tiny_world):
 def test_errors():
     with pytest.raises(ValueError, match="at least one keyframe"):
         views(rows=[])
-    with pytest.raises(ValueError, match="cartesian voxels and a point_cloud_range, got kind 'cylindrical'"):
-        views(voxels=VoxelSettings())
-    with pytest.raises(ValueError, match="range None"):
-        views(voxels=replace(VOXELS, point_cloud_range=None))
-    with pytest.raises(ValueError, match=r"max_rotation_deg in 0\.\.180 .* got 190"):
-        ViewAugment(max_rotation_deg=190)
-    with pytest.raises(ValueError, match=r"got 90\.0 and \(1\.1, 0\.9\)"):
-        ViewAugment(scale=(1.1, 0.9))
+    with pytest.raises(ValueError, match="max_rotation_deg"):
+        config(max_rotation_deg=190)
+    with pytest.raises(ValueError, match="smallest, largest"):
+        config(scale=(1.1, 0.9))

@@ -10,28 +10,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lidardistill.backbones.base import Backbone, Features
 from lidardistill.data.batch import VoxelBatch
+from lidardistill.methods.image_pairs import PairBatch
+from lidardistill.methods.slidr.config import SLidRConfig
 from lidardistill.methods.slidr.method import SLidR
-from lidardistill.methods.slidr.sample import PairBatch
 
 VIEWS, SUPERPIXELS, HEIGHT, WIDTH = 3, 6, 16, 24
 
 
-class Student(nn.Module):
+class Student(Backbone):
     """A linear map of voxel features: enough to carry gradients."""
+
+    out_channels = 8
 
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(2, 8)
 
-    def forward(
-        self, features: Tensor, voxel_coords: Tensor, spatial_shape: tuple, batch_size: int
-    ) -> Tensor:
-        return self.linear(features)
+    def forward(self, scans: VoxelBatch) -> Features:
+        return Features(self.linear(scans.features), scans.point2voxel, scans.point_mask)
 
 
 class Teacher(nn.Module):
     """Average pooling and two more channels."""
+
+    out_channels = 5
 
     def forward(self, images: Tensor) -> Tensor:
         small = F.avg_pool2d(images, 4)
@@ -76,7 +80,7 @@ def batch() -> PairBatch:
 
 def build(**options: object) -> SLidR:
     torch.manual_seed(0)
-    return SLidR(Student(), Teacher(), student_channels=8, teacher_channels=5, embedding=4, **options)  # type: ignore[arg-type]
+    return SLidR(SLidRConfig(embedding=4, **options), Student(), Teacher())  # type: ignore[arg-type]
 
 
 def generator() -> torch.Generator:
@@ -154,6 +158,8 @@ def test_no_pairs_is_a_zero_with_gradient(batch: PairBatch) -> None:
     terms = method(empty, generator=generator(), diagnose=True)
     terms.loss.backward()
     assert terms.loss.item() == 0.0
+    assert terms.num_matches == 0
+    assert method(batch, generator=generator()).num_matches > 0
     assert all(p.grad is None or torch.all(p.grad == 0) for p in method.parameters())
 
 

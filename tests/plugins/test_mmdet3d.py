@@ -19,12 +19,12 @@ from torch import nn
 
 from lidardistill.backbones.lidar_bev.pillars import PillarNet
 from lidardistill.backbones.lidar_bev.voxelnet import VoxelNet
-from lidardistill.backbones.minkunet.net import build_minkunet
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
 from lidardistill.exchange.mmdet3d import to_mmdet3d
 from lidardistill.exchange.mmdet3d_minkunet import minkunet_to_mmdet3d
 from lidardistill.export.mmdet3d_parts import MINKUNET_BASE, PILLARS_BASE, VOXELNET_BASE
 from lidardistill.weights import save_backbone
+from tests.support.backbones import minkunet
+from tests.support.inputs import scan_input
 
 SHAPE = {"sparse_shape": (41, 32, 24), "widths": (4, 4, 8, 8), "out_channels": 8}
 
@@ -138,7 +138,7 @@ def test_minkunet_behind_its_own_voxels(plugin, tmp_path, rng, kind):
         "voxel_size": (0.5, 4.0, 0.5),
         "point_features": ("intensity", "range"),
     }
-    net = build_minkunet("mini", 2).eval()
+    net = minkunet("mini", 2).eval()
     weights = write(kind, tmp_path, net.state_dict())
     backbone = plugin.LidardistillMinkUNet(2, "mini", weights=str(weights)).eval()
     backbone.init_weights()
@@ -153,10 +153,10 @@ def test_minkunet_behind_its_own_voxels(plugin, tmp_path, rng, kind):
     with torch.no_grad():
         features = backbone(found["voxels"], found["coors"])
     for number, (cloud, sample) in enumerate(zip(clouds, samples, strict=True)):
-        voxels = voxelize_scan(cloud, VoxelSettings(**settings))
+        voxels = scan_input(**settings).read(cloud)
         coords = torch.from_numpy(np.pad(voxels.voxel_coords, ((0, 0), (1, 0))))
         with torch.no_grad():
-            expected = net(torch.from_numpy(voxels.voxel_features), coords, voxels.spatial_shape, 1)
+            expected = net.convolve(torch.from_numpy(voxels.voxel_features), coords, voxels.spatial_shape, 1)
         mine = found["coors"][:, 0] == number
         torch.testing.assert_close(features[mine], expected, rtol=1e-4, atol=1e-5)
         assert torch.equal(sample.point2voxel_map, torch.from_numpy(voxels.point2voxel))

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lidardistill.backbones.lidar_bev.net import build_lidar_bev
 from lidardistill.exchange.mmdet3d import from_mmdet3d
 from lidardistill.export.detector import detector_checkpoint
 from lidardistill.tasks.detect.center_head import TASKS, CenterHead
+from tests.support.backbones import lidar_bev
 
 pytest.importorskip(
     "mmdet3d", reason="needs mmdet3d: tools/build_mmdet3d.sh makes an environment that has it"
@@ -53,7 +53,7 @@ def test_a_detector_with_its_head_loads_strictly(check, tmp_path):
     from mmengine.runner import load_checkpoint
 
     torch.manual_seed(0)
-    net = build_lidar_bev("voxelnet_mini", 5)
+    net = lidar_bev("voxelnet_mini", 5)
     head = CenterHead(net.out_channels, tuple(map(len, TASKS)), width=8)
     state = {**net.state_dict(), **{f"head.{key}": value for key, value in head.state_dict().items()}}
     content, card = detector_checkpoint(state, check.bev_card("voxelnet_mini", net), "mmdet3d")
@@ -92,7 +92,7 @@ def test_a_shipped_config_loads_every_backbone_key(check, name, preset, monkeypa
 
     check.register()
     torch.manual_seed(0)
-    net = build_lidar_bev(preset, 5)
+    net = lidar_bev(preset, 5)
     path, _ = check.exported(net, check.bev_card(preset, net), "mmdet3d")
     monkeypatch.setenv("WEIGHTS", str(path))
     cfg = Config.fromfile(str(CONFIGS / f"{name}.py"))

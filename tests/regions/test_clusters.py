@@ -5,12 +5,11 @@ import pytest
 
 from lidardistill.regions.sweep.clusters import (
     NUM_HEADINGS,
-    ProposalSettings,
     cluster_sizes,
     dbscan,
     propose_regions,
 )
-from lidardistill.regions.sweep.ground import GroundSettings
+from lidardistill.regions.sweep.config import GroundConfig, RegionConfig
 from tests.regions.test_ground import road
 
 IMPLEMENTATIONS = pytest.mark.parametrize("implementation", ["numba", "numpy"])
@@ -181,12 +180,12 @@ def test_objects_are_regions_and_all_else_is_not(rng, implementation):
         ({"min_range_m": 0.0}, {1, 2, 6}),
         ({"eps_m": 1e-3}, set()),
         ({"min_neighbors": 2000, "max_length_m": 50.0}, set()),
-        ({"ground": GroundSettings(thickness_m=1.7, iterations=1)}, {2}),
+        ({"ground": GroundConfig(thickness_m=1.7, iterations=1)}, {2}),
     ],
 )
 def test_each_setting_decides(rng, change, kept):
     points, part = street(rng)
-    found = propose_regions(points, ProposalSettings(**change))
+    found = propose_regions(points, RegionConfig(**change))
     shares = {k: found.region_mask[part == k].mean() for k in range(1, 7)}
     assert {k for k, share in shares.items() if share > 0.25} == kept
     assert sorted(set(found.region[found.region_mask])) == list(range(found.num_regions))
@@ -203,7 +202,7 @@ def test_the_order_of_the_points_renames_at_most(rng):
 
 def test_bad_proposal_settings_are_named():
     with pytest.raises(ValueError, match="max_length_m"):
-        ProposalSettings(max_length_m=0.0)
+        RegionConfig(max_length_m=0.0)
 
 
 def test_the_real_sweep(nuscenes_one):

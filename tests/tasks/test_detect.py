@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from lidardistill.backbones.camera_bev.build import build_camera
 from lidardistill.datasets.nuscenes.boxes import BoxTable
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.signals import Interrupted
@@ -178,7 +177,7 @@ def test_an_unfinished_run_has_no_detector(trained, detection_world, tmp_path):
 
 def test_fusion_with_cameras(detection_world, tmp_path):
     config = config_of(detection_world, name="demo_fusion")
-    given = build_camera(config.camera).state_dict()
+    given = config.camera.build().state_dict()
     save_backbone(tmp_path / "camera.safetensors", given, {})
     run = tmp_path / "run"
     metrics = detect(

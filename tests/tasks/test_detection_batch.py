@@ -7,7 +7,6 @@ from functools import partial
 import numpy as np
 import torch
 
-from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.datasets.nuscenes.boxes import BoxTable
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.tasks.detect.sample import (
@@ -16,6 +15,7 @@ from lidardistill.tasks.detect.sample import (
     DetectionDataset,
     collate_detection,
 )
+from tests.support.inputs import scan_input
 
 
 def batch_of(root, *, train, cameras=True):
@@ -23,7 +23,7 @@ def batch_of(root, *, train, cameras=True):
     dataset = DetectionDataset(
         index,
         np.array([1, 2]),
-        VoxelSettings(kind="cartesian", voxel_size=(0.5, 0.5, 0.5)),
+        scan_input(kind="cartesian", voxel_size=(0.5, 0.5, 0.5)),
         seed=0,
         train=train,
         read_boxes=partial(BoxTable.read, BoxTable.open(index)),

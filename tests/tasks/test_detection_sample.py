@@ -13,7 +13,6 @@ import torch
 from lidardistill.data.frame import CorruptSample
 from lidardistill.data.loader import make_loader, warm_up
 from lidardistill.data.sampler import OnceSampler
-from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.datasets.nuscenes.boxes import BoxTable
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.sweeps import read_sweeps
@@ -27,9 +26,10 @@ from lidardistill.tasks.detect.sample import (
     DetectionSample,
     collate_detection,
 )
+from tests.support.inputs import changed, scan_input
 
 VERSION = "v1.0-mini"
-VOXELS = VoxelSettings(
+VOXELS = scan_input(
     kind="cartesian",
     voxel_size=(0.5, 0.5, 8.0),
     point_cloud_range=(-20.0, -20.0, -6.0, 20.0, 20.0, 2.0),
@@ -78,7 +78,7 @@ def test_evaluation_sees_the_keyframe_as_it_is(index, table) -> None:
     assert 0 < (inside & seen).sum() < seen.sum() < len(found)
     np.testing.assert_array_equal(sample.boxes, found.boxes[inside & seen])
     np.testing.assert_array_equal(sample.labels, found.labels[inside & seen])
-    everywhere = VoxelSettings(kind="cartesian", voxel_size=(0.5, 0.5, 0.5))
+    everywhere = scan_input(kind="cartesian", voxel_size=(0.5, 0.5, 0.5))
     for min_points, expected in ((1, found.boxes[seen]), (0, found.boxes)):
         data = dataset(index, table, train=False, min_points=min_points, voxels=everywhere)
         np.testing.assert_array_equal(data[0, 0, 7].boxes, expected)
@@ -117,13 +117,13 @@ def test_voxels_are_those_of_the_moved_points_with_their_time_lags(index, table)
         points = sample.points[inside][sample.point2voxel[inside] == voxel]
         np.testing.assert_allclose(sample.voxel_features[voxel], points.mean(axis=0), rtol=1e-4, atol=1e-5)
     assert sample.point_features is None
-    pillars = VoxelSettings(**{**vars(VOXELS), "per_point": True})
+    pillars = changed(VOXELS, per_point=True)
     per_point = dataset(index, table, voxels=pillars)[0, 0, 7]
     np.testing.assert_array_equal(per_point.point_features, sample.points)
 
 
 def test_heights_are_those_above_the_road_before_the_scan_was_moved(index, table) -> None:
-    heights = VoxelSettings(**{**vars(VOXELS), "point_features": ("height",), "per_point": True})
+    heights = changed(VOXELS, point_features=("height",), per_point=True)
     sample, frame = dataset(index, table, voxels=heights)[0, 0, 7], index.frame(7)
     still = read_sweeps(index, 7, 2)[:, :3].astype(np.float64)
     expected = still @ frame.lidar2ego[2, :3] + frame.lidar2ego[2, 3]
@@ -226,7 +226,7 @@ def test_batches_of_nothing_and_of_what_does_not_fit(index, table) -> None:
     other = dataset(index, table, cameras=CameraInput((5, 5)))[0, 0, 0]
     with pytest.raises(ValueError, match="one size in the whole batch"):
         collate_detection([fused, other])
-    far = VoxelSettings(**{**vars(VOXELS), "point_cloud_range": (400.0, 400.0, -6.0, 440.0, 440.0, 2.0)})
+    far = changed(VOXELS, point_cloud_range=(400.0, 400.0, -6.0, 440.0, 440.0, 2.0))
     empty = dataset(index, table, voxels=far)[0, 0, 0]
     batch = collate_detection([empty, empty])
     assert [len(boxes) for boxes in batch.boxes] == [0, 0]

@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from lidardistill.backbones.lidar_bev.net import build_lidar_bev
+from lidardistill.data.batch import VoxelBatch
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.tasks.detect.bev_fusion import ConvFuser
 from lidardistill.tasks.detect.center_head import TASKS, CenterHead
 from lidardistill.tasks.detect.detector import Detector
+from tests.support.backbones import lidar_bev
 
 RANGE = (-12.8, -12.8, -5.0, 12.8, 12.8, 3.0)
 
@@ -28,21 +29,20 @@ class Cameras(nn.Module):
 
 
 def backbone():
-    return build_lidar_bev("voxelnet_mini", 4, point_cloud_range=RANGE)
+    return lidar_bev("voxelnet_mini", 4, point_cloud_range=RANGE)
 
 
 def voxels(num, batch_size=2):
-    """Arguments of the backbone: `num` voxels in the first scan, none in the others."""
+    """A batch with `num` voxels in the first scan and none in the others."""
     generator = torch.Generator().manual_seed(0)
     coords = torch.stack(
         [torch.zeros(num), *(torch.randint(0, n, (num,), generator=generator) for n in (40, 128, 128))], 1
     )
     coords = coords.unique(dim=0).int()
-    return {
-        "features": torch.randn(len(coords), 4, generator=generator),
-        "voxel_coords": coords,
-        "batch_size": batch_size,
-    }
+    features = torch.randn(len(coords), 4, generator=generator)
+    point2voxel = torch.arange(len(coords))
+    mask = torch.ones(len(coords), dtype=torch.bool)
+    return VoxelBatch(features, coords, (40, 128, 128), point2voxel, mask, batch_size)
 
 
 def fused():

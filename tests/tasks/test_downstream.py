@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from lidardistill.backbones.build import build_student
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.signals import EXIT_INTERRUPTED, Interrupted
 from lidardistill.exchange.of_run import load_student
@@ -161,7 +160,7 @@ def test_export_is_the_backbone_and_loads_back(pretrained, configs, tiny_world, 
     assert json.loads(card.read_text())["student"]["preset"] == "mini"
     given = load_checkpoint_tensors(pretrained / "backbone.safetensors")
     config = configs["probe"](tiny_world)
-    student = build_student(config.student, config.voxels)
+    student = config.student.build(config.voxels)
     load_student(student, str(tmp_path / "student.safetensors"))
     state = student.state_dict()
     assert state.keys() == given.keys()

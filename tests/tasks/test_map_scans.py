@@ -12,16 +12,16 @@ import torch
 from lidardistill.data.frame import CorruptSample
 from lidardistill.data.loader import make_loader
 from lidardistill.data.sampler import OnceSampler
-from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.datasets.nuscenes.map_masks import CLASSES, MapMasks
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.tasks.detect.detection_augment import DetectionAugment
 from lidardistill.tasks.mapseg.sample import MapScanDataset, collate_maps
+from tests.support.inputs import scan_input
 
 pytest.importorskip("shapely", reason="maps are read with shapely")
 
 VERSION = "v1.0-mini"
-VOXELS = VoxelSettings(
+VOXELS = scan_input(
     kind="cartesian",
     voxel_size=(0.4, 0.4, 0.4),
     point_cloud_range=(-25.6, -25.6, -6.4, 25.6, 25.6, 6.4),

@@ -7,14 +7,14 @@ import json
 import pytest
 import torch
 
+from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.logging import read_metrics
-from lidardistill.methods.build import build_method, build_training_data
-from lidardistill.methods.slidr.build import build_slidr
+from lidardistill.methods.of_run import method_of, recipe_of
 from lidardistill.showcase.showcase import load_method
 from lidardistill.tasks.pretrain.dry_run import dry_run_report
 from lidardistill.tasks.pretrain.run import pretrain
-from lidardistill.tasks.rows import method_rows
+from lidardistill.tasks.rows import recipe_rows
 from lidardistill.tasks.verb import read_run
 from lidardistill.weights import load_checkpoint_tensors
 from tests.support.resumed import assert_goes_on
@@ -72,15 +72,16 @@ def test_stopped_at_a_step_the_same_command_gives_the_same_run(
 def test_the_term_changes_nothing_of_how_the_method_begins(tiny_world, configs):
     """The same first weights and the same samples; rows are those with a partner."""
     with_term, alone = configs["pretrain"](tiny_world, None, TERM), configs["pretrain"](tiny_world)
-    both, method = build_method(with_term), build_slidr(alone)
+    both, method = method_of(with_term), method_of(alone)
     mine = both.method.state_dict()
     assert all(torch.equal(mine[name], value) for name, value in method.state_dict().items())
     index = NuScenesIndex.open(tiny_world, VERSION)
-    rows = method_rows(with_term, index)
-    assert len(rows) == 2 < len(method_rows(alone, index))
-    (joint, collate), (images, _) = (build_training_data(c, index, rows) for c in (with_term, alone))
-    batch = collate([joint[0, 0, 1]])
-    assert batch.images.points.equal(torch.from_numpy(images[0, 0, 1].points))
+    two, one = recipe_of(with_term), recipe_of(alone)
+    rows = recipe_rows(with_term.data, index, two)
+    assert len(rows) == 2 < len(recipe_rows(alone.data, index, one))
+    joint, images = (Keyframes(index, rows, recipe, seed=0) for recipe in (two, one))
+    batch = two.collate([joint[0, 0, 1]])
+    assert batch.first.points.equal(torch.from_numpy(images[0, 0, 1].points))
 
 
 def test_dry_run_names_both(tiny_world, configs):
@@ -99,7 +100,7 @@ def test_bevcontrast_trains_a_backbone_that_makes_maps(tiny_world, configs, tmp_
         "method={kind: bevcontrast, stride: 1}",
         "trainer.max_steps=2",
     )
-    method = build_method(config)
+    method = method_of(config)
     assert method.grid is method.student.grid
     assert pretrain(config, tmp_path / "run", progress=False).steps == 2
     last = read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]

@@ -9,11 +9,11 @@ import pytest
 
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.logging import read_metrics
-from lidardistill.methods.slidr.build import build_slidr
+from lidardistill.methods.of_run import recipe_of
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.dry_run import dry_run_report
 from lidardistill.tasks.pretrain.run import pretrain
-from lidardistill.tasks.rows import method_rows
+from lidardistill.tasks.rows import recipe_rows
 from lidardistill.tasks.segment.run import probe
 from lidardistill.tasks.verb import read_run
 from tests.support.resumed import assert_goes_on
@@ -71,7 +71,7 @@ def test_a_pair_that_cannot_be_read_is_replaced_and_listed(tiny_world, configs, 
     world = shutil.copytree(tiny_world, tmp_path / "world", ignore=shutil.ignore_patterns(".lidardistill"))
     index = NuScenesIndex.open(world, VERSION)
     config = configs["bevcontrast"](world)
-    row = int(method_rows(config, index)[0])
+    row = int(recipe_rows(config.data, index, recipe_of(config))[0])
     index.lidar_path(row + 1).write_bytes(b"")
     assert pretrain(config, tmp_path / "run", progress=False).steps == 4
     (entry,) = json.loads((tmp_path / "run" / "quarantine.json").read_text())
@@ -79,14 +79,13 @@ def test_a_pair_that_cannot_be_read_is_replaced_and_listed(tiny_world, configs, 
     assert str(index.lidar_path(row + 1)) in entry["reason"]
 
 
+def rows_of(config, index):
+    return recipe_rows(config.data, index, recipe_of(config))
+
+
 def test_rows_have_partners_and_are_spread(tiny_world, configs):
     index = NuScenesIndex.open(tiny_world, VERSION)
-    assert len(method_rows(configs["bevcontrast"](tiny_world), index)) == 2
-    assert len(method_rows(configs["bevcontrast"](tiny_world, "data.keyframes=1"), index)) == 1
+    assert len(rows_of(configs["bevcontrast"](tiny_world), index)) == 2
+    assert len(rows_of(configs["bevcontrast"](tiny_world, "data.keyframes=1"), index)) == 1
     with pytest.raises(ValueError, match=r"two keyframes 2 apart"):
-        method_rows(configs["bevcontrast"](tiny_world, "method.stride=2"), index)
-
-
-def test_slidr_is_not_built_from_it(tiny_world, configs):
-    with pytest.raises(ValueError, match="is a bevcontrast config; expected slidr"):
-        build_slidr(configs["bevcontrast"](tiny_world))
+        rows_of(configs["bevcontrast"](tiny_world, "method.stride=2"), index)

@@ -7,20 +7,17 @@ import shutil
 
 import pytest
 
-from lidardistill.backbones.lidar_bev.net import build_lidar_bev
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.logging import read_metrics
 from lidardistill.export.run import export_backbone
-from lidardistill.methods.build import build_method, build_training_data
-from lidardistill.methods.slidr.build import build_slidr
-from lidardistill.regions.sweep.clusters import ProposalSettings, build_proposals
-from lidardistill.regions.sweep.ground import GroundSettings
+from lidardistill.methods.of_run import recipe_of
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.dry_run import dry_run_report
 from lidardistill.tasks.pretrain.run import pretrain
-from lidardistill.tasks.rows import method_rows
+from lidardistill.tasks.rows import recipe_rows
 from lidardistill.tasks.verb import read_run
 from lidardistill.weights import load_checkpoint_tensors, load_matching
+from tests.support.backbones import lidar_bev
 from tests.support.resumed import assert_goes_on
 
 VERSION = "v1.0-mini"
@@ -45,7 +42,7 @@ def test_a_run_logs_its_losses_and_leaves_a_backbone_with_a_card(run, tiny_world
     card = json.loads(card_path.read_text())
     assert (card["steps"], card["method"]["kind"], card["teacher"]) == (4, "calico_prc", None)
     assert card["student"] == {"kind": "lidar_bev", "preset": "voxelnet_mini"}
-    load_matching(build_lidar_bev("voxelnet_mini", 4), load_checkpoint_tensors(tmp_path / "out.safetensors"))
+    load_matching(lidar_bev("voxelnet_mini", 4), load_checkpoint_tensors(tmp_path / "out.safetensors"))
     assert read_run(run, PretrainConfig).data.dataroot == str(tiny_world)
 
 
@@ -83,62 +80,8 @@ def test_a_sweep_that_cannot_be_read_is_replaced_and_listed(tiny_world, configs,
     world = shutil.copytree(tiny_world, tmp_path / "world", ignore=shutil.ignore_patterns(".lidardistill"))
     index = NuScenesIndex.open(world, VERSION)
     config = configs["calico"](world)
-    row = int(method_rows(config, index)[0])
+    row = int(recipe_rows(config.data, index, recipe_of(config))[0])
     index.lidar_path(row).write_bytes(b"")
     assert pretrain(config, tmp_path / "run", progress=False).steps == 4
     (entry,) = json.loads((tmp_path / "run" / "quarantine.json").read_text())
     assert entry["token"] == index.sample_token(row)
-
-
-def test_every_key_reaches_what_it_is_about(tiny_world, configs):
-    config = configs["calico"](
-        tiny_world,
-        "method.alpha=0.25",
-        "method.temperature=0.2",
-        "method.average=inside",
-        "method.equal_regions=false",
-        "method.negatives=batch",
-        "method.hidden=12",
-        "method.embedding=6",
-        "method.num_rich=5",
-        "method.num_plain=4",
-        "method.max_per_region=3",
-        "method.max_rotation_deg=10",
-        "method.scale=[1.0, 1.2]",
-        "method.flip_x=false",
-        "method.pairing=permuted",
-        "method.regions.ground.thickness_m=0.4",
-    )
-    method = build_method(config)
-    assert (method.alpha, method.temperature, method.average, method.equal_regions) == (
-        0.25,
-        0.2,
-        "inside",
-        False,
-    )
-    assert (method.negatives, method.pairing) == ("batch", "permuted")
-    assert method.projector.linear.weight.shape == (12, method.student.out_channels)
-    assert method.projector.head.linear.weight.shape == (6, 12)
-    index = NuScenesIndex.open(tiny_world, VERSION)
-    data, _ = build_training_data(config, index, method_rows(config, index))
-    assert (data.num_rich, data.num_plain, data.max_per_region) == (5, 4, 3)
-    moved = data.augment
-    assert (moved.max_rotation_deg, moved.scale, moved.flip_x, moved.flip_y) == (10, (1.0, 1.2), False, True)
-    assert data.proposals == ProposalSettings(eps_m=3.0, min_points=2, ground=GroundSettings(thickness_m=0.4))
-    assert data.voxels.align == 1
-
-
-def test_defaults_stand_once():
-    from lidardistill.data.augment import ViewAugment
-    from lidardistill.methods.calico_prc.config import PRCConfig
-    from lidardistill.regions.sweep.config import RegionConfig
-
-    assert build_proposals(RegionConfig()) == ProposalSettings()
-    config, view = PRCConfig(kind="calico_prc"), ViewAugment()
-    assert (config.max_rotation_deg, config.scale) == (view.max_rotation_deg, view.scale)
-    assert (config.flip_x, config.flip_y) == (view.flip_x, view.flip_y)
-
-
-def test_slidr_is_not_built_from_it(tiny_world, configs):
-    with pytest.raises(ValueError, match="is a calico_prc config; expected slidr"):
-        build_slidr(configs["calico"](tiny_world))

@@ -8,18 +8,17 @@ import shutil
 import pytest
 import torch
 
-from lidardistill.backbones.camera_bev.build import build_camera
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint
 from lidardistill.engine.logging import read_metrics
 from lidardistill.engine.run_folder import CHECKPOINTS
 from lidardistill.exchange.of_run import load_student
 from lidardistill.export.run import export_backbone
-from lidardistill.methods.build import build_method, build_training_data
+from lidardistill.methods.of_run import method_of, recipe_of
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.dry_run import dry_run_report
 from lidardistill.tasks.pretrain.run import pretrain
-from lidardistill.tasks.rows import method_rows
+from lidardistill.tasks.rows import recipe_rows
 from lidardistill.tasks.segment.run import probe
 from lidardistill.tasks.verb import read_run
 from lidardistill.weights import load_checkpoint_tensors
@@ -64,14 +63,14 @@ def test_a_run_logs_its_loss_and_leaves_the_camera_network_with_a_card(run, lida
     assert card["student"]["preset"] == "mini"
     assert card["method"]["lidar_weights"] == str(lidar)
     config = read_run(run, PretrainConfig)
-    camera = build_camera(config.method.camera)
+    camera = config.method.camera.build()
     load_student(camera, str(run))
     exported = load_checkpoint_tensors(tmp_path / "camera.safetensors")
     assert all(torch.equal(value, exported[name]) for name, value in camera.state_dict().items())
 
 
 def test_the_lidar_network_is_that_of_the_first_stage_and_is_not_stored(run, lidar, tiny_world, configs):
-    method = build_method(configs["calico_rad"](tiny_world, lidar))
+    method = method_of(configs["calico_rad"](tiny_world, lidar))
     given = load_checkpoint_tensors(lidar / "backbone.safetensors")
     ours = method.teacher.network.state_dict()
     assert all(torch.equal(ours[name], value) for name, value in given.items())
@@ -120,50 +119,11 @@ def test_a_keyframe_that_cannot_be_read_is_replaced_and_listed(tiny_world, confi
     world = shutil.copytree(tiny_world, tmp_path / "world", ignore=shutil.ignore_patterns(".lidardistill"))
     index = NuScenesIndex.open(world, VERSION)
     config = configs["calico_rad"](world, "random")
-    row = int(method_rows(config, index)[0])
+    row = int(recipe_rows(config.data, index, recipe_of(config))[0])
     index.frame(row).image_paths[2].write_bytes(b"")
     assert pretrain(config, tmp_path / "run", progress=False).steps == 4
     (entry,) = json.loads((tmp_path / "run" / "quarantine.json").read_text())
     assert entry["token"] == index.sample_token(row)
-
-
-def test_every_key_reaches_what_it_is_about(tiny_world, configs):
-    config = configs["calico_rad"](
-        tiny_world,
-        "random",
-        "method.weighting=gaussian",
-        "method.denominator=rich",
-        "method.negatives=batch",
-        "method.temperature=0.2",
-        "method.hidden=12",
-        "method.embedding=6",
-        "method.pairing=permuted",
-        "method.num_rich=30",
-        "method.num_plain=20",
-        "method.max_per_region=3",
-        "method.regions.max_height_m=1.5",
-        "method.camera={preset: mini, weights: random, bev_range: [-64, -64, 64, 64], cell_size: 2.0, "
-        "depth_range: [2, 42], depth_step: 2.0, z_range: [-4, 2], context_channels: 7}",
-        "data.visibility=zbuffer",
-        "data.augment.rotate=false",
-        "data.augment.flip_images=false",
-    )
-    method = build_method(config)
-    assert (method.weighting, method.denominator, method.negatives) == ("gaussian", "rich", "batch")
-    assert (method.temperature, method.pairing) == (0.2, "permuted")
-    assert method.student_head.linear.out_features == method.teacher_head.linear.out_features == 12
-    assert method.student_head.head.linear.out_features == 6
-    camera = method.student
-    assert (camera.grid.x_min, camera.grid.cell_size, camera.grid.width) == (-64.0, 2.0, 64)
-    assert (len(camera.depth_m), camera.settings.z_range) == (20, (-4.0, 2.0))
-    assert camera.depth_net.out_channels == 27
-    index = NuScenesIndex.open(tiny_world, VERSION)
-    dataset, _ = build_training_data(config, index, method_rows(config, index))
-    assert (dataset.num_rich, dataset.num_plain, dataset.max_per_region) == (30, 20, 3)
-    assert dataset.proposals.max_height_m == 1.5
-    assert dataset.visibility == "zbuffer"
-    assert (dataset.augment.rotate, dataset.augment.image_flip_probability) == (False, 0.0)
-    assert dataset.augment.flip_x_probability == 0.5
 
 
 @pytest.mark.parametrize(
@@ -179,12 +139,12 @@ def test_every_key_reaches_what_it_is_about(tiny_world, configs):
 )
 def test_what_cannot_be_built_is_named(tiny_world, configs, override, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        build_method(configs["calico_rad"](tiny_world, "random", override))
+        method_of(configs["calico_rad"](tiny_world, "random", override))
 
 
 def test_weights_of_another_lidar_network_are_refused(lidar, tiny_world, configs):
     with pytest.raises(ValueError, match=r"method\.lidar_weights: "):
-        build_method(
+        method_of(
             configs["calico_rad"](
                 tiny_world, lidar, "student.preset=pillars_mini", "voxels.voxel_size=[0.4, 0.4, 8.0]"
             )

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lidardistill.backbones.base import Features
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.tasks.segment.baselines import hand_made_features, hand_made_probe_features
 from lidardistill.tasks.segment.probe import (
@@ -24,10 +25,8 @@ class Backbone(nn.Module):
         super().__init__()
         self.norm = nn.BatchNorm1d(2)
 
-    def forward(
-        self, features: Tensor, voxel_coords: Tensor, spatial_shape: tuple, batch_size: int
-    ) -> Tensor:
-        return self.norm(features)
+    def forward(self, scans: VoxelBatch) -> Features:
+        return Features(self.norm(scans.features), scans.point2voxel, scans.point_mask)
 
 
 def voxels(features: Tensor, point2voxel: Tensor, point_mask: Tensor | None = None) -> VoxelBatch:

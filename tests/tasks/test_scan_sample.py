@@ -5,14 +5,14 @@ from functools import partial
 import numpy as np
 import pytest
 
-from lidardistill.data.augment import AugmentSettings
+from lidardistill.data.config import AugmentConfig
 from lidardistill.data.frame import CorruptSample
-from lidardistill.data.voxel_input import VoxelSettings
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.tasks.segment.sample import ScanDataset, collate_scans
+from tests.support.inputs import scan_input
 
-VOXELS = VoxelSettings(kind="cartesian", voxel_size=(0.5, 0.5, 0.5))
+VOXELS = scan_input(kind="cartesian", voxel_size=(0.5, 0.5, 0.5))
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_every_raw_point_has_its_target(index):
 def test_training_turns_the_cloud_and_evaluation_does_not(index):
     still = scans(index)[3, 9, 1]
     assert np.array_equal(still.points, index.frame(1).points)
-    turned = scans(index, train=True, augment=AugmentSettings())
+    turned = scans(index, train=True, augment=AugmentConfig())
     assert not np.array_equal(turned[0, 0, 1].points, still.points)
     assert np.array_equal(turned[0, 5, 1].points, turned[0, 5, 1].points)
     assert np.array_equal(turned[0, 0, 1].target, still.target)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from lidardistill.teachers import efficientnet_lite
+from lidardistill.teachers.config import EfficientNetTeacherConfig
 from lidardistill.teachers.efficientnet_lite import (
     EfficientNetFeatures,
     SameConv2d,
@@ -56,12 +57,14 @@ def test_known_pictures(classifier, picture, classes, at_least):
 
 
 def test_maps_of_the_demo(classifier):
-    net = EfficientNetFeatures(load_efficientnet_lite0())
+    net = EfficientNetFeatures(load_efficientnet_lite0(), EfficientNetTeacherConfig())
     assert net.out_channels == 40 + 112 + 320
     x = torch.rand(1, 3, 64, 100)
     with torch.no_grad():
         assert net(x).shape == (1, 472, 8, 13)
-        coarse = EfficientNetFeatures(load_efficientnet_lite0(), blocks=(4, 10), stride=16)
+        coarse = EfficientNetFeatures(
+            load_efficientnet_lite0(), EfficientNetTeacherConfig(blocks=(4, 10), stride=16)
+        )
         assert coarse(x).shape == (1, 152, 4, 7)
 
 
@@ -69,7 +72,7 @@ def test_maps_are_those_of_the_plain_blocks(classifier):
     """BatchNorm folded, channels last: equal up to rounding to the classifier's own blocks, resampled."""
     x = torch.rand(2, 3, 96, 128, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        found = EfficientNetFeatures(load_efficientnet_lite0())(x)
+        found = EfficientNetFeatures(load_efficientnet_lite0(), EfficientNetTeacherConfig())(x)
         b4, b10, b15 = classifier.block_features(x, (4, 10, 15))
     assert b4.shape[-2:] == (12, 16)
     assert b15.shape[-2:] == (3, 4)
@@ -79,7 +82,7 @@ def test_maps_are_those_of_the_plain_blocks(classifier):
 
 
 def test_nothing_behind_the_last_block_is_computed(classifier):
-    net = EfficientNetFeatures(load_efficientnet_lite0(), blocks=(4,))
+    net = EfficientNetFeatures(load_efficientnet_lite0(), EfficientNetTeacherConfig(blocks=(4,)))
     net.network._blocks[5].forward = None
     with torch.no_grad():
         assert net(torch.rand(1, 3, 32, 32)).shape == (1, 40, 4, 4)
@@ -90,7 +93,7 @@ def test_random_weights_follow_the_seed():
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
     state = torch.get_rng_state()
-    net = EfficientNetFeatures(random_efficientnet_lite0(5))
+    net = EfficientNetFeatures(random_efficientnet_lite0(5), EfficientNetTeacherConfig())
     assert torch.equal(state, torch.get_rng_state()), "the caller's randomness is its own"
     with torch.no_grad():
         maps = net(torch.rand(1, 3, 64, 64))
@@ -120,7 +123,7 @@ def test_same_padding_puts_the_odd_pixel_last(size, kernel, stride):
 )
 def test_bad_options_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        EfficientNetFeatures(random_efficientnet_lite0(0), **options)
+        EfficientNetFeatures(random_efficientnet_lite0(0), EfficientNetTeacherConfig(**options))
 
 
 def test_the_wheel_is_found_and_named_where_it_lacks(monkeypatch):

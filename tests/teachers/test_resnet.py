@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from lidardistill.teachers.resnet import ResNet50, load_resnet
 
@@ -71,8 +72,49 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path, source):
         load_resnet(ResNet50(), tmp_path / "vit.pth")
     resnet18 = {k: v for k, v in source.items() if "conv3" not in k and "bn3" not in k}
     torch.save(resnet18, tmp_path / "r18.pth")
-    with pytest.raises(ValueError, match=r"r18\.pth does not fit ResNet50.*missing"):
+    with pytest.raises(ValueError, match=r"r18\.pth looks like ResNet-34 \(3, 4, 6, 3 basic"):
         load_resnet(ResNet50(), tmp_path / "r18.pth")
+
+
+def of_depth(source, counts, width=64, groups=1):
+    """A state dict with these blocks; ours where they are ResNet-50's."""
+    found = {key: value for key, value in source.items() if not key.startswith("layer")}
+    for stage, count in enumerate(counts, start=1):
+        for block in range(count):
+            like = f"layer{stage}.{min(block, 1)}."
+            parts = {k.removeprefix(like): v for k, v in source.items() if k.startswith(like)}
+            found |= {f"layer{stage}.{block}.{part}": value for part, value in parts.items()}
+    found["layer1.0.conv2.weight"] = torch.zeros(width, width // groups, 3, 3)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("counts", "options", "name"),
+    [
+        ((3, 4, 23, 3), {}, r"ResNet-101 \(3, 4, 23, 3 bottleneck blocks of width 64\)"),
+        ((3, 8, 36, 3), {}, "ResNet-152"),
+        ((3, 4, 6, 4), {}, "another ResNet"),
+        ((3, 4, 6, 3), {"width": 128}, r"a wide ResNet \(.*width 128"),
+        ((3, 4, 6, 3), {"width": 128, "groups": 32}, "a ResNeXt .*32 groups"),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_another_depth_or_width_is_refused_with_its_name(tmp_path, source, counts, options, name, prefix):
+    torch.save(prefixed(of_depth(source, counts, **options), prefix), tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=rf"other\.pth looks like {name}.*expected ResNet-50"):
+        load_resnet(ResNet50(), tmp_path / "other.pth")
+
+
+@pytest.mark.parametrize("form", ["half", "safetensors", "optimizer"])
+def test_other_forms_of_the_same_weights_load(tmp_path, source, form):
+    path = tmp_path / ("c.safetensors" if form == "safetensors" else "c.pth")
+    if form == "safetensors":
+        save_file(source, path)
+    else:
+        state = {k: v.half() if form == "half" and v.is_floating_point() else v for k, v in source.items()}
+        torch.save(state | {"optimizer": {"state": {0: torch.zeros(3)}}}, path)
+    report = load_resnet(ResNet50(), path)
+    assert not report.missing
 
 
 def test_size_of_the_maps_and_number_of_parameters():

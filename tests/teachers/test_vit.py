@@ -66,7 +66,7 @@ def test_another_model_is_refused(tmp_path):
         load_vit("dinov3", tmp_path)
 
 
-def test_without_transformers_the_extra_is_named(tmp_path, monkeypatch):
+def test_without_transformers_the_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ImportError, match=r"pip install 'transformers>=4\.56'"):
         load_vit("dinov2", folder(tmp_path))
@@ -118,4 +118,20 @@ def test_a_folder_that_lacks_weights_is_refused(tmp_path):
     state.pop(next(k for k in state if "layer.1" in k))
     save_file(state, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match="1 weights are missing"):
+        load_vit("dinov2", tmp_path)
+
+
+def test_a_deeper_checkpoint_than_its_config_is_refused(tmp_path):
+    """config.json of two layers beside a file of three: transformers would drop the third in silence."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    from safetensors.torch import load_file, save_file
+
+    tiny_model(transformers, "dinov2").save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    extra = {key.replace("layer.1.", "layer.2."): value for key, value in state.items() if "layer.1." in key}
+    path = tmp_path / "model.safetensors"
+    save_file(state | {"classifier.weight": torch.zeros(2, 2)}, path, metadata={"format": "pt"})
+    load_vit("dinov2", tmp_path)
+    save_file(state | {k: v.clone() for k, v in extra.items()}, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=rf"{len(extra)} weights have no place, such as .*layer\.2\."):
         load_vit("dinov2", tmp_path)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +10,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from lidardistill.packages import missing_package
 from lidardistill.teachers.efficientnet_lite import EfficientNetLite0, SameConv2d, load_efficientnet_lite0
 from lidardistill.teachers.resnet import IMAGENET_MEAN, IMAGENET_STD, ResNet50, load_resnet
+from lidardistill.teachers.transformers_folder import import_transformers, load_folder
 
 logger = logging.getLogger(__name__)
 
@@ -162,47 +160,20 @@ def transformers_stages(kind: str, weights: str) -> TransformersStages:
         ImportError: transformers is not installed.
         ValueError: the folder holds another kind of model, or weights that do not fill it.
     """
-    folder = None if weights == "random" else Path(weights)
-    if folder is not None:
-        _check_folder(folder, kind)
-    try:
-        transformers = importlib.import_module("transformers")
-    except ImportError as error:
-        raise missing_package("transformers", f"the image network {kind}", error) from error
-    config_class, model_class = (getattr(transformers, name) for name in CLASSES[kind])
-    if folder is None:
-        return TransformersStages(model_class(config_class(out_features=list(_STAGES))), kind)
-    try:
-        model, info = model_class.from_pretrained(
-            str(folder),
-            out_features=list(_STAGES),
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"{folder} cannot be loaded as {kind}: {error}") from error
-    missing = [key for key in info["missing_keys"] if not key.startswith(_NEW_LAYERS)]
-    missing += [str(key) for key in info["mismatched_keys"]]
-    if missing:
-        # transformers would draw these at random and only warn.
-        raise ValueError(f"{folder}: {len(missing)} weights are missing or misshapen, such as {missing[0]}")
-    return TransformersStages(model.float(), kind)
-
-
-def _check_folder(folder: Path, kind: str) -> None:
-    config = folder / "config.json"
-    if not config.is_file() or not any(folder.glob("*.safetensors")):
-        raise FileNotFoundError(
-            f"{kind}: expected a folder with config.json and model.safetensors at {folder}; get it once with "
-            "`hf download` on a machine with network and name the local folder as weights"
-        )
-    try:
-        found = json.loads(config.read_text()).get("model_type")
-    except (ValueError, AttributeError) as error:
-        raise ValueError(f"{config} is no JSON object: {error}") from error
-    if found != kind:
-        raise ValueError(f"{config}: model_type is {found!r}, expected {kind!r}")
+    config_class, model_class = CLASSES[kind]
+    if weights == "random":
+        transformers = import_transformers(f"a {kind} image network")
+        config = getattr(transformers, config_class)(out_features=list(_STAGES))
+        return TransformersStages(getattr(transformers, model_class)(config), kind)
+    model = load_folder(
+        kind,
+        weights,
+        {kind: model_class},
+        drawn=(_NEW_LAYERS,),
+        unused=("layernorm.",),
+        out_features=list(_STAGES),
+    )
+    return TransformersStages(model, kind)
 
 
 def build_image_stages(kind: str, weights: str = "random") -> ImageStages:

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lidardistill.backbones.base import Backbone, Features
+from lidardistill.backbones.minkunet.config import PRESETS, MinkUNetConfig, MinkUNetLayers
+from lidardistill.data.batch import VoxelBatch
 from lidardistill.sparse.row_linear import RowLinear
 from lidardistill.sparse.sparse import SparseConv3d, SparseInverseConv3d, SparseTensor, SubMConv3d, sparse
 
 LEVELS = 4
 SPATIAL_MULTIPLE = 2**LEVELS
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "minkunet34": {
-        "stem": 32,
-        "widths": (32, 64, 128, 256, 256, 128, 96, 96),
-        "blocks": (2, 3, 4, 6, 2, 2, 2, 2),
-    },
-    "minkunet18": {"stem": 32, "widths": (32, 64, 128, 256, 256, 128, 96, 96), "blocks": (2,) * 8},
-    "minkunet14": {"stem": 32, "widths": (32, 64, 128, 256, 256, 128, 96, 96), "blocks": (1,) * 8},
-    "mini": {"stem": 16, "widths": (16, 32, 64, 64, 64, 32, 32, 32), "blocks": (1,) * 8},
-}
-"""Arguments of `MinkUNet` by name. "minkunet34" is Res16UNet34C; 18 and 14 are the same net with fewer blocks (not
-MinkowskiEngine's lettered 18A, 14A, whose decoders have other widths); "mini" is the net of the CPU demo."""
 
 
 class VoxelBatchNorm(nn.BatchNorm1d):
@@ -90,39 +79,31 @@ class _Resample(nn.Module):
         return y.with_features(F.relu(self.norm(y.features), inplace=True))
 
 
-class MinkUNet(nn.Module):
+class MinkUNet(Backbone):
     """Sparse residual U-Net with four levels (Res16UNet34C by default), without the final 1x1 convolution.
 
     Args:
         in_channels: F input features of a voxel (SLidR: 1, the raw intensity).
-        stem: channels of the stem.
-        widths: channels of the 4 encoder and the 4 decoder levels.
-        blocks: residual blocks of the same 8 levels.
-        bn_momentum: BatchNorm momentum of stem, down- and up-sampling and projections.
-        block_bn_momentum: BatchNorm momentum inside the blocks.
+        config: preset and BatchNorm momenta.
+        layers: other sizes than the preset's.
 
     Attributes:
-        out_channels: widths[-1].
+        out_channels: width of the last decoder level.
 
-    Source: SLidR (Sautier et al., CVPR 2022) section 4.1 and its released code, whose blocks never receive the
-    configured BatchNorm momentum: 0.05 outside the blocks and 0.1 inside is what the paper's networks were trained with.
-    Differs from the paper in: the final 1x1 convolution is `models.heads.PointHead`; voxels of the coarsest levels
-    with a single row are normalised by running statistics.
+    Source: SLidR (Sautier et al., CVPR 2022) section 4.1 and its released code.
+    Differs from the paper in: the final 1x1 convolution is `methods.heads.PointHead`; levels with a single voxel are
+    normalised by running statistics.
 
     Raises:
         ValueError: widths or blocks are not eight positive numbers.
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        stem: int = 32,
-        widths: Sequence[int] = (32, 64, 128, 256, 256, 128, 96, 96),
-        blocks: Sequence[int] = (2, 3, 4, 6, 2, 2, 2, 2),
-        bn_momentum: float = 0.05,
-        block_bn_momentum: float = 0.1,
+        self, in_channels: int, config: MinkUNetConfig, layers: MinkUNetLayers | None = None
     ) -> None:
         super().__init__()
+        stem, widths, blocks = PRESETS[config.preset] if layers is None else layers
+        bn_momentum, block_bn_momentum = config.bn_momentum, config.block_bn_momentum
         if (
             len(widths) != 2 * LEVELS
             or len(blocks) != 2 * LEVELS
@@ -161,10 +142,16 @@ class MinkUNet(nn.Module):
             self.decoder.append(level(up_width + skips[to], up_width, blocks[LEVELS + i], f"subm{to}"))
             width = up_width
 
-    def forward(
+    def forward(self, scans: VoxelBatch) -> Features:
+        """Features of a batch of scans; their rows are those of `scans.features`."""
+        rows = self.convolve(scans.features, scans.voxel_coords, scans.spatial_shape, scans.batch_size)
+        return Features(rows, scans.point2voxel, scans.point_mask)
+
+    def convolve(
         self, features: Tensor, voxel_coords: Tensor, spatial_shape: Sequence[int], batch_size: int
     ) -> Tensor:
-        """
+        """Features of the voxels of a batch.
+
         Args:
             features: (M, F) floating, one row a voxel; M may be 0.
             voxel_coords: (M, 4) int32 batch, z, y, x, every voxel once.
@@ -184,19 +171,3 @@ class MinkUNet(nn.Module):
             x = up(x)
             x = decoder(x.with_features(torch.cat([x.features, skips.pop()], 1)))
         return x.features
-
-
-def build_minkunet(preset: str, in_channels: int, **overrides: Any) -> MinkUNet:
-    """A `MinkUNet` by the name of its preset.
-
-    Args:
-        preset: key of `PRESETS`.
-        in_channels: F input features of a voxel.
-        overrides: arguments of `MinkUNet` that replace the preset's.
-
-    Raises:
-        ValueError: unknown preset.
-    """
-    if preset not in PRESETS:
-        raise ValueError(f"unknown preset {preset!r}: expected one of {', '.join(PRESETS)}")
-    return MinkUNet(in_channels, **{**PRESETS[preset], **overrides})

@@ -1,4 +1,4 @@
-"""Config of bevcontrast."""
+"""Keys of BEVContrast."""
 
 from __future__ import annotations
 
@@ -6,27 +6,32 @@ from typing import ClassVar, Literal
 
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from lidardistill.config.base import Strict, check_whole_cells
+from lidardistill.config.base import check_whole_cells
+from lidardistill.methods.config import MethodConfig, Run
 
 
-class BEVContrastConfig(Strict):
+class BEVContrastConfig(MethodConfig):
     """BEVContrast (3DV 2024). The defaults are the authors' for nuScenes with voxels of 0.1 m, rounded.
 
     embedding: width of the features of a cell.
-    bev_range: x_min y_min x_max y_max of the maps, metres: 170 x 170 cells of six voxels, the first of which are
-        centred at -51.2 m. Points outside go through the network and into no cell. A student that makes maps
-        (lidar_bev) has cells of its own, and neither this nor `cell_size` may be given.
+    temperature: of InfoNCE.
+    bev_range: x_min y_min x_max y_max of the maps, metres: 170 x 170 cells of six voxels; the first voxel is centred at
+        -51.2 m. Points outside pass through the network and fall into no cell. A backbone that makes a map has cells of
+        its own, so that neither this nor `cell_size` may be given.
     cell_size: metres.
-    max_cells: pairs of cells of a step and process; drawn at random where there are more.
+    max_cells: pairs of cells of a step and process; a random choice of them if there are more.
     stride: keyframes between the two scans of a pair; 2 is a second.
-    shift_std_m, shift_max_m: each scan is shifted along x and y at random, clipped, metres ...
-    rotate: ... and turned around z.
-    pairing: real; or the control `permuted`, which re-draws the partner of each cell at every step.
+    shift_std_m, shift_max_m: standard deviation of the Gaussian x/y shift of each scan, and its clipping limit, metres.
+    rotate: also turn each scan around z by a random angle.
+    warp: corrected puts the cells where they are; authors warps them as the published code does, as if the maps were
+        centred on the sensor. They begin at -51.25 m and end at 50.75 m, so that positives are misplaced by 0.45 m on the
+        mean (a cell is 0.6 m).
+    batchnorm: joint normalises both scans of a pair together; separate calls the backbone once for each scan, as the
+        published code does, which updates the running statistics twice a step.
+    pairs: all pairs of a scene; or authors, which leaves out the last pair of each scene as the published code does.
     """
 
-    needs_teacher: ClassVar[bool] = False
-    sees_cameras: ClassVar[bool] = False
-    students: ClassVar[tuple[str, ...]] = ("minkunet", "lidar_bev")
+    trains: ClassVar[frozenset[str]] = frozenset({"points", "map"})
 
     kind: Literal["bevcontrast"]
     embedding: PositiveInt = 128
@@ -38,21 +43,37 @@ class BEVContrastConfig(Strict):
     shift_std_m: NonNegativeFloat = 4.0
     shift_max_m: NonNegativeFloat = 15.0
     rotate: bool = True
-    pairing: Literal["real", "permuted"] = "real"
+    warp: Literal["corrected", "authors"] = "corrected"
+    batchnorm: Literal["joint", "separate"] = "joint"
+    pairs: Literal["all", "authors"] = "all"
 
     @model_validator(mode="after")
     def _range_holds_whole_cells(self) -> BEVContrastConfig:
         check_whole_cells(self.bev_range, self.cell_size)
         return self
 
+    def check(self, run: Run) -> None:
+        """Maps need cartesian voxels; the cells of a backbone's own map cannot be chosen."""
+        if run.voxels.kind != "cartesian":
+            raise ValueError(f"voxels.kind: {self.kind} needs cartesian voxels, got {run.voxels.kind}")
+        if run.student.makes == "map":
+            for name in ("bev_range", "cell_size"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(
+                        f"{self.key}.{name}: the map of student.preset {run.student.preset} has its own cells; remove it"
+                    )
+
 
 class BEVTermConfig(BEVContrastConfig):
-    """BEVContrast as a further term of a method that sees cameras, on the same student.
+    """BEVContrast as a second loss beside a method that sees cameras, on the same student.
 
     Keyframes without a partner `stride` later in their scene are left out, for the method too.
 
-    weight: of the term's loss; the method's has 1. With 0 the term is not computed.
+    weight: factor of this loss; the method's loss has 1. With 0 the loss is not computed.
     """
+
+    key: ClassVar[str] = "bev_term"
+    prefix: ClassVar[str] = "bev_"
 
     kind: Literal["bevcontrast"] = "bevcontrast"
     weight: NonNegativeFloat = 0.5

@@ -1,7 +1,4 @@
-"""Two scans of one scene, a second apart, for pretraining without cameras. No label or image is ever opened.
-
-A sample is a pure function of (seed, epoch, position in that epoch), as that of `lidardistill.methods.slidr.sample`.
-"""
+"""Two scans of one scene, a second apart, for pretraining without cameras. No label or image is ever opened."""
 
 from __future__ import annotations
 
@@ -11,57 +8,46 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from lidardistill.data.augment import ScanAugment, draw_motion
-from lidardistill.data.batch import VoxelBatch, _pin, _to
-from lidardistill.data.collate import _check_some, _concatenate, collate_voxels
+from lidardistill.data.batch import Batch, VoxelBatch
+from lidardistill.data.collate import collate_voxels, concatenate, sources_of
+from lidardistill.data.config import VoxelConfig
 from lidardistill.data.frame import Frame
-from lidardistill.data.keyframes import SampleKey
-from lidardistill.data.substitute import read_or_substitute
-from lidardistill.data.voxel_input import VoxelInput, VoxelSettings, voxelize_scan
-from lidardistill.datasets.base import SceneIndex
+from lidardistill.data.keyframes import Recipe
+from lidardistill.data.voxel_input import ScanInput, VoxelInput
+from lidardistill.datasets.base import SceneIndex, rows_with_partner
 from lidardistill.geometry.bev import planar_motion
 from lidardistill.geometry.rigid import invert_rigid
+from lidardistill.methods.bevcontrast.config import BEVContrastConfig
 
 
 @dataclass
 class PlacedScan:
-    """One scan as augmented voxels that know where they are, in numpy.
+    """One augmented scan, and where its voxels are, in numpy.
 
     Attributes:
         points: (N, 4) float32, augmented LiDAR frame, metres; intensity as stored.
-        scan2global: (4, 4) float64, from the augmented LiDAR frame.
+        voxels: the same points as voxels.
         voxel_xy: (M, 2) float32 centre of each voxel, augmented LiDAR frame, metres.
-        voxel_coords: (M, 3) int32 z, y, x.
-        voxel_features: (M, F) float32.
-        spatial_shape: (3,) cells z, y, x that hold every voxel.
-        point2voxel: (N,) int64 row in `voxel_coords`; meaningless where `point_mask` is False.
-        point_mask: (N,) bool, False for points outside the voxel grid.
-        point_features: (N, F) float32 of each point, or None where the student does not read them.
+        scan2global: (4, 4) float64, from the augmented LiDAR frame.
     """
 
     points: np.ndarray
-    scan2global: np.ndarray
+    voxels: VoxelInput
     voxel_xy: np.ndarray
-    voxel_coords: np.ndarray
-    voxel_features: np.ndarray
-    spatial_shape: tuple[int, int, int]
-    point2voxel: np.ndarray
-    point_mask: np.ndarray
-    point_features: np.ndarray | None = None
+    scan2global: np.ndarray
 
 
 @dataclass
 class ScanPairSample:
-    """Two scans of one scene, each augmented for itself, ready to be collated.
+    """Two scans of one scene, augmented independently.
 
     Attributes:
-        sample_token: the keyframe of scan a, which was asked for.
+        sample_token: the keyframe of scan a.
         a: the earlier scan.
         b: the later scan.
-        b2a: (3, 3) float64, where a point of b lies in a, seen from above: homogeneous x, y, 1, metres.
-        substitutes: sample tokens of pairs that could not be read and that this one stands in for, with reasons.
+        b2a: (3, 3) float64, from b to a, seen from above: homogeneous x, y, 1, metres.
+        substitutes: (sample token, reason) of pairs that could not be read and that this one replaces.
     """
 
     sample_token: str
@@ -71,125 +57,121 @@ class ScanPairSample:
     substitutes: Sequence[tuple[str, str]] = ()
 
 
-@dataclass(frozen=True)
-class ScanPairBatch:
+@dataclass(frozen=True, kw_only=True)
+class ScanPairBatch(Batch):
     """Pairs of scans: scan a of pair i is scan i of the voxels, scan b of it is scan B + i.
 
     Attributes:
-        sample_tokens: B tokens, of the scans a.
         voxels: 2 B scans.
         voxel_xy: (M, 2) float32 centre of each voxel, in the augmented LiDAR frame of its own scan, metres.
-        b2a: (B, 3, 3) float64, where a point of b lies in a, seen from above: homogeneous x, y, 1, metres.
-        substitutes: what could not be read, as (sample token, reason).
+        b2a: (B, 3, 3) float64, from b to a, seen from above: homogeneous x, y, 1, metres.
+        num_voxels_a: voxels of all scans a; those of scans b follow.
+        num_points_a: points of all scans a.
     """
 
-    sample_tokens: tuple[str, ...]
     voxels: VoxelBatch
     voxel_xy: Tensor
     b2a: Tensor
-    substitutes: tuple[tuple[str, str], ...] = ()
+    num_voxels_a: int
+    num_points_a: int
 
-    @property
-    def batch_size(self) -> int:
-        """Pairs."""
-        return len(self.sample_tokens)
+    def halves(self) -> tuple[VoxelBatch, VoxelBatch]:
+        """The B scans a, and the B scans b."""
+        whole, first, points = self.voxels, self.num_voxels_a, self.num_points_a
+        size = self.batch_size
+        coords_b = whole.voxel_coords[first:].clone()
+        coords_b[:, 0] -= size
+        per_point = whole.point_features
+        a = VoxelBatch(
+            whole.features[:first],
+            whole.voxel_coords[:first],
+            whole.spatial_shape,
+            whole.point2voxel[:points],
+            whole.point_mask[:points],
+            size,
+            None if per_point is None else per_point[:points],
+        )
+        b = VoxelBatch(
+            whole.features[first:],
+            coords_b,
+            whole.spatial_shape,
+            whole.point2voxel[points:] - first,
+            whole.point_mask[points:],
+            size,
+            None if per_point is None else per_point[points:],
+        )
+        return a, b
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> ScanPairBatch:
-        return _to(self, device, non_blocking)
 
-    def pin_memory(self) -> ScanPairBatch:
-        """The same batch in page-locked memory; a DataLoader calls it where it is asked to pin."""
-        return _pin(self)
+@dataclass(frozen=True)
+class ScanPairs(Recipe[ScanPairSample]):
+    """Pairs of scans as BEVContrast's pretraining reads them.
 
-
-class ScanPairDataset(Dataset[ScanPairSample]):
-    """Pairs of scans as BEVContrast's pretraining sees them.
-
-    Args:
-        index: reads frames by index row.
-        rows: (n,) index rows of the scans a, `rows_with_partner`; a key's last entry is a place in it.
-        stride: keyframes from scan a to scan b.
-        voxels: see `VoxelSettings`; cartesian.
-        augment: see `ScanAugment`.
-        seed: of all randomness here.
-        max_substitutes: give up after so many pairs in a row that cannot be read.
-
-    Raises:
-        ValueError: `rows` is empty, or the voxels are not cartesian.
+    Attributes:
+        config: distance of the scans, and how they are moved.
+        scan_input: turns points into voxels; cartesian.
 
     Source: BEVContrast (Sautier et al., 3DV 2024), section 3, and the published configuration for nuScenes.
     """
 
-    def __init__(
-        self,
-        index: SceneIndex,
-        rows: Sequence[int] | np.ndarray,
-        *,
-        stride: int,
-        voxels: VoxelSettings,
-        augment: ScanAugment,
-        seed: int,
-        max_substitutes: int = 8,
-    ) -> None:
-        self.rows = np.asarray(rows, dtype=np.int64)
-        if len(self.rows) == 0:
-            raise ValueError("rows: expected at least one pair of scans, got none")
-        if voxels.kind != "cartesian":
-            raise ValueError(
-                f"voxels.kind: a map seen from above needs cartesian voxels, got {voxels.kind!r}"
-            )
-        self.index = index
-        self.stride = stride
-        self.voxels = voxels
-        self.augment = augment
-        self.seed = seed
-        self.max_substitutes = max_substitutes
+    config: BEVContrastConfig
+    scan_input: ScanInput
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    def rows(self, source: SceneIndex, rows: np.ndarray) -> np.ndarray:
+        """Rows of scans a: those with a scan b in their scene; raises ValueError if there are none."""
+        more = 0 if self.config.pairs == "all" else 1
+        return rows_with_partner(source, rows, self.config.stride + more)
 
-    def __getitem__(self, key: SampleKey) -> ScanPairSample:
-        """Read and augment one pair.
-
-        Args:
-            key: epoch, position in the epoch's order (they seed the randomness), place in `rows`.
-
-        Returns:
-            The sample, or that of a deterministic substitute with the reason in `substitutes`.
-
-        Raises:
-            CorruptSample: the pair, and `max_substitutes` others, cannot be read.
-        """
-        return read_or_substitute(self.index, self.rows, key, self.seed, self.max_substitutes, self._sample)
-
-    def _sample(self, row: int, generator: np.random.Generator) -> ScanPairSample:
-        a, b = (self._scan(self.index.frame(r), generator) for r in (row, row + self.stride))
+    def sample(self, source: SceneIndex, row: int, generator: np.random.Generator) -> ScanPairSample:
+        a, b = (self._scan(source.frame(r), generator) for r in (row, row + self.config.stride))
         b2a = planar_motion(invert_rigid(a.scan2global) @ b.scan2global)
-        return ScanPairSample(self.index.sample_token(row), a, b, b2a)
+        return ScanPairSample(source.sample_token(row), a, b, b2a)
 
     def _scan(self, frame: Frame, generator: np.random.Generator) -> PlacedScan:
-        """One scan, moved, with the pose that undoes the move."""
-        old2new = draw_motion(self.augment, generator)
+        old2new = draw_motion(self.config, generator)
         points = frame.points.copy()
         xy = frame.points[:, :2].astype(np.float64)
-        points[:, :2] = xy @ old2new[:2, :2].T + old2new[:2, 3]  # z stays what the sensor measured
+        points[:, :2] = xy @ old2new[:2, :2].T + old2new[:2, 3]  # z stays as measured
         new2ego = frame.lidar2ego @ invert_rigid(old2new)
-        voxels = voxelize_scan(points, self.voxels, lidar2ego=new2ego)
-        return PlacedScan(
-            points=points,
-            scan2global=frame.ego2global @ new2ego,
-            voxel_xy=voxel_centres_xy(points, voxels, self.voxels),
-            **voxels._asdict(),
+        voxels = self.scan_input.read(points, lidar2ego=new2ego)
+        xy_of_voxels = voxel_centres_xy(points, voxels, self.scan_input.voxels)
+        return PlacedScan(points, voxels, xy_of_voxels, frame.ego2global @ new2ego)
+
+    def collate(self, samples: Sequence[ScanPairSample]) -> ScanPairBatch:
+        """Concatenate pairs: first all scans a, then all scans b; raises ValueError for no samples."""
+        sources = sources_of(samples)
+        scans = [s.a for s in samples] + [s.b for s in samples]
+        return ScanPairBatch(
+            **sources,
+            voxels=collate_voxels([scan.voxels for scan in scans]),
+            voxel_xy=concatenate([scan.voxel_xy for scan in scans], "voxel_xy"),
+            b2a=torch.from_numpy(np.stack([s.b2a for s in samples])),
+            num_voxels_a=sum(len(s.a.voxel_xy) for s in samples),
+            num_points_a=sum(len(s.a.points) for s in samples),
         )
 
 
-def voxel_centres_xy(points: np.ndarray, voxels: VoxelInput, settings: VoxelSettings) -> np.ndarray:
-    """Where the voxels of a scan are, seen from above.
+def draw_motion(config: BEVContrastConfig, generator: np.random.Generator) -> np.ndarray:
+    """(4, 4) float64 `new = motion @ old`: a shift along x and y, then a turn around z."""
+    motion = np.eye(4)
+    shift = generator.normal(0.0, config.shift_std_m, size=2)
+    motion[:2, 3] = shift.clip(-config.shift_max_m, config.shift_max_m)
+    if config.rotate:
+        angle_rad = generator.uniform(0.0, 2.0 * np.pi)
+        c, s = np.cos(angle_rad), np.sin(angle_rad)
+        turn = np.eye(4)
+        turn[:2, :2] = ((c, -s), (s, c))
+        motion = turn @ motion
+    return motion
+
+
+def voxel_centres_xy(points: np.ndarray, voxels: VoxelInput, config: VoxelConfig) -> np.ndarray:
+    """Centres of the voxels of a scan, seen from above.
 
     Args:
-        points: (N, >=3) float32, metres, that the voxels were made of.
-        voxels: of `voxelize_scan`.
-        settings: cartesian; with these.
+        points: (N, >=3) float32, metres, of which the voxels were made.
+        voxels: of `ScanInput.read`.
+        config: cartesian voxels, of the same `ScanInput`.
 
     Returns:
         (M, 2) float32 x, y of the centre of each voxel, metres, in the frame of the points.
@@ -197,31 +179,8 @@ def voxel_centres_xy(points: np.ndarray, voxels: VoxelInput, settings: VoxelSett
     inside = np.flatnonzero(voxels.point_mask)
     any_point = np.zeros(len(voxels.voxel_coords), dtype=np.int64)
     any_point[voxels.point2voxel[inside]] = inside
-    size = np.asarray(settings.voxel_size[:2], dtype=np.float64)
-    lower = np.zeros(2) if settings.point_cloud_range is None else np.array(settings.point_cloud_range[:2])
+    size = np.asarray(config.voxel_size[:2], dtype=np.float64)
+    lower = np.zeros(2) if config.point_cloud_range is None else np.array(config.point_cloud_range[:2])
     position = (points[any_point, :2].astype(np.float64) - lower) / size
-    cell = np.floor(position) + 0.5 if settings.rounding == "floor" else np.rint(position)
+    cell = np.floor(position) + 0.5 if config.rounding == "floor" else np.rint(position)
     return (lower + cell * size).astype(np.float32)
-
-
-def collate_scan_pairs(samples: Sequence[ScanPairSample]) -> ScanPairBatch:
-    """Concatenate pairs of scans: first all scans a, then all scans b.
-
-    Args:
-        samples: at least one; scans without points are allowed.
-
-    Returns:
-        The batch.
-
-    Raises:
-        ValueError: no samples, or scans with different numbers of features.
-    """
-    _check_some(samples)
-    scans = [s.a for s in samples] + [s.b for s in samples]
-    return ScanPairBatch(
-        sample_tokens=tuple(s.sample_token for s in samples),
-        voxels=collate_voxels(scans),
-        voxel_xy=_concatenate([scan.voxel_xy for scan in scans], "voxel_xy"),
-        b2a=torch.from_numpy(np.stack([s.b2a for s in samples])),
-        substitutes=tuple(entry for s in samples for entry in s.substitutes),
-    )

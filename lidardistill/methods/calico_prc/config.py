@@ -1,4 +1,4 @@
-"""CALICO's first stage, and every choice that its paper leaves open."""
+"""Keys of CALICO's first stage, and every choice that its paper leaves open."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from lidardistill.config.base import Strict
+from lidardistill.methods.config import MethodConfig
 from lidardistill.regions.sweep.config import RegionConfig
 
 
-class PRCConfig(Strict):
+class PRCConfig(MethodConfig):
     """CALICO (ICLR 2024), stage 1: point-region contrast on one LiDAR sweep.
 
     Of the paper: DBSCAN with 0.75 m and 5 points, N = 1024 and M = 1024 points a scene, semantic-less points as
@@ -37,12 +37,9 @@ class PRCConfig(Strict):
     alpha: weight of PLRC; RAPC has 1 - alpha.
     num_rich, num_plain: N points of regions and M others, drawn once for both views among those on both maps.
     max_rotation_deg, scale: of a view, turned around z by an angle of at most so many degrees.
-    pairing: real; or the control `permuted`, which re-draws the partner of each point at every step.
     """
 
-    needs_teacher: ClassVar[bool] = False
-    sees_cameras: ClassVar[bool] = False
-    students: ClassVar[tuple[str, ...]] = ("lidar_bev",)
+    trains: ClassVar[frozenset[str]] = frozenset({"map"})
 
     kind: Literal["calico_prc"]
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -60,7 +57,6 @@ class PRCConfig(Strict):
     scale: tuple[PositiveFloat, PositiveFloat] = (0.9, 1.1)
     flip_x: bool = True
     flip_y: bool = True
-    pairing: Literal["real", "permuted"] = "real"
 
     @model_validator(mode="after")
     def _scale_rises(self) -> PRCConfig:

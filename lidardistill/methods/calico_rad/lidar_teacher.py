@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lidardistill.backbones.lidar_bev.net import LidarBev
+from lidardistill.backbones.base import Backbone, Features
+from lidardistill.data.batch import VoxelBatch
 
 
 class LidarTeacher(nn.Module):
-    """A `LidarBev` without gradient, in eval mode whatever its parents are set to.
+    """A backbone without gradient, in eval mode also inside a network that trains.
 
     Args:
         network: is frozen in place.
@@ -21,7 +20,7 @@ class LidarTeacher(nn.Module):
         grid: their cells.
     """
 
-    def __init__(self, network: LidarBev) -> None:
+    def __init__(self, network: Backbone) -> None:
         super().__init__()
         self.network = network.requires_grad_(False).eval()
         self.out_channels, self.grid = network.out_channels, network.grid
@@ -31,6 +30,6 @@ class LidarTeacher(nn.Module):
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, **inputs: Any) -> Tensor:
-        """(B, out_channels, H = y, W = x) without gradient; arguments as `LidarBev.forward`."""
-        return self.network(**inputs)
+    def forward(self, scans: VoxelBatch) -> Features:
+        """Features of a batch of scans, without gradient."""
+        return self.network(scans)

@@ -1,136 +1,149 @@
-"""One keyframe: its images, its sweep and the sweep's regions, for pretraining a camera network. No label is ever opened.
-
-A sample is a pure function of (seed, epoch, position in that epoch), as that of `lidardistill.methods.slidr.sample`.
-"""
+"""One keyframe with its images, its sweep and the sweep's regions, for pretraining a camera network. No label is ever opened."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
-from torch.utils.data import Dataset
+import torch
+from torch import Tensor
 
-from lidardistill.data.augment import AugmentSettings, CropWindow, augment_cloud
+from lidardistill.data.augment import CropWindow, augment_cloud
+from lidardistill.data.batch import Batch, VoxelBatch
+from lidardistill.data.collate import collate_voxels, offsets, sources_of
+from lidardistill.data.config import AugmentConfig, ImageConfig
 from lidardistill.data.frame import Frame
 from lidardistill.data.image_augment import image_matrix, resize_image
 from lidardistill.data.images import image_key
-from lidardistill.data.keyframes import SampleKey
-from lidardistill.data.substitute import keyframe_rows, read_or_substitute
-from lidardistill.data.view_image import WHOLE_IMAGES, ImageReading, ViewImage
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.data.keyframes import Recipe
+from lidardistill.data.view_image import WHOLE_IMAGES, ViewImage, warm_up_images
+from lidardistill.data.voxel_input import ScanInput, VoxelInput
 from lidardistill.datasets.base import FrameIndex
 from lidardistill.geometry.projection import pair_points
-from lidardistill.methods.calico_rad.batch import RegionImageSample
-from lidardistill.regions.sweep.clusters import Proposals, ProposalSettings, propose_regions
+from lidardistill.methods.calico_rad.config import RADConfig
+from lidardistill.regions.sweep.clusters import Proposals, propose_regions
 from lidardistill.regions.sweep.sampling import RegionPoints, sample_region_points
 
 
-class RegionImageDataset(Dataset[RegionImageSample]):
-    """Keyframes as CALICO's second stage sees them.
+@dataclass
+class RegionImageSample:
+    """One keyframe, cloud and images each augmented, in numpy.
 
-    Cloud and images may be turned and mirrored, each for itself: the matrix between them knows.
-
-    Args:
-        index: reads frames by index row.
-        rows: (n,) index rows of this split; a key's last entry is a place in it.
-        voxels: see `VoxelSettings`; cartesian, with a range, as the frozen LiDAR network needs them.
-        proposals: how the regions are found, in the sweep as it was measured.
-        augment: image size, turns and mirrors; it must not drop a cuboid or crop images.
-        num_rich: points of regions that are compared, at most.
-        num_plain: semantic-less points at most.
-        max_per_region: points of one region at most.
-        lidar_shift_m: the LiDAR network sees the sweep moved along x and along y by at most so much, drawn anew for each
-            keyframe; the cameras see it where it is.
-        visibility: "none": points in the frustum of a camera may be drawn; "zbuffer": those that it sees, too.
-        reading: at which resolution images are read, see `ImageReading`.
-        seed: of all randomness here.
-        max_substitutes: give up after so many keyframes in a row that cannot be read.
-
-    Raises:
-        ValueError: `rows` is empty, voxels that are not cartesian or have no range, an augmentation that is not meant.
-
-    Source: CALICO (Sun et al., ICLR 2024), section 3. What the paper leaves open is named in `config.calico_rad`.
+    Attributes:
+        sample_token: the keyframe that was asked for.
+        images: (V, 3, H, W) float32 in 0..1, RGB.
+        lidar2img: (V, 4, 4) float64, augmented LiDAR frame to homogeneous pixels of these images.
+        voxels: of the augmented sweep, moved for the LiDAR network alone.
+        xy: (P, 2) float32 where the sampled points are, metres, augmented LiDAR frame.
+        lidar_xy: (P, 2) float32 where they are in the moved sweep, metres.
+        region: (P,) int64 region 0..R-1 of each; meaningless where `region_mask` is False.
+        region_mask: (P,) bool, False for semantic-less points.
+        centre_xy: (R, 2) float32 middle of all points of each region, along x and y, metres.
+        size_xy: (R, 2) float32 their extent along x and y, metres.
+        substitutes: sample tokens that could not be read and that this sample stands in for, with reasons.
     """
 
-    def __init__(
-        self,
-        index: FrameIndex,
-        rows: Sequence[int] | np.ndarray,
-        *,
-        voxels: VoxelSettings,
-        proposals: ProposalSettings,
-        augment: AugmentSettings,
-        num_rich: int = 1024,
-        num_plain: int = 1024,
-        max_per_region: int = 32,
-        lidar_shift_m: float = 0.0,
-        visibility: Literal["none", "zbuffer"] = "none",
-        reading: ImageReading = WHOLE_IMAGES,
-        seed: int,
-        max_substitutes: int = 8,
-    ) -> None:
-        self.rows = keyframe_rows(rows)
-        voxels.check_maps()
-        if augment.drop_cuboid or augment.crop_images or augment.image_size is None:
-            raise ValueError(
-                "augment: a camera network needs whole images of one size and the whole sweep: expected drop_cuboid and "
-                f"crop_images False and an image_size, got {augment.drop_cuboid}, {augment.crop_images} and "
-                f"{augment.image_size}"
-            )
-        self.index = index
-        self.voxels = voxels
-        self.proposals = proposals
-        self.augment = augment
-        self.image_size: tuple[int, int] = augment.image_size
-        self.num_rich = num_rich
-        self.num_plain = num_plain
-        self.max_per_region = max_per_region
-        self.lidar_shift_m = lidar_shift_m
-        self.visibility = visibility
-        self.reading = reading
-        self.seed = seed
-        self.max_substitutes = max_substitutes
+    sample_token: str
+    images: np.ndarray
+    lidar2img: np.ndarray
+    voxels: VoxelInput
+    xy: np.ndarray
+    lidar_xy: np.ndarray
+    region: np.ndarray
+    region_mask: np.ndarray
+    centre_xy: np.ndarray
+    size_xy: np.ndarray
+    substitutes: Sequence[tuple[str, str]] = ()
 
-    def __len__(self) -> int:
-        return len(self.rows)
 
-    def __getitem__(self, key: SampleKey) -> RegionImageSample:
-        """Read one keyframe, find its regions and draw points of them.
+@dataclass(frozen=True, kw_only=True)
+class RegionImageBatch(Batch):
+    """Keyframes: scan i of the voxels is what the views with `view_sample` i see.
 
-        Args:
-            key: epoch, position in the epoch's order (they seed the randomness), place in `rows`.
+    Attributes:
+        voxels: B scans, each moved along x and y for the LiDAR network alone.
+        images: (V, 3, H, W) float32 in 0..1 of all cameras of the batch.
+        lidar2img: (V, 4, 4) float64, augmented LiDAR frame to homogeneous pixels of these images.
+        view_sample: (V,) int64 keyframe of each view, 0..B-1, ascending.
+        xy: (P, 2) float32 where the sampled points are, metres, augmented LiDAR frame.
+        lidar_xy: (P, 2) float32 where they are in the moved scans, metres.
+        batch_idx: (P,) int64 keyframe of each point, ascending.
+        num_points: B numbers, sampled points of each keyframe.
+        region: (P,) int64 region of each point, row in `centre_xy`; meaningless where `region_mask` is False.
+        region_mask: (P,) bool, False for semantic-less points.
+        centre_xy: (R, 2) float32 middle of all points of each region, metres.
+        size_xy: (R, 2) float32 their extent along x and y, metres.
+    """
 
-        Returns:
-            The sample, or that of a deterministic substitute with the reason in `substitutes`.
+    voxels: VoxelBatch
+    images: Tensor
+    lidar2img: Tensor
+    view_sample: Tensor
+    xy: Tensor
+    lidar_xy: Tensor
+    batch_idx: Tensor
+    num_points: tuple[int, ...]
+    region: Tensor
+    region_mask: Tensor
+    centre_xy: Tensor
+    size_xy: Tensor
 
-        Raises:
-            CorruptSample: the keyframe, and `max_substitutes` others, cannot be read.
-        """
-        return read_or_substitute(self.index, self.rows, key, self.seed, self.max_substitutes, self._sample)
+    def camera_inputs(self) -> dict[str, Any]:
+        """Arguments of `backbones.camera_bev.net.CameraBev`, by name."""
+        return {
+            "images": self.images,
+            "lidar2img": self.lidar2img,
+            "view_sample": self.view_sample,
+            "batch_size": self.batch_size,
+        }
+
+
+@dataclass(frozen=True)
+class RegionImages(Recipe[RegionImageSample]):
+    """Keyframes as CALICO's second stage reads them.
+
+    Cloud and images may be turned and mirrored, each for itself: the matrix between them changes accordingly.
+
+    Attributes:
+        config: how regions are found, points drawn and the sweep moved.
+        scan_input: turns points into voxels: cartesian, with the range that the map of the LiDAR network covers.
+        augment: image size, turns and mirrors; without cuboid and crops.
+        images: resolution at which images are read.
+        visibility: "none": points in the frustum of a camera may be drawn; "zbuffer": only those that a camera sees.
+
+    Source: CALICO (Sun et al., ICLR 2024), section 3. `RADConfig` names what the paper leaves open.
+    """
+
+    config: RADConfig
+    scan_input: ScanInput
+    augment: AugmentConfig
+    images: ImageConfig = WHOLE_IMAGES
+    visibility: Literal["none", "zbuffer"] = "none"
 
     def warm_up(self) -> None:
-        """Compile the kernel that only some images need."""
-        self.reading.warm_up()
+        """Compile the kernel that reduced images need."""
+        warm_up_images(self.images)
 
-    def _sample(self, row: int, generator: np.random.Generator) -> RegionImageSample:
-        frame = self.index.frame(row)
-        proposals = propose_regions(frame.points, self.proposals)
+    def sample(self, source: FrameIndex, row: int, generator: np.random.Generator) -> RegionImageSample:
+        frame, config = source.frame(row), self.config
+        proposals = propose_regions(frame.points, config.regions)
         points, augment_matrix = augment_cloud(frame.points, self.augment, generator)
         new2old = np.linalg.inv(augment_matrix)
-        images, img2aug = self._images(frame, generator)
+        images, img2aug = self._images(source, frame, generator)
         moved2new = np.eye(4)
-        moved2new[:2, 3] = -generator.uniform(-self.lidar_shift_m, self.lidar_shift_m, 2)
+        moved2new[:2, 3] = -generator.uniform(-config.lidar_shift_m, config.lidar_shift_m, 2)
         moved = points.copy()
         moved[:, :2] -= moved2new[:2, 3].astype(np.float32)
-        voxels = voxelize_scan(moved, self.voxels, lidar2ego=frame.lidar2ego @ new2old @ moved2new)
+        voxels = self.scan_input.read(moved, lidar2ego=frame.lidar2ego @ new2old @ moved2new)
         chosen = sample_region_points(
             proposals.region,
             proposals.region_mask,
             generator,
-            num_rich=self.num_rich,
-            num_plain=self.num_plain,
-            max_per_region=self.max_per_region,
+            num_rich=config.num_rich,
+            num_plain=config.num_plain,
+            max_per_region=config.max_per_region,
             eligible=voxels.point_mask & self._on_the_map(points) & self._in_a_camera(frame),
         )
         low, high = region_bounds(points[:, :2], proposals, chosen)
@@ -147,26 +160,26 @@ class RegionImageDataset(Dataset[RegionImageSample]):
             size_xy=high - low,
         )
 
-    def _images(self, frame: Frame, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _images(
+        self, source: FrameIndex, frame: Frame, generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
         """(V, 3, H, W) float32 in 0..1, and (V, 4, 4) float64 img2aug."""
-        num_views = len(frame.image_paths)
-        flipped = generator.random(num_views) < self.augment.image_flip_probability
-        pixels = np.empty((num_views, 3, *self.image_size), np.float32)
+        num_views, size = len(frame.image_paths), self.augment.image_size
+        flipped = generator.random(num_views) < (0.5 if self.augment.flip_images else 0.0)
+        pixels = np.empty((num_views, 3, *size), np.float32)
         img2aug = np.empty((num_views, 4, 4))
         sizes = frame.image_size.tolist()
         for view, (path, (height, width)) in enumerate(zip(frame.image_paths, sizes, strict=True)):
-            image = ViewImage(path, image_key(path, self.index.dataroot), (height, width), self.reading)
+            image = ViewImage(path, image_key(path, source.dataroot), (height, width), self.images)
             whole, flip = CropWindow(0, 0, height, width), bool(flipped[view])
-            resize_image(
-                image.pixels(), whole, self.image_size, scale=image.scale, flipped=flip, out=pixels[view]
-            )
+            resize_image(image.pixels(), whole, size, scale=image.scale, flipped=flip, out=pixels[view])
             image.close()
-            img2aug[view] = image_matrix(whole, self.image_size, flipped=flip)
+            img2aug[view] = image_matrix(whole, size, flipped=flip)
         return pixels, img2aug
 
     def _on_the_map(self, points: np.ndarray) -> np.ndarray:
-        """(N,) bool, points in the voxels' range, as they are before the sweep is moved."""
-        low, high = np.split(np.array(self.voxels.point_cloud_range), 2)
+        """(N,) bool, points in the range of the voxels, before the sweep is moved."""
+        low, high = np.split(np.array(self.scan_input.voxels.point_cloud_range), 2)
         return np.all((points[:, :3] >= low) & (points[:, :3] < high), axis=1)
 
     def _in_a_camera(self, frame: Frame) -> np.ndarray:
@@ -177,6 +190,44 @@ class RegionImageDataset(Dataset[RegionImageSample]):
         seen = np.zeros(len(frame.points), bool)
         seen[pairing.pairing_points] = True
         return seen
+
+    def collate(self, samples: Sequence[RegionImageSample]) -> RegionImageBatch:
+        """Concatenate keyframes; regions are renumbered.
+
+        Args:
+            samples: at least one; they may have no points, and different numbers of cameras.
+
+        Raises:
+            ValueError: no samples, images of different sizes, or scans with different numbers of features.
+        """
+        sources = sources_of(samples)
+        voxels = collate_voxels([s.voxels for s in samples])
+        sizes = {s.images.shape[2:] for s in samples}
+        if len(sizes) != 1:
+            raise ValueError(f"images: expected one size in every sample, got {sorted(sizes)}")
+        num_points = [len(s.region) for s in samples]
+        first_region = offsets([len(s.centre_xy) for s in samples])
+        region = np.concatenate([s.region + start for s, start in zip(samples, first_region, strict=False)])
+        keyframes = np.arange(len(samples))
+
+        def together(name: str) -> Tensor:
+            return torch.from_numpy(np.concatenate([getattr(s, name) for s in samples]))
+
+        return RegionImageBatch(
+            **sources,
+            voxels=voxels,
+            images=together("images"),
+            lidar2img=together("lidar2img"),
+            view_sample=torch.from_numpy(np.repeat(keyframes, [len(s.images) for s in samples])),
+            xy=together("xy"),
+            lidar_xy=together("lidar_xy"),
+            batch_idx=torch.from_numpy(np.repeat(keyframes, num_points)),
+            num_points=tuple(num_points),
+            region=torch.from_numpy(region),
+            region_mask=together("region_mask"),
+            centre_xy=together("centre_xy"),
+            size_xy=together("size_xy"),
+        )
 
 
 def region_bounds(

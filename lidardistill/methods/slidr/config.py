@@ -1,4 +1,4 @@
-"""Config of slidr."""
+"""Keys of SLidR."""
 
 from __future__ import annotations
 
@@ -6,23 +6,36 @@ from typing import ClassVar, Literal
 
 from pydantic import PositiveFloat, PositiveInt
 
-from lidardistill.config.base import Strict
+from lidardistill.methods.config import MethodConfig, Run
 
 
-class SLidRConfig(Strict):
+class SLidRConfig(MethodConfig):
     """SLidR (CVPR 2022). The defaults are the paper's; every other value is a deviation.
 
-    normalize: unit length for each pixel before pooling (the paper), or for each superpixel after it.
+    embedding: width of the space in which superpoints and superpixels are compared.
+    temperature: of InfoNCE.
+    normalize: pixel gives each pixel unit length before pooling (the paper); superpixel gives each superpixel unit length
+        after pooling, so that the teacher's features can be computed once.
     unit_means: give the pooled features unit length again (the paper does not).
     symmetric: contrast superpixels with superpoints too (the paper has one direction).
-    negatives: from this process (the paper) or from all of them.
-    pairing: real; or a control: `permuted` re-draws the superpixel of each superpoint at every step,
-        `other_keyframe` takes the teacher's features from another keyframe.
+    negatives: local, from this process (the paper); or global, from all processes.
+    pairing: real; or a control: `permuted` draws the superpixel of each superpoint anew at every step, `other_keyframe`
+        takes the teacher's features from another keyframe.
     """
 
-    needs_teacher: ClassVar[bool] = True
-    sees_cameras: ClassVar[bool] = True
-    students: ClassVar[tuple[str, ...]] = ("minkunet",)
+    reads: ClassVar[frozenset[str]] = frozenset(
+        {
+            "teacher",
+            "teacher_cache",
+            "bev_term",
+            "data.superpixels",
+            "data.augment",
+            "data.images",
+            "data.visibility",
+        }
+    )
+    needs: ClassVar[frozenset[str]] = frozenset({"teacher"})
+    trains: ClassVar[frozenset[str]] = frozenset({"points"})
 
     kind: Literal["slidr"] = "slidr"
     embedding: PositiveInt = 64
@@ -31,4 +44,22 @@ class SLidRConfig(Strict):
     unit_means: bool = False
     symmetric: bool = False
     negatives: Literal["local", "global"] = "local"
-    pairing: Literal["real", "permuted", "other_keyframe"] = "real"
+    pairing: Literal["real", "permuted", "other_keyframe"] = "real"  # type: ignore[assignment]
+
+    def check(self, run: Run) -> None:
+        """Cached features need images that never change."""
+        if run.teacher_cache is None:
+            if self.pairing == "other_keyframe":
+                raise ValueError(
+                    "method.pairing: other_keyframe takes cached features; set teacher_cache to a folder"
+                )
+            return
+        if run.data.augment.crop_images or run.data.augment.flip_images:
+            raise ValueError(
+                "teacher_cache: the teacher's features are computed once, so data.augment.crop_images and "
+                "data.augment.flip_images must be false"
+            )
+        if self.normalize != "superpixel":
+            raise ValueError(
+                "teacher_cache: pooled features are cached, so method.normalize must be superpixel"
+            )

@@ -5,88 +5,89 @@ Source: Sautier et al., CVPR 2022 (section 3, and the authors' configuration `sl
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from lidardistill.backbones.base import Backbone
 from lidardistill.engine.terms import Terms
+from lidardistill.methods.base import JointSpace, Method, Parts, Report
 from lidardistill.methods.heads import ImageHead, PointHead
-from lidardistill.methods.slidr.sample import PairBatch
+from lidardistill.methods.image_pairs import ImagePairs, PairBatch, describe_pairs, embed_pairs
+from lidardistill.methods.slidr.cached_features import FeatureStore, StoredFeatures, fill_store, store_of
+from lidardistill.methods.slidr.config import SLidRConfig
 from lidardistill.objectives.contrast import info_nce
 from lidardistill.objectives.diagnostics import contrast_diagnostics
 from lidardistill.ops.gather import all_gather_ragged, rank_weight
 from lidardistill.ops.segment import segment_mean
 from lidardistill.ops.superpixel_pool import superpixel_pool
+from lidardistill.regions.superpixels.source import SuperpixelSource
+from lidardistill.teachers.kinds import Teacher
 
 
-class SLidR(nn.Module):
+class SLidR(Method):
     """Superpoints of the student meet superpixels of a frozen teacher.
 
     The student and both heads train; the teacher never does.
 
-    Differs from the paper in: nothing by default. `normalize="superpixel"`, `unit_means`, `symmetric`,
-    `negatives="global"` and every `pairing` but `real` are deviations and controls.
+    Differs from the paper in: nothing by default; `SLidRConfig` names the deviations and controls.
 
     Args:
-        student: LiDAR backbone: (features, voxel_coords, spatial_shape, batch_size) to (M, student_channels).
-        teacher: frozen image encoder: (V, 3, H, W) in 0..1 to (V, teacher_channels, h, w).
-        student_channels: width of the student's features.
-        teacher_channels: width of the teacher's features.
-        embedding: D, width of the space in which both meet.
-        temperature: of InfoNCE, > 0.
-        normalize: `pixel`: each upsampled pixel gets unit length, then superpixels are averaged (the paper).
-            `superpixel`: teacher features are averaged, projected and given unit length, so that they can be
-            computed once.
-        unit_means: give the averaged features unit length again.
-        symmetric: contrast in both directions.
-        negatives: `local`, of this process (the paper), or `global`, of all processes.
-        pairing: `real`, or the control `permuted`: superpixels are re-drawn at random at every step.
+        config: keys of the method.
+        student: LiDAR backbone with `out_channels`.
+        teacher: frozen image encoder: (V, 3, H, W) in 0..1 to (V, out_channels, h, w).
     """
 
-    def __init__(
-        self,
-        student: nn.Module,
-        teacher: nn.Module,
-        *,
-        student_channels: int,
-        teacher_channels: int,
-        embedding: int = 64,
-        temperature: float = 0.07,
-        normalize: str = "pixel",
-        unit_means: bool = False,
-        symmetric: bool = False,
-        negatives: str = "local",
-        pairing: str = "real",
-    ) -> None:
+    def __init__(self, config: SLidRConfig, student: Backbone, teacher: Teacher) -> None:
         super().__init__()
+        self.config = config
+        self.store: FeatureStore | None = None
         self.student = student
-        self.student_head = PointHead(student_channels, embedding)
+        self.student_head = PointHead(student.out_channels, config.embedding)
         self.teacher = teacher
-        self.teacher_head = ImageHead(teacher_channels, embedding)
-        self.temperature = temperature
-        self.normalize = normalize
-        self.unit_means = unit_means
-        self.symmetric = symmetric
-        self.negatives = negatives
-        self.pairing = pairing
+        self.teacher_head = ImageHead(teacher.out_channels, config.embedding)
+
+    @classmethod
+    def build(cls, config: SLidRConfig, parts: Parts) -> SLidR:
+        method = cls(config, parts.new_student(), parts.new_teacher())
+        method.store = None if parts.teacher_cache is None else store_of(parts)
+        return method
+
+    @classmethod
+    def recipe(cls, config: SLidRConfig, parts: Parts) -> ImagePairs:
+        cached = None
+        if parts.teacher_cache is not None:
+            cached = StoredFeatures(store_of(parts), of_another=config.pairing == "other_keyframe")
+        return ImagePairs(
+            scan_input=parts.scan_input,
+            augment=parts.data.augment,
+            images=parts.data.images,
+            visibility=parts.data.visibility,
+            superpixels=SuperpixelSource.of(parts.data.superpixels),
+            cached=cached,
+        )
 
     def forward(self, batch: PairBatch, *, generator: torch.Generator, diagnose: bool = False) -> Terms:
         """One step of section 3.3.
 
         Args:
-            batch: what the loader collated.
-            generator: draws the permuted control; unused otherwise.
+            batch: keyframes with images and superpixels.
+            generator: draws the permuted control.
             diagnose: also compute the feature-quality metrics.
         """
         superpoints, points_in = self.superpoints(batch)
         superpixels, pixels_in = self.superpixels(batch)
         seen_by_both = (points_in > 0) & (pixels_in > 0)
         anchor, positive = superpoints[seen_by_both], superpixels[seen_by_both]
-        if self.normalize == "superpixel":
+        if self.config.normalize == "superpixel":
             positive = F.normalize(self.teacher_head.rows(positive), dim=1)
-        if self.unit_means:
+        if self.config.unit_means:
             anchor, positive = F.normalize(anchor, dim=1), F.normalize(positive, dim=1)
-        if self.pairing == "permuted":
+        if self.config.pairing == "permuted":
             shuffled = torch.randperm(len(positive), generator=generator)
             positive = positive[shuffled.to(positive.device)]
 
@@ -95,7 +96,8 @@ class SLidR(nn.Module):
             loss=loss,
             losses={"contrast": loss.detach()},
             counts={"pairs": len(batch.pairing_points), "superpixels": len(anchor)},
-            diagnostics=contrast_diagnostics(anchor, positive, self.temperature) if diagnose else {},
+            diagnostics=contrast_diagnostics(anchor, positive, self.config.temperature) if diagnose else {},
+            num_matches=len(anchor),
         )
 
     def superpoints(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
@@ -104,17 +106,18 @@ class SLidR(nn.Module):
         Returns:
             (V * S, D) means, not unit length, and (V * S,) points in each.
         """
-        voxels = batch.voxels
-        backbone = self.student(voxels.features, voxels.voxel_coords, voxels.spatial_shape, voxels.batch_size)
+        features = self.student(batch.voxels)
+        assert batch.superpixels is not None
+        assert batch.superpixel_mask is not None
         view, row, col = batch.pairing_images.unbind(1)
         _, height, width = batch.superpixels.shape
         pixel = (view * height + row) * width + col
         return segment_mean(
-            self.student_head(backbone),
+            self.student_head(features.rows),
             view * batch.num_superpixels + batch.superpixels.flatten().index_select(0, pixel),
             len(batch.superpixels) * batch.num_superpixels,
             mask=batch.superpixel_mask.flatten().index_select(0, pixel),
-            rows=voxels.point2voxel.index_select(0, batch.pairing_points),
+            rows=features.point2row.index_select(0, batch.pairing_points),
         )
 
     def superpixels(self, batch: PairBatch) -> tuple[Tensor, Tensor]:
@@ -124,7 +127,8 @@ class SLidR(nn.Module):
             (V * S, D) means of projected features, or with `normalize="superpixel"` (V * S, teacher_channels) of features that
             are yet to be projected; (V * S,) pixels in each.
         """
-        if self.normalize == "pixel":
+        if self.config.normalize == "pixel":
+            assert batch.superpixels is not None
             maps = self.teacher_head(self.teacher(batch.images))
             return superpixel_pool(maps, batch.superpixels, batch.num_superpixels, mask=batch.superpixel_mask)
         return self.teacher_features(batch)
@@ -138,6 +142,7 @@ class SLidR(nn.Module):
         """
         if batch.teacher_features is not None and batch.teacher_count is not None:
             return batch.teacher_features, batch.teacher_count
+        assert batch.superpixels is not None
         return superpixel_pool(
             self.teacher(batch.images),
             batch.superpixels,
@@ -148,16 +153,47 @@ class SLidR(nn.Module):
 
     def contrast(self, anchor: Tensor, positive: Tensor) -> Tensor:
         """InfoNCE: each superpoint finds its superpixel among the candidates (equation 4)."""
-        if self.negatives == "local":
-            return info_nce(anchor, positive, self.temperature, symmetric=self.symmetric)
+        if self.config.negatives == "local":
+            return info_nce(anchor, positive, self.config.temperature, symmetric=self.config.symmetric)
         candidates, offset = all_gather_ragged(positive)
         loss = info_nce(
             anchor,
             positive,
-            self.temperature,
+            self.config.temperature,
             candidates=candidates,
             candidate_offset=offset,
-            symmetric=self.symmetric,
-            anchor_candidates=all_gather_ragged(anchor)[0] if self.symmetric else None,
+            symmetric=self.config.symmetric,
+            anchor_candidates=all_gather_ragged(anchor)[0] if self.config.symmetric else None,
         )
         return loss * rank_weight(len(anchor), len(candidates))
+
+    def describe(self, batch: PairBatch) -> list[str]:
+        return describe_pairs(batch)
+
+    def prepare(
+        self,
+        recipe: ImagePairs,
+        source: Any,
+        rows: np.ndarray,
+        *,
+        num_workers: int = 0,
+        on_progress: Report | None = None,
+        on_unreadable: Callable[[str, str], object] | None = None,
+    ) -> int:
+        """Fill the cache of teacher features, if the run has one; see `Method.prepare`."""
+        if self.store is None:
+            return 0
+        return fill_store(
+            self.store,
+            recipe.still(),
+            self.teacher_features,
+            source,
+            rows,
+            next(self.parameters()).device,
+            num_workers=num_workers,
+            on_progress=on_progress,
+            on_unreadable=on_unreadable,
+        )
+
+    def joint_space(self, batch: PairBatch) -> JointSpace:
+        return embed_pairs(self.student, self.student_head, self.teacher, self.teacher_head, batch)

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from lidardistill.regions.slic.slic import check_slic_arguments, slic, warm_up
+from lidardistill.regions.superpixels.config import SuperpixelConfig
 from lidardistill.regions.superpixels.masks import find_mask_file, read_mask_file, relabel_sequential
 from lidardistill.regions.superpixels.run_codec import decode, decode_at, encode
 from lidardistill.regions.superpixels.scaling import (
@@ -122,6 +123,19 @@ class SuperpixelSource:
         self.write = write
         self.key = recipe_key(num_superpixels, compactness, sigma, preset, scale)
         self.store = SuperpixelStore(store, self.key) if isinstance(store, (str, Path)) else store
+
+    @classmethod
+    def of(cls, config: SuperpixelConfig) -> SuperpixelSource:
+        """The superpixels of a config."""
+        return cls(
+            config.num_superpixels,
+            config.compactness,
+            config.sigma,
+            config.preset,
+            config.scale,
+            store=config.cache,
+            mask_root=config.masks,
+        )
 
     def __call__(
         self, image: np.ndarray | Callable[[], np.ndarray], key: str

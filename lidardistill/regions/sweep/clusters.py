@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from lidardistill.regions.sweep import _clusters_numba, _clusters_numpy
-from lidardistill.regions.sweep.config import RegionConfig
-from lidardistill.regions.sweep.ground import GroundSettings, check_points, find_ground
+from lidardistill.regions.sweep.config import REGIONS, RegionConfig
+from lidardistill.regions.sweep.ground import check_points, find_ground
 
 Implementation = Literal["numba", "numpy"]
 NUM_HEADINGS = 8
@@ -119,37 +118,6 @@ def cluster_sizes(points: np.ndarray, clusters: Clusters) -> ClusterSizes:
     return ClusterSizes(np.bincount(ids, minlength=num), np.max(lengths, axis=0), extent(z))
 
 
-@dataclass(frozen=True)
-class ProposalSettings:
-    """How regions are proposed. The paper gives `eps_m` and `min_neighbors`; all else is our choice.
-
-    Attributes:
-        eps_m: radius of DBSCAN (CALICO, section 3: 0.75 m).
-        min_neighbors: points within it that make a core point, itself counted (CALICO: 5).
-        min_range_m: points nearer to the sensor's axis than this see the vehicle itself and are in no region. CALICO
-            is silent; nuScenes' sensor stands above the roof.
-        min_points: clusters of fewer points are dropped. CALICO is silent.
-        max_length_m: longer clusters are dropped ("too large": walls, hedges). CALICO names no figure; a bus is 12 m.
-        max_height_m: higher ones too ("or high": buildings, trees). CALICO names no figure; a lorry is 4 m.
-        ground: how the ground is found. CALICO is silent.
-    """
-
-    eps_m: float = 0.75
-    min_neighbors: int = 5
-    min_range_m: float = 2.5
-    min_points: int = 5
-    max_length_m: float = 15.0
-    max_height_m: float = 4.0
-    ground: GroundSettings = field(default_factory=GroundSettings)
-
-    def __post_init__(self) -> None:
-        if not (min(self.eps_m, self.max_length_m, self.max_height_m) > 0 and self.min_range_m >= 0):
-            raise ValueError(
-                "proposals: expected eps_m, max_length_m, max_height_m above zero and min_range_m >= 0, got "
-                f"{self.eps_m}, {self.max_length_m}, {self.max_height_m}, {self.min_range_m}"
-            )
-
-
 class Proposals(NamedTuple):
     """Regions of one sweep.
 
@@ -169,7 +137,7 @@ class Proposals(NamedTuple):
 
 def propose_regions(
     points: np.ndarray,
-    settings: ProposalSettings = ProposalSettings(),
+    settings: RegionConfig = REGIONS,
     *,
     implementation: Implementation = "numba",
 ) -> Proposals:
@@ -177,7 +145,7 @@ def propose_regions(
 
     Args:
         points: (N, >=3) LiDAR frame, metres, z up within a few degrees; columns after z are not read.
-        settings: see `ProposalSettings`.
+        settings: see `RegionConfig`.
         implementation: "numba", or "numpy" for the slow twins.
 
     Returns:
@@ -205,9 +173,3 @@ def propose_regions(
         number = (np.cumsum(kept) - 1).astype(np.int32)
         region[candidates] = np.where(region_mask[candidates], number[clusters.cluster], 0)
     return Proposals(region, region_mask, ground.ground_mask, int(kept.sum()))
-
-
-def build_proposals(config: RegionConfig) -> ProposalSettings:
-    """How regions are found."""
-    ground = GroundSettings(**config.ground.model_dump())
-    return ProposalSettings(ground=ground, **config.model_dump(exclude={"ground"}))

@@ -2,60 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from lidardistill.regions.sweep import _ground_numba, _ground_numpy
+from lidardistill.regions.sweep.config import GROUND, GroundConfig
 
 Implementation = Literal["numba", "numpy"]
-
-
-@dataclass(frozen=True)
-class GroundSettings:
-    """How the ground is found. CALICO says that it is removed and not how: all of this is our choice.
-
-    Attributes:
-        num_sectors: equal sectors of azimuth.
-        ring_edges_m: ascending distances at which one ring of zones ends and the next begins; the last has no end.
-        seed_quantile: share of the first ring's points below the height from which the search starts, 0..1. It should
-            be above the share of echoes from below the road and below that of the road.
-        seed_height_m: a zone's first plane is fitted to points so far from the plane that it starts from.
-        thickness_m: points less than this above their plane are ground.
-        iterations: plane fits of a zone; all but the first take the points within `thickness_m` of the plane before.
-        max_slope: rise over run above which a plane is not believed.
-        min_points: points below which a fit is not believed.
-        min_spread: the same for the determinant of their covariance in x, y over its squared trace, 0..0.25: points
-            along a line hold no plane.
-    """
-
-    num_sectors: int = 8
-    ring_edges_m: tuple[float, ...] = (12.0, 24.0)
-    seed_quantile: float = 0.05
-    seed_height_m: float = 0.5
-    thickness_m: float = 0.25
-    iterations: int = 3
-    max_slope: float = 0.2
-    min_points: int = 20
-    min_spread: float = 1e-3
-
-    def __post_init__(self) -> None:
-        edges = self.ring_edges_m
-        if not edges or edges[0] <= 0 or any(b <= a for a, b in pairwise(edges)):
-            raise ValueError(f"ring_edges_m: expected ascending distances above zero, got {edges}")
-        if self.num_sectors < 1 or self.iterations < 1 or self.min_points < 3:
-            raise ValueError(
-                "ground: expected num_sectors >= 1, iterations >= 1 and min_points >= 3, got "
-                f"{self.num_sectors}, {self.iterations}, {self.min_points}"
-            )
-        if not 0 <= self.seed_quantile <= 1:
-            raise ValueError(f"seed_quantile: expected a share in 0..1, got {self.seed_quantile}")
-        if min(self.seed_height_m, self.thickness_m, self.max_slope, self.min_spread) <= 0:
-            raise ValueError(
-                "ground: seed_height_m, thickness_m, max_slope and min_spread must be above zero"
-            )
 
 
 class Ground(NamedTuple):
@@ -74,7 +28,7 @@ class Ground(NamedTuple):
 
 def find_ground(
     points: np.ndarray,
-    settings: GroundSettings = GroundSettings(),
+    settings: GroundConfig = GROUND,
     *,
     implementation: Implementation = "numba",
 ) -> Ground:
@@ -87,7 +41,7 @@ def find_ground(
 
     Args:
         points: (N, >=3) LiDAR frame, metres, z up within a few degrees; columns after z are not read.
-        settings: see `GroundSettings`.
+        settings: see `GroundConfig`.
         implementation: "numba", or "numpy" for the slow twin.
 
     Returns:

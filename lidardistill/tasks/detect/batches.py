@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lidardistill.backbones.build import build_voxels
 from lidardistill.data.camera_input import CameraInput
-from lidardistill.data.view_image import build_image_reading
 from lidardistill.datasets.nuscenes.boxes import BoxTable
 from lidardistill.datasets.nuscenes.detection_classes import CLASSES
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
@@ -53,7 +51,7 @@ def training_keyframes(config: DetectConfig, index: NuScenesIndex) -> DetectionD
     return DetectionDataset(
         index,
         rows,
-        build_voxels(config.voxels, config.student),
+        config.student.scan_input(config.voxels),
         seed=config.seed,
         train=True,
         read_boxes=table.read,
@@ -76,7 +74,7 @@ def still_keyframes(
     dataset = DetectionDataset(
         index,
         rows,
-        build_voxels(config.voxels, config.student),
+        config.student.scan_input(config.voxels),
         seed=0,
         train=False,
         read_boxes=None,
@@ -97,7 +95,7 @@ def build_camera_input(config: DetectConfig) -> CameraInput | None:
     """How images are read; None for a detector without cameras."""
     if config.camera is None:
         return None
-    return CameraInput(config.data.image_size, reading=build_image_reading(config.data.images))
+    return CameraInput(config.data.image_size, images=config.data.images)
 
 
 def build_detection_augment(augment: DetectionAugmentConfig) -> DetectionAugment:

@@ -9,10 +9,8 @@ import torch
 from safetensors.torch import load_file, save
 
 from lidardistill.atomic import atomic_write
-from lidardistill.backbones.build import build_student
-from lidardistill.backbones.camera_bev.build import build_camera
+from lidardistill.data.config import VoxelConfig
 from lidardistill.exchange.of_run import load_student
-from lidardistill.tasks.detect.batch import DetectionBatch
 from lidardistill.tasks.detect.bev_fusion import ConvFuser
 from lidardistill.tasks.detect.center_head import TASKS, CenterHead
 from lidardistill.tasks.detect.config import DetectConfig
@@ -27,8 +25,8 @@ def build_detector(config: DetectConfig) -> Detector:
     """A detector whose first weights follow from the seed; the backbone's are those that pretraining starts from."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        backbone = build_student(config.student, config.voxels)
-        camera = None if config.camera is None else build_camera(config.camera)
+        backbone = config.student.build(config.voxels)
+        camera = None if config.camera is None else config.camera.build()
         fuser = (
             None
             if camera is None
@@ -38,14 +36,16 @@ def build_detector(config: DetectConfig) -> Detector:
         return Detector(backbone, head, camera, fuser)
 
 
-def load_pretrained(detector: Detector, weights: str, camera_weights: str = "random") -> None:
+def load_pretrained(
+    detector: Detector, weights: str, camera_weights: str = "random", voxels: VoxelConfig | None = None
+) -> None:
     """Fill the backbones from pretraining runs or exported files; `random` leaves one as it was built.
 
     Raises:
         FileNotFoundError, ValueError: of `load_student`.
         ValueError: weights for a camera network where there is none.
     """
-    load_student(detector.backbone, weights)
+    load_student(detector.backbone, weights, voxels)
     if camera_weights == "random":
         return
     if detector.camera is None:
@@ -64,11 +64,6 @@ def parameter_groups(detector: Detector, config: DetectConfig) -> list[dict[str,
         {"params": new, "lr": config.optimizer.lr},
         {"params": pretrained, "lr": config.optimizer.lr * config.lr_backbone},
     ]
-
-
-def detector_inputs(batch: DetectionBatch) -> dict[str, Any]:
-    """Arguments of `Detector.forward`."""
-    return {"lidar": batch.voxels.bev_inputs(), "cameras": batch.camera_inputs()}
 
 
 def save_detector(detector: Detector, run: Path) -> None:

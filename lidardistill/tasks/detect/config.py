@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from lidardistill.backbones.camera_bev.config import CameraBevConfig
-from lidardistill.backbones.kinds import check_student
 from lidardistill.backbones.lidar_bev.config import LidarBevConfig
 from lidardistill.config.base import Strict
 from lidardistill.data.config import ImageConfig, VoxelConfig
@@ -140,7 +139,7 @@ class DetectConfig(Strict):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> DetectConfig:
-        check_student(self.student, self.voxels)
+        self.student.check(self.voxels)
         check_warmup(self.schedule, self.trainer)
         if self.camera is not None and self.data.gt_sampling is not None:
             raise ValueError(

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from lidardistill.backbones.lidar_bev.net import LidarBev
+from lidardistill.data.batch import VoxelBatch
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.tasks.detect.bev_fusion import ConvFuser, on_grid
 from lidardistill.tasks.detect.center_head import CenterHead, CenterMaps
@@ -62,17 +63,17 @@ class Detector(nn.Module):
         self.backbone, self.camera, self.fuser, self.head = backbone, camera, fuser, head
         self.grid = backbone.grid
 
-    def bev(self, lidar: Mapping[str, Any], cameras: Mapping[str, Any] | None = None) -> Tensor:
+    def bev(self, scans: VoxelBatch, cameras: Mapping[str, Any] | None = None) -> Tensor:
         """The map that the head reads: (B, C, H = y, W = x).
 
         Args:
-            lidar: arguments of `LidarBev.forward`, such as a `VoxelBatch` names them in `bev_inputs()`.
+            scans: input of the LiDAR backbone.
             cameras: arguments of the camera network.
 
         Raises:
             ValueError: a network with cameras and a batch without, or the other way round.
         """
-        bev = self.backbone(**lidar)
+        bev = self.backbone(scans).bev
         if (cameras is None) != (self.camera is None):
             raise ValueError(
                 f"Detector: the network has {'no ' if self.camera is None else ''}cameras, and the batch has "
@@ -84,6 +85,6 @@ class Detector(nn.Module):
         seen, mask = on_grid(seen, self.camera.grid, self.grid, mask)  # type: ignore[arg-type]
         return self.fuser(bev, seen, mask)
 
-    def forward(self, lidar: Mapping[str, Any], cameras: Mapping[str, Any] | None = None) -> list[CenterMaps]:
+    def forward(self, scans: VoxelBatch, cameras: Mapping[str, Any] | None = None) -> list[CenterMaps]:
         """The maps of each group of classes; arguments as `bev`."""
-        return self.head(self.bev(lidar, cameras))
+        return self.head(self.bev(scans, cameras))

@@ -24,7 +24,6 @@ from lidardistill.tasks.detect.batches import still_keyframes, training_keyframe
 from lidardistill.tasks.detect.build import (
     NUM_CLASSES,
     build_detector,
-    detector_inputs,
     load_detector,
     load_pretrained,
     save_detector,
@@ -74,7 +73,7 @@ def detect(
         return metrics
     index = NuScenesIndex.open(config.data.dataroot, config.data.version)
     detector = build_detector(config)
-    load_pretrained(detector, weights, camera_weights)
+    load_pretrained(detector, weights, camera_weights, config.voxels)
     dataset = training_keyframes(config, index)
     manifest = Manifest(run / "manifest.json", seed=config.seed, extra=inputs) if main else None
     result = train_detector(config, detector, dataset, run, fabric, progress=progress)
@@ -136,7 +135,7 @@ def calibrate_detector(
     calibrate_batchnorm(
         detector.to(device),
         still_keyframes(config, index, rows, device),
-        lambda network, batch: network(**detector_inputs(batch)),
+        lambda network, batch: network(batch.voxels, batch.camera_inputs()),
     )
 
 
@@ -157,7 +156,7 @@ def predictions(
     detector.to(device).eval()
     for batch in still_keyframes(config, index, split_rows(index, split), device, corrupt):
         with torch.no_grad():
-            maps = detector(**detector_inputs(batch))
+            maps = detector(batch.voxels, batch.camera_inputs())
         found = decode_groups(
             maps,
             num_classes=NUM_CLASSES,

@@ -1,6 +1,6 @@
 """Keyframes with boxes, for training and judging detectors.
 
-A sample is a pure function of (seed, epoch, position in that epoch), as that of `lidardistill.methods.slidr.sample`.
+A sample is a pure function of (seed, epoch, position in that epoch), as that of `lidardistill.data.keyframes.Keyframes`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lidardistill.data.camera_input import CameraInput, read_cameras
 from lidardistill.data.images import image_key
 from lidardistill.data.keyframes import SampleKey
 from lidardistill.data.substitute import keyframe_rows, read_or_substitute
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.base import DetectionIndex
 from lidardistill.datasets.nuscenes.boxes import FrameBoxes
 from lidardistill.datasets.sweeps import CLOSE_M, read_sweeps
@@ -52,7 +52,7 @@ class DetectionDataset(Dataset[DetectionSample]):
     Args:
         index: reads keyframes by index row.
         rows: (n,) index rows; a key's last entry is a place in it. May hold repetitions, see `class_balanced_rows`.
-        voxels: see `VoxelSettings`; boxes are kept where their centre lies in the x and y of its range.
+        voxels: see `ScanInput`; boxes are kept where their centre lies in the x and y of its range.
         seed: of all randomness here.
         train: augment, paste, and replace keyframes that cannot be read. In evaluation the error comes through: a figure
             over other keyframes than those named would be wrong.
@@ -76,7 +76,7 @@ class DetectionDataset(Dataset[DetectionSample]):
         self,
         index: DetectionIndex,
         rows: Sequence[int] | np.ndarray,
-        voxels: VoxelSettings,
+        voxels: ScanInput,
         *,
         seed: int,
         train: bool,
@@ -143,8 +143,8 @@ class DetectionDataset(Dataset[DetectionSample]):
             points, boxes, labels = self.gt_sampler.paste(points, boxes, labels, generator)
         old2new = draw_old2new(self.augment, generator)
         points, boxes = move_points(points, old2new), move_boxes(boxes, old2new)
-        inside = centres_inside(boxes, self.voxels.point_cloud_range)
-        voxels = voxelize_scan(points, self.voxels, lidar2ego=frame.lidar2ego @ np.linalg.inv(old2new))
+        inside = centres_inside(boxes, self.voxels.voxels.point_cloud_range)
+        voxels = self.voxels.read(points, lidar2ego=frame.lidar2ego @ np.linalg.inv(old2new))
         images = lidar2cam = cam2img = None
         if self.cameras is not None:
             keys = tuple(image_key(path, self.index.dataroot) for path in frame.image_paths)

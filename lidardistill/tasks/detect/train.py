@@ -13,7 +13,7 @@ from lidardistill.engine.loop import LoopResult, loop_settings
 from lidardistill.engine.optim import build_optimizer, build_schedule
 from lidardistill.engine.terms import Terms
 from lidardistill.tasks.detect.batch import DetectionBatch
-from lidardistill.tasks.detect.build import NUM_CLASSES, detector_inputs, parameter_groups
+from lidardistill.tasks.detect.build import NUM_CLASSES, parameter_groups
 from lidardistill.tasks.detect.center_groups import center_loss
 from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.detect.detector import Detector
@@ -81,7 +81,7 @@ def train_detector(
 
 def detection_terms(detector: Detector, batch: DetectionBatch, *, box_weight: float) -> Terms:
     """CenterPoint's losses of a batch."""
-    maps = detector(**detector_inputs(batch))
+    maps = detector(batch.voxels, batch.camera_inputs())
     loss = center_loss(
         maps, batch.boxes, batch.labels, num_classes=NUM_CLASSES, grid=detector.grid, box_weight=box_weight
     )

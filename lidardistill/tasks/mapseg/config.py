@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
 
-from lidardistill.backbones.kinds import check_student
 from lidardistill.backbones.lidar_bev.config import LidarBevConfig
 from lidardistill.config.base import Strict, check_whole_cells
 from lidardistill.data.config import VoxelConfig
@@ -77,10 +76,10 @@ class MapSegConfig(Strict):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> MapSegConfig:
-        check_student(self.student, self.voxels)
+        self.student.check(self.voxels)
         check_warmup(self.schedule, self.trainer)
         reach = self.voxels.point_cloud_range
-        assert reach is not None  # check_student refuses a student without one
+        assert reach is not None  # `check` refuses a student without one
         low, high = self.maps.bev_range[:2], self.maps.bev_range[2:]
         if any(a < b for a, b in zip(low, reach[:2], strict=True)) or any(
             a > b for a, b in zip(high, reach[3:5], strict=True)

@@ -23,7 +23,7 @@ class MapSegmenter(nn.Module):
 
     def forward(self, voxels: VoxelBatch) -> Tensor:
         """(B, K, H, W) logits."""
-        return self.head(self.backbone(**voxels.bev_inputs()))
+        return self.head(self.backbone(voxels).bev)
 
 
 def load_segmenter(model: MapSegmenter, run: Path) -> MapSegmenter:

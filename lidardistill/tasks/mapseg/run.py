@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from lidardistill.atomic import atomic_write
-from lidardistill.backbones.build import build_student, build_voxels
 from lidardistill.data.quarantine import Quarantine
 from lidardistill.datasets.nuscenes.map_masks import MapMasks
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
@@ -80,7 +79,7 @@ def mapseg(config: MapSegConfig, weights: str, run: Path, *, progress: bool = Tr
         return metrics
     index = NuScenesIndex.open(config.data.dataroot, config.data.version)
     model = build_segmenter(config)
-    load_student(model.backbone, weights)
+    load_student(model.backbone, weights, config.voxels)
     maps = open_masks(config)
     map_scans(
         config, index, split_rows(index, config.data.eval_split), maps, train=False
@@ -131,7 +130,7 @@ def build_segmenter(config: MapSegConfig) -> MapSegmenter:
     """Backbone and head with freshly drawn weights; the backbone's are those that pretraining starts from."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        backbone = build_student(config.student, config.voxels)
+        backbone = config.student.build(config.voxels)
         target = BevGrid.of_range(config.maps.bev_range, config.maps.cell_size)
         return MapSegmenter(
             backbone, MapHead(backbone.out_channels, len(config.maps.classes), backbone.grid, target)
@@ -151,7 +150,7 @@ def map_scans(
     return MapScanDataset(
         index,
         rows,
-        build_voxels(config.voxels, config.student),
+        config.student.scan_input(config.voxels),
         maps,
         seed=config.seed,
         train=train,

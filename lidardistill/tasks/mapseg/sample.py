@@ -14,7 +14,7 @@ from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.collate import collate_voxels
 from lidardistill.data.keyframes import SampleKey
 from lidardistill.data.substitute import keyframe_rows, read_or_substitute
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.base import DetectionIndex
 from lidardistill.datasets.nuscenes.map_masks import MapMasks
 from lidardistill.datasets.sweeps import CLOSE_M, read_sweeps
@@ -92,7 +92,7 @@ class MapScanDataset(Dataset[MapSample]):
     Args:
         index: reads frames and scans by index row.
         rows: (n,) index rows; a key's last entry is a place in it.
-        voxels: see `VoxelSettings`.
+        voxels: see `ScanInput`.
         maps: draws the masks.
         seed: of all randomness here.
         train: augment, and replace keyframes that cannot be read. In evaluation the error comes through.
@@ -109,7 +109,7 @@ class MapScanDataset(Dataset[MapSample]):
         self,
         index: DetectionIndex,
         rows: Sequence[int] | np.ndarray,
-        voxels: VoxelSettings,
+        voxels: ScanInput,
         maps: MapMasks,
         *,
         seed: int,
@@ -151,7 +151,7 @@ class MapScanDataset(Dataset[MapSample]):
         )
         old2new = draw_old2new(self.augment, generator)
         points = move_points(points, old2new)
-        voxels = voxelize_scan(points, self.voxels, lidar2ego=frame.lidar2ego @ np.linalg.inv(old2new))
+        voxels = self.voxels.read(points, lidar2ego=frame.lidar2ego @ np.linalg.inv(old2new))
         masks = self.maps.read(frame.scene_name, frame.ego2global @ frame.lidar2ego, old2new)
         return MapSample(frame.sample_token, row, points, masks, **voxels._asdict())
 

@@ -9,23 +9,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lidardistill.data.batch import VoxelBatch
+from lidardistill.data.batch import Batch
 from lidardistill.data.image_cache import ImageCache
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.manifest import peak_memory
-from lidardistill.methods.bevcontrast.sample import ScanPairBatch
-from lidardistill.methods.both import JointBatch
-from lidardistill.methods.calico_prc.batch import RegionViewBatch
-from lidardistill.methods.calico_rad.batch import RegionImageBatch
-from lidardistill.methods.calico_rad.config import RADConfig
-from lidardistill.methods.slidr.sample import PairBatch
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.run import Pretraining
 
-Batch = PairBatch | ScanPairBatch | RegionViewBatch | RegionImageBatch | JointBatch
-
-_SAMPLE_BYTES_OF_CACHE = 34_000  # one 1600x900 superpixel map; command not recorded
+_BYTES_OF_A_CACHED_MAP = 34_000  # one 1600x900 superpixel map; command not recorded
 
 
 def dry_run_report(config: PretrainConfig) -> str:
@@ -57,7 +49,9 @@ def dry_run_report(config: PretrainConfig) -> str:
     steps, keyframes = parts.total_steps, len(parts.rows)
     trained = [p for p in parts.method.parameters() if p.requires_grad]
     teacher = getattr(parts.method, "teacher", None)
-    student_name, teacher_name = _names(config)
+    # A method that distils no image network has a frozen copy of the run's student as its teacher.
+    teacher_name = config.student.preset if config.teacher is None else config.teacher.kind
+    sizes = parts.index.frame(int(parts.rows[0])).image_size.tolist()
     checkpoint = 4 * sum(p.numel() for p in trained) * (3 if config.optimizer.kind == "adamw" else 2)
     workers = max(config.data.num_workers, 1)
     step_seconds = max(seconds[-1], data_seconds / workers)
@@ -65,8 +59,8 @@ def dry_run_report(config: PretrainConfig) -> str:
         [
             f"config      {config.name}: {keyframes} keyframes of {config.data.split}, {steps} steps of "
             f"{config.data.batch_size}",
-            *_shapes(batch),
-            f"student     {_millions(parts.method.student)} M parameters, {student_name}",
+            *parts.method.describe(batch),
+            f"student     {_millions(parts.method.student)} M parameters, {parts.card()['student']['preset']}",
             *(
                 [f"teacher     {_millions(teacher)} M parameters, {teacher_name}, frozen"]
                 if isinstance(teacher, nn.Module)
@@ -78,18 +72,11 @@ def dry_run_report(config: PretrainConfig) -> str:
             f"workers about {step_seconds * steps / 3600:.1f} h in all",
             f"memory      {_memory()}",
             f"disk        {config.trainer.keep_checkpoints} checkpoints of {checkpoint / 1e6:.0f} MB"
-            + _cache(batch, keyframes)
-            + _image_cache(config, parts),
+            + _superpixel_cache(config, keyframes * len(sizes))
+            + _image_cache(config, keyframes, sizes),
             "nothing was written",
         ]
     )
-
-
-def _names(config: PretrainConfig) -> tuple[str, str]:
-    """What student and teacher are called; the teacher's name means nothing where there is none."""
-    if isinstance(config.method, RADConfig):
-        return config.method.camera.preset, config.student.preset
-    return config.student.preset, "" if config.teacher is None else config.teacher.kind
 
 
 def _open_without_writing(config: PretrainConfig, folder: Path) -> NuScenesIndex:
@@ -108,55 +95,19 @@ def _one_step(parts: Pretraining, batch: Batch) -> float:
     return float(loss.detach())
 
 
-def _cache(batch: Batch, keyframes: int) -> str:
-    if isinstance(batch, JointBatch):
-        batch = batch.images
-    if not isinstance(batch, PairBatch):
+def _superpixel_cache(config: PretrainConfig, views: int) -> str:
+    """Disk of the superpixel cache, if the method reads superpixels."""
+    if "data.superpixels" not in config.method.reads:
         return ""
-    size = keyframes * len(batch.superpixels) / batch.batch_size * _SAMPLE_BYTES_OF_CACHE
-    return f"; superpixel cache, if used, about {size / 1e9:.2f} GB"
+    return f"; superpixel cache, if used, about {views * _BYTES_OF_A_CACHED_MAP / 1e9:.2f} GB"
 
 
-def _shapes(batch: Batch) -> list[str]:
-    if isinstance(batch, JointBatch):
-        return [*_shapes(batch.images), "and", *_shapes(batch.scans)]
-    if isinstance(batch, ScanPairBatch):
-        return [_scans(batch.voxels), f"pairs       {batch.batch_size} of two scans"]
-    if isinstance(batch, RegionViewBatch):
-        return [
-            _scans(batch.voxels),
-            f"views       {batch.batch_size} sweeps in two, compared at {len(batch.region)} points, "
-            f"{int(batch.region_mask.sum())} of them in {batch.num_regions} regions",
-        ]
-    if isinstance(batch, RegionImageBatch):
-        return [
-            _scans(batch.voxels),
-            f"images      {tuple(batch.images.shape)}, compared at {len(batch.region)} points, "
-            f"{int(batch.region_mask.sum())} of them in {len(batch.centre_xy)} regions",
-        ]
-    voxels = batch.voxels
-    images = "none" if batch.images is None else tuple(batch.images.shape)
-    return [
-        f"points      {tuple(batch.points.shape)} in {len(voxels.features)} voxels of {voxels.spatial_shape} cells (z, y, x)",
-        f"images      {images}, superpixels {tuple(batch.superpixels.shape)}, {batch.num_superpixels} rows each",
-        f"pairs       {len(batch.pairing_points)}",
-    ]
-
-
-def _scans(voxels: VoxelBatch) -> str:
-    return (
-        f"points      {len(voxels.point2voxel)} of {voxels.batch_size} scans in {len(voxels.features)} voxels of "
-        f"{voxels.spatial_shape} cells (z, y, x)"
-    )
-
-
-def _image_cache(config: PretrainConfig, parts: Pretraining) -> str:
+def _image_cache(config: PretrainConfig, keyframes: int, sizes: list[list[int]]) -> str:
     """Disk of the image cache, from the sizes of the first keyframe's images."""
     if config.data.images.cache is None:
         return ""
     cache = ImageCache(config.data.images.cache, config.data.images.scale)
-    sizes = parts.index.frame(int(parts.rows[0])).image_size.tolist()
-    total = len(parts.rows) * sum(cache.bytes_of((height, width)) for height, width in sizes)
+    total = keyframes * sum(cache.bytes_of((height, width)) for height, width in sizes)
     return f"; image cache about {total / 1e9:.2f} GB"
 
 

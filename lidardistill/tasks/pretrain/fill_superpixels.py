@@ -9,8 +9,8 @@ import numpy as np
 
 from lidardistill.data.config import PairDataConfig
 from lidardistill.data.images import image_key, read_image
-from lidardistill.methods.slidr.build import build_superpixels
 from lidardistill.regions.superpixels.precompute import PrecomputeCounts, precompute
+from lidardistill.regions.superpixels.source import SuperpixelSource
 from lidardistill.tasks.rows import open_index, pretraining_rows
 
 
@@ -27,7 +27,7 @@ def fill_cache(
     Returns:
         The counts, with the images that could not be used.
     """
-    source = build_superpixels(config)
+    source = SuperpixelSource.of(config.superpixels)
     if source.store is None:
         raise ValueError("data.superpixels.cache: expected the folder of the cache, got null")
     index = open_index(config)

@@ -1,4 +1,4 @@
-"""Pretrain a backbone from cameras: from a config to a run folder."""
+"""Pretrain a backbone: from a config to a run folder."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from lidardistill.data.keyframes import Keyframes, Recipe
 from lidardistill.data.quarantine import Quarantine
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.batches import endless_batches
@@ -24,25 +25,14 @@ from lidardistill.engine.optim import Schedule, build_optimizer, build_schedule
 from lidardistill.engine.run_folder import FREE_KEYS, claim_run
 from lidardistill.engine.terms import Terms
 from lidardistill.exchange.of_run import BACKBONE_FILE, save_student
-from lidardistill.methods.bevcontrast.term import WithBEVTerm
-from lidardistill.methods.build import Method, build_method, build_training_data
-from lidardistill.methods.calico_rad.config import RADConfig
-from lidardistill.methods.slidr.features import fill_feature_store
-from lidardistill.methods.slidr.method import SLidR
+from lidardistill.methods.base import Method
+from lidardistill.methods.of_run import method_of, recipe_of
 from lidardistill.objectives.diagnostics import is_collapsed
 from lidardistill.tasks.pretrain.config import PretrainConfig
-from lidardistill.tasks.rows import method_rows, open_index
+from lidardistill.tasks.rows import open_index, recipe_rows
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-
-def exported_values(config: PretrainConfig) -> dict[str, Any]:
-    """The config as the card of the exported weights tells it: `student` is what they are the weights of."""
-    values = config.model_dump(mode="json")
-    if isinstance(config.method, RADConfig):
-        values["student"] = values["method"]["camera"]
-    return values
 
 
 log = logging.getLogger(__name__)
@@ -58,6 +48,7 @@ class Pretraining:
     fabric: Fabric
     index: NuScenesIndex
     rows: np.ndarray
+    recipe: Recipe[Any]
     method: Method
 
     @classmethod
@@ -69,9 +60,10 @@ class Pretraining:
             fabric = make_fabric(config.trainer.accelerator, precision=config.trainer.precision)
         if index is None:
             index = open_index(config.data)
-        rows = method_rows(config, index)
-        method = build_method(config).to(fabric.device).train()
-        return cls(config, fabric, index, rows, method)
+        recipe = recipe_of(config)
+        rows = recipe_rows(config.data, index, recipe)
+        method = method_of(config).to(fabric.device).train()
+        return cls(config, fabric, index, rows, recipe.of_run(rows), method)
 
     @property
     def local_batch(self) -> int:
@@ -114,25 +106,34 @@ class Pretraining:
         on_unreadable: Callable[[str, str], object] | None = None,
         share: tuple[int, int] = (0, 1),
     ) -> int:
-        """Fill the feature cache where the config has one, or share i of n of it; see `fill_feature_store`."""
-        if self.config.teacher_cache is None:
-            return 0
-        method = self.method.method if isinstance(self.method, WithBEVTerm) else self.method
-        assert isinstance(method, SLidR)
+        """Fill the caches that the method reads, or share i of n of them; see `Method.prepare`."""
         computed = 0
         if self.fabric.is_global_zero:
-            rows = self.rows[share[0] :: share[1]]
-            arguments = (self.config, method, self.index, rows, self.fabric.device)
-            computed = fill_feature_store(*arguments, on_progress, on_unreadable)
+            computed = self.method.prepare(
+                self.recipe,
+                self.index,
+                self.rows[share[0] :: share[1]],
+                num_workers=self.config.data.num_workers,
+                on_progress=on_progress,
+                on_unreadable=on_unreadable,
+            )
         self.fabric.barrier()
         return computed
 
+    def dataset(self) -> Keyframes[Any]:
+        """The keyframes of the run as samples."""
+        return Keyframes(self.index, self.rows, self.recipe, seed=self.config.seed)
+
+    def card(self) -> dict[str, Any]:
+        """The config as the card of the exported weights has it: `student` describes these weights."""
+        return {**self.config.model_dump(mode="json"), **self.method.card()}
+
     def batches(self, start: int) -> Iterator[Any]:
-        """Batches of this process from one number on, without end; of the kind that the method takes."""
-        dataset, collate = build_training_data(self.config, self.index, self.rows)
+        """Batches of this process, without end, beginning with batch number `start`."""
+        dataset = self.dataset()
         return endless_batches(
             dataset,
-            collate,
+            dataset.collate,
             self.fabric,
             share=self.local_batch,
             seed=self.config.seed,
@@ -215,7 +216,7 @@ def pretrain(
             if result.ema is not None:
                 result.ema.copy_to(parts.method)
             save_student(
-                parts.method.student, exported_values(config), run / BACKBONE_FILE, steps=result.steps
+                parts.method.student, parts.card(), run / BACKBONE_FILE, steps=result.steps
             )
         outcome = "interrupted" if result.interrupted else "finished"
     finally:
@@ -225,11 +226,16 @@ def pretrain(
 
 
 def _data_wait_advice(config: PretrainConfig) -> str:
-    superpixels, images = config.data.superpixels, config.data.images
+    """What to change if the device waits for data; names only keys that the method reads."""
+    superpixels, images, reads = config.data.superpixels, config.data.images, config.method.reads
     return data_wait_advice(
         config.data.num_workers,
-        superpixels_ready=superpixels.cache is not None or superpixels.masks is not None,
-        images_ready=images.cache is not None or config.teacher_cache is not None,
+        superpixels_ready=(
+            "data.superpixels" not in reads or superpixels.cache is not None or superpixels.masks is not None
+        ),
+        images_ready=(
+            "data.images" not in reads or images.cache is not None or config.teacher_cache is not None
+        ),
     )
 
 

@@ -54,7 +54,9 @@ class SegmentationJudge:
             corruption = labelled_corruption(self.index, name, severity, self.seed)
             attacked = write_corrupted(self.index, self.rows, root, corruption)
             index = NuScenesIndex.open(root, data.version)
-            predicted = predictions(self.model, data, self.config.voxels, index, self.split, self.device)
+            predicted = predictions(
+                self.model, data, self.config.student.scan_input(self.config.voxels), index, self.split, self.device
+            )
             write_predictions(results, data.version, self.split, predicted, dataroot=root)
             metrics = score(root, data.version, self.split, results)
             success = self._success(results / "lidarseg" / self.split, attacked) if attacked else None

@@ -1,4 +1,4 @@
-"""A backbone with a linear layer that names the class of every voxel, and its file."""
+"""A backbone with a linear layer that names the class of every row of its features, and its file."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from lidardistill.atomic import atomic_write
-from lidardistill.backbones.minkunet.net import MinkUNet
+from lidardistill.backbones.base import Backbone, Features
 from lidardistill.data.batch import VoxelBatch
-from lidardistill.tasks.segment.probe import run_backbone
 
 MODEL_FILE = "model.safetensors"
 
 
 class Classifier(nn.Module):
-    """Backbone and head; logits for every voxel of a batch."""
+    """Backbone and head; logits for every row of the backbone's features."""
 
-    def __init__(self, backbone: MinkUNet, head: nn.Linear) -> None:
+    def __init__(self, backbone: Backbone, head: nn.Linear) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
 
-    def forward(self, voxels: VoxelBatch) -> Tensor:
-        """(M, K) float32 logits."""
-        return self.head(run_backbone(self.backbone, voxels))
+    def forward(self, voxels: VoxelBatch) -> tuple[Tensor, Features]:
+        """(M, K) float32 logits of the rows of the features, and the features."""
+        features: Features = self.backbone(voxels)
+        return self.head(features.rows.float()), features
 
 
 def save_classifier(model: nn.Module, run: Path) -> None:
@@ -36,7 +36,7 @@ def save_classifier(model: nn.Module, run: Path) -> None:
         stream.write(save(state))
 
 
-def load_classifier(backbone: MinkUNet, num_classes: int, run: Path) -> Classifier:
+def load_classifier(backbone: Backbone, num_classes: int, run: Path) -> Classifier:
     """The classifier that a probe or a fine-tuning run left behind.
 
     Raises:

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from lidardistill.backbones.kinds import StudentConfig
 from lidardistill.backbones.minkunet.config import MinkUNetConfig
 from lidardistill.config.base import Strict
 from lidardistill.data.config import VoxelConfig
@@ -74,9 +75,14 @@ class ProbeConfig(Strict):
     seed: NonNegativeInt = 0
     data: ScanDataConfig
     voxels: VoxelConfig = VoxelConfig()
-    student: MinkUNetConfig = MinkUNetConfig()
+    student: StudentConfig = MinkUNetConfig()
     probe: Annotated[CachedProbeConfig | OnlineProbeConfig, Field(discriminator="kind")] = CachedProbeConfig()
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+
+    @model_validator(mode="after")
+    def _voxels_suit_the_student(self) -> ProbeConfig:
+        self.student.check(self.voxels)
+        return self
 
 
 class FinetuneConfig(Strict):
@@ -94,7 +100,7 @@ class FinetuneConfig(Strict):
     seed: NonNegativeInt = 0
     data: ScanDataConfig
     voxels: VoxelConfig = VoxelConfig()
-    student: MinkUNetConfig = MinkUNetConfig()
+    student: StudentConfig = MinkUNetConfig()
     optimizer: OptimizerConfig = SGDConfig(lr=0.02)
     lr_head: PositiveFloat | None = None
     schedule: ScheduleConfig = CosineConfig()
@@ -103,6 +109,7 @@ class FinetuneConfig(Strict):
     trainer: TrainerConfig
 
     @model_validator(mode="after")
-    def _warmup_fits(self) -> FinetuneConfig:
+    def _parts_fit(self) -> FinetuneConfig:
+        self.student.check(self.voxels)
         check_warmup(self.schedule, self.trainer)
         return self

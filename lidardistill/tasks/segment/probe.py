@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lidardistill.backbones.base import Backbone
 from lidardistill.data.batch import VoxelBatch
 
 
@@ -24,16 +25,11 @@ class ProbeFeatures(NamedTuple):
     targets: Tensor
 
 
-def run_backbone(backbone: nn.Module, voxels: VoxelBatch) -> Tensor:
-    """(M, C) float32 features of the voxels of a batch."""
-    return backbone(voxels.features, voxels.voxel_coords, voxels.spatial_shape, voxels.batch_size).float()
-
-
 @torch.no_grad()
 def calibrate_batchnorm(
     backbone: nn.Module,
     batches: Iterable[Any],
-    run: Callable[[nn.Module, Any], object] = run_backbone,
+    run: Callable[[nn.Module, Any], object] = lambda backbone, scans: backbone(scans),
 ) -> int:
     """Replace the running statistics of every BatchNorm by the plain mean over some batches.
 
@@ -66,7 +62,7 @@ def calibrate_batchnorm(
 
 @torch.no_grad()
 def extract_features(
-    backbone: nn.Module, batches: Iterable[tuple[VoxelBatch, Tensor]], ignore_index: int = 255
+    backbone: Backbone, batches: Iterable[tuple[VoxelBatch, Tensor]], ignore_index: int = 255
 ) -> ProbeFeatures:
     """Features of every labelled point of some batches, on the CPU.
 
@@ -82,7 +78,7 @@ def extract_features(
     features, targets = [], []
     for voxels, target in batches:
         kept = voxels.point_mask & (target != ignore_index)
-        features.append(run_backbone(backbone, voxels)[voxels.point2voxel[kept]].cpu())
+        features.append(backbone(voxels).at(kept.nonzero()[:, 0]).float().cpu())
         targets.append(target[kept].cpu())
     if sum(map(len, targets)) == 0:
         raise ValueError("the labelled keyframes hold no labelled point inside the voxel grid")
@@ -140,13 +136,14 @@ def fit_linear(
 
 
 @torch.no_grad()
-def predict_points(backbone: nn.Module, head: nn.Linear, voxels: VoxelBatch) -> Tensor:
+def predict_points(backbone: Backbone, head: nn.Linear, voxels: VoxelBatch) -> Tensor:
     """Most likely class 0..K-1 of every raw point of a batch, (N,) int64.
 
-    A point outside the voxel grid has no features; it gets the class that the head gives to zero features.
+    A point outside the voxel grid or the map has no features; it gets the class that the head gives to zero features.
     """
-    logits = head(run_backbone(backbone, voxels))
+    features = backbone(voxels)
+    logits = head(features.rows.float())
     nowhere = head(logits.new_zeros(1, head.in_features)).argmax(dim=1)
     if len(logits) == 0:
-        return nowhere.expand(len(voxels.point_mask)).clone()
-    return torch.where(voxels.point_mask, logits.argmax(dim=1)[voxels.point2voxel], nowhere)
+        return nowhere.expand(len(features.point_mask)).clone()
+    return torch.where(features.point_mask, logits.argmax(dim=1)[features.point2row], nowhere)

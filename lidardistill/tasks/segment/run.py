@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from lidardistill.backbones.build import build_student, build_voxels
-from lidardistill.backbones.lidar_bev.config import LidarBevConfig
-from lidardistill.backbones.lidar_bev.net import LidarBev
-from lidardistill.backbones.minkunet.config import MinkUNetConfig
-from lidardistill.backbones.minkunet.net import MinkUNet
+from lidardistill.backbones.base import Backbone
+from lidardistill.backbones.config import BackboneConfig
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.config import VoxelConfig
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.nuscenes.judge_points import score, write_predictions
 from lidardistill.datasets.nuscenes.lidarseg_classes import NUM_CLASSES
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
@@ -58,17 +55,17 @@ def probe(config: ProbeConfig, weights: str, run: Path) -> dict[str, Any]:
     device = pick_device(config.accelerator)
     index = open_index(config.data)
     backbone = seeded_student(config.student, config.voxels, config.seed)
-    load_student(backbone, weights)
+    load_student(backbone, weights, config.voxels)
     manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
     backbone.to(device)
     generator = torch.Generator().manual_seed(config.seed)
     if isinstance(config.probe, CachedProbeConfig):
-        calibrate(backbone, config.data, config.voxels, index, config.probe.calibration_keyframes, device)
+        calibrate(backbone, config.data, config.student.scan_input(config.voxels), index, config.probe.calibration_keyframes, device)
         scans = still_scans(
             config.data,
             index,
             labelled_rows(config.data, index),
-            build_voxels(config.voxels, config.student),
+            config.student.scan_input(config.voxels),
             device,
             labels=True,
         )
@@ -81,7 +78,7 @@ def probe(config: ProbeConfig, weights: str, run: Path) -> dict[str, Any]:
             config.data,
             index,
             labelled_rows(config.data, index),
-            build_voxels(config.voxels, config.student),
+            config.student.scan_input(config.voxels),
             config.seed,
         )
         recipe = Recipe.online_probe(config, config.probe)
@@ -106,19 +103,19 @@ def finetune(config: FinetuneConfig, weights: str, run: Path) -> dict[str, Any]:
     device = pick_device(config.trainer.accelerator)
     index = open_index(config.data)
     backbone = seeded_student(config.student, config.voxels, config.seed)
-    load_student(backbone, weights)
+    load_student(backbone, weights, config.voxels)
     manifest = Manifest(run / "manifest.json", seed=config.seed, extra={"weights": weights})
     head = seeded_head(backbone.out_channels, NUM_CLASSES, torch.Generator().manual_seed(config.seed))
     dataset = training_scans(
         config.data,
         index,
         labelled_rows(config.data, index),
-        build_voxels(config.voxels, config.student),
+        config.student.scan_input(config.voxels),
         config.seed,
     )
     model = Classifier(backbone, head).to(device)
     to_the_end(train_classifier(Recipe.finetune(config), model, dataset, run), manifest, run)
-    calibrate(backbone, config.data, config.voxels, index, config.calibration_keyframes, device)
+    calibrate(backbone, config.data, config.student.scan_input(config.voxels), index, config.calibration_keyframes, device)
     save_classifier(model, run)
     metrics = evaluate(run, config.data.val_split, run)
     manifest.finish(miou=metrics["miou"])
@@ -145,7 +142,7 @@ def evaluate(run: Path, split: str, out: Path) -> dict[str, Any]:
     model, config, device = open_classifier(run)
     index = open_index(config.data)
     write_predictions(
-        out, config.data.version, split, predictions(model, config.data, config.voxels, index, split, device),
+        out, config.data.version, split, predictions(model, config.data, config.student.scan_input(config.voxels), index, split, device),
         dataroot=config.data.dataroot,
     )  # fmt: skip
     metrics = score(config.data.dataroot, config.data.version, split, out)
@@ -174,21 +171,21 @@ def open_classifier(run: Path) -> tuple[Classifier, FinetuneConfig | ProbeConfig
         config = read_run(run, ProbeConfig)
         accelerator = config.accelerator
     device = pick_device(accelerator)
-    model = load_classifier(build_student(config.student, config.voxels), NUM_CLASSES, run)
+    model = load_classifier(config.student.build(config.voxels), NUM_CLASSES, run)
     return model.to(device), config, device
 
 
 def predictions(
     model: Classifier,
     data: ScanDataConfig,
-    voxels: VoxelConfig,
+    voxels: ScanInput,
     index: NuScenesIndex,
     split: str,
     device: torch.device,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """LIDAR_TOP token and (N,) uint8 class 1..16 of each keyframe of a split."""
     for batch in still_scans(
-        data, index, split_rows(index, split), build_voxels(voxels), device, labels=False
+        data, index, split_rows(index, split), voxels, device, labels=False
     ):
         classes = predict_points(model.backbone, model.head, batch.voxels).cpu().numpy() + 1
         bounds = batch.point_offsets.tolist()
@@ -197,9 +194,9 @@ def predictions(
 
 
 def calibrate(
-    backbone: nn.Module,
+    backbone: Backbone,
     data: ScanDataConfig,
-    voxels: VoxelConfig,
+    voxels: ScanInput,
     index: NuScenesIndex,
     keyframes: int,
     device: torch.device,
@@ -212,20 +209,14 @@ def calibrate(
 
 
 def voxel_batches(
-    data: ScanDataConfig, voxels: VoxelConfig, index: NuScenesIndex, rows: np.ndarray, device: torch.device
+    data: ScanDataConfig, voxels: ScanInput, index: NuScenesIndex, rows: np.ndarray, device: torch.device
 ) -> Iterator[VoxelBatch]:
-    for scan in still_scans(data, index, rows, build_voxels(voxels), device, labels=False):
+    for scan in still_scans(data, index, rows, voxels, device, labels=False):
         yield scan.voxels
 
 
-@overload
-def seeded_student(student: MinkUNetConfig, voxels: VoxelConfig, seed: int) -> MinkUNet: ...
-@overload
-def seeded_student(student: LidarBevConfig, voxels: VoxelConfig, seed: int) -> LidarBev: ...
-def seeded_student(
-    student: MinkUNetConfig | LidarBevConfig, voxels: VoxelConfig, seed: int
-) -> MinkUNet | LidarBev:
+def seeded_student(student: BackboneConfig, voxels: VoxelConfig, seed: int) -> Backbone:
     """A backbone whose first weights follow from the seed, the same ones that pretraining starts from."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build_student(student, voxels)
+        return student.build(voxels)

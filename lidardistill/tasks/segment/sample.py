@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from lidardistill.data.augment import AugmentSettings, augment_cloud
+from lidardistill.data.augment import augment_cloud
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.collate import collate_voxels, offsets
+from lidardistill.data.config import AugmentConfig
 from lidardistill.data.frame import CorruptSample
 from lidardistill.data.keyframes import SampleKey
 from lidardistill.data.substitute import keyframe_rows, read_or_substitute
-from lidardistill.data.voxel_input import VoxelSettings, voxelize_scan
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.base import FrameIndex
 from lidardistill.datasets.nuscenes.lidarseg_classes import CLASS_TO_TARGET, RAW_TO_CLASS
 
@@ -105,7 +106,7 @@ class ScanDataset(Dataset[ScanSample]):
     Args:
         index: reads frames by index row.
         rows: (n,) index rows; a key's last entry is a place in it.
-        voxels: see `VoxelSettings`.
+        voxels: see `ScanInput`.
         seed: of all randomness here.
         train: augment, and replace keyframes that cannot be read. In evaluation the error comes through: a figure
             over other keyframes than those named would be wrong.
@@ -122,11 +123,11 @@ class ScanDataset(Dataset[ScanSample]):
         self,
         index: FrameIndex,
         rows: Sequence[int] | np.ndarray,
-        voxels: VoxelSettings,
+        voxels: ScanInput,
         *,
         seed: int,
         train: bool,
-        augment: AugmentSettings | None = None,
+        augment: AugmentConfig | None = None,
         read_labels: Callable[[int], np.ndarray] | None = None,
         max_substitutes: int = 8,
     ) -> None:
@@ -136,7 +137,7 @@ class ScanDataset(Dataset[ScanSample]):
         self.seed = seed
         self.train = train
         self.augment = (
-            (augment or AugmentSettings().for_validation()) if train else AugmentSettings().for_validation()
+            (augment or AugmentConfig().still()) if train else AugmentConfig().still()
         )
         self.read_labels = read_labels
         self.max_substitutes = max_substitutes if train else 0
@@ -167,7 +168,7 @@ class ScanDataset(Dataset[ScanSample]):
                 )
             target = CLASS_TO_TARGET[RAW_TO_CLASS[raw]].astype(np.int64)
         points, augment_matrix = augment_cloud(frame.points, self.augment, generator)
-        voxels = voxelize_scan(points, self.voxels, lidar2ego=frame.lidar2ego @ np.linalg.inv(augment_matrix))
+        voxels = self.voxels.read(points, lidar2ego=frame.lidar2ego @ np.linalg.inv(augment_matrix))
         return ScanSample(frame.sample_token, row, points, **voxels._asdict(), target=target)
 
 

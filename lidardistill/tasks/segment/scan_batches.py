@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 import torch
 
-from lidardistill.data.augment import AugmentSettings
-from lidardistill.data.voxel_input import VoxelSettings
+from lidardistill.data.config import AugmentConfig
+from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.nuscenes.labels import read_lidarseg
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.nuscenes.splits import label_fraction, scenes_of_split
@@ -26,15 +26,10 @@ def labelled_rows(config: ScanDataConfig, index: NuScenesIndex) -> np.ndarray:
 
 
 def training_scans(
-    config: ScanDataConfig, index: NuScenesIndex, rows: np.ndarray, voxels: VoxelSettings, seed: int
+    config: ScanDataConfig, index: NuScenesIndex, rows: np.ndarray, voxels: ScanInput, seed: int
 ) -> ScanDataset:
     """Augmented, labelled scans."""
-    default = AugmentSettings()
-    augment = AugmentSettings(
-        rotate=config.rotate,
-        flip_x_probability=default.flip_x_probability if config.flip else 0.0,
-        flip_y_probability=default.flip_y_probability if config.flip else 0.0,
-    )
+    augment = AugmentConfig(rotate=config.rotate, flip=config.flip)
     return ScanDataset(
         index, rows, voxels, seed=seed, train=True, augment=augment, read_labels=partial(read_lidarseg, index)
     )
@@ -44,7 +39,7 @@ def still_scans(
     config: ScanDataConfig,
     index: NuScenesIndex,
     rows: np.ndarray,
-    voxels: VoxelSettings,
+    voxels: ScanInput,
     device: torch.device,
     *,
     labels: bool,

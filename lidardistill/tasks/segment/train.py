@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lidardistill.backbones.base import Features
 from lidardistill.datasets.nuscenes.lidarseg_classes import IGNORE_INDEX
 from lidardistill.engine.config import CosineConfig, OptimizerConfig, ScheduleConfig, TrainerConfig
 from lidardistill.engine.distributed import make_fabric
@@ -124,26 +125,30 @@ def train_classifier(recipe: Recipe, model: Classifier, dataset: ScanDataset, ru
 
 
 def classification_terms(model: Classifier, batch: ScanBatch, *, lovasz: bool) -> Terms:
-    """Cross-entropy and Lovász-softmax over the labelled voxels of a batch."""
-    targets = voxel_targets(batch)
-    logits = model(batch.voxels)
+    """Cross-entropy and Lovász-softmax over the labelled voxels, or cells of the map, of a batch."""
+    logits, features = model(batch.voxels)
+    targets = row_targets(features, batch.labels())
     losses = {"cross_entropy": _cross_entropy(logits, targets)}
     if lovasz:
         losses["lovasz"] = lovasz_softmax(logits, targets, IGNORE_INDEX)
     return Terms(
         loss=torch.stack(list(losses.values())).sum(),
         losses={name: loss.detach() for name, loss in losses.items()},
-        counts={"voxels": len(targets)},
+        counts={"voxels": len(batch.voxels.features)},
     )
 
 
-def voxel_targets(batch: ScanBatch) -> Tensor:
-    """(M,) int64 label of the first labelled point of each voxel, `IGNORE_INDEX` where there is none."""
-    voxels, target = batch.voxels, batch.labels()
-    labelled = (voxels.point_mask & (target != IGNORE_INDEX)).nonzero()[:, 0]
+def row_targets(features: Features, target: Tensor) -> Tensor:
+    """(M,) int64 label of the first labelled point of each row of features, `IGNORE_INDEX` where there is none.
+
+    Args:
+        features: of a backbone.
+        target: (N,) int64 class of each point, or `IGNORE_INDEX`.
+    """
+    labelled = (features.point_mask & (target != IGNORE_INDEX)).nonzero()[:, 0]
     number = len(target)
-    first = torch.full((len(voxels.features),), number, device=labelled.device)
-    first = first.scatter_reduce(0, voxels.point2voxel[labelled], labelled, "amin")
+    first = torch.full((len(features.rows),), number, device=labelled.device)
+    first = first.scatter_reduce(0, features.point2row[labelled], labelled, "amin")
     padded = torch.cat([target, target.new_full((1,), IGNORE_INDEX)])
     return padded[first]
 

@@ -1,0 +1,49 @@
+"""From the config of a run to its recipe and its method. `bev_term` makes an ordinary sum of two methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from lidardistill.data.keyframes import Recipe
+from lidardistill.methods.base import Method, Parts
+from lidardistill.methods.both import Both, Sum
+from lidardistill.methods.config import Run
+from lidardistill.methods.kinds import method_class
+
+_TERM_STREAM = 7  # the first weights of a term's head are drawn apart from those of the student
+
+
+def recipe_of(run: Run) -> Recipe[Any]:
+    """How the run turns keyframes into samples and batches."""
+    parts = Parts.of(run)
+    recipes = [method_class(config).recipe(config, parts) for config in run.methods]
+    return recipes[0] if len(recipes) == 1 else Both(*recipes)
+
+
+def method_of(run: Run) -> Method:
+    """The method with random weights, all of which follow from the seed of the run."""
+    parts = Parts.of(run)
+    config, *terms = run.methods
+    with _seeded(run.seed):
+        method = method_class(config).build(config, parts)
+    if not terms:
+        return method
+    (term,) = terms
+    shared = replace(parts, new_student=lambda: method.student)
+    with _seeded(int(np.random.SeedSequence([run.seed, _TERM_STREAM]).generate_state(1)[0])):
+        other = method_class(term).build(term, shared)
+    return Sum(method, other, term.weight, term.prefix)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """torch draws from a seed until the end of the block; its generator is put back then."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield

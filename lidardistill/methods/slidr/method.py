@@ -26,7 +26,7 @@ from lidardistill.ops.gather import all_gather_ragged, rank_weight
 from lidardistill.ops.segment import segment_mean
 from lidardistill.ops.superpixel_pool import superpixel_pool
 from lidardistill.regions.superpixels.source import SuperpixelSource
-from lidardistill.teachers.kinds import Teacher
+from lidardistill.teachers.base import Teacher
 
 
 class SLidR(Method):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lidardistill.data.config import ImageConfig
     from lidardistill.data.frame import Frame
     from lidardistill.data.keyframes import Keyframes
-    from lidardistill.datasets.base import FrameIndex
+    from lidardistill.datasets.base import Source
     from lidardistill.methods.image_pairs import PairSample
     from lidardistill.regions.superpixels.source import SuperpixelSource
 
@@ -104,7 +104,7 @@ def run(
     }
 
 
-def _cached_ways(index: FrameIndex, folder: Path) -> dict[str, Keyframes[PairSample]]:
+def _cached_ways(index: Source, folder: Path) -> dict[str, Keyframes[PairSample]]:
     from lidardistill.data.config import ImageConfig
     from lidardistill.regions.superpixels.source import SuperpixelSource
 
@@ -117,7 +117,7 @@ def _cached_ways(index: FrameIndex, folder: Path) -> dict[str, Keyframes[PairSam
     }
 
 
-def _on_the_fly_ways(index: FrameIndex) -> dict[str, Keyframes[PairSample]]:
+def _on_the_fly_ways(index: Source) -> dict[str, Keyframes[PairSample]]:
     from lidardistill.data.config import ImageConfig
     from lidardistill.regions.superpixels.source import SuperpixelSource
 
@@ -132,7 +132,7 @@ def _on_the_fly_ways(index: FrameIndex) -> dict[str, Keyframes[PairSample]]:
     return ways
 
 
-def _dataset(index: FrameIndex, source: SuperpixelSource, images: ImageConfig) -> Keyframes[PairSample]:
+def _dataset(index: Source, source: SuperpixelSource, images: ImageConfig) -> Keyframes[PairSample]:
     from lidardistill.data.config import AugmentConfig, VoxelConfig
     from lidardistill.data.keyframes import Keyframes
     from lidardistill.data.voxel_input import ScanInput

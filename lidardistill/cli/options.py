@@ -30,10 +30,19 @@ WeightsOption = Annotated[
     ),
 ]
 DatarootOption = Annotated[
-    Path, typer.Option(metavar="DIR", help="Root folder of nuScenes.", show_default=False)
+    Path, typer.Option(metavar="DIR", help="Root folder of the data set.", show_default=False)
 ]
 VersionOption = Annotated[
     str, typer.Option(metavar="V", help="Version of nuScenes: v1.0-trainval or v1.0-mini.")
+]
+OptionalVersion = Annotated[
+    str | None,
+    typer.Option(metavar="V", help="nuScenes only; v1.0-trainval by default.", show_default=False),
+]
+KindOption = Annotated[str, typer.Option(metavar="KIND", help="Kind of data set: nuscenes or kitti.")]
+MissingOption = Annotated[
+    str,
+    typer.Option(metavar="error|skip", help="If files of a scene are missing: stop, or leave out the scene."),
 ]
 
 

@@ -7,15 +7,19 @@ from typing import Annotated
 
 import typer
 
-from lidardistill.cli.options import DatarootOption, VersionOption
+from lidardistill.cli.options import DatarootOption, KindOption, MissingOption, OptionalVersion
 
 
 def run(
     dataroot: DatarootOption,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the cache.", show_default=False)],
-    version: VersionOption = "v1.0-trainval",
+    version: OptionalVersion = None,
+    kind: KindOption = "nuscenes",
+    missing: MissingOption = "error",
     num_superpixels: Annotated[int, typer.Option(help="Superpixels to ask for in each image.")] = 150,
-    split: Annotated[str | None, typer.Option(help="Split to process; all keyframes by default.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split, or .txt file with a scene a line; all keyframes by default.")
+    ] = None,
     preset: Annotated[
         str, typer.Option(help="exact (our kernels) or reference (scikit-image, slow).")
     ] = "exact",
@@ -24,13 +28,13 @@ def run(
     """Compute superpixels ahead of training. Optional; can be stopped and started again."""
     from lidardistill.cli.progress import Bar
     from lidardistill.config.io import validate
-    from lidardistill.data.config import PairDataConfig
+    from lidardistill.datasets.config import PairDataConfig
+    from lidardistill.datasets.kinds import source_config
     from lidardistill.tasks.pretrain.fill_superpixels import fill_cache
 
     superpixels = {"num_superpixels": num_superpixels, "preset": preset, "cache": str(out)}
     values = {
-        "dataroot": str(dataroot),
-        "version": version,
+        **source_config(kind, dataroot, version, missing).model_dump(),
         "split": split or "all",
         "superpixels": superpixels,
     }

@@ -1,15 +1,10 @@
-"""What a corruption makes of a scan, and how the labels follow."""
+"""A corrupted scan, and where each of its points comes from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-
-from lidardistill.datasets.nuscenes.lidarseg_classes import RAW_CLASSES
-
-NOISE = RAW_CLASSES.index("noise")
-"""nuScenes' raw class of echoes that belong to no object ("dust, vapour, fog, raindrops, reflections"); not evaluated."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +25,9 @@ class CorruptedScan:
     injected: np.ndarray
     fake_box: np.ndarray | None = None
 
-    def labels(self, labels: np.ndarray) -> np.ndarray:
-        """(N',) uint8 raw lidarseg classes: those of the source points, `NOISE` for what was injected.
-
-        Args:
-            labels: (N,) uint8 raw classes of the scan before.
-        """
-        if len(labels) == 0:
-            return np.full(len(self.source), NOISE, dtype=np.uint8)
-        return np.where(self.injected, np.uint8(NOISE), labels[np.where(self.injected, 0, self.source)])
+    def origin(self) -> np.ndarray:
+        """(N',) int64 row of the scan that each point comes from, -1 for points that were injected."""
+        return np.where(self.injected, -1, self.source)
 
 
 def check_points(points: np.ndarray, what: str) -> np.ndarray:

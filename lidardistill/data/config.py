@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from lidardistill.config.base import Strict
-from lidardistill.regions.superpixels.config import SuperpixelConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -78,22 +77,6 @@ class AugmentConfig(Strict):
         """The same image size without any random step."""
         steps = ("rotate", "flip", "drop_cuboid", "crop_images", "flip_images")
         return self.model_copy(update=dict.fromkeys(steps, False))
-
-
-class PairDataConfig(Strict):
-    """Keyframes for pretraining. No label file is opened."""
-
-    dataroot: str
-    version: str = "v1.0-trainval"
-    split: str = "slidr_train"
-    keyframes: PositiveInt | None = None
-    visibility: Literal["none", "zbuffer"] = "none"
-    superpixels: SuperpixelConfig = SuperpixelConfig()
-    images: ImageConfig = ImageConfig()
-    augment: AugmentConfig = AugmentConfig()
-    batch_size: PositiveInt = 4
-    num_workers: NonNegativeInt = 8
-    max_corrupt: NonNegativeInt = 20
 
 
 class VoxelConfig(Strict):

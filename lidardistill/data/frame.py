@@ -31,6 +31,9 @@ class Frame:
         cam2img: (V, 4, 4) float64, camera frame to homogeneous pixels.
         lidar2ego: (4, 4) float64.
         ego2global: (4, 4) float64 at LiDAR time.
+        distortion: (V, 8) float64 lens coefficients as in `geometry.lens`; None if the pictures are undistorted.
+        kept: (M,) bool, which points of the scan file are in `points`; None if all are. Points that are NaN or
+            infinite are dropped, and labels of the file have one entry for each of its M points.
     """
 
     sample_token: str
@@ -46,6 +49,8 @@ class Frame:
     cam2img: np.ndarray
     lidar2ego: np.ndarray
     ego2global: np.ndarray
+    distortion: np.ndarray | None = None
+    kept: np.ndarray | None = None
 
 
 class Sweep(NamedTuple):

@@ -47,8 +47,9 @@ def read_image(
         data = path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"picture {path} is missing although the tables name it. Expected: the data set's files beside its "
-            f"tables. Download the part that holds it, or leave its scene out of the split."
+            f"picture {path} is missing although the data set names it. Expected: the data set's files beside its "
+            f"tables. Download the part that holds it, or leave out the scenes that are not on disk: "
+            f"data.missing=skip."
         ) from None
     if not data:
         raise CorruptSample(

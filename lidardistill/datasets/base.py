@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from lidardistill.data.frame import Frame, Sweep
-from lidardistill.datasets.sweeps import SweepIndex
 
 
 class Source(Protocol):
-    """Keyframes of one data set, row by row: by scene, then by time. Pretraining sees this and nothing more.
+    """Keyframes of one data set, row by row: by scene, then by time. Pretraining sees this and nothing more. Picklable.
 
     Attributes:
+        kind: of data set, as in `datasets.kinds`.
         dataroot: root that image names are relative to.
         columns: float32 values of a point in a scan file.
         rings: beams of the LiDAR, None if the data set does not tell.
         intensity_scale: factor that maps stored intensities to 0..1.
+        channels: V camera names, in the order of every per-view array.
     """
 
+    kind: str
     dataroot: Path
     columns: int
     rings: int | None
     intensity_scale: float
+    channels: tuple[str, ...]
 
     def __len__(self) -> int:
         """Number of keyframes."""
@@ -39,12 +42,53 @@ class Source(Protocol):
         """Scene, or drive, that a keyframe belongs to."""
         ...
 
+    def row_of(self, token: str) -> int:
+        """Row of a sample token; raises ValueError if no keyframe has it."""
+        ...
+
+    def scenes_of_split(self, split: str) -> tuple[str, ...]:
+        """Scenes of a split, in the order of the rows; raises as `rows_of_split`."""
+        ...
+
+    def rows_of_scenes(self, names: Iterable[str]) -> np.ndarray:
+        """(n,) int64 rising rows of all keyframes of some scenes; raises ValueError for an unknown scene."""
+        ...
+
     def rows_of_split(self, split: str) -> np.ndarray:
-        """(n,) int64 rising rows of all keyframes of a split; raises ValueError for an unknown or empty split."""
+        """(n,) int64 rising rows of all keyframes of a split.
+
+        Args:
+            split: a split of the data set, `all`, or a text file with a scene (KITTI: a frame) a line.
+
+        Raises:
+            FileNotFoundError: no such list file.
+            ValueError: unknown or empty split.
+        """
+        ...
+
+    def lidar_path(self, row: int) -> Path:
+        """Scan file of a keyframe."""
+        ...
+
+    def image_paths(self, row: int) -> tuple[Path, ...]:
+        """V picture files."""
+        ...
+
+    def files(self, row: int) -> tuple[Path, ...]:
+        """Every file that a keyframe is read from, scan and pictures among them."""
+        ...
+
+    def splits(self) -> dict[str, tuple[int, int]]:
+        """Name of each split to the number of its scenes that are here and the number that it has."""
         ...
 
     def frame(self, row: int) -> Frame:
-        """Read a keyframe's scan and calibration; pictures stay on disk and labels stay closed."""
+        """Read a keyframe's scan and calibration; pictures stay on disk and labels stay closed.
+
+        Raises:
+            FileNotFoundError: a file is missing.
+            CorruptSample: a file cannot be used.
+        """
         ...
 
     def sweeps(self, row: int) -> tuple[Sweep, ...]:
@@ -56,22 +100,12 @@ class Source(Protocol):
         ...
 
 
-class SceneIndex(Protocol):
-    """Keyframes by scene, then by time: `NuScenesIndex`, or a few frames in memory."""
-
-    def frame(self, row: int) -> Frame: ...
-
-    def sample_token(self, row: int) -> str: ...
-
-    def scene_name(self, row: int) -> str: ...
-
-
-def rows_with_partner(index: SceneIndex, rows: Sequence[int] | np.ndarray, stride: int) -> np.ndarray:
+def rows_with_partner(source: Source, rows: Sequence[int] | np.ndarray, stride: int) -> np.ndarray:
     """The rows whose scene goes on for `stride` keyframes.
 
     Args:
-        index: rows are keyframes by scene, then by time.
-        rows: (n,) index rows, whole scenes.
+        source: names the scene of each row.
+        rows: (n,) rows of whole scenes.
         stride: keyframes from a scan to its partner, at least 1.
 
     Returns:
@@ -82,30 +116,10 @@ def rows_with_partner(index: SceneIndex, rows: Sequence[int] | np.ndarray, strid
     """
     rows = np.asarray(rows, dtype=np.int64)
     first = rows[np.isin(rows + stride, rows)]
-    kept = [r for r in first.tolist() if index.scene_name(r) == index.scene_name(r + stride)]
+    kept = [r for r in first.tolist() if source.scene_name(r) == source.scene_name(r + stride)]
     if not kept:
         raise ValueError(
             f"no scene of the split has two keyframes {stride} apart ({len(rows)} keyframes): lower method.stride, "
             "or take scenes with more keyframes"
         )
     return np.array(kept, dtype=np.int64)
-
-
-class FrameIndex(Protocol):
-    """Whatever can read a keyframe: `NuScenesIndex`, or a few frames in memory; images lie below `dataroot`."""
-
-    dataroot: Path
-
-    def frame(self, row: int) -> Frame: ...
-
-    def sample_token(self, row: int) -> str: ...
-
-
-class DetectionIndex(SweepIndex, Protocol):
-    """`NuScenesIndex`."""
-
-    dataroot: Path
-
-    def frame(self, row: int) -> Frame: ...
-
-    def sample_token(self, row: int) -> str: ...

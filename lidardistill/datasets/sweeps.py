@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Protocol
 
 import numpy as np
 
 from lidardistill.data.frame import Sweep
-from lidardistill.datasets.nuscenes.source import POINT_COLUMNS
+from lidardistill.datasets.base import Source
 from lidardistill.datasets.points import read_points
 from lidardistill.geometry.rigid import invert_rigid, transform_points
 
@@ -17,18 +16,8 @@ CLOSE_M = 1.0
 """CenterPoint and the devkit drop what lies nearer than this along both x and y: the roof of the ego car."""
 
 
-class SweepIndex(Protocol):
-    """Keyframes by scene, then by time, and the scans between them: `NuScenesIndex`."""
-
-    def keyframe_scan(self, row: int) -> Sweep: ...
-
-    def sweeps(self, row: int) -> tuple[Sweep, ...]: ...
-
-    def scene_name(self, row: int) -> str: ...
-
-
 def read_sweeps(
-    index: SweepIndex,
+    source: Source,
     row: int,
     num_sweeps: int,
     *,
@@ -45,7 +34,7 @@ def read_sweeps(
     weigh the mean of a voxel towards what is oldest.)
 
     Args:
-        index: names the scans.
+        source: names the scans.
         row: keyframe.
         num_sweeps: scans before the keyframe's own, at most; other keyframes count among them. 0 reads one scan alone.
             What papers call ten sweeps is 9 here.
@@ -66,12 +55,12 @@ def read_sweeps(
     """
     if num_sweeps < 0 or not close_m >= 0:
         raise ValueError(f"expected num_sweeps and close_m of at least 0, got {num_sweeps} and {close_m}")
-    own = index.keyframe_scan(row)
+    own = source.keyframe_scan(row)
     global2lidar = invert_rigid(own.lidar2global)
     parts = []
-    for number, scan in enumerate((own, *islice(scans_before(index, row), num_sweeps))):
+    for number, scan in enumerate((own, *islice(scans_before(source, row), num_sweeps))):
         at_hand = keyframe_points if number == 0 else None
-        points = read_points(scan.path, POINT_COLUMNS) if at_hand is None else at_hand
+        points = read_points(scan.path, source.columns) if at_hand is None else at_hand
         points = without_ego_car(points, close_m)
         part = np.empty((len(points), 5), np.float32)
         part[:, :4] = points
@@ -82,15 +71,15 @@ def read_sweeps(
     return np.concatenate(parts)
 
 
-def scans_before(index: SweepIndex, row: int) -> Iterator[Sweep]:
+def scans_before(source: Source, row: int) -> Iterator[Sweep]:
     """The scans of a scene before a keyframe, newest first: the chain of `prev` in sample_data."""
-    scene = index.scene_name(row)
+    scene = source.scene_name(row)
     while True:
-        yield from reversed(index.sweeps(row))
+        yield from reversed(source.sweeps(row))
         row -= 1
-        if row < 0 or index.scene_name(row) != scene:
+        if row < 0 or source.scene_name(row) != scene:
             return
-        yield index.keyframe_scan(row)
+        yield source.keyframe_scan(row)
 
 
 def without_ego_car(points: np.ndarray, close_m: float) -> np.ndarray:

@@ -1,8 +1,7 @@
-"""Is a nuScenes root complete, readable and calibrated? The tables whole, the files by name, a sample of them opened."""
+"""Is a data set complete, readable and calibrated? The tables whole, the files by name, a sample of them opened."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,10 +10,12 @@ import numpy as np
 
 from lidardistill.data.frame import CorruptSample, Frame
 from lidardistill.data.images import read_image
-from lidardistill.datasets.nuscenes.labels import read_lidarseg
-from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.datasets.nuscenes.splits import SPLITS, official_scenes
+from lidardistill.datasets.base import Source
+from lidardistill.datasets.files import missing_files
+from lidardistill.datasets.kinds import SourceConfig, open_source
+from lidardistill.datasets.labelled import PointLabels, open_labels
 from lidardistill.doctor.finding import Finding
+from lidardistill.doctor.scan_layout import check_layout
 from lidardistill.geometry import pair_points
 from lidardistill.geometry.rigid import check_rigid
 
@@ -30,101 +31,86 @@ MOST_APART_MS = 60.0
 LISTED = 3
 
 
-def check_data(dataroot: Path, version: str) -> list[Finding]:
-    """Check a root, building its index where it has none.
+def check_data(config: SourceConfig) -> list[Finding]:
+    """Check a data set, building its index if it has none.
 
     Args:
-        dataroot: nuScenes root.
-        version: such as v1.0-trainval.
+        config: names it.
 
     Returns:
-        Findings; only one where the tables cannot be used.
+        Findings; only one if the data set cannot be opened.
     """
     try:
-        index = NuScenesIndex.open(dataroot, version)
+        source = open_source(config)
     except (OSError, ValueError) as error:
         return [Finding("error", str(error))]
+    scenes = len({source.scene_name(row) for row in range(len(source))})
     found = [
-        Finding(
-            "ok", f"{dataroot} {version}: {len(index.scene_names)} scenes, {index.num_keyframes} keyframes"
-        ),
-        _splits(index),
-        _files(index),
+        Finding("ok", f"{source!r}: {scenes} scenes, {len(source)} keyframes"),
+        _splits(source),
+        _files(source),
     ]
-    frames, unreadable = _sample(index)
+    rows = sampled_rows(len(source))
+    frames, unreadable = _sample(source, rows)
     found += unreadable
+    found += _layouts(source, rows)
     if frames:
         opened = list(frames.values())
         calibration = _calibration(opened)
-        found += [_times(opened), calibration]
+        found += [*_non_finite(opened), _times(opened), calibration, *_lenses(opened)]
         if calibration.level == "ok":
             found.append(_pairs(opened))
-        found += _labels(index, list(frames))
+        found += _labels(source, list(frames))
     return found
 
 
-def _splits(index: NuScenesIndex) -> Finding:
-    present = set(index.scene_names)
-    usable = []
-    for name in SPLITS:
-        scenes = official_scenes(name)
-        here = len(present.intersection(scenes))
-        if here:
-            usable.append(f"{name} {here}" + (f" of {len(scenes)}" if here < len(scenes) else ""))
+def _splits(source: Source) -> Finding:
+    usable = [
+        f"{name} {here}" + (f" of {count}" if here < count else "")
+        for name, (here, count) in source.splits().items()
+        if here
+    ]
     if usable:
         return Finding("ok", f"scenes by split: {', '.join(usable)}")
-    return Finding("error", f"no scene of {', '.join(SPLITS)} is here: scene names must be nuScenes' own")
-
-
-def _files(index: NuScenesIndex) -> Finding:
-    """Whether what the tables name is there; each folder is listed once, no file is opened."""
-    folders: dict[Path, set[str]] = {}
-    missing: list[Path] = []
-    incomplete = 0
-    for row in range(index.num_keyframes):
-        lacking = [
-            path for path in (index.lidar_path(row), *index.image_paths(row)) if not _there(path, folders)
-        ]
-        missing += lacking
-        incomplete += bool(lacking)
-    if missing:
-        return Finding(
-            "error",
-            f"{len(missing)} files of {incomplete} keyframes are missing although the tables name them: "
-            f"{_some(missing)}. Unpack the parts that hold them",
-        )
     return Finding(
-        "ok", f"all {(1 + len(index.channels)) * index.num_keyframes} files of the keyframes are there"
+        "ok",
+        "no scene of an official split is here: name data.split=all, or a .txt file with a scene name a line",
     )
 
 
-def _there(path: Path, folders: dict[Path, set[str]]) -> bool:
-    if path.parent not in folders:
-        try:
-            with os.scandir(path.parent) as entries:
-                folders[path.parent] = {entry.name for entry in entries}
-        except OSError:
-            folders[path.parent] = set()
-    return path.name in folders[path.parent]
+def _files(source: Source) -> Finding:
+    """Whether the files that the data set names are there; each folder is listed once, no file is opened."""
+    lacking = missing_files(source)
+    if lacking:
+        missing = [path for paths in lacking.values() for path in paths]
+        links = sum(path.is_symlink() for path in missing)
+        dangling = f" ({links} of them are links to nowhere: is a disk not mounted?)" if links else ""
+        return Finding(
+            "error",
+            f"{len(missing)} files of {len(lacking)} keyframes are missing although the data set names them{dangling}: "
+            f"{_some(missing)}. Unpack the parts that hold them, or leave out their scenes with data.missing=skip",
+        )
+    return Finding(
+        "ok", f"all {sum(len(source.files(r)) for r in range(len(source)))} files of the keyframes are there"
+    )
 
 
-def _sample(index: NuScenesIndex) -> tuple[dict[int, Frame], list[Finding]]:
+def _sample(source: Source, rows: list[int]) -> tuple[dict[int, Frame], list[Finding]]:
     """Open some keyframes whole, scan and all pictures; the frames by row, and what is wrong with the files.
 
     A file that is missing is not reported again.
     """
-    rows = sampled_rows(index.num_keyframes)
     frames: dict[int, Frame] = {}
     errors: list[Finding] = []
     complete = True
     for row in rows:
         try:
-            frame = index.frame(row)
+            frame = source.frame(row)
         except FileNotFoundError:
             complete = False
             continue
         except (CorruptSample, OSError) as error:
-            errors.append(Finding("error", f"sample {index.sample_token(row)}: {error}"))
+            errors.append(Finding("error", f"sample {source.sample_token(row)}: {error}"))
             continue
         frames[row] = frame
         for path, size in zip(frame.image_paths, frame.image_size.tolist(), strict=True):
@@ -132,11 +118,71 @@ def _sample(index: NuScenesIndex) -> tuple[dict[int, Frame], list[Finding]]:
                 read_image(path, (size[0], size[1]))
             except FileNotFoundError:
                 complete = False
-            except (CorruptSample, OSError) as error:
-                errors.append(Finding("error", f"sample {frame.sample_token}: {error}"))
+            except Exception as error:  # a picture can make its decoder raise anything
+                errors.append(Finding("error", f"sample {frame.sample_token}: {_with_path(error, path)}"))
     if complete and not errors:
         return frames, [Finding("ok", f"{len(rows)} keyframes opened: every scan and picture is whole")]
     return frames, errors
+
+
+def _with_path(error: Exception, path: Path) -> str:
+    text = str(error) or type(error).__name__
+    return text if str(path) in text else f"picture {path} cannot be read: {type(error).__name__}: {text}"
+
+
+def _layouts(source: Source, rows: list[int]) -> list[Finding]:
+    """Whether scans hold the columns that the data set promises; the first finding of each level, with a count."""
+    found = []
+    for row in rows:
+        path = source.lidar_path(row)
+        if path.is_file():
+            found.append(check_layout(path, source.columns, 1 / source.intensity_scale))
+    wrong = [finding for finding in found if finding is not None]
+    shown = []
+    for level in ("error", "warning"):
+        of_level = [finding for finding in wrong if finding.level == level]
+        if of_level:
+            more = f" ({len(of_level)} of {len(found)} opened scans)" if len(of_level) > 1 else ""
+            shown.append(Finding(of_level[0].level, f"{of_level[0].text}{more}"))
+    return shown
+
+
+def _non_finite(frames: list[Frame]) -> list[Finding]:
+    """Points that are dropped because they are NaN or infinite."""
+    dropped = {frame.lidar_path: int((~frame.kept).sum()) for frame in frames if frame.kept is not None}
+    if not dropped:
+        return []
+    points = sum(len(frame.points if frame.kept is None else frame.kept) for frame in frames)
+    return [
+        Finding(
+            "warning",
+            f"{sum(dropped.values())} of {points} points in {len(dropped)} of {len(frames)} opened scans are NaN or "
+            f"infinite, such as in {next(iter(dropped))}: they are dropped when a scan is read",
+        )
+    ]
+
+
+def _lenses(frames: list[Frame]) -> list[Finding]:
+    """Cameras with lens coefficients."""
+    channels = {
+        channel: coefficients
+        for frame in frames
+        if frame.distortion is not None
+        for channel, coefficients in zip(frame.channels, frame.distortion, strict=True)
+        if coefficients.any()
+    }
+    if not channels:
+        return []
+    channel, coefficients = next(iter(channels.items()))
+    return [
+        Finding(
+            "warning",
+            f"camera_distortion is not zero for {', '.join(channels)} (such as {channel}: "
+            f"{np.trim_zeros(coefficients, 'b').tolist()} as k1 k2 p1 p2 k3): points are paired with pixels through "
+            "this lens. If the pictures are undistorted already, set it to zeros. Camera networks (calico_rad, a "
+            "detector with cameras) take pinhole cameras and ignore it",
+        )
+    ]
 
 
 def sampled_rows(num_keyframes: int) -> list[int]:
@@ -149,7 +195,9 @@ def _pairs(frames: list[Frame]) -> Finding:
     """Share of the points that each camera sees, over the opened keyframes."""
     seen: Counter[str] = Counter()
     for frame in frames:
-        pairing = pair_points(frame.points, frame.lidar2cam, frame.cam2img, frame.image_size)
+        pairing = pair_points(
+            frame.points, frame.lidar2cam, frame.cam2img, frame.image_size, distortion=frame.distortion
+        )
         views = np.bincount(pairing.pairing_images[:, 0], minlength=len(frame.channels))
         seen.update(dict(zip(frame.channels, views.tolist(), strict=True)))
     points = sum(len(frame.points) for frame in frames)
@@ -192,9 +240,13 @@ def _calibration(frames: list[Frame]) -> Finding:
     return Finding("ok", "calibration is rigid")
 
 
-def _labels(index: NuScenesIndex, rows: list[int]) -> list[Finding]:
+def _labels(source: Source, rows: list[int]) -> list[Finding]:
     """One label for each point of the opened scans? Labels are opened here and in no verb that pretrains."""
-    labelled = [row for row in rows if index.lidarseg_path(row) is not None]
+    try:
+        labels = open_labels(source).points()
+    except ValueError as error:
+        return [Finding("ok", str(error))]
+    labelled = [row for row in rows if _is_labelled(labels, row)]
     if not labelled:
         return [
             Finding(
@@ -203,9 +255,15 @@ def _labels(index: NuScenesIndex, rows: list[int]) -> list[Finding]:
             )
         ]
     wrong: list[Finding] = []
+    try:
+        labels.check_tables()
+    except (OSError, ValueError) as error:
+        wrong.append(
+            Finding("error", f"{error} Pretraining does without; probe, finetune and evaluate do not")
+        )
     for row in labelled:
         try:
-            read_lidarseg(index, row)
+            labels.read(row)
         except FileNotFoundError as error:
             text = f"{error} Pretraining does without; probe, finetune and evaluate do not"
             return [*wrong, Finding("warning", text)]
@@ -215,6 +273,16 @@ def _labels(index: NuScenesIndex, rows: list[int]) -> list[Finding]:
         return wrong
     unlabelled = f", {len(rows) - len(labelled)} have none" if len(labelled) < len(rows) else ""
     return [Finding("ok", f"lidarseg: one label a point in {len(labelled)} opened keyframes{unlabelled}")]
+
+
+def _is_labelled(labels: PointLabels, row: int) -> bool:
+    try:
+        labels.check([row])
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False
+    return True
 
 
 def _some(paths: Iterable[Path]) -> str:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from lidardistill.backbones.base import Backbone
 from lidardistill.backbones.kinds import StudentConfig
 from lidardistill.data.batch import Batch, VoxelBatch
-from lidardistill.data.config import PairDataConfig, VoxelConfig
+from lidardistill.data.config import VoxelConfig
 from lidardistill.data.keyframes import Recipe
 from lidardistill.data.voxel_input import ScanInput
+from lidardistill.datasets.config import PairDataConfig
 from lidardistill.engine.terms import Terms
 from lidardistill.methods.config import Run
 from lidardistill.ops.bev_grid import BevGrid

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from lidardistill.config.base import Strict
-from lidardistill.data.config import PairDataConfig, VoxelConfig
+from lidardistill.data.config import VoxelConfig
+from lidardistill.datasets.config import PairDataConfig
 
 if TYPE_CHECKING:
     from lidardistill.backbones.kinds import StudentConfig

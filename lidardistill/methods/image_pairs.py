@@ -31,7 +31,7 @@ from lidardistill.data.images import image_key
 from lidardistill.data.keyframes import Recipe
 from lidardistill.data.view_image import WHOLE_IMAGES, ViewImage, warm_up_images
 from lidardistill.data.voxel_input import ScanInput, VoxelInput
-from lidardistill.datasets.base import FrameIndex
+from lidardistill.datasets.base import Source
 from lidardistill.geometry.projection import pair_points
 from lidardistill.methods.base import JointSpace
 
@@ -163,7 +163,7 @@ class ImagePairs(Recipe[PairSample]):
             warm_up_superpixels()
         warm_up_images(self.images)
 
-    def sample(self, source: FrameIndex, row: int, generator: np.random.Generator) -> PairSample:
+    def sample(self, source: Source, row: int, generator: np.random.Generator) -> PairSample:
         frame = source.frame(row)
         images = self._images(source, frame)
         features, count = (None, None) if self.cached is None else self.cached.read(source, row)
@@ -173,6 +173,7 @@ class ImagePairs(Recipe[PairSample]):
             frame.lidar2cam,
             frame.cam2img,
             frame.image_size,
+            distortion=frame.distortion,
             visibility=self.visibility,
             **self.pair_options,
         )
@@ -206,7 +207,7 @@ class ImagePairs(Recipe[PairSample]):
             teacher_count=count,
         )
 
-    def _images(self, source: FrameIndex, frame: Frame) -> list[ViewImage]:
+    def _images(self, source: Source, frame: Frame) -> list[ViewImage]:
         is_shown = self.cached is None
         return [
             ViewImage(

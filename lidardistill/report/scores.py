@@ -7,7 +7,6 @@ from html import escape
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES
 from lidardistill.report.draw.curves import Series, health_curves, loss_curves
 from lidardistill.report.draw.encode import data_uri, png_bytes
 from lidardistill.report.draw.palette import arm_color
@@ -120,7 +119,7 @@ def classes(arms: Sequence[Arm]) -> str:
     judged = [arm for arm in arms if verb in arm.parts and arm.parts[verb].iou]
     if not judged:
         return ""
-    names = [name for name in CLASSES[1:] if any(name in arm.parts[verb].iou for arm in judged)]
+    names = list(dict.fromkeys(name for arm in judged for name in arm.parts[verb].iou))
     names.sort(key=lambda name: -(judged[0].parts[verb].iou.get(name) or -1.0))
     cells = []
     for name in names:

@@ -100,5 +100,5 @@ def test_a_picture_of_another_size(jpeg):
 
 
 def test_a_missing_picture(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none\.jpg is missing although the tables name it"):
+    with pytest.raises(FileNotFoundError, match=r"none\.jpg is missing although the data set names it"):
         read_image(tmp_path / "none.jpg")

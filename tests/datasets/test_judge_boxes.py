@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lidardistill.datasets.nuscenes import judge_boxes as detection
-from lidardistill.datasets.nuscenes.boxes import BoxTable, FrameBoxes
+from lidardistill.datasets.nuscenes.labels import judge_boxes as detection
+from lidardistill.datasets.nuscenes.labels.boxes import BoxTable, FrameBoxes
 from lidardistill.datasets.nuscenes.detection_classes import ATTRIBUTES, CLASSES
-from lidardistill.datasets.nuscenes.devkit import META, rows_of_split
-from lidardistill.datasets.nuscenes.judge_boxes import FrameDetections, score_detections, write_detections
+from lidardistill.datasets.nuscenes.labels.devkit import META, rows_of_split
+from lidardistill.datasets.nuscenes.labels.judge_boxes import FrameDetections, score_detections, write_detections
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.run_folder import write_metrics
 

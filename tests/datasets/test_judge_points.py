@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lidardistill.datasets.nuscenes import judge_points as lidarseg
-from lidardistill.datasets.nuscenes.devkit import META
-from lidardistill.datasets.nuscenes.judge_points import score, write_predictions
-from lidardistill.datasets.nuscenes.labels import read_lidarseg
+from lidardistill.datasets.nuscenes.labels import judge_points as lidarseg
+from lidardistill.datasets.nuscenes.labels.devkit import META
+from lidardistill.datasets.nuscenes.labels.judge_points import score, write_predictions
+from lidardistill.datasets.nuscenes.labels.points import read_lidarseg
 from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES, RAW_TO_CLASS
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.nuscenes.splits import scenes_of_split

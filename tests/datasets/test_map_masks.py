@@ -9,8 +9,8 @@ import shutil
 import numpy as np
 import pytest
 
-from lidardistill.datasets.nuscenes.map_expansion import MapExpansion, locations
-from lidardistill.datasets.nuscenes.map_masks import CLASS_LAYERS, CLASSES, MapMasks, draw_masks, global2lidar
+from lidardistill.datasets.nuscenes.labels.map_expansion import MapExpansion, locations
+from lidardistill.datasets.nuscenes.labels.map_masks import CLASS_LAYERS, CLASSES, MapMasks, draw_masks, global2lidar
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 
 pytest.importorskip("shapely", reason="maps are read with shapely")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lidardistill.datasets.nuscenes.metrics import (
+from lidardistill.datasets.nuscenes.labels.metrics import (
     confusion_matrix,
     frequency_weighted_iou,
     iou_per_class,

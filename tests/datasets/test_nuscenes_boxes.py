@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidardistill.datasets.nuscenes.boxes import BoxTable
+from lidardistill.datasets.nuscenes.labels.boxes import BoxTable
 from lidardistill.datasets.nuscenes.detection_classes import ATTRIBUTES, CATEGORY_TO_CLASS, CLASSES
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from tests.support.detection_world import APART, EMPTY, GAP, KEYFRAMES, ONCE

@@ -75,7 +75,7 @@ def test_an_unknown_split_names_the_nearest() -> None:
 
 def test_a_split_without_scenes_here_says_which_have_some() -> None:
     with pytest.raises(
-        ValueError, match=r"'slidr_val': none of its 100 .* here: train, mini_train, slidr_train\."
+        ValueError, match=r"'slidr_val': none of its 100 .* here: train, mini_train, slidr_train, all\."
     ):
         scenes_of_split("slidr_val", ["scene-0061"])
 

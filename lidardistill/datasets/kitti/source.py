@@ -2,92 +2,228 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from lidardistill.data.frame import CorruptSample, Frame
-from lidardistill.datasets.points import read_points
+from lidardistill.data.frame import CorruptSample, Frame, Sweep
+from lidardistill.datasets.files import missing_files
+from lidardistill.datasets.listed import ALL, is_list_file, listed_names
+from lidardistill.datasets.points import read_scan
 from lidardistill.geometry.camera import kitti_calibration
+
+log = logging.getLogger(__name__)
 
 POINT_COLUMNS = 4
 """float32 values of a point in a KITTI scan: x, y, z, reflectance."""
 
-
-def kitti_names(root: Path | str, split: str = "training") -> tuple[str, ...]:
-    """Names of all scans of a split.
-
-    Args:
-        root: folder that holds `training/` and `testing/`.
-        split: one of the two.
-
-    Returns:
-        Names such as 000008, rising.
-
-    Raises:
-        FileNotFoundError: there are no scans.
-    """
-    names = tuple(sorted(path.stem for path in (Path(root) / split / "velodyne").glob("*.bin")))
-    if not names:
-        raise FileNotFoundError(f"no KITTI scans in {root}. {_expected_tree(Path(root), split)}")
-    return names
+SPLITS = ("training", "testing")
+CHANNEL = "image_2"
 
 
-def read_kitti_frame(root: Path | str, name: str, split: str = "training") -> Frame:
-    """Read a scan and put its calibration beside it; the picture stays on disk.
+class KittiSource:
+    """All frames of `training/`, then those of `testing/`, by name.
+
+    Every frame is a scene of its own: the object benchmark has no time and no ego motion, so that no two frames can be
+    paired. Times are 0; the LiDAR frame is ego and global frame. Labels are not read.
 
     Args:
-        root: folder that holds `training/` and `testing/`.
-        name: scan, such as 000008.
-        split: `training` or `testing`.
-
-    Returns:
-        One view, `image_2`. Intensity is the reflectance as stored, 0..1. KITTI's object set has no time and no
-        ego motion: times are 0, and the LiDAR frame is ego and global frame.
+        dataroot: folder that holds `training/` and `testing/`, or one of them.
+        missing: "skip" leaves out every frame that lacks its picture or calibration, with a warning; "error" keeps them.
 
     Raises:
-        FileNotFoundError: scan, picture or calibration is missing.
-        CorruptSample: the scan or the head of the picture cannot be used.
-        ValueError: the calibration cannot be used.
+        FileNotFoundError: there are no scans, or "skip" leaves none.
     """
-    folder = Path(root) / split
-    lidar_path = folder / "velodyne" / f"{name}.bin"
-    image_path = folder / "image_2" / f"{name}.png"
-    calibration_path = folder / "calib" / f"{name}.txt"
-    for path in (lidar_path, image_path, calibration_path):
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing. {_expected_tree(Path(root), split)}")
+
+    kind = "kitti"
+    columns = POINT_COLUMNS
+    rings: int | None = 64
+    intensity_scale = 1.0
+    channels: tuple[str, ...] = (CHANNEL,)
+
+    def __init__(self, dataroot: Path | str, *, missing: Literal["error", "skip"] = "error") -> None:
+        self.dataroot = Path(dataroot).expanduser().absolute()
+        names = [(split, name) for split in SPLITS for name in _scan_names(self.dataroot / split)]
+        if not names:
+            raise FileNotFoundError(f"no KITTI scans in {dataroot}. {_expected_tree(self.dataroot)}")
+        self._names = names
+        if missing == "skip":
+            lacking = missing_files(self)
+            whole = [row for row in range(len(names)) if row not in lacking]
+            if not whole:
+                raise FileNotFoundError(
+                    f"data.missing=skip leaves nothing: each of the {len(names)} scans of {dataroot} lacks its picture "
+                    f"or calibration. {_expected_tree(self.dataroot)}"
+                )
+            if len(whole) < len(names):
+                log.warning(
+                    "data.missing=skip: %d of %d frames are left out, because their picture or calibration is not on "
+                    "disk",
+                    len(names) - len(whole),
+                    len(names),
+                )
+            self._names = [names[row] for row in whole]
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"KittiSource({str(self.dataroot)!r}, {len(self)} frames)"
+
+    def sample_token(self, row: int) -> str:
+        """Such as training-000008."""
+        split, name = self._at(row)
+        return f"{split}-{name}"
+
+    def scene_name(self, row: int) -> str:
+        return self.sample_token(row)
+
+    def row_of(self, token: str) -> int:
+        """Row of a token, or of a scan's own name such as 000008, of which `training` comes first.
+
+        Raises:
+            ValueError: there is none.
+        """
+        for row, (split, name) in enumerate(self._names):
+            if token in (name, f"{split}-{name}"):
+                return row
+        raise ValueError(
+            f"no frame {token!r} in {self.dataroot} ({len(self)} frames): expected such as {self.sample_token(0)}"
+        )
+
+    def scenes_of_split(self, split: str) -> tuple[str, ...]:
+        """Names of the frames of a split; raises as `rows_of_split`."""
+        return tuple(self.sample_token(row) for row in self.rows_of_split(split).tolist())
+
+    def rows_of_scenes(self, names: Iterable[str]) -> np.ndarray:
+        """(n,) int64 rising rows of some frames; raises ValueError for an unknown one."""
+        return np.array(sorted({self.row_of(name) for name in names}), dtype=np.int64)
+
+    def rows_of_split(self, split: str) -> np.ndarray:
+        """(n,) int64 rising rows.
+
+        Args:
+            split: training, testing, all, or a text file with a frame a line (000008, or testing-000008).
+
+        Raises:
+            FileNotFoundError: no such list file.
+            ValueError: unknown or empty split.
+        """
+        if split == ALL:
+            return np.arange(len(self))
+        if is_list_file(split):
+            known = {self.sample_token(row): row for row in range(len(self))}
+            for row, (_, name) in enumerate(self._names):
+                known.setdefault(name, row)  # training comes first
+            listed = listed_names(split, tuple(known), "frame")
+            return np.array(sorted({known[name] for name in listed}), dtype=np.int64)
+        rows = np.array(
+            [row for row, (folder, _) in enumerate(self._names) if folder == split], dtype=np.int64
+        )
+        if not len(rows):
+            here = sorted({folder for folder, _ in self._names}, reverse=True)
+            raise ValueError(
+                f"split {split!r}: expected {', '.join(here)}, all, or a .txt file with a frame a line, for the KITTI "
+                f"root {self.dataroot}"
+            )
+        return rows
+
+    def lidar_path(self, row: int) -> Path:
+        split, name = self._at(row)
+        return self.dataroot / split / "velodyne" / f"{name}.bin"
+
+    def image_paths(self, row: int) -> tuple[Path, ...]:
+        split, name = self._at(row)
+        return (self.dataroot / split / CHANNEL / f"{name}.png",)
+
+    def calibration_path(self, row: int) -> Path:
+        split, name = self._at(row)
+        return self.dataroot / split / "calib" / f"{name}.txt"
+
+    def files(self, row: int) -> tuple[Path, ...]:
+        """Scan, picture and calibration."""
+        return (self.lidar_path(row), *self.image_paths(row), self.calibration_path(row))
+
+    def splits(self) -> dict[str, tuple[int, int]]:
+        """Folder to its number of frames, twice."""
+        count = Counter(folder for folder, _ in self._names)
+        return {folder: (count[folder], count[folder]) for folder in SPLITS}
+
+    def sweeps(self, row: int) -> tuple[Sweep, ...]:
+        """(): the object benchmark has no scans between its frames."""
+        self._at(row)
+        return ()
+
+    def keyframe_scan(self, row: int) -> Sweep:
+        return Sweep(self.lidar_path(row), 0, np.eye(4))
+
+    def frame(self, row: int) -> Frame:
+        """Read a scan and its calibration; of the picture only the head, for its size.
+
+        Returns:
+            One view, `image_2`. Intensity is the reflectance as stored, 0..1.
+
+        Raises:
+            FileNotFoundError: scan, picture or calibration is missing.
+            CorruptSample: scan, calibration or the head of the picture cannot be used.
+        """
+        if lacking := self._lacking(row):
+            raise FileNotFoundError(
+                f"{lacking[0]} is missing. {_expected_tree(self.dataroot)}. Copy the file, or leave out frames that are "
+                "not complete: data.missing=skip."
+            )
+        (image_path,) = self.image_paths(row)
+        try:
+            lidar2cam, cam2img = kitti_calibration(self.calibration_path(row))
+        except ValueError as error:
+            raise CorruptSample(f"{error}. Copy or download the file again.") from error
+        points, kept = read_scan(self.lidar_path(row), POINT_COLUMNS)
+        return Frame(
+            sample_token=self.sample_token(row),
+            scene_name=self.scene_name(row),
+            timestamp_us=0,
+            lidar_path=self.lidar_path(row),
+            points=points,
+            channels=self.channels,
+            image_paths=(image_path,),
+            image_timestamps_us=np.zeros(1, dtype=np.int64),
+            image_size=np.array([_picture_size(image_path)], dtype=np.int64),
+            lidar2cam=lidar2cam[None],
+            cam2img=cam2img[None],
+            lidar2ego=np.eye(4),
+            ego2global=np.eye(4),
+            kept=kept,
+        )
+
+    def _at(self, row: int) -> tuple[str, str]:
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row}: expected 0 .. {len(self) - 1}")
+        return self._names[row]
+
+    def _lacking(self, row: int) -> list[Path]:
+        return [path for path in self.files(row) if not path.is_file()]
+
+
+def _picture_size(path: Path) -> tuple[int, int]:
+    """Height and width, from the head of the file."""
     try:
-        with Image.open(image_path) as picture:  # reads the head only
+        with Image.open(path) as picture:
             width, height = picture.size
-    except UnidentifiedImageError as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise CorruptSample(
-            f"picture {image_path} is empty or no PNG. Copy or download the file again."
+            f"picture {path} is empty or no PNG ({error}). Copy or download the file again."
         ) from error
-    lidar2cam, cam2img = kitti_calibration(calibration_path)
-    return Frame(
-        sample_token=name,
-        scene_name=split,
-        timestamp_us=0,
-        lidar_path=lidar_path,
-        points=read_points(lidar_path, POINT_COLUMNS),
-        channels=("image_2",),
-        image_paths=(image_path,),
-        image_timestamps_us=np.zeros(1, dtype=np.int64),
-        image_size=np.array([[height, width]], dtype=np.int64),
-        lidar2cam=lidar2cam[None],
-        cam2img=cam2img[None],
-        lidar2ego=np.eye(4),
-        ego2global=np.eye(4),
-    )
+    return height, width
 
 
-def _expected_tree(root: Path, split: str) -> str:
-    return (
-        f"Expected tree:\n"
-        f"  {root}/{split}/\n"
-        f"    velodyne/000000.bin ...\n"
-        f"    image_2/000000.png ...\n"
-        f"    calib/000000.txt ..."
-    )
+def _scan_names(folder: Path) -> list[str]:
+    return sorted(path.stem for path in (folder / "velodyne").glob("*.bin"))
+
+
+def _expected_tree(root: Path) -> str:
+    return f"Expected in {root}: training/velodyne/000000.bin, training/image_2/000000.png, training/calib/000000.txt"

@@ -10,15 +10,16 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
+from lidardistill.datasets.files import cache_folders
 from lidardistill.datasets.nuscenes.tables import OPTIONAL, REQUIRED
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Raise it whenever a column changes its meaning: older indexes are then built anew."""
 
 _META = "meta.json"
@@ -49,18 +50,14 @@ def candidate_places(
 ) -> list[Path]:
     """Folders that may hold the indexes of a version, best first.
 
-    The dataroot itself comes first, so that all users of a disk share one index; the user's cache
-    (LIDARDISTILL_CACHE, XDG_CACHE_HOME or ~/.cache) is for roots that cannot be written. A `cache_dir` replaces both.
-    `kind` keeps apart what is made of the same tables.
+    They are those of `cache_folders`; a `cache_dir` replaces both. `kind` keeps apart what comes from the same tables.
     """
     name = f"{kind}-{version}"
     root_key = hashlib.sha256(str(dataroot.resolve()).encode()).hexdigest()[:12]
     if cache_dir is not None:
         return [cache_dir / f"{name}-{root_key}"]
-    user = os.environ.get("LIDARDISTILL_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "lidardistill"
-    )
-    return [dataroot / ".lidardistill" / name, Path(user) / f"{name}-{root_key}"]
+    own, user = cache_folders(dataroot)
+    return [own / name, user / f"{name}-{root_key}"]
 
 
 def load_columns(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
@@ -83,10 +80,12 @@ def load_columns(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] |
         return columns, meta["meta"]
     except FileNotFoundError:
         if folder.exists():
-            log.warning("index %s is incomplete", folder)
+            log.warning("index %s is incomplete: it is built anew", folder)
         return None
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        log.warning("index %s is damaged: %s", folder, error)
+    except (
+        Exception
+    ) as error:  # whatever a damaged file makes json and numpy raise: EOFError, AttributeError, ...
+        log.warning("index %s is damaged (%s: %s): it is built anew", folder, type(error).__name__, error)
         return None
 
 
@@ -107,8 +106,12 @@ def save_columns(folder: Path, columns: Mapping[str, np.ndarray], meta: Mapping[
     temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
     try:
         for name, column in columns.items():
-            np.save(temporary / f"{name}.npy", column, allow_pickle=False)
-        (temporary / _META).write_text(json.dumps({"columns": list(columns), "meta": dict(meta)}))
+            with (temporary / f"{name}.npy").open("wb") as stream:
+                np.save(stream, column, allow_pickle=False)
+                _to_disk(stream)
+        with (temporary / _META).open("w") as stream:
+            stream.write(json.dumps({"columns": list(columns), "meta": dict(meta)}))
+            _to_disk(stream)
         temporary.chmod(0o755)
         _move_into_place(temporary, folder)
     finally:
@@ -155,6 +158,12 @@ def save_in_first_place(
             continue
         return place / digest
     raise AssertionError("there is always a place")
+
+
+def _to_disk(stream: IO[Any]) -> None:
+    """Wait until a file's bytes are on the disk: after a power cut the folder must not name empty files."""
+    stream.flush()
+    os.fsync(stream.fileno())
 
 
 def _move_into_place(temporary: Path, folder: Path) -> None:

@@ -15,13 +15,18 @@ from lidardistill.datasets.nuscenes.tables import (
     CAMERAS,
     LIDAR,
     Row,
-    field_of,
     field_values,
-    inside_root,
+    filename_of,
+    flag_of,
+    integer_of,
     read_table,
     stream_table,
+    text_of,
+    token_of,
 )
 from lidardistill.geometry.rigid import invert_rigid
+
+_LARGEST_SIDE = (1 << 31) - 1
 
 _CALIBRATION = re.compile(rb'"calibrated_sensor_token"\s*:\s*"([^"]*)"')
 
@@ -53,7 +58,8 @@ def build_columns(tables: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         sample_tokens (K,) bytes and token_order (K,) int32, which sorts them; scene (K,) int32 number in `scene_names`;
         lidar_tokens (K,) bytes, the LiDAR's sample_data token;
         timestamps_us (K, 7) int64; image_size (K, 6, 2) int32 height, width;
-        calibration (K, 7) int32 row in sensor2ego (C, 4, 4) and cam2img (C, 4, 4) float64 (identity for the LiDAR);
+        calibration (K, 7) int32 row in sensor2ego (C, 4, 4), cam2img (C, 4, 4) float64 (identity for the LiDAR) and
+        distortion (C, 8) float64, see `geometry.lens`;
         ego2global (K, 4, 4) float64 at LiDAR time; lidar2cam (K, 6, 4, 4) float64, LiDAR frame at LiDAR time to
         camera frame at camera time, through the global frame;
         names and names_offsets: (7 K) file names as in `pack_names`; lidarseg and lidarseg_offsets: K names, "" where
@@ -67,8 +73,8 @@ def build_columns(tables: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             dataroot, a table that is not JSON. The message names the table and the token.
     """
     scenes = read_table(tables, "scene")
-    scene_names = [field_of(row, "name", "scene") for row in scenes]
-    scene_of = {field_of(row, "token", "scene"): number for number, row in enumerate(scenes)}
+    scene_names = [text_of(row, "name", "scene") for row in scenes]
+    scene_of = {token_of(row, "token", "scene"): number for number, row in enumerate(scenes)}
 
     samples = _ordered_samples(read_table(tables, "sample"), scene_of, tables)
     tokens = [sample["token"] for sample in samples]
@@ -96,6 +102,7 @@ def build_columns(tables: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         "calibration": sensors.calibration,
         "sensor2ego": calibrations.sensor2ego,
         "cam2img": calibrations.cam2img,
+        "distortion": calibrations.distortion,
         "ego2global": poses[sensors.pose[:, 0]],
         "lidar2cam": lidar2cam,
         "names": names,
@@ -123,12 +130,14 @@ def _ordered_samples(samples: list[Row], scene_of: dict[str, int], tables: Path)
     if not samples:
         raise ValueError(f"table {tables / 'sample.json'} is empty: expected at least one keyframe")
     for sample in samples:
-        if field_of(sample, "scene_token", "sample") not in scene_of:
+        token_of(sample, "token", "sample")
+        integer_of(sample, "timestamp", "sample")
+        if text_of(sample, "scene_token", "sample") not in scene_of:
             raise ValueError(
                 f"table sample.json, row {sample['token']}: scene {sample['scene_token']} is not in scene.json. The "
                 f"tables do not belong together; copy or download them again."
             )
-    return sorted(samples, key=lambda s: (scene_of[s["scene_token"]], field_of(s, "timestamp", "sample")))
+    return sorted(samples, key=lambda s: (scene_of[s["scene_token"]], s["timestamp"]))
 
 
 def _read_sample_data(
@@ -150,42 +159,33 @@ def _read_sample_data(
     cameras = {token.encode() for token, slot in calibrations.slot_of.items() if slot}
 
     def keep(body: bytes, rows: list[bytes]) -> Iterable[bool]:
-        # seven rows in ten are of radars or pictures between keyframes; a keyframe's row says true
+        # Seven rows in ten are of radars or of pictures between keyframes. A keyframe's row holds true; a row that
+        # holds neither true nor false is parsed too, so that its type is checked.
         mountings = field_values(_CALIBRATION, body, rows)
         if mountings is None:
             return repeat(True)
         return [
-            m in lidars or (m in cameras and b"true" in row) for m, row in zip(mountings, rows, strict=True)
+            m in lidars or (m in cameras and (b"true" in row or b"false" not in row))
+            for m, row in zip(mountings, rows, strict=True)
         ]
 
     for data in stream_table(tables, "sample_data", keep):
-        try:
-            calibration, sample, key = (
-                data["calibrated_sensor_token"],
-                data["sample_token"],
-                data["is_key_frame"],
-            )
-            token, pose, timestamp, filename = (
-                data["token"],
-                data["ego_pose_token"],
-                data["timestamp"],
-                data["filename"],
-            )
-        except KeyError as error:
-            raise ValueError(
-                f"table sample_data.json, row {data.get('token', '(without token)')}: field {error} is missing. "
-                f"Expected the nuScenes schema; copy or download the tables again."
-            ) from None
+        calibration = text_of(data, "calibrated_sensor_token", "sample_data")
+        key = flag_of(data, "is_key_frame", "sample_data")
         slot = calibrations.slot_of.get(calibration)
         if slot is None or (slot and not key):
             continue
+        token = token_of(data, "token", "sample_data")
+        sample = text_of(data, "sample_token", "sample_data")
+        pose = text_of(data, "ego_pose_token", "sample_data")
+        timestamp = integer_of(data, "timestamp", "sample_data")
+        filename = filename_of(data, "sample_data")
         row = row_of.get(sample)
         if row is None:
             raise ValueError(
                 f"table sample_data.json, row {token}: sample {sample} is not in sample.json. The tables do not belong "
                 f"together; copy or download them again."
             )
-        inside_root(filename, "sample_data", token)
         pose_number = found.pose_of.setdefault(pose, len(found.pose_of))
         calibration_row = calibrations.row_of[calibration]
         if not key:
@@ -199,12 +199,9 @@ def _read_sample_data(
         if slot == 0:
             found.lidar_tokens[row] = token
             continue
-        height, width = data.get("height", 0), data.get("width", 0)
-        if not (height > 0 and width > 0):
-            raise ValueError(
-                f"table sample_data.json, row {token} ({SENSORS[slot]}): expected the picture's height and width in "
-                f"pixels, got {height} and {width}. Correct the table."
-            )
+        height, width = (
+            integer_of(data, key, "sample_data", least=1, most=_LARGEST_SIDE) for key in ("height", "width")
+        )
         found.image_size[row, slot - 1] = height, width
     _refuse_missing_sensors(found.seen, tokens)
     return found
@@ -253,9 +250,7 @@ def _lidarseg_names(tables: Path, lidar_tokens: list[str]) -> list[str]:
     if not (tables / "lidarseg.json").is_file():
         return [""] * len(lidar_tokens)
     of_scan = {
-        field_of(row, "sample_data_token", "lidarseg"): inside_root(
-            field_of(row, "filename", "lidarseg"), "lidarseg", field_of(row, "token", "lidarseg")
-        )
+        text_of(row, "sample_data_token", "lidarseg"): filename_of(row, "lidarseg")
         for row in read_table(tables, "lidarseg")
     }
     return [of_scan.get(token, "") for token in lidar_tokens]

@@ -14,12 +14,14 @@ from lidardistill.datasets.nuscenes.tables import (
     CAMERAS,
     LIDAR,
     Row,
-    field_of,
+    as_numbers,
     field_values,
     read_table,
     stream_table,
+    text_of,
 )
 from lidardistill.geometry.camera import intrinsics_to_cam2img
+from lidardistill.geometry.lens import NUM_COEFFICIENTS, lens_coefficients
 from lidardistill.geometry.rigid import rigid
 
 SENSORS = (LIDAR, *CAMERAS)
@@ -37,12 +39,14 @@ class Calibrations(NamedTuple):
         row_of: calibrated_sensor token to row in the arrays below.
         sensor2ego: (C, 4, 4) float64.
         cam2img: (C, 4, 4) float64, identity for the LiDAR.
+        distortion: (C, 8) float64 of the field camera_distortion, as in `geometry.lens`; zeros where it is absent.
     """
 
     slot_of: dict[str, int]
     row_of: dict[str, int]
     sensor2ego: np.ndarray
     cam2img: np.ndarray
+    distortion: np.ndarray
 
 
 def read_calibrations(tables: Path) -> Calibrations:
@@ -52,16 +56,17 @@ def read_calibrations(tables: Path) -> Calibrations:
         ValueError: a mounting is not rigid, or an intrinsic matrix is none; the message names the token.
     """
     channel_of = {
-        field_of(row, "token", "sensor"): field_of(row, "channel", "sensor")
+        text_of(row, "token", "sensor"): text_of(row, "channel", "sensor")
         for row in read_table(tables, "sensor")
     }
     slot_of: dict[str, int] = {}
     row_of: dict[str, int] = {}
     sensor2ego: list[np.ndarray] = []
     cam2img: list[np.ndarray] = []
+    distortion: list[np.ndarray] = []
     for row in read_table(tables, "calibrated_sensor"):
-        token = field_of(row, "token", "calibrated_sensor")
-        channel = channel_of.get(field_of(row, "sensor_token", "calibrated_sensor"))
+        token = text_of(row, "token", "calibrated_sensor")
+        channel = channel_of.get(text_of(row, "sensor_token", "calibrated_sensor"))
         if channel not in SENSORS:
             continue
         slot_of[token] = SENSORS.index(channel)
@@ -70,30 +75,48 @@ def read_calibrations(tables: Path) -> Calibrations:
         pose = _pose_values([row], "calibrated_sensor")[0]
         sensor2ego.append(rigid(pose[:4], pose[4:]))
         cam2img.append(np.eye(4) if channel == LIDAR else _cam2img(row, name))
+        distortion.append(np.zeros(NUM_COEFFICIENTS) if channel == LIDAR else _distortion(row, name))
     if not sensor2ego:
         raise ValueError(
             f"tables {tables}: no calibrated_sensor belongs to {LIDAR} or the cameras. Expected nuScenes' sensor names."
         )
-    return Calibrations(slot_of, row_of, np.stack(sensor2ego), np.stack(cam2img))
+    return Calibrations(slot_of, row_of, np.stack(sensor2ego), np.stack(cam2img), np.stack(distortion))
 
 
 def _cam2img(row: Row, name: str) -> np.ndarray:
     try:
-        return intrinsics_to_cam2img(row["camera_intrinsic"])
+        return intrinsics_to_cam2img(as_numbers(row["camera_intrinsic"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{name}: expected a 3x3 camera_intrinsic: {error}. Correct the table.") from error
+
+
+def _distortion(row: Row, name: str) -> np.ndarray:
+    """(8,) lens coefficients; zeros if the field is absent, null, empty or all zero, as the pictures are undistorted."""
+    given = row.get("camera_distortion")
+    if not given:
+        return np.zeros(NUM_COEFFICIENTS)
+    try:
+        values = as_numbers(given)
+        if not values.any():
+            return np.zeros(NUM_COEFFICIENTS)
+        return lens_coefficients(values.reshape(1, -1), 1)[0]
+    except ValueError as error:
+        raise ValueError(
+            f"{name}: field 'camera_distortion': expected 4, 5 or 8 numbers k1 k2 p1 p2 [k3 [k4 k5 k6]], got "
+            f"{str(given)[:80]} ({error}). Correct the table, or remove the field if the pictures are undistorted."
+        ) from None
 
 
 def _pose_values(rows: Sequence[Row], table: str) -> np.ndarray:
     """Rotation w x y z and translation of rows, (n, 7) float64; refuses what is not a rigid motion."""
     try:
-        values = np.array([row["rotation"] + row["translation"] for row in rows], dtype=np.float64)
+        values = as_numbers([row["rotation"] + row["translation"] for row in rows])
         if values.shape != (len(rows), 7):
             raise ValueError
     except (KeyError, TypeError, ValueError):
         bad = next((row for row in rows if not _has_pose(row)), rows[0])
         raise ValueError(
-            f"table {table}.json, row {bad['token']}: expected 4 numbers as rotation and 3 as translation, got {bad.get('rotation')} and "
+            f"table {table}.json, row {bad.get('token')}: expected 4 numbers as rotation and 3 as translation, got {bad.get('rotation')} and "
             f"{bad.get('translation')}. Correct the table."
         ) from None
     length = np.linalg.norm(values[:, :4], axis=1)
@@ -112,7 +135,7 @@ def _has_pose(row: Row) -> bool:
     return all(
         isinstance(value := row.get(key), list)
         and len(value) == length
-        and all(isinstance(number, (int, float)) for number in value)
+        and all(type(number) in (int, float) for number in value)
         for key, length in (("rotation", 4), ("translation", 3))
     )
 
@@ -141,7 +164,7 @@ def read_poses(tables: Path, pose_of: dict[str, int]) -> np.ndarray:
     batch: list[Row] = []
 
     def flush() -> None:
-        rows = [row for row in batch if row.get("token") in pose_of]
+        rows = [row for row in batch if text_of(row, "token", "ego_pose") in pose_of]
         batch.clear()
         if rows:
             at = [pose_of[row["token"]] for row in rows]

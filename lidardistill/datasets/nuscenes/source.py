@@ -7,19 +7,21 @@ import logging
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from lidardistill.data.frame import Frame, Sweep
+from lidardistill.datasets.files import missing_files
 from lidardistill.datasets.nuscenes.cache import (
     candidate_places,
     load_columns,
     save_in_first_place,
     source_digest,
 )
+from lidardistill.datasets.nuscenes.splits import SPLITS, official_scenes, scenes_of_split
 from lidardistill.datasets.nuscenes.tables import CAMERAS, LIDAR, collector_paused, find_tables
-from lidardistill.datasets.points import read_points
+from lidardistill.datasets.points import read_scan
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +38,18 @@ class NuScenesIndex:
         dataroot: root that file names are relative to.
         version: such as v1.0-trainval.
         channels: camera names, in the order of every per-view array.
+        left_out: scenes that no split holds, because files of theirs are not on disk; see `open`.
     """
 
+    kind = "nuscenes"
+    columns = POINT_COLUMNS
+    rings: int | None = 32
+    intensity_scale = 1 / 255
     channels: tuple[str, ...] = CAMERAS
 
-    def __init__(self, folder: Path, dataroot: Path, version: str) -> None:
+    def __init__(
+        self, folder: Path, dataroot: Path, version: str, left_out: frozenset[str] = frozenset()
+    ) -> None:
         """Map an index that exists; `open` finds or builds it.
 
         Raises:
@@ -53,10 +62,12 @@ class NuScenesIndex:
                 f"Start the command again; the index is then built anew."
             )
         self._set(folder, dataroot, version, *loaded)
+        self.left_out = left_out
 
     def _set(
         self, folder: Path, dataroot: Path, version: str, columns: dict[str, np.ndarray], meta: dict[str, Any]
     ) -> None:
+        self.left_out: frozenset[str] = frozenset()
         self.folder = folder
         self.dataroot = dataroot
         self.version = version
@@ -65,7 +76,13 @@ class NuScenesIndex:
 
     @classmethod
     def open(
-        cls, dataroot: Path | str, version: str, *, cache_dir: Path | str | None = None, build: bool = True
+        cls,
+        dataroot: Path | str,
+        version: str,
+        *,
+        cache_dir: Path | str | None = None,
+        build: bool = True,
+        missing: Literal["error", "skip"] = "error",
     ) -> NuScenesIndex:
         """Open the index of a root; build it first where there is none or the tables have changed.
 
@@ -77,10 +94,12 @@ class NuScenesIndex:
             version: name of its folder of tables.
             cache_dir: put the index here instead.
             build: False to refuse where it would have to be built.
+            missing: "skip" leaves every scene out of all splits that lacks a scan or picture of a keyframe on disk,
+                with a warning that names them; "error" looks at no file here, and reading a missing one fails.
 
         Raises:
             FileNotFoundError: no root or no tables (with the expected tree), or no index and `build` is False.
-            ValueError: unknown version, or tables that contradict themselves; see `nuscenes_index.build_columns`.
+            ValueError: unknown version, or tables that contradict themselves; see `index.build_columns`.
         """
         root = Path(dataroot).expanduser().absolute()
         tables = find_tables(root, version)
@@ -93,16 +112,45 @@ class NuScenesIndex:
             if loaded is not None:
                 index = cls.__new__(cls)
                 index._set(place / digest, root, version, *loaded)
-                return index
+                return index._checked(missing)
         if not build:
             raise FileNotFoundError(
                 f"no index of {tables} in {' or '.join(map(str, places))}. Build it with "
                 f"`lidardistill doctor --dataroot {dataroot} --version {version}`."
             )
-        return cls(_build(tables, places, digest), root, version)
+        return cls(_build(tables, places, digest), root, version)._checked(missing)
 
-    def __reduce__(self) -> tuple[type[NuScenesIndex], tuple[Path, Path, str]]:
-        return type(self), (self.folder, self.dataroot, self.version)
+    def _checked(self, missing: Literal["error", "skip"]) -> NuScenesIndex:
+        if missing == "skip":
+            lacking = missing_files(self)
+            self.left_out = frozenset(map(self.scene_name, lacking))
+            if len(self.left_out) == len(self.scene_names):
+                raise FileNotFoundError(
+                    f"data.missing=skip leaves nothing: each of the {len(self.scene_names)} scenes of {self.dataroot} "
+                    f"({self.version}) lacks files, such as {next(iter(lacking.values()))[0]}. Unpack at least one part."
+                )
+            if lacking:
+                names = [name for name in self.scene_names if name in self.left_out]
+                log.warning(
+                    "data.missing=skip: %d of %d scenes are left out, because %d of their keyframes lack files on "
+                    "disk, such as %s: %s",
+                    len(names),
+                    len(self.scene_names),
+                    len(lacking),
+                    next(iter(lacking.values()))[0],
+                    ", ".join(names[:8]) + (" ..." if len(names) > 8 else ""),
+                )
+        if self._columns["distortion"].any():
+            log.warning(
+                "%s (%s): camera_distortion is not zero, so points are paired with pixels through a lens; set it to "
+                "zeros if the pictures are undistorted",
+                self.dataroot,
+                self.version,
+            )
+        return self
+
+    def __reduce__(self) -> tuple[type[NuScenesIndex], tuple[Path, Path, str, frozenset[str]]]:
+        return type(self), (self.folder, self.dataroot, self.version, self.left_out)
 
     def __len__(self) -> int:
         return self.num_keyframes
@@ -169,6 +217,29 @@ class NuScenesIndex:
             wanted[number_of[name]] = True
         return np.flatnonzero(wanted[self._columns["scene"]])
 
+    def scenes_of_split(self, split: str) -> tuple[str, ...]:
+        """Scenes of a split, in database order, without those that are left out.
+
+        Args:
+            split: one of `splits.SPLITS`, `all`, or a text file with a scene name a line.
+
+        Raises:
+            FileNotFoundError: no such list file.
+            ValueError: unknown split, or none of its scenes is here.
+        """
+        scenes = scenes_of_split(split, self.scene_names)
+        kept = tuple(scene for scene in scenes if scene not in self.left_out)
+        if not kept:
+            raise ValueError(
+                f"split {split!r}: each of its {len(scenes)} scenes lacks files on disk and data.missing=skip leaves "
+                f"them out. Unpack the parts that hold them, or choose a split with other scenes."
+            )
+        return kept
+
+    def rows_of_split(self, split: str) -> np.ndarray:
+        """(n,) int64 rising rows of all keyframes of a split; raises as `scenes_of_split`."""
+        return self.rows_of_scenes(self.scenes_of_split(split))
+
     def lidar_path(self, row: int) -> Path:
         return self.dataroot / self._name("names", self._row(row) * self._slots)
 
@@ -176,6 +247,16 @@ class NuScenesIndex:
         """V picture files, in the order of `channels`."""
         first = self._row(row) * self._slots + 1
         return tuple(self.dataroot / self._name("names", first + view) for view in range(len(self.channels)))
+
+    def files(self, row: int) -> tuple[Path, ...]:
+        """The scan and the V pictures."""
+        return (self.lidar_path(row), *self.image_paths(row))
+
+    def splits(self) -> dict[str, tuple[int, int]]:
+        """Official split to the number of its scenes that are here and the number that it has."""
+        present = set(self.scene_names)
+        official = {name: official_scenes(name) for name in SPLITS}
+        return {name: (len(present.intersection(scenes)), len(scenes)) for name, scenes in official.items()}
 
     def lidarseg_path(self, row: int) -> Path | None:
         """The file of the keyframe's point labels, None where the root has none. Only a name: nothing is opened."""
@@ -216,13 +297,14 @@ class NuScenesIndex:
 
         Raises:
             FileNotFoundError: the scan is missing.
-            CorruptSample: the scan is empty, truncated, or holds NaN or infinity.
+            CorruptSample: the scan is empty, truncated, or holds NaN or infinity in most of its points.
         """
         row = self._row(row)
         path = self.lidar_path(row)
-        points = read_points(path, POINT_COLUMNS)
+        points, kept = read_scan(path, POINT_COLUMNS)
         columns = self._columns
         times, calibration = columns["timestamps_us"][row], columns["calibration"][row]
+        distortion = columns["distortion"][calibration[1:]]
         return Frame(
             sample_token=self.sample_token(row),
             scene_name=self.scene_name(row),
@@ -237,6 +319,8 @@ class NuScenesIndex:
             cam2img=columns["cam2img"][calibration[1:]],
             lidar2ego=np.array(columns["sensor2ego"][calibration[0]]),
             ego2global=np.array(columns["ego2global"][row]),
+            distortion=distortion if distortion.any() else None,
+            kept=kept,
         )
 
     @property
@@ -260,8 +344,11 @@ def _build(tables: Path, places: list[Path], digest: str) -> Path:
     # imported here because the builder needs the geometry layer, and with it numba, which opening must not pay for
     from lidardistill.datasets.nuscenes.index import build_columns
 
-    if any(place.is_dir() for place in places):
-        log.warning("the tables in %s changed since they were indexed: building the index anew", tables)
+    if any(place.is_dir() and any(place.glob("v*")) for place in places):
+        log.warning(
+            "the tables in %s or the index format changed since they were indexed: building the index anew",
+            tables,
+        )
     else:
         log.info("indexing %s; this happens once", tables)
     start = time.perf_counter()

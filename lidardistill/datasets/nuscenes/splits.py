@@ -1,4 +1,4 @@
-"""Which scenes train and which judge: nuScenes' official splits, SLidR's hold-out, and label fractions.
+"""Which scenes train and which judge: nuScenes' official splits and SLidR's hold-out.
 
 Source: nuScenes (train 700, val 150, test 150, mini 8 + 2); SLidR's code holds 100 scenes out of the official
 train, `slidr_val` ("verifying"), and pretrains on the other 600, `slidr_train` ("parametrizing"). The lists
@@ -13,11 +13,10 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
+from lidardistill.datasets.listed import ALL, is_list_file, listed_names
+
 SPLITS: tuple[str, ...] = ("train", "val", "test", "mini_train", "mini_val", "slidr_train", "slidr_val")
 """Names that `scenes_of_split` knows."""
-
-SKIP_OF_PERCENT: dict[int, int] = {1: 100, 5: 20, 10: 10, 20: 5, 25: 4, 50: 2, 100: 1}
-"""Label percentage: every k-th scene is kept."""
 
 
 @cache
@@ -36,7 +35,8 @@ def official_scenes(name: str) -> tuple[str, ...]:
     if name not in SPLITS:
         near = difflib.get_close_matches(name, SPLITS, n=1, cutoff=0.0)
         raise ValueError(
-            f"unknown split {name!r}: expected one of {', '.join(SPLITS)}. Did you mean {near[0]!r}?"
+            f"unknown split {name!r}: expected one of {', '.join(SPLITS)}, all, or a .txt file with a scene name a "
+            f"line. Did you mean {near[0]!r}?"
         )
     lists = json.loads(
         files("lidardistill.datasets.nuscenes").joinpath("split_lists/nuscenes.json").read_text()
@@ -53,15 +53,20 @@ def scenes_of_split(name: str, database_scene_names: Sequence[str]) -> tuple[str
     """The scenes of a split that a database holds.
 
     Args:
-        name: one of `SPLITS`.
+        name: one of `SPLITS`, `all`, or a text file with a scene name a line.
         database_scene_names: all scenes of the database, in its own order (`NuScenesIndex.scene_names`).
 
     Returns:
         Scene names in database order, at least one.
 
     Raises:
+        FileNotFoundError: no such list file.
         ValueError: unknown split, or none of its scenes is in the database.
     """
+    if name == ALL:
+        return tuple(database_scene_names)
+    if is_list_file(name):
+        return listed_names(name, database_scene_names, "scene")
     wanted = set(official_scenes(name))
     found = tuple(scene for scene in database_scene_names if scene in wanted)
     if not found:
@@ -69,39 +74,7 @@ def scenes_of_split(name: str, database_scene_names: Sequence[str]) -> tuple[str
         here = [split for split in SPLITS if present.intersection(official_scenes(split))]
         raise ValueError(
             f"split {name!r}: none of its {len(wanted)} scenes is among the {len(present)} of this database. "
-            f"Splits with scenes here: {', '.join(here) or 'none'}. Choose one of them or open another version."
+            f"Splits with scenes here: {', '.join((*here, ALL))}. Choose one of them, a .txt file with a scene name a "
+            f"line, or another version."
         )
     return found
-
-
-def label_fraction(
-    scene_names: Sequence[str], percent: int, *, at_least_one: bool = False
-) -> tuple[str, ...]:
-    """Keep every k-th scene, counted from 1, as few-label protocols of SLidR's line do.
-
-    Args:
-        scene_names: scenes of the training split, in database order.
-        percent: 1, 5, 10, 20, 25, 50 or 100: every 100th, 20th, 10th, 5th, 4th, 2nd or every scene.
-        at_least_one: of a split with fewer than k scenes keep the last, instead of refusing it.
-
-    Returns:
-        Scene names in the same order, at least one (700 scenes give 7, 35, 70, 175, 700).
-
-    Raises:
-        ValueError: another percentage, or a split so small that nothing is left; the message says what works.
-    """
-    if percent not in SKIP_OF_PERCENT:
-        raise ValueError(
-            f"label percentage: expected one of {', '.join(map(str, SKIP_OF_PERCENT))}, got {percent}. They are "
-            f"the fractions of the published protocol (every 100th, 20th, 10th, 5th, 4th, 2nd, every scene)."
-        )
-    skip = SKIP_OF_PERCENT[percent]
-    first = min(skip, len(scene_names)) if at_least_one else skip
-    kept = tuple(scene_names[max(first - 1, 0) :: skip])
-    if not kept:
-        works = [str(p) for p, k in SKIP_OF_PERCENT.items() if len(scene_names) >= k]
-        raise ValueError(
-            f"{percent} % of the labels keeps every {skip}th scene, and the split has {len(scene_names)}: nothing "
-            f"is left. Percentages that work here: {', '.join(works) or 'none, the split is empty'}."
-        )
-    return kept

@@ -11,6 +11,7 @@ from itertools import compress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import orjson
 
 LIDAR = "LIDAR_TOP"
@@ -31,6 +32,11 @@ OPTIONAL = ("lidarseg",)
 """Tables that may be absent; this one holds names of label files, no label."""
 
 _CHUNK_BYTES = 1 << 20
+
+_LONGEST_TOKEN = 200
+"""Bytes: file systems end at 255, and names get a suffix."""
+
+_PATH_MARKS = re.compile(r"[/\\]|^[A-Za-z]:")
 
 Row = dict[str, Any]
 
@@ -99,14 +105,94 @@ def read_table(folder: Path, name: str) -> list[Row]:
 
 
 def field_of(row: Row, key: str, table: str) -> Any:
-    """A field of a row, or an error that names table, row and field."""
+    """A field of a row, of any type, or an error that names table, row and field."""
     try:
         return row[key]
     except KeyError:
         raise ValueError(
-            f"table {table}.json, row {row.get('token', '(without token)')}: field {key!r} is missing. Expected the "
-            f"nuScenes schema; copy or download the tables again."
+            f"table {table}.json, row {_name_of(row)}: field {key!r} is missing. Expected the nuScenes schema; copy "
+            f"or download the tables again."
         ) from None
+
+
+def text_of(row: Row, key: str, table: str) -> str:
+    """A field that is used as a string or as a key into another table; raises ValueError for anything else."""
+    value = field_of(row, key, table)
+    if type(value) is not str:
+        raise wrong_field(row, key, table, "a string")
+    return value
+
+
+def token_of(row: Row, key: str, table: str) -> str:
+    """A field that names a row, and so may become part of a file name; raises ValueError if it could leave a folder."""
+    value = text_of(row, key, table)
+    if not is_file_name(value):
+        raise wrong_field(
+            row,
+            key,
+            table,
+            "a token that can be a file name (no / or \\, no control character, at most 200 bytes)",
+        )
+    return value
+
+
+def integer_of(row: Row, key: str, table: str, *, least: int = -(1 << 63), most: int = (1 << 63) - 1) -> int:
+    """A field that is used as a whole number (1.0 is one, true is none); raises ValueError for anything else."""
+    value = field_of(row, key, table)
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is not int or not least <= value <= most:
+        bounds = f" of at least {least}" if least > -(1 << 63) else ""
+        raise wrong_field(row, key, table, f"a whole number{bounds}")
+    return value
+
+
+def flag_of(row: Row, key: str, table: str) -> bool:
+    """A field that is true or false; raises ValueError for anything else."""
+    value = field_of(row, key, table)
+    if type(value) is not bool:
+        raise wrong_field(row, key, table, "true or false")
+    return value
+
+
+def list_of(row: Row, key: str, table: str) -> list[Any]:
+    """A field that is a list; raises ValueError for anything else."""
+    value = field_of(row, key, table)
+    if type(value) is not list:
+        raise wrong_field(row, key, table, "a list")
+    return value
+
+
+def as_numbers(value: Any) -> np.ndarray:
+    """A nested list of numbers as float64; raises ValueError for null, text, true or false, and ragged lists."""
+    values = np.array(value)
+    if values.dtype.kind not in "iuf":
+        raise ValueError("not a list of numbers")
+    return values.astype(np.float64)
+
+
+def wrong_field(row: Row, key: str, table: str, expected: str) -> ValueError:
+    """The error for a field of another type or value than expected: table, row, field, expected, got."""
+    text = orjson.dumps(row[key]).decode()
+    got = text if len(text) <= 80 else f"{text[:77]}..."
+    return ValueError(
+        f"table {table}.json, row {_name_of(row)}: field {key!r}: expected {expected}, got {got}. Correct the table."
+    )
+
+
+def is_file_name(text: str) -> bool:
+    """Whether a text can be one part of a path and nothing else."""
+    return (
+        0 < len(text.encode()) <= _LONGEST_TOKEN
+        and text not in (".", "..")
+        and text.isprintable()
+        and not _PATH_MARKS.search(text)
+    )
+
+
+def _name_of(row: Row) -> str:
+    token = row.get("token", "(without token)")
+    return token if type(token) is str and token.isprintable() and len(token) <= _LONGEST_TOKEN else repr(token)[:80]
 
 
 def stream_table(folder: Path, name: str, keep: Keep, *, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[Row]:
@@ -186,6 +272,11 @@ def _malformed(path: Path, why: str) -> ValueError:
         f"table {path} cannot be read: {why}. Expected a JSON list of flat objects, as nuScenes writes it. Copy or "
         f"download the tables again."
     )
+
+
+def filename_of(row: Row, table: str, key: str = "filename") -> str:
+    """A field that names a file below the dataroot; raises ValueError, see `inside_root`."""
+    return inside_root(text_of(row, key, table), table, _name_of(row))
 
 
 def inside_root(filename: str, table: str, token: str) -> str:

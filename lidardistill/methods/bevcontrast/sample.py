@@ -15,7 +15,7 @@ from lidardistill.data.config import VoxelConfig
 from lidardistill.data.frame import Frame
 from lidardistill.data.keyframes import Recipe
 from lidardistill.data.voxel_input import ScanInput, VoxelInput
-from lidardistill.datasets.base import SceneIndex, rows_with_partner
+from lidardistill.datasets.base import Source, rows_with_partner
 from lidardistill.geometry.bev import planar_motion
 from lidardistill.geometry.rigid import invert_rigid
 from lidardistill.methods.bevcontrast.config import BEVContrastConfig
@@ -117,12 +117,12 @@ class ScanPairs(Recipe[ScanPairSample]):
     config: BEVContrastConfig
     scan_input: ScanInput
 
-    def rows(self, source: SceneIndex, rows: np.ndarray) -> np.ndarray:
+    def rows(self, source: Source, rows: np.ndarray) -> np.ndarray:
         """Rows of scans a: those with a scan b in their scene; raises ValueError if there are none."""
         more = 0 if self.config.pairs == "all" else 1
         return rows_with_partner(source, rows, self.config.stride + more)
 
-    def sample(self, source: SceneIndex, row: int, generator: np.random.Generator) -> ScanPairSample:
+    def sample(self, source: Source, row: int, generator: np.random.Generator) -> ScanPairSample:
         a, b = (self._scan(source.frame(r), generator) for r in (row, row + self.config.stride))
         b2a = planar_motion(invert_rigid(a.scan2global) @ b.scan2global)
         return ScanPairSample(source.sample_token(row), a, b, b2a)

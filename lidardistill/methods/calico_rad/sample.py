@@ -20,7 +20,7 @@ from lidardistill.data.images import image_key
 from lidardistill.data.keyframes import Recipe
 from lidardistill.data.view_image import WHOLE_IMAGES, ViewImage, warm_up_images
 from lidardistill.data.voxel_input import ScanInput, VoxelInput
-from lidardistill.datasets.base import FrameIndex
+from lidardistill.datasets.base import Source
 from lidardistill.geometry.projection import pair_points
 from lidardistill.methods.calico_rad.config import RADConfig
 from lidardistill.regions.sweep.clusters import Proposals, propose_regions
@@ -126,7 +126,7 @@ class RegionImages(Recipe[RegionImageSample]):
         """Compile the kernel that reduced images need."""
         warm_up_images(self.images)
 
-    def sample(self, source: FrameIndex, row: int, generator: np.random.Generator) -> RegionImageSample:
+    def sample(self, source: Source, row: int, generator: np.random.Generator) -> RegionImageSample:
         frame, config = source.frame(row), self.config
         proposals = propose_regions(frame.points, config.regions)
         points, augment_matrix = augment_cloud(frame.points, self.augment, generator)
@@ -161,7 +161,7 @@ class RegionImages(Recipe[RegionImageSample]):
         )
 
     def _images(
-        self, source: FrameIndex, frame: Frame, generator: np.random.Generator
+        self, source: Source, frame: Frame, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """(V, 3, H, W) float32 in 0..1, and (V, 4, 4) float64 img2aug."""
         num_views, size = len(frame.image_paths), self.augment.image_size
@@ -185,7 +185,12 @@ class RegionImages(Recipe[RegionImageSample]):
     def _in_a_camera(self, frame: Frame) -> np.ndarray:
         """(N,) bool, points that a camera sees."""
         pairing = pair_points(
-            frame.points, frame.lidar2cam, frame.cam2img, frame.image_size, visibility=self.visibility
+            frame.points,
+            frame.lidar2cam,
+            frame.cam2img,
+            frame.image_size,
+            distortion=frame.distortion,
+            visibility=self.visibility,
         )
         seen = np.zeros(len(frame.points), bool)
         seen[pairing.pairing_points] = True

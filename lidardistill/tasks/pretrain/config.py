@@ -9,7 +9,8 @@ from pydantic import BaseModel, Field, NonNegativeInt, model_validator
 from lidardistill.backbones.kinds import StudentConfig
 from lidardistill.backbones.minkunet.config import MinkUNetConfig
 from lidardistill.config.base import Strict
-from lidardistill.data.config import PairDataConfig, VoxelConfig
+from lidardistill.data.config import VoxelConfig
+from lidardistill.datasets.config import PairDataConfig
 from lidardistill.engine.config import (
     CosineConfig,
     OptimizerConfig,

@@ -11,7 +11,8 @@ from torch import nn
 
 from lidardistill.data.batch import Batch
 from lidardistill.data.image_cache import ImageCache
-from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.base import Source
+from lidardistill.datasets.kinds import open_source
 from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.manifest import peak_memory
 from lidardistill.tasks.pretrain.config import PretrainConfig
@@ -79,11 +80,11 @@ def dry_run_report(config: PretrainConfig) -> str:
     )
 
 
-def _open_without_writing(config: PretrainConfig, folder: Path) -> NuScenesIndex:
+def _open_without_writing(config: PretrainConfig, folder: Path) -> Source:
     try:
-        return NuScenesIndex.open(config.data.dataroot, config.data.version, build=False)
+        return open_source(config.data, build=False)
     except FileNotFoundError:
-        return NuScenesIndex.open(config.data.dataroot, config.data.version, cache_dir=folder)
+        return open_source(config.data, cache_dir=folder)
 
 
 def _one_step(parts: Pretraining, batch: Batch) -> float:

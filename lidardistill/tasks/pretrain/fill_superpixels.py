@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from lidardistill.data.config import PairDataConfig
 from lidardistill.data.images import image_key, read_image
+from lidardistill.datasets.config import PairDataConfig
+from lidardistill.datasets.kinds import open_source
 from lidardistill.regions.superpixels.precompute import PrecomputeCounts, precompute
 from lidardistill.regions.superpixels.source import SuperpixelSource
-from lidardistill.tasks.rows import open_index, pretraining_rows
+from lidardistill.tasks.rows import pretraining_rows
 
 
 def fill_cache(
@@ -30,12 +29,12 @@ def fill_cache(
     source = SuperpixelSource.of(config.superpixels)
     if source.store is None:
         raise ValueError("data.superpixels.cache: expected the folder of the cache, got null")
-    index = open_index(config)
-    rows = np.arange(index.num_keyframes) if config.split == "all" else pretraining_rows(config, index)
+    data = open_source(config)
+    rows = pretraining_rows(config, data)
     images = [
-        (image_key(path, index.dataroot), Path(path))
+        (image_key(path, data.dataroot), Path(path))
         for row in rows.tolist()
-        for path in index.image_paths(row)
+        for path in data.image_paths(row)
     ]
     return precompute(
         images,

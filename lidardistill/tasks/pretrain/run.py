@@ -14,7 +14,8 @@ import torch
 
 from lidardistill.data.keyframes import Keyframes, Recipe
 from lidardistill.data.quarantine import Quarantine
-from lidardistill.datasets.nuscenes.source import NuScenesIndex
+from lidardistill.datasets.base import Source
+from lidardistill.datasets.kinds import open_source
 from lidardistill.engine.batches import endless_batches
 from lidardistill.engine.data_wait import data_wait_advice
 from lidardistill.engine.distributed import make_fabric
@@ -29,7 +30,7 @@ from lidardistill.methods.base import Method
 from lidardistill.methods.of_run import method_of, recipe_of
 from lidardistill.objectives.diagnostics import is_collapsed
 from lidardistill.tasks.pretrain.config import PretrainConfig
-from lidardistill.tasks.rows import open_index, recipe_rows
+from lidardistill.tasks.rows import recipe_rows
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -46,20 +47,20 @@ class Pretraining:
 
     config: PretrainConfig
     fabric: Fabric
-    index: NuScenesIndex
+    index: Source
     rows: np.ndarray
     recipe: Recipe[Any]
     method: Method
 
     @classmethod
     def build(
-        cls, config: PretrainConfig, fabric: Fabric | None = None, index: NuScenesIndex | None = None
+        cls, config: PretrainConfig, fabric: Fabric | None = None, index: Source | None = None
     ) -> Pretraining:
         """Open the data and draw the weights; `fabric` and `index` follow from the config where not given."""
         if fabric is None:
             fabric = make_fabric(config.trainer.accelerator, precision=config.trainer.precision)
         if index is None:
-            index = open_index(config.data)
+            index = open_source(config.data)
         recipe = recipe_of(config)
         rows = recipe_rows(config.data, index, recipe)
         method = method_of(config).to(fabric.device).train()

@@ -9,19 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import orjson
 
 from lidardistill.atomic import atomic_write
+from lidardistill.datasets.labelled import FrameDetections
 from lidardistill.datasets.nuscenes.detection_classes import (
     ATTRIBUTES,
     CLASSES,
     check_labels,
     predict_attributes,
 )
-from lidardistill.datasets.nuscenes.devkit import checked_meta, rows_of_split
+from lidardistill.datasets.nuscenes.labels.devkit import checked_meta, rows_of_split
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.geometry.rigid import rotation_to_quaternion, transform_points
 
@@ -29,24 +30,6 @@ MAX_BOXES = 500
 """A keyframe may have so many."""
 
 _LENGTHS = {"translation": 3, "size": 3, "rotation": 4, "velocity": 2}
-
-
-class FrameDetections(NamedTuple):
-    """What a detector says about one keyframe, n boxes in any order.
-
-    Attributes:
-        boxes: (n, 9) x, y, z of the centre, length, width, height in metres, yaw about z in radians from x towards y,
-            velocity x, y in metres a second; LiDAR frame of the keyframe, before any augmentation.
-        scores: (n,) 0..1.
-        labels: (n,) int place in `detection_classes.CLASSES`.
-        attributes: (n,) int place in `detection_classes.ATTRIBUTES` or -1 for none; None leaves the choice to
-            `predict_attributes`.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    attributes: np.ndarray | None = None
 
 
 def write_detections(
@@ -57,6 +40,7 @@ def write_detections(
     *,
     dataroot: Path | str,
     meta: Mapping[str, bool] | None = None,
+    index: NuScenesIndex | None = None,
 ) -> Path:
     """Writes a submission, a JSON file.
 
@@ -69,7 +53,8 @@ def write_detections(
         split: such as mini_val; every keyframe of its scenes in the data set needs an entry, which may be empty.
         detections: pairs of sample token and detections. Of more than 500 boxes the best are written.
         dataroot: nuScenes root, to know the keyframes and where they are.
-        meta: flags that differ from `devkit.META`: what the detector takes as input, such as use_camera.
+        meta: flags that differ from `devkit.META`, for the inputs of the detector, such as use_camera.
+        index: the same root, if it is open.
 
     Returns:
         `path`.
@@ -80,7 +65,7 @@ def write_detections(
         OSError: the file cannot be written.
     """
     flags = checked_meta(meta)
-    index = NuScenesIndex.open(dataroot, version)
+    index = index or NuScenesIndex.open(dataroot, version)
     missing = {index.sample_token(row): row for row in rows_of_split(index, split)}
     total = len(missing)
     path = Path(path)

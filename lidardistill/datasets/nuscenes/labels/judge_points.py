@@ -22,17 +22,22 @@ from typing import Any
 
 import numpy as np
 
-from lidardistill.datasets.nuscenes.devkit import checked_meta, import_evaluator, rows_of_split
-from lidardistill.datasets.nuscenes.labels import read_lidarseg
-from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES, RAW_TO_CLASS
-from lidardistill.datasets.nuscenes.metrics import (
+from lidardistill.datasets.listed import split_label
+from lidardistill.datasets.nuscenes.labels.devkit import (
+    check_split,
+    checked_meta,
+    import_evaluator,
+    rows_of_split,
+)
+from lidardistill.datasets.nuscenes.labels.metrics import (
     confusion_matrix,
     frequency_weighted_iou,
     iou_per_class,
     mean_iou,
 )
+from lidardistill.datasets.nuscenes.labels.points import read_lidarseg
+from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES, RAW_TO_CLASS
 from lidardistill.datasets.nuscenes.source import POINT_COLUMNS, NuScenesIndex
-from lidardistill.datasets.nuscenes.splits import official_scenes
 
 IGNORED = 0
 """Evaluated class that takes no part: in `CLASSES` and in the devkit."""
@@ -49,6 +54,7 @@ def write_predictions(
     *,
     dataroot: Path | str,
     meta: Mapping[str, bool] | None = None,
+    index: NuScenesIndex | None = None,
 ) -> Path:
     """Writes a submission: `lidarseg/<split>/<token>_lidarseg.bin` and `<split>/submission.json`.
 
@@ -63,6 +69,7 @@ def write_predictions(
             (N,) uint8 classes 1..16, one for each point of the scan file, in its order.
         dataroot: nuScenes root, to know the keyframes and their number of points.
         meta: flags that differ from `devkit.META`.
+        index: the same root, if it is open.
 
     Returns:
         `out_dir`.
@@ -71,14 +78,14 @@ def write_predictions(
         ValueError: on a prediction that the official evaluator would refuse, or one missing or too many.
     """
     flags = checked_meta(meta)
-    index = NuScenesIndex.open(dataroot, version)
+    index = index or NuScenesIndex.open(dataroot, version)
     missing = {index.lidar_token(row): row for row in rows_of_split(index, split)}
     written: set[str] = set()
 
     out_dir = Path(out_dir)
     target = _label_folder(out_dir, split)
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{split}.", suffix=".partial", dir=target.parent))
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
     try:
         staging.chmod(0o755)
         for token, labels in predictions:
@@ -100,12 +107,19 @@ def write_predictions(
         _replace_folder(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    (out_dir / split).mkdir(exist_ok=True)
-    (out_dir / split / "submission.json").write_text(json.dumps({"meta": flags}, indent=2) + "\n")
+    (out_dir / target.name).mkdir(exist_ok=True)
+    (out_dir / target.name / "submission.json").write_text(json.dumps({"meta": flags}, indent=2) + "\n")
     return out_dir
 
 
-def score(dataroot: Path | str, version: str, split: str, results_dir: Path | str) -> dict[str, Any]:
+def score(
+    dataroot: Path | str,
+    version: str,
+    split: str,
+    results_dir: Path | str,
+    *,
+    index: NuScenesIndex | None = None,
+) -> dict[str, Any]:
     """Scores a submission with nuscenes-devkit, and beside it with our own confusion matrix.
 
     Args:
@@ -114,6 +128,7 @@ def score(dataroot: Path | str, version: str, split: str, results_dir: Path | st
         split: such as mini_val. For a split that the devkit does not know (`slidr_val`) the figures are our
             own, and `evaluator` says so.
         results_dir: what `write_predictions` wrote.
+        index: the same root, if it is open.
 
     Returns:
         miou, fwiou: 0..1, None where no evaluated class is there;
@@ -130,17 +145,12 @@ def score(dataroot: Path | str, version: str, split: str, results_dir: Path | st
     """
     devkit = import_evaluator("lidarseg")
     devkit_name = f"nuscenes-devkit {importlib.metadata.version('nuscenes-devkit')}"
-    index = NuScenesIndex.open(dataroot, version)
+    index = index or NuScenesIndex.open(dataroot, version)
+    if known_to_devkit(split):
+        check_split(index, split)
     matrix, counts = _own_matrix(index, split, Path(results_dir))
     ours = _figures(mean_iou(matrix), frequency_weighted_iou(matrix), iou_per_class(matrix))
-    if _known_to_devkit(split):
-        absent = sorted(set(official_scenes(split)) - set(index.scene_names))
-        if absent:
-            raise ValueError(
-                f"the devkit scores whole splits, and {index.dataroot} lacks {len(absent)} scenes of {split}, "
-                f"such as {', '.join(absent[:3])}; complete the data set (a synthetic world needs "
-                "train_scenes=8 for mini_train and val_scenes=2 for mini_val)"
-            )
+    if known_to_devkit(split):
         figures = _devkit_figures(devkit, index.dataroot, version, split, Path(results_dir))
         _assert_equal(figures, ours)
         evaluator = f"{devkit_name} LidarSegEval"
@@ -151,7 +161,12 @@ def score(dataroot: Path | str, version: str, split: str, results_dir: Path | st
 
 
 def _label_folder(results_dir: Path, split: str) -> Path:
-    return results_dir / "lidarseg" / split
+    return results_dir / "lidarseg" / split_label(split)
+
+
+def prediction_file(results_dir: Path, split: str, token: str) -> Path:
+    """File of the predictions for one LIDAR_TOP token."""
+    return _label_folder(results_dir, split) / _label_file(token)
 
 
 def _label_file(token: str) -> str:
@@ -219,7 +234,8 @@ def _own_matrix(index: NuScenesIndex, split: str, results_dir: Path) -> tuple[np
     }
 
 
-def _known_to_devkit(split: str) -> bool:
+def known_to_devkit(split: str) -> bool:
+    """Whether the devkit has a split; it scores whole splits alone."""
     from nuscenes.utils.splits import create_splits_scenes
 
     return split in create_splits_scenes(verbose=False)

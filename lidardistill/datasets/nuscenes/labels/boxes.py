@@ -1,5 +1,4 @@
-"""Annotated boxes of keyframes: the only module that opens nuScenes' annotations (building lies in
-nuscenes_box_columns.py). Pretraining never imports it."""
+"""Annotated boxes of keyframes, from a table that `box_columns` builds."""
 
 from __future__ import annotations
 
@@ -7,12 +6,12 @@ import hashlib
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lidardistill.datasets.labelled import FrameBoxes
 from lidardistill.datasets.nuscenes.cache import (
     candidate_places,
     load_columns,
@@ -29,44 +28,13 @@ ANNOTATION_TABLES = ("sample_annotation", "instance", "category", "attribute")
 """Tables that the boxes come from, beside those of the index."""
 
 
-@dataclass(frozen=True)
-class FrameBoxes:
-    """Boxes of one keyframe that belong to the detection task, n of them.
-
-    Attributes:
-        boxes: (n, 9) float32 x, y, z of the centre, length, width, height in metres, yaw about z in radians from x
-            towards y, velocity x, y in metres a second (NaN where the tables cannot tell); LiDAR frame at LiDAR time.
-        labels: (n,) int64 place in `detection_classes.CLASSES`.
-        num_lidar_pts: (n,) int64 points of the keyframe's scan inside, as the tables count them.
-        num_radar_pts: (n,) int64 points of all radars inside.
-        attributes: (n,) int64 place in `detection_classes.ATTRIBUTES`, -1 for none.
-    """
-
-    boxes: np.ndarray
-    labels: np.ndarray
-    num_lidar_pts: np.ndarray
-    num_radar_pts: np.ndarray
-    attributes: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def take(self, kept: np.ndarray) -> FrameBoxes:
-        """Some of the boxes: kept (n,) bool or rows."""
-        return FrameBoxes(
-            self.boxes[kept],
-            self.labels[kept],
-            self.num_lidar_pts[kept],
-            self.num_radar_pts[kept],
-            self.attributes[kept],
-        )
-
-
 class BoxTable:
     """Boxes of all keyframes of an index, mapped into memory and shared by all workers.
 
     Make it with `BoxTable.open`. Pickling it carries its place on disk, not its contents.
     """
+
+    classes: tuple[str, ...] = CLASSES
 
     def __init__(self, folder: Path) -> None:
         """Map a table that exists; `open` finds or builds it.
@@ -100,7 +68,7 @@ class BoxTable:
 
         Raises:
             FileNotFoundError: this version has no annotations.
-            ValueError: tables that contradict themselves, see `nuscenes_box_columns.build_box_columns`, or that changed
+            ValueError: tables that contradict themselves, see `box_columns.build_box_columns`, or that changed
                 since `index` was opened.
         """
         tables = index.dataroot / index.version
@@ -185,7 +153,7 @@ def _keyframes_digest(index: NuScenesIndex) -> str:
 
 def _build(tables: Path, index: NuScenesIndex, places: list[Path], digest: str, keyframes: str) -> Path:
     # imported here because the builder needs the geometry layer, and with it numba, which opening must not pay for
-    from lidardistill.datasets.nuscenes.box_columns import build_box_columns
+    from lidardistill.datasets.nuscenes.labels.box_columns import build_box_columns
 
     log.info("reading the boxes of %s; this happens once", tables)
     start = time.perf_counter()

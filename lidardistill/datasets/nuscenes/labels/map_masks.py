@@ -14,7 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from lidardistill.datasets.nuscenes.map_expansion import LINE_LAYERS, MapExpansion, import_shapely, locations
+from lidardistill.datasets.nuscenes.labels.map_expansion import (
+    LINE_LAYERS,
+    MapExpansion,
+    import_shapely,
+    locations,
+)
 
 CLASS_LAYERS: dict[str, tuple[str, ...]] = {
     "drivable_area": ("drivable_area",),

@@ -7,6 +7,7 @@ shapely 2).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from lidardistill.datasets.nuscenes.tables import read_table, text_of, token_of, wrong_field
 from lidardistill.packages import missing_package
 
 POLYGON_LAYERS = (
@@ -60,36 +62,43 @@ class MapExpansion:
                 f"map expansion {path} is missing. Expected: maps/expansion/*.json in {dataroot}. Download the map "
                 "expansion pack (v1.3) of nuScenes, or write a world with `lidardistill synth`."
             )
-        content = orjson.loads(path.read_bytes())
+        try:
+            content = orjson.loads(path.read_bytes())
+        except orjson.JSONDecodeError as error:
+            raise ValueError(f"{path} is not JSON: {error}. Copy or download the file again.") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"{path}: expected a JSON object of layers. Copy or download the file again.")
         version = str(content.get("version", "1.0"))
         if version < "1.3":
             raise ValueError(
                 f"{path}: expected version 1.3 of the map expansion or later, got {version}; download the latest"
             )
-        place = {node["token"]: (node["x"], node["y"]) for node in content["node"]}
+        place = dict(_parsed(path, content, "node", lambda r: (r["token"], (r["x"] + 0.0, r["y"] + 0.0))))
 
         def corners(tokens: list[str]) -> list[tuple[float, float]]:
             return [place[token] for token in tokens]
 
-        polygons: dict[str, Any] = {}
-        for record in content["polygon"]:
+        def polygon(record: dict[str, Any]) -> tuple[str, Any]:
             holes = [corners(hole["node_tokens"]) for hole in record["holes"] if hole["node_tokens"]]
-            polygons[record["token"]] = shapely.Polygon(corners(record["exterior_node_tokens"]), holes)
-        lines = {
-            record["token"]: shapely.LineString(corners(record["node_tokens"]))
-            for record in content["line"]
-            if record["node_tokens"]
-        }
+            return record["token"], shapely.Polygon(corners(record["exterior_node_tokens"]), holes)
+
+        def line(record: dict[str, Any]) -> tuple[str, Any]:
+            tokens = record["node_tokens"]
+            return record["token"], shapely.LineString(corners(tokens)) if tokens else None
+
+        def polygons_of(record: dict[str, Any]) -> list[Any]:
+            return [polygons[t] for t in record.get("polygon_tokens", [record.get("polygon_token")])]
+
+        polygons = dict(_parsed(path, content, "polygon", polygon))
+        lines = dict(_parsed(path, content, "line", line))
         layers: dict[str, np.ndarray] = {}
         for name in POLYGON_LAYERS:
-            tokens = [t for r in content[name] for t in r.get("polygon_tokens", [r.get("polygon_token")])]
-            pieces = _array([polygons[token] for token in tokens])
+            pieces = _array([p for ps in _parsed(path, content, name, polygons_of) for p in ps])
             valid = shapely.is_valid(pieces)
             layers[name] = shapely.make_valid(pieces) if name == "drivable_area" else pieces[valid]
         for name in LINE_LAYERS:
-            layers[name] = _array(
-                [lines[record["line_token"]] for record in content[name] if record["line_token"] in lines]
-            )
+            found = _parsed(path, content, name, lambda r: lines.get(r["line_token"]))
+            layers[name] = _array([geometry for geometry in found if geometry is not None])
         return cls(layers)
 
     def near(self, layer: str, outline: Any) -> np.ndarray:
@@ -102,15 +111,44 @@ def locations(dataroot: Path | str, version: str) -> dict[str, str]:
 
     Raises:
         FileNotFoundError: a table is missing.
+        ValueError: a field of another type than expected, or a dangling reference.
     """
-    tables = {}
+    folder = Path(dataroot) / version
     for name in ("scene", "log"):
-        path = Path(dataroot) / version / f"{name}.json"
-        if not path.is_file():
-            raise FileNotFoundError(f"table {path} is missing; it tells where a scene was recorded")
-        tables[name] = orjson.loads(path.read_bytes())
-    place_of = {row["token"]: row["location"] for row in tables["log"]}
-    return {row["name"]: place_of[row["log_token"]] for row in tables["scene"]}
+        if not (folder / f"{name}.json").is_file():
+            raise FileNotFoundError(
+                f"table {folder / name}.json is missing; it tells where a scene was recorded"
+            )
+    place_of = {
+        text_of(row, "token", "log"): token_of(row, "location", "log") for row in read_table(folder, "log")
+    }
+    found = {}
+    for row in read_table(folder, "scene"):
+        log = text_of(row, "log_token", "scene")
+        if log not in place_of:
+            raise wrong_field(row, "log_token", "scene", "a token of log.json")
+        found[text_of(row, "name", "scene")] = place_of[log]
+    return found
+
+
+def _parsed(
+    path: Path, content: dict[str, Any], layer: str, parse: Callable[[dict[str, Any]], Any]
+) -> list[Any]:
+    """Every record of a layer, parsed; raises ValueError that names file, layer and record."""
+    records = content.get(layer)
+    if not isinstance(records, list):
+        raise ValueError(f"{path}: expected a list as layer {layer!r}. Copy or download the file again.")
+    found = []
+    for record in records:
+        try:
+            found.append(parse(record))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            token = record.get("token") if isinstance(record, dict) else record
+            raise ValueError(
+                f"{path}: {layer} {token!r} is not a record of nuScenes' map expansion ({type(error).__name__}: "
+                f"{error}). Copy or download the file again."
+            ) from error
+    return found
 
 
 def import_shapely() -> ModuleType:

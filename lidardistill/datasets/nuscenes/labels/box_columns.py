@@ -11,7 +11,18 @@ import numpy as np
 
 from lidardistill.datasets.nuscenes.detection_classes import ATTRIBUTES, CATEGORY_TO_CLASS
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.datasets.nuscenes.tables import Row, collector_paused, field_of, read_table, stream_table
+from lidardistill.datasets.nuscenes.tables import (
+    Row,
+    as_numbers,
+    collector_paused,
+    field_of,
+    integer_of,
+    list_of,
+    read_table,
+    stream_table,
+    text_of,
+    wrong_field,
+)
 from lidardistill.geometry.rigid import invert_rigid, quaternion_to_rotation
 
 MAX_TIME_DIFFERENCE_S = 1.5
@@ -92,7 +103,7 @@ def build_box_columns(tables: Path, index: NuScenesIndex) -> dict[str, np.ndarra
 def _read_annotations(tables: Path, index: NuScenesIndex) -> _Annotations:
     label_of = _label_of_instance(tables)
     attribute_of = {
-        field_of(row, "token", "attribute"): field_of(row, "name", "attribute")
+        text_of(row, "token", "attribute"): text_of(row, "name", "attribute")
         for row in read_table(tables, "attribute")
     }
     row_of = {token: row for row, token in enumerate(index.tokens)}
@@ -116,20 +127,20 @@ def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
 def _label_of_instance(tables: Path) -> dict[str, int]:
     """Label of each instance token, -1 where its category takes no part."""
     name_of = {
-        field_of(row, "token", "category"): field_of(row, "name", "category")
+        text_of(row, "token", "category"): text_of(row, "name", "category")
         for row in read_table(tables, "category")
     }
     labels = {}
     for row in read_table(tables, "instance"):
-        category = field_of(row, "category_token", "instance")
+        category = text_of(row, "category_token", "instance")
         if category not in name_of:
-            raise _dangling("instance", field_of(row, "token", "instance"), "category", category)
-        labels[field_of(row, "token", "instance")] = CATEGORY_TO_CLASS.get(name_of[category], -1)
+            raise _dangling("instance", text_of(row, "token", "instance"), "category", category)
+        labels[text_of(row, "token", "instance")] = CATEGORY_TO_CLASS.get(name_of[category], -1)
     return labels
 
 
 def _label(row: Row, label_of: dict[str, int]) -> int:
-    instance = field_of(row, "instance_token", "sample_annotation")
+    instance = text_of(row, "instance_token", "sample_annotation")
     if instance not in label_of:
         raise _dangling("sample_annotation", row.get("token", "(without token)"), "instance", instance)
     return label_of[instance]
@@ -139,12 +150,12 @@ def _part(
     rows: list[Row], row_of: dict[str, int], label_of: dict[str, int], attribute_of: dict[str, str]
 ) -> _Annotations:
     def strings(key: str) -> np.ndarray:
-        return np.array([field_of(row, key, "sample_annotation").encode() for row in rows], dtype=np.bytes_)
+        return np.array([text_of(row, key, "sample_annotation").encode() for row in rows], dtype=np.bytes_)
 
     def integers(values: list[int]) -> np.ndarray:
         return np.array(values, dtype=np.int64)
 
-    samples = [field_of(row, "sample_token", "sample_annotation") for row in rows]
+    samples = [text_of(row, "sample_token", "sample_annotation") for row in rows]
     for row, sample in zip(rows, samples, strict=True):
         if sample not in row_of:
             raise _dangling("sample_annotation", row["token"], "sample", sample)
@@ -164,19 +175,15 @@ def _part(
 
 
 def _count(row: Row, key: str) -> int:
-    value = field_of(row, key, "sample_annotation")
-    if not isinstance(value, int) or value < 0:
-        raise ValueError(
-            f"table sample_annotation.json, row {row['token']}: expected a number of points as {key}, got {value!r}. "
-            "Correct the table."
-        )
-    return value
+    return integer_of(row, key, "sample_annotation", least=0, most=(1 << 31) - 1)
 
 
 def _attribute(row: Row, attribute_of: dict[str, str]) -> int:
-    tokens = field_of(row, "attribute_tokens", "sample_annotation")
+    tokens = list_of(row, "attribute_tokens", "sample_annotation")
     if not tokens:
         return -1
+    if not all(type(token) is str for token in tokens):
+        raise wrong_field(row, "attribute_tokens", "sample_annotation", "a list of attribute tokens")
     name = attribute_of.get(tokens[0])
     if len(tokens) > 1 or name not in ATTRIBUTES:
         raise ValueError(
@@ -190,14 +197,14 @@ def _numbers(rows: list[Row], key: str, count: int, *, positive: bool = False) -
     """(n, count) float64 of a field."""
     given = [field_of(row, key, "sample_annotation") for row in rows]
     try:
-        values = np.array(given, dtype=np.float64).reshape(len(rows), count)
+        values = as_numbers(given).reshape(len(rows), count) if rows else np.empty((0, count))
         if _usable(values, positive):
             return values
     except (TypeError, ValueError):
         pass
     for row, value in zip(rows, given, strict=True):  # which one was it?
         try:
-            if _usable(np.array(value, dtype=np.float64).reshape(count), positive):
+            if _usable(as_numbers(value).reshape(count), positive):
                 continue
         except (TypeError, ValueError):
             pass
@@ -215,7 +222,7 @@ def _usable(values: np.ndarray, positive: bool) -> bool:
 def _sample_times_s(tables: Path, index: NuScenesIndex) -> np.ndarray:
     """(K,) float64 seconds of each index row, as `sample` has them."""
     time_of = {
-        field_of(row, "token", "sample"): field_of(row, "timestamp", "sample")
+        text_of(row, "token", "sample"): integer_of(row, "timestamp", "sample")
         for row in read_table(tables, "sample")
     }
     return 1e-6 * np.array([time_of[token] for token in index.tokens], dtype=np.float64)

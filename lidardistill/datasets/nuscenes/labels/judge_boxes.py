@@ -27,17 +27,16 @@ from types import ModuleType
 from typing import Any
 
 from lidardistill.atomic import write_json_atomic
+from lidardistill.datasets.listed import split_label
 from lidardistill.datasets.nuscenes.detection_classes import CATEGORY_TO_CLASS, CLASSES
-from lidardistill.datasets.nuscenes.devkit import import_evaluator, rows_of_split
-from lidardistill.datasets.nuscenes.source import NuScenesIndex
-from lidardistill.datasets.nuscenes.splits import official_scenes
-from lidardistill.datasets.nuscenes.submission import (
-    FrameDetections,
-    read_detections,
-    write_detections,
+from lidardistill.datasets.nuscenes.labels.devkit import (
+    check_split,
+    import_evaluator,
+    rows_of_split,
+    scenes_judged,
 )
-
-__all__ = ["FrameDetections", "score_detections", "write_detections"]
+from lidardistill.datasets.nuscenes.labels.submission import read_detections
+from lidardistill.datasets.nuscenes.source import NuScenesIndex
 
 CONFIG = "detection_cvpr_2019"
 """The official settings."""
@@ -53,14 +52,23 @@ _TP_ERRORS = {
 _FAR_AWAY_M = 1e7
 
 
-def score_detections(dataroot: Path | str, version: str, split: str, path: Path | str) -> dict[str, Any]:
+def score_detections(
+    dataroot: Path | str,
+    version: str,
+    split: str,
+    path: Path | str,
+    *,
+    index: NuScenesIndex | None = None,
+) -> dict[str, Any]:
     """Scores a submission with `nuscenes.eval.detection.evaluate.DetectionEval`.
 
     Args:
         dataroot: nuScenes root with annotations.
         version: such as v1.0-mini.
-        split: such as mini_val, or one that the devkit does not know (slidr_val), which it is then told of.
+        split: such as mini_val, or one that the devkit does not know (slidr_val, all, a list file), which it then gets
+            as a custom split.
         path: what `write_detections`, or another detector, wrote.
+        index: the same root, if it is open.
 
     Returns:
         nds, map: 0..1;
@@ -78,15 +86,9 @@ def score_detections(dataroot: Path | str, version: str, split: str, path: Path 
             box in it.
     """
     devkit = import_evaluator("detection")
-    index = NuScenesIndex.open(dataroot, version)
+    index = index or NuScenesIndex.open(dataroot, version)
+    check_split(index, split)
     rows = rows_of_split(index, split)
-    absent = sorted(set(official_scenes(split)) - set(index.scene_names))
-    if absent:
-        raise ValueError(
-            f"a figure for {split} is one over all of it, and {index.dataroot} lacks {len(absent)} of its scenes, such "
-            f"as {', '.join(absent[:3])}; complete the data set (a synthetic world needs train_scenes=8 for mini_train "
-            "and val_scenes=2 for mini_val)"
-        )
     content = read_detections(path, map(index.sample_token, rows))
     with tempfile.TemporaryDirectory(prefix="lidardistill-detection-") as scratch:
         figures = _devkit_figures(devkit, index, split, Path(path), content, Path(scratch))
@@ -192,10 +194,10 @@ def _check_annotated(nusc: Any, tokens: set[str], index: NuScenesIndex, split: s
 
 def _tell_split(nusc: Any, index: NuScenesIndex, split: str, scratch: Path) -> str:
     """Let the devkit know a split of ours; returns the name it then has."""
-    name = f"lidardistill-{split}"
+    name = f"lidardistill-{split_label(split)}"
     folder = scratch / index.version
     folder.mkdir()
-    (folder / "splits.json").write_text(json.dumps({name: list(official_scenes(split))}))
+    (folder / "splits.json").write_text(json.dumps({name: list(scenes_judged(index, split))}))
     # The devkit looks for custom splits beside its tables, which it has read by now and which are not ours to add to.
     nusc.dataroot = str(scratch)
     return name

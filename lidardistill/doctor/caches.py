@@ -1,0 +1,117 @@
+"""Can compiled kernels, indexes and batches be put where they belong? Looked at before numba is imported."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lidardistill.doctor.finding import Finding
+
+if TYPE_CHECKING:
+    from lidardistill.tasks.pretrain.config import PretrainConfig
+
+SHARED_MEMORY = Path("/dev/shm")
+
+BATCHES_A_WORKER = 2
+"""Batches that each loader process prepares ahead."""
+
+
+def kernel_cache() -> Finding:
+    """Whether numba can keep compiled kernels; without a place, no verb works."""
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    package = Path(__file__).resolve().parents[1]
+    if given:
+        if can_write(Path(given)):
+            return Finding("ok", f"compiled kernels are kept in NUMBA_CACHE_DIR={given}")
+        return Finding(
+            "error",
+            f"NUMBA_CACHE_DIR={given} cannot be written, and compiled kernels are kept there: set it to a folder that "
+            "can",
+        )
+    beside = package / "ops" / "__pycache__"
+    places = [beside, user_kernel_cache()]
+    for place in places:
+        if can_write(place):
+            return Finding("ok", f"compiled kernels are kept in {place}")
+    return Finding(
+        "error",
+        f"compiled kernels can be kept neither beside the code ({beside}) nor in {places[1]}: set NUMBA_CACHE_DIR to a "
+        "folder that can be written",
+    )
+
+
+def user_kernel_cache() -> Path:
+    """Where numba keeps kernels whose code lies in a folder that cannot be written."""
+    home = Path(os.path.expanduser("~"))
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "numba"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "numba"
+
+
+def data_cache(dataroot: Path) -> Finding:
+    """Whether what is derived from a data set, such as an index, can be kept."""
+    from lidardistill.datasets.files import cache_folders
+
+    places = cache_folders(dataroot.expanduser().absolute())
+    for number, place in enumerate(places):
+        if can_write(place):
+            why = "" if number == 0 else f" ({places[0]} cannot be written)"
+            return Finding("ok", f"indexes are kept in {place}{why}")
+    return Finding(
+        "warning",
+        f"neither {' nor '.join(map(str, places))} can be written: an index that is not there yet cannot be kept. Set "
+        "LIDARDISTILL_CACHE to a folder that can",
+    )
+
+
+def shared_memory(config: PretrainConfig | None = None, free_bytes: int | None = None) -> Finding:
+    """Whether the loader's processes can hand over batches.
+
+    Args:
+        config: whose batches; None takes the default sizes of pretraining.
+        free_bytes: room in /dev/shm; None looks.
+    """
+    if free_bytes is None:
+        if not SHARED_MEMORY.is_dir():
+            return Finding("ok", f"no {SHARED_MEMORY}: shared memory is not limited")
+        free_bytes = shutil.disk_usage(SHARED_MEMORY).free
+    batch, workers = batch_bytes(config)
+    whose = f"batch of {config.name}" if config is not None else "batch of the default size"
+    text = (
+        f"{free_bytes / 1e6:.0f} MB free in {SHARED_MEMORY}, and a {whose} takes about {batch / 1e6:.0f} MB"
+    )
+    advice = "start docker with --ipc=host or --shm-size=16g, or set data.num_workers=0"
+    if workers == 0:
+        return Finding("ok", f"{text} (no loader processes)")
+    if free_bytes < batch:
+        level = "error" if config is not None else "warning"
+        return Finding(level, f"{text}: too little; {advice}")
+    if free_bytes < batch * BATCHES_A_WORKER:
+        return Finding(
+            "warning", f"{text}, of which each of {workers} loader processes prepares two; {advice}"
+        )
+    return Finding("ok", text)
+
+
+def batch_bytes(config: PretrainConfig | None) -> tuple[int, int]:
+    """Bytes of the pictures and superpixels of a pretraining batch, and loader processes."""
+    from lidardistill.datasets.config import PairDataConfig
+    from lidardistill.datasets.kinds import cameras
+
+    data = PairDataConfig(dataroot="") if config is None else config.data
+    height, width = data.augment.image_size
+    pixel = 3 * 4 + 4 + 1  # float32 RGB, int32 superpixel, mask
+    points = 35_000 * 4 * 10
+    return data.batch_size * (cameras(data.kind) * height * width * pixel + points), data.num_workers
+
+
+def can_write(folder: Path) -> bool:
+    """Whether a folder can be written or, if it does not exist, made."""
+    while not folder.exists():
+        if folder.parent == folder:
+            return False
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)

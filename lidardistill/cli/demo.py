@@ -17,12 +17,10 @@ def run(out: OutOption) -> None:
     from lidardistill.showcase.showcase import showcase_of_arm
 
     stages = Stages()
-    print(
-        "1/4  An embedded driving world: streets, six cameras, one LiDAR, in nuScenes format. Kernels are compiled meanwhile, once."
-    )
+    print("1/4  The embedded driving world: streets, six cameras, one LiDAR, in nuScenes format.")
     with Bar("world") as bar:
         world = build_world(out, stages, lambda note, done, total: bar.update(done, note, total))
-    print("2/4  Superpixels of the images, and what an ImageNet network sees in them.")
+    print("2/4  Superpixels of the images, and their features by an ImageNet network.")
     with Bar("teacher") as bar:
         prepare(out, world, stages, lambda note, done, total: bar.update(done, note, total))
     print(
@@ -41,21 +39,23 @@ def run(out: OutOption) -> None:
 def _closing_words(summary: dict[str, Any], page: Path) -> str:
     """The last screen: scores, the report, and the next commands."""
     pretrained, random, permuted = (summary[arm][0] for arm in ("pretrained", "random", "permuted"))
+    minutes = summary["seconds"]["total"] / 60
     return f"""
-What was learnt, without a single label: a LiDAR network that saw only which points and which image regions belong
-together now tells road, cars, trees and people apart. One linear layer on its frozen features reaches
+What was learnt, without a single label: a LiDAR network that saw only which points and which image
+regions belong together now tells road, cars, trees and people apart. One linear layer on its frozen
+features reaches
 
   {pretrained:5.1f} mIoU  pretrained
   {random:5.1f} mIoU  the same network, random
   {permuted:5.1f} mIoU  pretrained with points and regions permuted: nothing to learn, nothing learnt
   {summary["hand_made"][0]:5.1f} mIoU  intensity, height and range alone, no network
 
-on scenes it never saw, scored by nuScenes' own evaluator ({summary["seconds"]["total"] / 60:.1f} minutes in all).
-More arms, worlds and seeds, computed once: datasets/results/embedded_world.md, which names its command.
+on scenes that it never saw, scored by nuscenes-devkit ({minutes:.1f} minutes in all).
+Results of more arms, worlds and seeds: datasets/results/embedded_world.md.
 
 Look:   {page}
-Next, with your own nuScenes (datasets/README.md says how to get it):
+Next, with your own nuScenes in data/nuscenes (datasets/README.md says how to get it):
   lidardistill doctor   --dataroot data/nuscenes --version v1.0-trainval
-  lidardistill pretrain configs/pretrain/slidr_minkunet34_imagenet.yaml data.dataroot=data/nuscenes --out runs/slidr
-  lidardistill probe    configs/probe/nuscenes.yaml data.dataroot=data/nuscenes --weights runs/slidr --out runs/slidr_probe
+  lidardistill pretrain configs/pretrain/slidr_minkunet34_imagenet.yaml --out runs/slidr
+  lidardistill probe    configs/probe/nuscenes.yaml --weights runs/slidr --out runs/slidr_probe
 """

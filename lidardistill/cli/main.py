@@ -28,7 +28,8 @@ from lidardistill.cli import (
 
 app = typer.Typer(
     name="lidardistill",
-    help="Pretrain LiDAR backbones from cameras, without labels. Start with: lidardistill demo --out runs/demo",
+    help="Pretrain LiDAR backbones from cameras, without labels. "
+    "Start with: lidardistill demo --out runs/demo",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

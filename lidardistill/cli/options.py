@@ -9,7 +9,7 @@ import typer
 
 
 def config_argument(example: str) -> Any:
-    """The argument CONFIG of a verb whose help names `example`, for `Annotated[Path, config_argument(...)]`."""
+    """The argument CONFIG of a verb; its help names `example`. Use: `Annotated[Path, config_argument(...)]`."""
     text = f"YAML file, or the name of a recipe that ships with lidardistill, such as {example}."
     return typer.Argument(metavar="CONFIG", help=text, show_default=False)
 

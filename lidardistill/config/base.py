@@ -16,7 +16,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     recipes: ClassVar[str] = ""
-    """Folder of `configs/` that holds recipes of this class, for the config of a whole run; see `find_config`."""
+    """Folder of `configs/` with recipes of this class, for the config of a whole run; see `find_config`."""
 
     @model_validator(mode="before")
     @classmethod

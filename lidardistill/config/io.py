@@ -1,4 +1,4 @@
-"""Read config files: YAML with an optional `extends`, command line overrides, and errors that name the key."""
+"""Read config files: YAML, an optional `extends`, command line overrides, and errors that name the key."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def load_config(model: type[RunConfig], path: Path | str, overrides: Sequence[st
 
     Args:
         model: the pydantic class that the file describes.
-        path: YAML file, or the name of a recipe that ships with lidardistill (see `find_config`). The optional key
-            `extends` names one base file, relative to the file.
+        path: YAML file, or the name of a recipe that ships with lidardistill (see `find_config`). Its optional
+            key `extends` names one base file, relative to the file.
         overrides: strings `a.b=value`; the value is read as YAML.
 
     Raises:
         FileNotFoundError: the file, or the file that it extends, does not exist.
-        ValueError: the YAML is broken, a key is unknown (the message names the nearest key), or a value is wrong.
+        ValueError: the YAML is broken, a key is unknown (the nearest is named), or a value is wrong.
     """
     values = read_yaml(find_config(path, model.recipes))
     for override in overrides:

@@ -1,4 +1,4 @@
-"""Find the recipes that ship with lidardistill: in a checkout under `configs/`, in a wheel under `lidardistill/configs/`."""
+"""Recipes that ship with lidardistill: configs/ of a checkout, or lidardistill/configs/ of a wheel."""
 
 from __future__ import annotations
 

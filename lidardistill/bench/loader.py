@@ -1,4 +1,4 @@
-"""`lidardistill bench loader`: one keyframe through `Keyframes[PairSample]` against SLidR's way of loading it, in one process."""
+"""`lidardistill bench loader`: one keyframe through `Keyframes` against SLidR's way of loading it, in one process."""
 
 from __future__ import annotations
 

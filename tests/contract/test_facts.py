@@ -35,6 +35,8 @@ def loaded(ours: str) -> BaseModel:
         cls = getattr(importlib.import_module(module), name)
         kind = {"kind": cls.model_fields["kind"].annotation.__args__[0]} if "kind" in cls.model_fields else {}
         return cls(**kind)
+    if ours == "pretrain/ppkt_minkunet34" and not (CONFIGS / f"{ours}.yaml").is_file():
+        pytest.skip("PPKT is not in this checkout yet")
     (model,) = (run for run in RUNS if run.recipes == ours.partition("/")[0])
     return load_config(model, CONFIGS / f"{ours}.yaml")
 

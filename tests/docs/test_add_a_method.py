@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from pathlib import Path
 
 import pytest
 
-from tests.support.pages import ROOT, commands, overlay, run
+from tests.support.pages import PACKAGE, ROOT, commands, overlay, run
 
 PAGE = ROOT / "docs" / "add_a_method.md"
 TINY = (
@@ -29,8 +30,10 @@ def test_the_example_runs(tiny_world: Path, tmp_path: Path) -> None:
     (line,) = commands(PAGE)
     verb, *words = shlex.split(line)[1:]
     run(site, verb, *words, f"data.dataroot={tiny_world}", *TINY)
-    words = [word.replace("my_ppkt", "ppkt") for word in words]
-    run(site, verb, *words, f"data.dataroot={tiny_world}", *TINY)
-    found, expected = losses(site / "runs/my_ppkt"), losses(site / "runs/ppkt")
+    found = losses(site / "runs/my_ppkt")
     assert len(found) == 2
-    assert found == pytest.approx(expected, rel=1e-4)
+    assert all(map(math.isfinite, found))
+    if (PACKAGE / "methods" / "ppkt").is_dir():
+        words = [word.replace("my_ppkt", "ppkt") for word in words]
+        run(site, verb, *words, f"data.dataroot={tiny_world}", *TINY)
+        assert found == pytest.approx(losses(site / "runs/ppkt"), rel=1e-4)

@@ -23,8 +23,8 @@ def load_config(model: type[RunConfig], path: Path | str, overrides: Sequence[st
 
     Args:
         model: the pydantic class that the file describes.
-        path: YAML file, or the name of a recipe that ships with lidardistill (see `find_config`). Its optional
-            key `extends` names one base file, relative to the file.
+        path: YAML file, or the name of a recipe that ships with lidardistill (see `find_config`). Its
+            optional key `extends` names one base file, relative to the file.
         overrides: strings `a.b=value`; the value is read as YAML.
 
     Raises:

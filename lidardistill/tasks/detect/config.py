@@ -23,7 +23,8 @@ from lidardistill.engine.config import (
 class DetectionAugmentConfig(Strict):
     """Random motion of a keyframe and its boxes. The defaults are CenterPoint's for nuScenes with voxels of 0.075 m.
 
-    CenterPoint and mmdet3d have other values for voxels of 0.1 m and pillars of 0.2 m: 22.5 degrees and no shift.
+    CenterPoint and mmdet3d have other values for voxels of 0.1 m and pillars of 0.2 m: 22.5 degrees and no
+    shift.
 
     rotate_max_deg: largest rotation around z, degrees.
     scale: smallest and largest scale.
@@ -47,8 +48,8 @@ class DetectionAugmentConfig(Strict):
 class GTSamplingConfig(Strict):
     """Objects of other labelled keyframes are pasted into each keyframe. The defaults are CenterPoint's for nuScenes.
 
-    counts: number of objects that a keyframe is filled up to, for car, truck, construction_vehicle, bus, trailer,
-        barrier, motorcycle, bicycle, pedestrian and traffic_cone.
+    counts: number of objects that a keyframe is filled up to, for car, truck, construction_vehicle, bus,
+        trailer, barrier, motorcycle, bicycle, pedestrian and traffic_cone.
     min_points: smallest number of LiDAR points of a pasted object.
     cache: folder that keeps the cut-out objects; null keeps them in memory.
     """
@@ -87,7 +88,8 @@ class DetectionDataConfig(LabelledDataConfig):
     gt_sampling: paste objects of other keyframes; null disables it.
     class_balanced: repeat keyframes so that rare classes appear as often as frequent ones (CBGS).
     min_points: boxes with fewer LiDAR and radar points are not trained on.
-    image_size: (height, width) of the images of the camera network; null keeps their size. Only with `camera`.
+    image_size: (height, width) of the images of the camera network; null keeps their size. Only with
+        `camera`.
     images: how images are read. Only with `camera`.
     """
 
@@ -104,7 +106,8 @@ class CenterConfig(Strict):
     width: channels of the shared convolution and of the branches.
     box_weight: weight of the box loss; the heatmap loss has weight 1.
     score_threshold: boxes with this score or less are dropped.
-    max_boxes: number of boxes that are kept of each of the six groups of classes. nuScenes accepts 500 a keyframe.
+    max_boxes: number of boxes that are kept of each of the six groups of classes. nuScenes accepts 500 a
+        keyframe.
     """
 
     width: PositiveInt = 64
@@ -118,8 +121,8 @@ class DetectConfig(Strict):
 
     camera: camera network, whose map is fused with the LiDAR's map; null for LiDAR alone.
     lr_backbone: learning rate of the pretrained networks as a share of the optimiser's rate.
-    calibration_keyframes: keyframes of the training split on which BatchNorm statistics are measured again at the end,
-        without boxes; 0 keeps the running statistics. Short runs end before these have settled.
+    calibration_keyframes: keyframes of the training split on which BatchNorm statistics are measured again
+        at the end, without boxes; 0 keeps the running statistics. Short runs end before these have settled.
     """
 
     recipes: ClassVar[str] = "detect"

@@ -59,8 +59,8 @@ class MapSegConfig(Strict):
 
     gamma: power of the focal loss.
     lr_backbone: learning rate of the pretrained network as a share of the optimiser's rate.
-    calibration_keyframes: keyframes of the training split on which BatchNorm statistics are measured again at the
-        end, without maps; 0 keeps the running statistics. Short runs end before these have settled.
+    calibration_keyframes: keyframes of the training split on which BatchNorm statistics are measured again
+        at the end, without maps; 0 keeps the running statistics. Short runs end before these have settled.
     """
 
     recipes: ClassVar[str] = "mapseg"

@@ -24,10 +24,10 @@ pip install --quiet "torch==$torch+cpu" 2>/dev/null ||
 if [ -n "${NUMPY2:-}" ] || "$venv/bin/python" -c 'import sys; sys.exit(sys.version_info < (3, 13))'; then
   # nuscenes-devkit asks for numpy < 2, which has no build for Python 3.13; the devkit itself runs on numpy 2.
   grep -v -E '^(numpy|opencv-python-headless)==' constraints.txt >"$venv/constraints.txt"
-  pip install --quiet -c "$venv/constraints.txt" -e '.[cpu,dev]' 'numpy>=2' cachetools opencv-python-headless pyquaternion scikit-learn tqdm shapely fire descartes parameterized
+  pip install --quiet -c "$venv/constraints.txt" -e '.[dev]' 'numpy>=2' cachetools opencv-python-headless pyquaternion scikit-learn tqdm shapely fire descartes parameterized
   pip install --quiet --no-deps nuscenes-devkit==1.2.0
 else
-  pip install --quiet -c constraints.txt -e '.[cpu,nuscenes,dev]'
+  pip install --quiet -c constraints.txt -e '.[nuscenes,dev]'
   pip check
 fi
 touch "$stamp"

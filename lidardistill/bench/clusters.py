@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from lidardistill.bench.harness.timing import alternate
+from lidardistill.packages import missing_package
 from lidardistill.regions.sweep.clusters import dbscan, propose_regions
 from lidardistill.regions.sweep.config import RegionConfig
 from lidardistill.regions.sweep.ground import find_ground
@@ -35,9 +36,7 @@ def run(rounds: int = 7, dataroot: Path | None = None) -> dict[str, Any]:
     try:
         from sklearn.cluster import DBSCAN
     except ImportError as error:
-        raise ImportError(
-            "bench clusters measures against scikit-learn, which is not here: pip install scikit-learn"
-        ) from error
+        raise missing_package("scikit-learn", "bench clusters", error) from error
     from lidardistill.bench.projection import read_rig, synthetic_rig
 
     points = (synthetic_rig() if dataroot is None else read_rig(Path(dataroot))).points

@@ -115,11 +115,10 @@ class _Times:
 def _demo(
     source: dict[str, str], cache: Path, *, cached: bool, image_size: Sequence[int] | None
 ) -> PretrainConfig:
-    from lidardistill.config.io import validate
-    from lidardistill.demo.experiment import shipped
+    from lidardistill.config.io import read_shipped, validate
     from lidardistill.tasks.pretrain.config import PretrainConfig
 
-    values = shipped("pretrain/demo")
+    values = read_shipped("pretrain/demo")
     values["data"].update(source, keyframes=16)
     values["data"]["superpixels"]["cache"] = str(cache / "superpixels")
     values["teacher_cache"] = str(cache / "teacher") if cached else None
@@ -134,11 +133,10 @@ def _slidr(
     """Time the exact recipe with a randomly initialised teacher: its speed does not depend on the weights."""
     import torch
 
-    from lidardistill.config.io import validate
-    from lidardistill.demo.experiment import shipped
+    from lidardistill.config.io import read_shipped, validate
     from lidardistill.tasks.pretrain.config import PretrainConfig
 
-    values = shipped("pretrain/slidr_minkunet34")
+    values = read_shipped("pretrain/slidr_minkunet34")
     values["data"].update(source, batch_size=batch_size, num_workers=8, keyframes=16)
     values["teacher"] = {"kind": "resnet50", "weights": None}
     values["trainer"] = {"max_steps": 100, "accelerator": "cuda", "precision": precision}

@@ -1,4 +1,4 @@
-"""`lidardistill bench`: product and baseline alternately in one process, on one thread."""
+"""`lidardistill bench`: time our code and a baseline alternately, in one process and on one thread."""
 
 from __future__ import annotations
 
@@ -24,13 +24,11 @@ NAMES = (
 
 def run(
     name: Annotated[str, typer.Argument(metavar="NAME", help=", ".join(NAMES), show_default=False)],
-    out: Annotated[
-        Path, typer.Option(metavar="FILE.json", help="JSON file for the figures.", show_default=False)
-    ],
-    rounds: Annotated[int, typer.Option(help="Rounds that count; at least 5.")] = 7,
+    out: Annotated[Path, typer.Option(metavar="FILE.json", help="File for the figures.", show_default=False)],
+    rounds: Annotated[int, typer.Option(help="Rounds of measurement, at least 5.")] = 7,
     dataroot: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="nuScenes root with real keyframes; made-up data without it."),
+        typer.Option(metavar="DIR", help="nuScenes root with real keyframes; without it, random data."),
     ] = None,
     batch_size: Annotated[
         str, typer.Option(metavar="N,N", help="Batch sizes for `bench step` on the GPU.")
@@ -39,11 +37,10 @@ def run(
         str, typer.Option(metavar="P,P", help="Precisions for `bench step` on the GPU: fp32, bf16, fp16.")
     ] = "fp32,bf16",
     rehearse: Annotated[
-        bool,
-        typer.Option("--rehearse", help="Run `bench step` with a tiny model on the CPU to test the command."),
+        bool, typer.Option("--rehearse", help="Run `bench step` with a tiny model on the CPU.")
     ] = False,
 ) -> None:
-    """Measure one part against a named baseline: medians, IQR, ratio, machine, commit."""
+    """Measure one part against a baseline; write medians, quartiles, the ratio, machine and commit."""
     if name not in NAMES:
         raise ValueError(f"bench {name!r}: expected one of {', '.join(NAMES)}")
     if rounds < 5:

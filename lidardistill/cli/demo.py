@@ -1,4 +1,4 @@
-"""`lidardistill demo`: everything once, on the embedded world."""
+"""`lidardistill demo`: render a world, pretrain on it, judge the backbone, write a report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lidardistill.cli.options import OutOption
 
 
 def run(out: OutOption) -> None:
-    """Build a world, pretrain on it, probe, and write a report: at most ten minutes on two cores."""
+    """Render a world, pretrain on it, probe, and write a report. At most ten minutes on two cores."""
     from lidardistill.demo.run import ARMS, build_world, prepare, run_arms, summarise
     from lidardistill.demo.stages import Stages
     from lidardistill.progress import Bar
@@ -17,14 +17,10 @@ def run(out: OutOption) -> None:
     from lidardistill.showcase.showcase import showcase_of_arm
 
     stages = Stages()
-    print(
-        "1/4  An embedded driving world: streets, six cameras, one LiDAR, in nuScenes format. Kernels are "
-        "compiled "
-        "at the same time, once."
-    )
+    print("1/4  The embedded driving world: streets, six cameras, one LiDAR, in nuScenes format.")
     with Bar("world") as bar:
         world = build_world(out, stages, lambda note, done, total: bar.update(done, total, note))
-    print("2/4  Superpixels of the images, and what an ImageNet network sees in them.")
+    print("2/4  Superpixels of the images, and their features by an ImageNet network.")
     with Bar("teacher") as bar:
         prepare(out, world, stages, lambda note, done, total: bar.update(done, total, note))
     print(
@@ -41,23 +37,25 @@ def run(out: OutOption) -> None:
 
 
 def _closing_words(summary: dict[str, Any], page: Path) -> str:
-    """What was learnt, where to look, what to do next."""
+    """The last screen: scores, the report, and the next commands."""
     pretrained, random, permuted = (summary[arm][0] for arm in ("pretrained", "random", "permuted"))
+    minutes = summary["seconds"]["total"] / 60
     return f"""
-Without labels, a LiDAR network that saw only which points and image regions belong together has learnt to tell
-road, cars, trees and people apart. One linear layer on its frozen features reaches
+What was learnt, without a single label: a LiDAR network that saw only which points and which image
+regions belong together now tells road, cars, trees and people apart. One linear layer on its frozen
+features reaches
 
   {pretrained:5.1f} mIoU  pretrained
   {random:5.1f} mIoU  the same network, random
   {permuted:5.1f} mIoU  pretrained with points and regions permuted, so that there is nothing to learn
   {summary["hand_made"][0]:5.1f} mIoU  intensity, height and range alone, no network
 
-on new scenes, scored by nuScenes' own evaluator ({summary["seconds"]["total"] / 60:.1f} minutes in all).
-More arms, worlds and seeds, computed once: datasets/results/embedded_world.md, which names its command.
+on scenes that it never saw, scored by nuscenes-devkit ({minutes:.1f} minutes in all).
+Results of more arms, worlds and seeds: datasets/results/embedded_world.md.
 
 Look:   {page}
-Next, with your own nuScenes (datasets/README.md says how to get it):
+Next, with your own nuScenes in data/nuscenes (datasets/README.md says how to get it):
   lidardistill doctor   --dataroot data/nuscenes --version v1.0-trainval
-  lidardistill pretrain configs/pretrain/slidr_minkunet34.yaml data.dataroot=data/nuscenes --out runs/slidr
-  lidardistill probe    configs/probe/nuscenes.yaml data.dataroot=data/nuscenes --weights runs/slidr --out runs/probe
+  lidardistill pretrain configs/pretrain/slidr_minkunet34_imagenet.yaml --out runs/slidr
+  lidardistill probe    configs/probe/nuscenes.yaml --weights runs/slidr --out runs/slidr_probe
 """

@@ -11,17 +11,19 @@ from lidardistill.cli.options import KindOption
 
 
 def run(
-    dataroot: Annotated[Path | None, typer.Option(metavar="DIR", help="Root of a data set to check.")] = None,
+    dataroot: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Root folder of the data set to check.")
+    ] = None,
     version: Annotated[
-        str | None, typer.Option(metavar="V", help="Such as v1.0-mini; v1.0-trainval by default.")
+        str | None, typer.Option(metavar="V", help="nuScenes only; v1.0-trainval by default.")
     ] = None,
     kind: KindOption = "nuscenes",
     config: Annotated[
         Path | None,
-        typer.Option(metavar="CONFIG", help="Pretraining config, whose data set and batch size are checked."),
+        typer.Option(metavar="CONFIG", help="Pretraining config; its data set and batch size are checked."),
     ] = None,
 ) -> None:
-    """Check the environment and, if named, the data. Exit code 1 and one line for each error."""
+    """Check the installation and, with --dataroot, the data. Exit code 1 if there is an error."""
     from lidardistill.doctor.caches import data_cache, kernel_cache, shared_memory
     from lidardistill.doctor.environment import check_environment
 

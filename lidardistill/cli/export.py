@@ -13,7 +13,7 @@ def run(
         Path,
         typer.Option(
             metavar="RUN|FILE",
-            help="Pretraining or detection run, or an exported .safetensors.",
+            help="A run of pretrain or detect, or an exported .safetensors file.",
             show_default=False,
         ),
     ],

@@ -1,4 +1,4 @@
-"""`lidardistill`: one verb a file; nothing heavy is imported before a verb runs."""
+"""The command `lidardistill`: one file for each verb. Nothing heavy is imported before a verb runs."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ from lidardistill.engine.signals import Interrupted
 
 app = typer.Typer(
     name="lidardistill",
-    help=(
-        "Pretrain LiDAR backbones from cameras, without labels. Start with: lidardistill demo --out runs/demo"
-    ),
+    help="Pretrain LiDAR backbones from cameras, without labels. "
+    "Start with: lidardistill demo --out runs/demo",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

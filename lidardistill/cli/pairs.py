@@ -1,4 +1,4 @@
-"""`lidardistill pairs`: which point falls on which pixel."""
+"""`lidardistill pairs`: write the pairs of LiDAR points and pixels of one keyframe."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def run(
         str,
         typer.Option(metavar="TOKEN", help="Sample token; KITTI: frame, such as 000008.", show_default=False),
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE.npz", help="Where the pairs go.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="FILE.npz", help="File to write.", show_default=False)],
     version: OptionalVersion = None,
     kind: KindOption = "nuscenes",
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Draw the points on the images.")
     ] = None,
     visibility: Annotated[
-        str, typer.Option(help="none, or zbuffer: drop points hidden from the camera.")
+        str, typer.Option(help="zbuffer drops points that the camera cannot see; none keeps them.")
     ] = "none",
 ) -> None:
     """Pair the LiDAR points of one keyframe with the pixels of its cameras."""

@@ -9,10 +9,12 @@ import typer
 
 
 def run(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.", show_default=False)],
-    out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page.", show_default=False)],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE.html", help="Page to write.", show_default=False)],
 ) -> None:
-    """One self-contained page with curves, scores and pictures of some runs."""
+    """Write one HTML page with curves, scores and pictures of some runs."""
     from lidardistill.report.page import write_page
     from lidardistill.report.runs import map_runs
 

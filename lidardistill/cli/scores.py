@@ -1,4 +1,4 @@
-"""Print what an evaluator said."""
+"""Print the scores of the evaluators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`lidardistill superpixels`: fill the optional cache."""
+"""`lidardistill superpixels`: compute superpixels ahead of training."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ FAILED_FILE = "failed.json"
 
 def run(
     dataroot: DatarootOption,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Cache folder.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder of the cache.", show_default=False)],
     version: OptionalVersion = None,
     kind: KindOption = "nuscenes",
     missing: MissingOption = "error",
-    num_superpixels: Annotated[int, typer.Option(help="Asked for in each image.")] = 150,
+    num_superpixels: Annotated[int, typer.Option(help="Superpixels to ask for in each image.")] = 150,
     split: Annotated[
-        str | None, typer.Option(help="Only this split, or a .txt file with a scene a line.")
+        str | None, typer.Option(help="Split, or .txt file with a scene a line; all keyframes by default.")
     ] = None,
-    preset: Annotated[str, typer.Option(help="exact, or reference: the same by scikit-image.")] = "exact",
-    workers: Annotated[int, typer.Option(help="Processes.")] = 2,
+    preset: Annotated[
+        str, typer.Option(help="exact (our kernels) or reference (scikit-image, slow).")
+    ] = "exact",
+    workers: Annotated[int, typer.Option(help="Number of processes.")] = 2,
 ) -> None:
-    """Compute superpixels ahead of training. Can be stopped and started again; never a required step."""
+    """Compute superpixels ahead of training. Optional; can be stopped and started again."""
     from lidardistill.config.io import validate
     from lidardistill.datasets.config import PairDataConfig
     from lidardistill.datasets.kinds import source_config

@@ -12,16 +12,14 @@ from lidardistill.cli.options import parse_size
 
 def run(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write.", show_default=False)],
-    train_scenes: Annotated[int, typer.Option(help="Scenes of mini_train, at most 8.")] = 8,
-    val_scenes: Annotated[int, typer.Option(help="Scenes of mini_val, at most 2.")] = 2,
+    train_scenes: Annotated[int, typer.Option(help="Scenes of the split mini_train, at most 8.")] = 8,
+    val_scenes: Annotated[int, typer.Option(help="Scenes of the split mini_val, at most 2.")] = 2,
     keyframes: Annotated[int, typer.Option(help="Keyframes of each scene.")] = 8,
-    seed: Annotated[int, typer.Option(help="Another seed, another world.")] = 0,
-    image_size: Annotated[str, typer.Option(metavar="HxW", help="Camera image size.")] = "450x800",
-    palette: Annotated[
-        str, typer.Option(help="natural, or overlapping: classes share their colours.")
-    ] = "natural",
+    seed: Annotated[int, typer.Option(help="Random seed of the world.")] = 0,
+    image_size: Annotated[str, typer.Option(metavar="HxW", help="Size of the camera pictures.")] = "450x800",
+    palette: Annotated[str, typer.Option(help="natural, or overlapping: classes share colours.")] = "natural",
 ) -> None:
-    """Write the embedded driving world as a nuScenes v1.0-mini root."""
+    """Write the embedded driving world as a nuScenes v1.0-mini folder."""
     from lidardistill.progress import Bar
     from lidardistill.synthetic.write.dataset import write_world
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Strict(BaseModel):
-    """Frozen, without unknown keys; booleans are no numbers; a mapping without `kind` means the default kind."""
+    """Base class of all config classes: frozen, and without unknown keys.
+
+    `true` and `false` are refused where a number is expected. A mapping without `kind` gets the default kind.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipes: ClassVar[str] = ""
+    """Folder of `configs/` with recipes of this class, for the config of a whole run; see `find_config`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -36,7 +42,15 @@ class Strict(BaseModel):
 
 
 def check_whole_cells(bev_range: tuple[float, float, float, float], cell_size: float) -> None:
-    """Refuse x_min y_min x_max y_max, metres, between which no whole number of cells lies; for a validator to call."""
+    """Check that a map is a whole number of cells wide and high. For pydantic validators.
+
+    Args:
+        bev_range: x_min, y_min, x_max, y_max in metres.
+        cell_size: edge of a cell in metres.
+
+    Raises:
+        ValueError: the range is empty or no multiple of the cell size.
+    """
     for axis, a, b in zip("xy", bev_range[:2], bev_range[2:], strict=True):
         cells = (b - a) / cell_size
         if b <= a or abs(cells - round(cells)) > 1e-4:

@@ -1,4 +1,4 @@
-"""Read a config: YAML, one `extends:`, overrides on the command line, errors that name the key."""
+"""Read config files: YAML, an optional `extends`, command line overrides, and errors that name the key."""
 
 from __future__ import annotations
 
@@ -11,35 +11,45 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from lidardistill.config.base import Strict
+from lidardistill.config.shipped import find_config, shipped_folder
+
 Config = TypeVar("Config", bound=BaseModel)
+RunConfig = TypeVar("RunConfig", bound=Strict)
 
 
-def load_config(model: type[Config], path: Path | str, overrides: Sequence[str] = ()) -> Config:
+def load_config(model: type[RunConfig], path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
     """Read, merge and validate a config file.
 
     Args:
         model: the pydantic class that the file describes.
-        path: YAML file. Its optional key `extends` names one base file, relative to it.
+        path: YAML file, or the name of a recipe that ships with lidardistill (see `find_config`). Its
+            optional key `extends` names one base file, relative to the file.
         overrides: strings `a.b=value`; the value is read as YAML.
 
     Raises:
-        FileNotFoundError: the file, or the one it extends, is not there.
-        ValueError: a key is unknown (the nearest key is named), a value does not fit, or the YAML is broken.
+        FileNotFoundError: the file, or the file that it extends, does not exist.
+        ValueError: the YAML is broken, a key is unknown (the nearest is named), or a value is wrong.
     """
-    values = read_yaml(Path(path))
+    values = read_yaml(find_config(path, model.recipes))
     for override in overrides:
         _apply_override(values, override)
     return validate(model, values, source=str(path))
 
 
+def read_shipped(name: str) -> dict[str, Any]:
+    """The values of a recipe that ships with lidardistill, such as `pretrain/demo`."""
+    return read_yaml(shipped_folder() / f"{name}.yaml")
+
+
 def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The mapping in a YAML file, merged over the one it extends."""
+    """The mapping in a YAML file, merged over the mapping of the file that it extends."""
     if not path.is_file():
         near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         hint = f"; in {path.parent}: {', '.join(near)}" if near else ""
         raise FileNotFoundError(f"no config file {path}{hint}")
     if path.resolve() in _seen:
-        raise ValueError(f"{path}: `extends` goes round in a circle")
+        raise ValueError(f"{path}: `extends` runs in a circle")
     try:
         values = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as error:
@@ -53,7 +63,16 @@ def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def validate(model: type[Config], values: dict[str, Any], source: str) -> Config:
-    """Validate a mapping; errors name the key in the user's own spelling."""
+    """Validate a mapping. Errors name the key as the user wrote it.
+
+    Args:
+        model: the config class.
+        values: the mapping, as read from YAML.
+        source: name of the file, for the error.
+
+    Raises:
+        ValueError: one line that lists every wrong key.
+    """
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -80,7 +99,7 @@ def differing_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Merge mappings key by key; a mapping of another `kind` replaces the base's whole."""
+    """Merge `over` into `base` key by key. A mapping with another `kind` replaces the mapping of the base."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
@@ -132,7 +151,7 @@ def _explain(model: type[BaseModel], detail: Any) -> str:
 
 
 def _walk(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[type[BaseModel] | None, list[str]]:
-    """Follow an error's place through the models, leaving out the tags of unions."""
+    """Follow the location of an error through the models. Tags of unions are left out of the names."""
     holder: type[BaseModel] | None = model
     choices: list[type[BaseModel]] = [model]
     names: list[str] = []

@@ -23,6 +23,6 @@ class PairDataConfig(SourceKeys):
     superpixels: SuperpixelConfig = SuperpixelConfig()
     images: ImageConfig = ImageConfig()
     augment: AugmentConfig = AugmentConfig()
-    batch_size: PositiveInt = 16
+    batch_size: PositiveInt = 4
     num_workers: NonNegativeInt = 8
     max_corrupt: NonNegativeInt = 20

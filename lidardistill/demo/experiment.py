@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lidardistill.config.io import read_yaml, validate
+from lidardistill.config.io import read_shipped, validate
 from lidardistill.datasets.kinds import open_source
 from lidardistill.datasets.labelled import open_labels
 from lidardistill.engine.loop import LogCallback
@@ -20,8 +20,6 @@ from lidardistill.tasks.segment.config import CachedProbeConfig, FinetuneConfig,
 from lidardistill.tasks.segment.probe import ProbeFeatures, fit_linear
 from lidardistill.tasks.segment.run import finetune, of_file, probe
 from lidardistill.tasks.segment.scan_batches import labelled_rows, still_scans
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 ARMS: dict[str, dict[str, Any] | None] = {
     "pretrained": {},
@@ -41,20 +39,10 @@ BASES = {"bevcontrast": "pretrain/demo_bevcontrast"}
 """Arms whose config is another than `pretrain/demo`."""
 
 
-def shipped(name: str) -> dict[str, Any]:
-    """The values of a config that ships with the repository, such as `pretrain/demo`."""
-    path = CONFIGS / f"{name}.yaml"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} is missing: the demo's configs lie in the repository; install with `pip install -e .` from a checkout"
-        )
-    return read_yaml(path)
-
-
 def pretrain_config(world: Path, cache: Path, arm: str, seed: int, **trainer: Any) -> PretrainConfig:
     """The demo-sized pretraining config for one arm and seed on a world."""
     base = BASES.get(arm, "pretrain/demo")
-    values = shipped(base)
+    values = read_shipped(base)
     changes = ARMS[arm]
     if changes is None:
         raise ValueError(f"arm {arm} does not pretrain")
@@ -71,14 +59,14 @@ def pretrain_config(world: Path, cache: Path, arm: str, seed: int, **trainer: An
 
 
 def probe_config(world: Path, seed: int) -> ProbeConfig:
-    values = shipped("probe/demo")
+    values = read_shipped("probe/demo")
     values["seed"] = seed
     values["data"]["dataroot"] = str(world)
     return validate(ProbeConfig, values, source="configs/probe/demo.yaml")
 
 
 def finetune_config(world: Path, seed: int) -> FinetuneConfig:
-    values = shipped("finetune/demo")
+    values = read_shipped("finetune/demo")
     values["seed"] = seed
     values["data"]["dataroot"] = str(world)
     return validate(FinetuneConfig, values, source="configs/finetune/demo.yaml")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lidardistill.doctor.finding import Finding
+from lidardistill.packages import install_command
 
 PYTHON = ((3, 10), (3, 13))
 """Oldest and newest version that is tested."""
@@ -75,9 +76,9 @@ def _one_spconv(
         if gpu:
             return Finding(
                 "error",
-                "spconv is not installed and a GPU needs it: pip install 'lidardistill[cu120]', or cu121, cu124, cu126",
+                f"spconv is not installed and a GPU needs it: {install_command('spconv')}",
             )
-        return Finding("warning", "spconv is not installed; a CPU run does without, a GPU run needs it")
+        return Finding("ok", "spconv is not installed; runs on a CPU do not use it")
     (wheel,) = wheels
     name = f"{wheel} {installed[wheel]}"
     cuda = wheel.partition("-cu")[2]
@@ -85,8 +86,8 @@ def _one_spconv(
         if gpu:
             return Finding(
                 "error",
-                f"{name} has no CUDA kernels and torch sees a GPU: pip uninstall spconv cumm, then pip install "
-                "'lidardistill[cu120]', or cu121, cu124, cu126",
+                f"{name} has no CUDA kernels and torch sees a GPU: pip uninstall spconv cumm, then "
+                f"{install_command('spconv')}",
             )
         return Finding("ok", f"{name}, CPU wheel")
     major = cuda[:-1]
@@ -136,25 +137,22 @@ def package_findings(installed: Mapping[str, str]) -> list[Finding]:
     else:
         found.append(Finding("ok", f"numpy {numpy}"))
     for name, level, without in (
-        ("numba", "error", "nothing works; pip install numba"),
-        ("embreex", "warning", "`demo` and `synth` cannot render; pip install embreex"),
-        (
-            "nuscenes-devkit",
-            "warning",
-            "`probe`, `finetune` and `evaluate` cannot score; pip install 'lidardistill[nuscenes]'",
-        ),
+        ("numba", "error", "nothing works"),
+        ("embreex", "warning", "`demo` and `synth` cannot render"),
+        ("nuscenes-devkit", "warning", "`probe`, `finetune` and `evaluate` cannot score"),
     ):
         if name in installed:
             found.append(Finding("ok", f"{name} {installed[name]}"))
         else:
-            found.append(Finding("error" if level == "error" else "warning", f"{name} is missing: {without}"))
+            text = f"{name} is missing: {without}; {install_command(name)}"
+            found.append(Finding("error" if level == "error" else "warning", text))
     if "transformers" in installed:
         found.append(Finding("ok", f"transformers {installed['transformers']}"))
     else:
         found.append(
             Finding(
                 "ok",
-                "transformers is not installed; only the DINO teachers want it (pip install 'lidardistill[teachers]')",
+                f"transformers is not installed; only the teachers dinov2 and dinov3 need it: {install_command('transformers')}",
             )
         )
     return found

@@ -1,4 +1,4 @@
-"""Config of engine."""
+"""Optimiser, learning rate schedule, and length of a training run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from lidardistill.config.base import Strict
 
 
 class SGDConfig(Strict):
+    """SGD with momentum. The defaults are SLidR's for pretraining.
+
+    lr: learning rate at the start of the schedule.
+    dampening: share of the gradient that momentum leaves out.
+    weight_decay: also applies to BatchNorm and biases, as in SLidR.
+    """
+
     kind: Literal["sgd"] = "sgd"
     lr: PositiveFloat = 0.5
     momentum: NonNegativeFloat = 0.9
@@ -18,6 +25,8 @@ class SGDConfig(Strict):
 
 
 class AdamWConfig(Strict):
+    """AdamW. `lr` is the peak of the schedule."""
+
     kind: Literal["adamw"]
     lr: PositiveFloat = 1e-3
     weight_decay: NonNegativeFloat = 1e-2
@@ -27,7 +36,11 @@ OptimizerConfig = Annotated[SGDConfig | AdamWConfig, Field(discriminator="kind")
 
 
 class CosineConfig(Strict):
-    """Cosine to zero. `per` epoch is SLidR's staircase; `per` step is smooth and may warm up."""
+    """Cosine from the learning rate down to zero.
+
+    per: `epoch` changes the rate after each epoch, as SLidR does; `step` changes it after each step.
+    warmup_steps: steps of linear warm-up from zero. Only with `per: step`.
+    """
 
     kind: Literal["cosine"] = "cosine"
     per: Literal["epoch", "step"] = "epoch"
@@ -35,7 +48,11 @@ class CosineConfig(Strict):
 
 
 class WarmCosineConfig(Strict):
-    """BEVContrast's: from zero up to the rate over a share of the run, then cosine down to a share of the rate."""
+    """Linear warm-up from zero, then cosine, by step, as in BEVContrast.
+
+    warmup_share: length of the warm-up as a share of all steps.
+    final_share: rate at the end as a share of the learning rate.
+    """
 
     kind: Literal["warm_cosine"]
     warmup_share: PositiveFloat = 0.05
@@ -43,11 +60,18 @@ class WarmCosineConfig(Strict):
 
 
 class OneCycleConfig(Strict):
+    """One cycle: cosine from 1/25 of the rate up to it, then down to almost zero, by step.
+
+    warmup_share: length of the rise as a share of all steps.
+    """
+
     kind: Literal["one_cycle"]
     warmup_share: PositiveFloat = 0.4
 
 
 class ConstantConfig(Strict):
+    """The learning rate never changes."""
+
     kind: Literal["constant"]
 
 
@@ -57,7 +81,19 @@ ScheduleConfig = Annotated[
 
 
 class TrainerConfig(Strict):
-    """Length, precision and safety of a run. Exactly one of `epochs` and `max_steps` is given."""
+    """Length, precision and checkpoints of a run.
+
+    epochs, max_steps: length of the run. Give exactly one of them.
+    accelerator: `auto` takes a GPU if torch finds one.
+    precision: arithmetic of the forward pass; weights stay in float32.
+    accumulate: micro-batches whose gradients are added before each optimiser step.
+    clip_norm: largest norm of the gradient; null does not clip.
+    ema_decay: decay of the moving average of the weights that the run ends with; null for none.
+    checkpoint_every: steps between two checkpoints.
+    keep_checkpoints: number of recent checkpoints that are kept.
+    log_every: steps between two lines of metrics.
+    max_nonfinite: the run stops after this many steps in a row whose loss or gradient is not finite.
+    """
 
     epochs: PositiveInt | None = None
     max_steps: PositiveInt | None = None
@@ -79,7 +115,11 @@ class TrainerConfig(Strict):
 
 
 def check_warmup(schedule: ScheduleConfig, trainer: TrainerConfig) -> None:
-    """A run shorter than its warm-up is refused before anything is built; a length in epochs is known only later."""
+    """Check that the warm-up is shorter than the run, if its length is given in steps.
+
+    Raises:
+        ValueError: `schedule.warmup_steps` is not below `trainer.max_steps`.
+    """
     warmup = schedule.warmup_steps if isinstance(schedule, CosineConfig) else 0
     if trainer.max_steps is not None and warmup >= trainer.max_steps:
         raise ValueError(

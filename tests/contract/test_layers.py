@@ -17,6 +17,7 @@ FLOORS = (
     (
         "atomic",
         "one_thread",
+        "packages",
         "child_processes",
         "contents",
         "corrupt",

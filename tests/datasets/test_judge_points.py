@@ -291,7 +291,7 @@ def test_without_the_devkit_the_extra_is_named(
     for name in [name for name in sys.modules if name.split(".")[0] == "nuscenes"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "nuscenes", None)
-    with pytest.raises(ImportError, match=r"pip install 'lidardistill\[nuscenes\]'"):
+    with pytest.raises(ImportError, match=r"pip install nuscenes-devkit==1\.2\.0"):
         score(dataroot, VERSION, SPLIT, tmp_path)
 
 

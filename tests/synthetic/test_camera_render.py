@@ -11,6 +11,8 @@ from lidardistill.synthetic.render.camera_render import render
 from lidardistill.synthetic.render.lidar_scan import EGO_LABEL, scan
 from lidardistill.synthetic.render.rig import make_rig
 
+pytestmark = pytest.mark.slow
+
 SIZE = (90, 160)
 TIME_S = 0.5
 

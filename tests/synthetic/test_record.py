@@ -12,6 +12,8 @@ from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES, RAW_CLASSES
 from lidardistill.synthetic.write.record import record_scene
 from lidardistill.synthetic.write.recording import Keyframe, SceneRecording
 
+pytestmark = pytest.mark.slow
+
 SIZE = (45, 80)
 
 

@@ -11,6 +11,8 @@ import pytest
 from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES, RAW_CLASSES, RAW_TO_CLASS
 from lidardistill.synthetic.place.world import World, build_scene
 
+pytestmark = pytest.mark.slow
+
 
 def digest(world: World) -> str:
     """A hash of everything that sensors can see."""

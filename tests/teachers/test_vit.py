@@ -68,7 +68,7 @@ def test_another_model_is_refused(tmp_path):
 
 def test_without_transformers_the_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ImportError, match="pip install transformers"):
+    with pytest.raises(ImportError, match=r"pip install 'transformers>=4\.56'"):
         load_vit("dinov2", folder(tmp_path))
 
 

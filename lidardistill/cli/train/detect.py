@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lidardistill.cli.options import ConfigArgument, OutOption, Overrides, WeightsOption
+from lidardistill.cli.options import OutOption, Overrides, WeightsOption, config_argument
 
 
 def run(
-    config: ConfigArgument,
+    config: Annotated[Path, config_argument("configs/detect/demo.yaml")],
     weights: WeightsOption,
     out: OutOption,
     overrides: Overrides = None,
@@ -21,7 +22,7 @@ def run(
         ),
     ] = "random",
 ) -> None:
-    """Fine-tune a CenterPoint detector on a share of the boxes, scored by nuscenes-devkit."""
+    """Fine-tune a CenterPoint detector on a share of the boxes, and score it with nuscenes-devkit."""
     from lidardistill.config.io import load_config
     from lidardistill.tasks.detect.config import DetectConfig
 

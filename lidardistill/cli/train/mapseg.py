@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from lidardistill.cli.options import ConfigArgument, OutOption, Overrides, WeightsOption
+from pathlib import Path
+from typing import Annotated
+
+from lidardistill.cli.options import OutOption, Overrides, WeightsOption, config_argument
 
 
-def run(config: ConfigArgument, weights: WeightsOption, out: OutOption, overrides: Overrides = None) -> None:
-    """Train map segmentation on a share of the scenes and score it as BEVFusion does."""
+def run(
+    config: Annotated[Path, config_argument("configs/mapseg/demo.yaml")],
+    weights: WeightsOption,
+    out: OutOption,
+    overrides: Overrides = None,
+) -> None:
+    """Train map segmentation on a share of the scenes, and score it as BEVFusion does."""
     from lidardistill.config.io import load_config
     from lidardistill.tasks.mapseg.config import MapSegConfig
 

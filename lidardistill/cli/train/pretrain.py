@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lidardistill.cli.options import ConfigArgument, OutOption, Overrides
+from lidardistill.cli.options import OutOption, Overrides, config_argument
 
 
 def run(
-    config: ConfigArgument,
+    config: Annotated[Path, config_argument("configs/pretrain/demo.yaml")],
     out: OutOption,
     overrides: Overrides = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Build all, run one step, print, write nothing.")
+        bool,
+        typer.Option("--dry-run", help="Build everything, run one step, print what it did, write nothing."),
     ] = False,
 ) -> None:
-    """Pretrain a LiDAR backbone from cameras. The same command continues an interrupted run."""
+    """Pretrain a LiDAR backbone without labels. To resume an interrupted run, repeat the command."""
     from lidardistill.config.io import load_config
     from lidardistill.tasks.pretrain.config import PretrainConfig
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from lidardistill.cli.options import ConfigArgument, OutOption, Overrides, WeightsOption
+from pathlib import Path
+from typing import Annotated
+
+from lidardistill.cli.options import OutOption, Overrides, WeightsOption, config_argument
 
 
-def run(config: ConfigArgument, weights: WeightsOption, out: OutOption, overrides: Overrides = None) -> None:
-    """Linear probe: one layer on a frozen backbone, scored by nuscenes-devkit."""
+def run(
+    config: Annotated[Path, config_argument("configs/probe/demo.yaml")],
+    weights: WeightsOption,
+    out: OutOption,
+    overrides: Overrides = None,
+) -> None:
+    """Linear probe: train one layer on a frozen backbone, and score it with nuscenes-devkit."""
     from lidardistill.config.io import load_config
     from lidardistill.tasks.segment.config import ProbeConfig
 

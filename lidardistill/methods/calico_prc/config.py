@@ -13,35 +13,36 @@ from lidardistill.regions.sweep.config import RegionConfig
 class PRCConfig(MethodConfig):
     """CALICO (ICLR 2024), stage 1: point-region contrast on one LiDAR sweep.
 
-    Of the paper: DBSCAN with 0.75 m and 5 points, N = 1024 and M = 1024 points a scene, semantic-less points
-        as
-    negatives only, turns of +-90 degrees and scales of 0.9 to 1.1, bilinear sampling of the map, alpha = 0.5,
-    20 epochs. Only second-hand descriptions of it could be read, and there is no public code. All that they
-    leave open is a key here (or in `regions`), whose default is our choice:
+    From the paper: DBSCAN with 0.75 m and 5 points; N = 1024 points of regions and M = 1024 others a scene,
+    the others as negatives only; rotations of +-90 degrees and scales of 0.9 to 1.1; bilinear sampling
+    of the map; alpha = 0.5; 20 epochs. There is no public code, and only second-hand descriptions could
+    be read. Every choice that they leave open is a key here or in `regions`, and its default is our own
+    choice:
 
-    temperature: 0.07, as SLidR and PointContrast have; CALICO's is not known (its parent PLRC has 0.2).
-    average: where the mean over an anchor's positives stands in PLRC: outside the logarithm (PLRC's code,
-        SupCon's L_out) or inside of it. CALICO's text does not say.
-    equal_regions: in RAPC every region counts as much as every other. CALICO calls the term region-aware; the
-        weight
-        1 / size is written down for its second stage only. False: every point counts the same.
-    negatives: an anchor's candidates are the points of its own scene, N + M of them as the paper writes, or
-        with
-        `batch` those of all scenes of a process: more negatives, for memory that grows with the square of the
-            batch.
-    hidden, embedding: widths of the projector, two linear layers with BatchNorm and ReLU between them, unit
-        length behind. CALICO names a projector and no more.
-    max_per_region: points of one region at most, so that one lorry does not fill N.
-    flip_x, flip_y: mirror each view at random. CALICO's list of augmentations could not be read to its end.
-    regions: ground, and which clusters are too small, too long or too high.
-    Without a key: both directions between the views are averaged; anchors of RAPC are the points of regions,
-        and other
-    points of their region are among its negatives; scenes of a batch count the same, one without regions as
-    zero; there is no momentum encoder.
+    temperature: 0.07, as in SLidR and PointContrast. CALICO's is unknown; PLRC, its 2D parent, has 0.2.
+    average: place of the mean over the positives of an anchor in PLRC: outside the logarithm (as in PLRC's
+        code) or inside. CALICO's is unknown.
+    equal_regions: true gives every region the same weight in RAPC, false every point. CALICO calls RAPC
+        region-aware, but the weight 1 / size is known for stage 2 only.
+    negatives: scene takes the N + M points of the anchor's own scene, as the paper writes; batch takes
+        those of all scenes of a process, and its memory grows with the square of the batch.
+    hidden, embedding: widths of the projector: two linear layers with BatchNorm and ReLU between them, then
+        unit length. CALICO names a projector without its widths.
+    max_per_region: largest number of points of one region, so that one lorry does not fill N.
+    flip_x, flip_y: mirror each view at random. The paper's list of augmentations is not known to its end.
+    regions: ground, and limits on the size of clusters.
+    Open choices without a key: both directions between the views are averaged; anchors of RAPC are the
+    points of regions, and other points of their region are among the negatives; all scenes of a batch
+    have the same weight, and a scene without regions counts as zero; there is no momentum encoder.
+
+    Differs from PLRC's own code (facebookresearch/PLRC, `SupConLoss`): there positives also lie in the
+    anchor's own view, all points but the anchor are in the denominator, and the loss is multiplied by
+    temperature / base = 0.2 / 0.07.
 
     alpha: weight of PLRC; RAPC has 1 - alpha.
-    num_rich, num_plain: N points of regions and M others, drawn once for both views among those on both maps.
-    max_rotation_deg, scale: of a view, turned around z by an angle of at most so many degrees.
+    num_rich, num_plain: N and M. They are drawn once for both views, among the points that lie on both maps.
+    max_rotation_deg: largest rotation of a view around z, degrees.
+    scale: smallest and largest scale of a view.
     """
 
     trains: ClassVar[frozenset[str]] = frozenset({"map"})

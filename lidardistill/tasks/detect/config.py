@@ -1,8 +1,8 @@
-"""The fourth kind of run: a detector, fine-tuned on a share of the boxes."""
+"""Config of `detect`: a detector that is fine-tuned on a share of the boxes."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -22,12 +22,15 @@ from lidardistill.engine.config import (
 
 
 class DetectionAugmentConfig(Strict):
-    """What happens to a keyframe and its boxes together; CenterPoint's values for nuScenes are the defaults.
+    """Random motion of a keyframe and its boxes. The defaults are CenterPoint's for nuScenes with voxels of 0.075 m.
 
-    rotate_max_deg: turned around z by at most so much.
-    scale: smallest and largest.
-    flip_x, flip_y: mirrored along x, along y, each for half of the keyframes.
-    shift_std_m: of a shift along x, y and z, metres.
+    CenterPoint and mmdet3d have other values for voxels of 0.1 m and pillars of 0.2 m: 22.5 degrees and no
+    shift.
+
+    rotate_max_deg: largest rotation around z, degrees.
+    scale: smallest and largest scale.
+    flip_x, flip_y: mirror along x, along y, each with probability 0.5.
+    shift_std_m: standard deviation of the shift along x, y and z, metres.
     """
 
     rotate_max_deg: Annotated[float, Field(ge=0, le=180)] = 45.0
@@ -44,12 +47,12 @@ class DetectionAugmentConfig(Strict):
 
 
 class GTSamplingConfig(Strict):
-    """Objects of other labelled keyframes are pasted into each; CenterPoint's counts for nuScenes are the defaults.
+    """Objects of other labelled keyframes are pasted into each keyframe. The defaults are CenterPoint's for nuScenes.
 
-    counts: objects of car, truck, construction_vehicle, bus, trailer, barrier, motorcycle, bicycle, pedestrian and
-        traffic_cone that a keyframe is filled up to.
-    min_points: LiDAR points that an object must have.
-    cache: folder in which the cut-out objects are kept; null holds them in memory.
+    counts: number of objects that a keyframe is filled up to, for car, truck, construction_vehicle, bus,
+        trailer, barrier, motorcycle, bicycle, pedestrian and traffic_cone.
+    min_points: smallest number of LiDAR points of a pasted object.
+    cache: folder that keeps the cut-out objects; null keeps them in memory.
     """
 
     counts: tuple[
@@ -63,9 +66,9 @@ class GTSamplingConfig(Strict):
 class LabelledDataConfig(SourceKeys):
     """Keyframes with labels of a share of the scenes.
 
-    label_percent: share of the scenes of `train_split`, every k-th in database order; one where there are fewer than k.
-    sweeps: scans before each keyframe that are added to it; CenterPoint's ten scans are nine and the keyframe.
-    augment: what happens to a keyframe and its labels together.
+    label_percent: share of the scenes of `train_split`: every k-th scene in database order, but at least one.
+    sweeps: number of earlier scans that are added to each keyframe. CenterPoint has 9, so ten scans in all.
+    augment: random motion of a keyframe and its labels.
     """
 
     train_split: str = "train"
@@ -81,11 +84,12 @@ class LabelledDataConfig(SourceKeys):
 class DetectionDataConfig(LabelledDataConfig):
     """Keyframes with boxes.
 
-    gt_sampling: null for none.
-    class_balanced: rare classes as often as frequent ones, by repeating keyframes (CBGS).
-    min_points: LiDAR and radar points that a box must have to be learnt.
-    image_size: of the images that a camera network sees, (height, width); null leaves them. With `camera` alone.
-    images: how they are read. With `camera` alone.
+    gt_sampling: paste objects of other keyframes; null disables it.
+    class_balanced: repeat keyframes so that rare classes appear as often as frequent ones (CBGS).
+    min_points: boxes with fewer LiDAR and radar points are not trained on.
+    image_size: (height, width) of the images of the camera network; null keeps their size. Only with
+        `camera`.
+    images: how images are read. Only with `camera`.
     """
 
     gt_sampling: GTSamplingConfig | None = GTSamplingConfig()
@@ -96,12 +100,13 @@ class DetectionDataConfig(LabelledDataConfig):
 
 
 class CenterConfig(Strict):
-    """CenterPoint's head and what becomes of its maps; the defaults are its configuration of nuScenes.
+    """CenterPoint's head and the decoding of its maps. The defaults are CenterPoint's for nuScenes.
 
     width: channels of the shared convolution and of the branches.
-    box_weight: of the boxes' loss beside the heatmaps'.
-    score_threshold: boxes at or below it are no detections.
-    max_boxes: best boxes of each of the six groups of classes; nuScenes takes 500 of a keyframe.
+    box_weight: weight of the box loss; the heatmap loss has weight 1.
+    score_threshold: boxes with this score or less are dropped.
+    max_boxes: number of boxes that are kept of each of the six groups of classes. nuScenes accepts 500 a
+        keyframe.
     """
 
     width: PositiveInt = 64
@@ -111,13 +116,15 @@ class CenterConfig(Strict):
 
 
 class DetectConfig(Strict):
-    """A detector.
+    """A CenterPoint detector on a pretrained backbone.
 
-    camera: network whose map is fused with that of the LiDAR; null for LiDAR alone.
-    lr_backbone: learning rate of the pretrained networks as a share of the optimiser's.
-    calibration_keyframes: of the training split, boxes unread, that BatchNorm's statistics are measured anew on at the
-        end; 0 leaves the running ones. A short run ends before they have caught up with the weights.
+    camera: camera network, whose map is fused with the LiDAR's map; null for LiDAR alone.
+    lr_backbone: learning rate of the pretrained networks as a share of the optimiser's rate.
+    calibration_keyframes: keyframes of the training split on which BatchNorm statistics are measured again
+        at the end, without boxes; 0 keeps the running statistics. Short runs end before these have settled.
     """
+
+    recipes: ClassVar[str] = "detect"
 
     name: str
     seed: NonNegativeInt = 0

@@ -1,8 +1,8 @@
-"""The fifth kind of run: map segmentation on a share of the scenes."""
+"""Config of `mapseg`: map segmentation on a share of the scenes."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, model_validator
 
@@ -23,13 +23,17 @@ MapClass = Literal["drivable_area", "ped_crossing", "walkway", "stop_line", "car
 
 
 class MapDataConfig(LabelledDataConfig):
-    """Keyframes with the map around them; BEVFusion's augmentation is the default."""
+    """Keyframes with the map around them. The default augmentation is BEVFusion's."""
 
     augment: DetectionAugmentConfig = DetectionAugmentConfig(scale=(0.9, 1.1))
 
 
 class MapConfig(Strict):
-    """Which masks: BEVFusion's six classes on 200 x 200 cells of half a metre by default."""
+    """Classes and cells of the masks. The defaults are BEVFusion's: six classes on 200 x 200 cells of 0.5 m.
+
+    bev_range: x_min, y_min, x_max, y_max of the masks, metres.
+    cell_size: edge of a cell, metres.
+    """
 
     classes: tuple[MapClass, ...] = (
         "drivable_area",
@@ -54,10 +58,12 @@ class MapSegConfig(Strict):
     """A backbone with a map head.
 
     gamma: power of the focal loss.
-    lr_backbone: learning rate of the pretrained network as a share of the optimiser's.
-    calibration_keyframes: of the training split, maps unread, that BatchNorm's statistics are measured anew on at the
-        end; 0 leaves the running ones. A short run ends before they have caught up with the weights.
+    lr_backbone: learning rate of the pretrained network as a share of the optimiser's rate.
+    calibration_keyframes: keyframes of the training split on which BatchNorm statistics are measured again
+        at the end, without maps; 0 keeps the running statistics. Short runs end before these have settled.
     """
+
+    recipes: ClassVar[str] = "mapseg"
 
     name: str
     seed: NonNegativeInt = 0

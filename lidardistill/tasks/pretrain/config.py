@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import BaseModel, Field, NonNegativeInt, model_validator
 
 from lidardistill.backbones.kinds import StudentConfig
@@ -25,6 +27,8 @@ from lidardistill.teachers.kinds import TeacherConfig
 class PretrainConfig(Strict):
     """Config of a pretraining run. A key that the method does not read must keep its default: no key is
     without effect."""
+
+    recipes: ClassVar[str] = "pretrain"
 
     name: str
     seed: NonNegativeInt = 0

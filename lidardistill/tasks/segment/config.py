@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
@@ -52,15 +52,27 @@ class CachedProbeConfig(Strict):
 
 
 class OnlineProbeConfig(Strict):
-    """SLidR's protocol: the head trains on augmented scans behind a frozen network in eval mode."""
+    """SLidR's protocol: a linear layer trains on augmented scans; the backbone is frozen and in eval mode.
+
+    Differs from SLidR's code in, here and in fine-tuning: 16 outputs, where SLidR has 17 with class 0
+    (never a target) in its softmax; the bias starts at 0, where SLidR draws it; a voxel has the label of
+    its first labelled point, where SLidR takes its first point and ignores the voxel if that one has no
+    label; the last, smaller batch of an epoch is used; a class that is absent from the split is left out of
+    the mIoU, as in nuscenes-devkit, where SLidR counts 1.
+
+    epochs: 100, as in SLidR's `semseg_nuscenes.yaml`, which its linear probe leaves unchanged.
+    lovasz: add the Lovasz loss to cross-entropy.
+    """
 
     kind: Literal["online"]
     optimizer: OptimizerConfig = SGDConfig(lr=0.05)
-    epochs: PositiveInt = 50
+    epochs: PositiveInt = 100
     lovasz: bool = True
 
 
 class ProbeConfig(Strict):
+    recipes: ClassVar[str] = "probe"
+
     name: str
     seed: NonNegativeInt = 0
     data: ScanDataConfig
@@ -85,7 +97,16 @@ class ProbeConfig(Strict):
 
 
 class FinetuneConfig(Strict):
-    """Cross-entropy and Lovasz on all weights; `lr_head` gives the new layer its own rate."""
+    """Fine-tuning of all weights. Differences from SLidR's code: see `OnlineProbeConfig`.
+
+    lr_head: learning rate of the new layer; null for that of the optimiser.
+    lovasz: add the Lovasz loss to cross-entropy.
+    calibration_keyframes: keyframes of the training split on which BatchNorm statistics are measured again
+        at the end, without labels; 0 keeps the running statistics. Short runs end before these have
+        settled.
+    """
+
+    recipes: ClassVar[str] = "finetune"
 
     name: str
     seed: NonNegativeInt = 0

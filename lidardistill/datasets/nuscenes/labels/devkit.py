@@ -8,6 +8,7 @@ from types import ModuleType
 
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.datasets.nuscenes.splits import SPLITS, official_scenes, scenes_of_split
+from lidardistill.packages import missing_package
 
 META: dict[str, bool] = {
     "use_camera": False,
@@ -57,7 +58,4 @@ def import_evaluator(task: str) -> ModuleType:
     try:
         return importlib.import_module(f"nuscenes.eval.{task}.evaluate")
     except ImportError as error:
-        raise ImportError(
-            f"the official evaluator needs nuscenes-devkit ({error}): pip install 'lidardistill[nuscenes]' "
-            "(Python 3.10-3.12)"
-        ) from error
+        raise missing_package("nuscenes-devkit", "the official evaluator", error) from error

@@ -16,6 +16,7 @@ import numpy as np
 import orjson
 
 from lidardistill.datasets.nuscenes.tables import read_table, text_of, token_of, wrong_field
+from lidardistill.packages import missing_package
 
 POLYGON_LAYERS = (
     "drivable_area",
@@ -155,10 +156,8 @@ def import_shapely() -> ModuleType:
     try:
         import shapely
     except ImportError as error:
-        raise ImportError(
-            f"maps need shapely and opencv, which come with nuscenes-devkit ({error}): pip install 'lidardistill[nuscenes]' "
-            "(Python 3.10-3.12)"
-        ) from error
+        # shapely and opencv come with the devkit.
+        raise missing_package("nuscenes-devkit", "map segmentation", error) from error
     return shapely
 
 

@@ -49,7 +49,8 @@ def span(name: str) -> AbstractContextManager[Any]:
         return _watcher.span(name)
     profiler = sys.modules.get("torch.autograd.profiler")
     if profiler is not None and profiler._is_profiler_enabled:
-        return profiler.record_function(name)
+        ranged: AbstractContextManager[Any] = profiler.record_function(name)
+        return ranged
     return _NOTHING
 
 

@@ -70,7 +70,7 @@ def run(
         with tempfile.TemporaryDirectory(prefix="lidardistill-bench-") as name:
             folder = Path(name)
             frame, root = _made_up_frame(folder, image_size) if dataroot is None else _first_frame(dataroot)
-            index = _OneKeyframe(frame, root)
+            index: Any = _OneKeyframe(frame, root)  # all of a source that these recipes read
             cached, on_the_fly = _cached_ways(index, folder), _on_the_fly_ways(index)
             recipe: ImagePairs = cached[PRODUCT].recipe  # type: ignore[assignment]
             source = recipe.superpixels

@@ -149,7 +149,7 @@ def _plain(error: Exception) -> Exception | None:
 class _HandOver(Queue):
     """The queue that workers put batches into. A batch that cannot be handed over becomes an error, not a silent loss."""
 
-    def _on_queue_feeder_error(self, e: Exception, obj: Any) -> None:  # type: ignore[override]
+    def _on_queue_feeder_error(self, e: Exception, obj: Any) -> None:
         try:
             raise RuntimeError(f"a loader process cannot hand over a batch: {e}. {_REMEDIES}") from e
         except RuntimeError:

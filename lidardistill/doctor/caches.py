@@ -87,8 +87,7 @@ def shared_memory(config: PretrainConfig | None = None, free_bytes: int | None =
     if workers == 0:
         return Finding("ok", f"{text} (no loader processes)")
     if free_bytes < batch:
-        level = "error" if config is not None else "warning"
-        return Finding(level, f"{text}: too little; {advice}")
+        return Finding("error" if config is not None else "warning", f"{text}: too little; {advice}")
     if free_bytes < batch * BATCHES_A_WORKER:
         return Finding(
             "warning", f"{text}, of which each of {workers} loader processes prepares two; {advice}"

@@ -68,7 +68,7 @@ class NuScenesIndex:
     def _set(
         self, folder: Path, dataroot: Path, version: str, columns: dict[str, np.ndarray], meta: dict[str, Any]
     ) -> None:
-        self.left_out: frozenset[str] = frozenset()
+        self.left_out = frozenset()
         self.folder = folder
         self.dataroot = dataroot
         self.version = version

@@ -42,7 +42,7 @@ from lidardistill.backbones.minkunet.net import MinkUNet
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.engine.manifest import git_state, versions
 from lidardistill.export.head_mmdet3d import HEAD, head_to_mmdet3d
-from lidardistill.tasks.detect.center_head import BRANCHES, CenterHead
+from lidardistill.tasks.detect.center.head import BRANCHES, CenterHead
 
 TOLERANCE = 1e-4
 PACKAGES = ("mmdet3d", "mmdet", "mmcv", "mmengine")

@@ -10,7 +10,7 @@ from lidardistill.exchange.layout import (
     known,
     renamed,
 )
-from lidardistill.tasks.detect.center_head import BRANCHES
+from lidardistill.tasks.detect.center.head import BRANCHES
 
 HEAD = "pts_bbox_head."
 

@@ -34,7 +34,7 @@ from lidardistill.tasks.detect.batch import DetectionBatch
 from lidardistill.tasks.detect.batches import still_keyframes
 from lidardistill.tasks.detect.bev_fusion import on_grid
 from lidardistill.tasks.detect.build import NUM_CLASSES, load_detector
-from lidardistill.tasks.detect.center_groups import decode_groups
+from lidardistill.tasks.detect.center.groups import decode_groups
 from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.detect.sample import DetectionRecipe
 from lidardistill.tasks.pretrain.config import PretrainConfig

@@ -14,7 +14,7 @@ from lidardistill.datasets.nuscenes.detection_classes import (
     predict_attributes,
 )
 from lidardistill.datasets.nuscenes.lidarseg_classes import RAW_CLASSES
-from lidardistill.tasks.detect.center_head import TASKS
+from lidardistill.tasks.detect.center.head import TASKS
 
 
 def test_labels_follow_the_heads_groups() -> None:

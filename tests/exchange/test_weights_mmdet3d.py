@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from lidardistill.exchange.layout import reverse_axes
 from lidardistill.exchange.mmdet3d import from_mmdet3d, to_mmdet3d
 from lidardistill.export.head_mmdet3d import head_from_mmdet3d, head_to_mmdet3d
-from lidardistill.tasks.detect.center_head import CenterHead
+from lidardistill.tasks.detect.center.head import CenterHead
 from lidardistill.weights import load_matching
 from tests.support.backbones import lidar_bev
 

@@ -19,7 +19,7 @@ from lidardistill.data.config import VoxelConfig
 from lidardistill.exchange.of_run import load_student, save_student
 from lidardistill.export.head_mmdet3d import head_from_mmdet3d
 from lidardistill.export.run import ENDINGS, export_backbone
-from lidardistill.tasks.detect.center_head import TASKS, CenterHead
+from lidardistill.tasks.detect.center.head import TASKS, CenterHead
 from lidardistill.tasks.detect.detector import Detector
 from lidardistill.tasks.runs import save_model
 from lidardistill.weights import load_checkpoint_tensors, save_backbone

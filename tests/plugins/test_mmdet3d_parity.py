@@ -16,7 +16,7 @@ import torch
 
 from lidardistill.exchange.mmdet3d import from_mmdet3d
 from lidardistill.export.detector import detector_checkpoint
-from lidardistill.tasks.detect.center_head import TASKS, CenterHead
+from lidardistill.tasks.detect.center.head import TASKS, CenterHead
 from tests.support.backbones import lidar_bev
 
 pytest.importorskip(

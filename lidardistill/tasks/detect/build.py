@@ -10,7 +10,7 @@ import torch
 from lidardistill.data.config import VoxelConfig
 from lidardistill.exchange.of_run import load_student
 from lidardistill.tasks.detect.bev_fusion import ConvFuser
-from lidardistill.tasks.detect.center_head import TASKS, CenterHead
+from lidardistill.tasks.detect.center.head import TASKS, CenterHead
 from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.detect.detector import Detector
 from lidardistill.tasks.runs import load_model

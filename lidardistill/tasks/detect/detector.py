@@ -11,7 +11,7 @@ from lidardistill.backbones.lidar_bev.net import LidarBev
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.tasks.detect.bev_fusion import ConvFuser, on_grid
-from lidardistill.tasks.detect.center_head import CenterHead, CenterMaps
+from lidardistill.tasks.detect.center.head import CenterHead, CenterMaps
 
 
 class CameraBackbone(Protocol):

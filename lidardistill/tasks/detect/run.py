@@ -24,7 +24,7 @@ from lidardistill.tasks.detect.build import (
     load_pretrained,
     parameter_groups,
 )
-from lidardistill.tasks.detect.center_groups import decode_groups
+from lidardistill.tasks.detect.center.groups import decode_groups
 from lidardistill.tasks.detect.config import DetectConfig
 from lidardistill.tasks.detect.detector import Detector
 from lidardistill.tasks.detect.sample import Corrupt

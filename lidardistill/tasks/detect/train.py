@@ -5,7 +5,7 @@ from __future__ import annotations
 from lidardistill.engine.terms import Terms
 from lidardistill.tasks.detect.batch import DetectionBatch
 from lidardistill.tasks.detect.build import NUM_CLASSES
-from lidardistill.tasks.detect.center_groups import center_loss
+from lidardistill.tasks.detect.center.groups import center_loss
 from lidardistill.tasks.detect.detector import Detector
 
 

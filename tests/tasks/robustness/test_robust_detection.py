@@ -20,7 +20,7 @@ from lidardistill.tasks.robustness.run import _check_comparable, evaluate_corrup
 
 pytest.importorskip("nuscenes", reason="scores come from nuscenes-devkit")
 
-DEMO = Path(__file__).resolve().parents[2] / "configs" / "detect" / "demo.yaml"
+DEMO = Path(__file__).resolve().parents[3] / "configs" / "detect" / "demo.yaml"
 VERSION = "v1.0-mini"
 
 

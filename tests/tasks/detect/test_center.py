@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from lidardistill.objectives.heatmap import gaussian_radius
-from lidardistill.tasks.detect.center import VALUE_WEIGHTS, box_l1_loss, gaussian_focal_loss
-from lidardistill.tasks.detect.center_decode import circle_nms, decode
-from lidardistill.tasks.detect.center_targets import draw_targets
+from lidardistill.tasks.detect.center.decode import circle_nms, decode
+from lidardistill.tasks.detect.center.loss import VALUE_WEIGHTS, box_l1_loss, gaussian_focal_loss
+from lidardistill.tasks.detect.center.targets import draw_targets
 
 SHAPE, CELL, ORIGIN = (24, 32), (0.8, 0.5), (-12.8, -6.0)
 GRID = {"bev_shape": SHAPE, "cell_size_m": CELL, "origin_m": ORIGIN}

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lidardistill.methods.calico_rad.loss import centre_weights, region_distill
-from lidardistill.tasks.detect.center_targets import draw_targets
+from lidardistill.tasks.detect.center.targets import draw_targets
 
 REGION = torch.tensor([4, 4, 9, 0, 4, 9, 0, 0, 2, 0])
 MASK = torch.tensor([1, 1, 1, 0, 1, 1, 0, 0, 1, 0]).bool()

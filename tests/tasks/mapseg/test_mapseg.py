@@ -26,7 +26,7 @@ from lidardistill.weights import load_checkpoint_tensors, save_backbone
 
 pytest.importorskip("shapely", reason="maps are read with shapely")
 
-DEMO = Path(__file__).resolve().parents[2] / "configs" / "mapseg" / "demo.yaml"
+DEMO = Path(__file__).resolve().parents[3] / "configs" / "mapseg" / "demo.yaml"
 SMALL = (
     "maps.bev_range=[-24, -24, 24, 24]",
     "voxels.voxel_size=[0.4, 0.4, 0.4]",

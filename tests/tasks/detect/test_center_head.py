@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lidardistill.tasks.detect.center_head import BRANCHES, NUM_VALUES, TASKS, CenterHead
+from lidardistill.tasks.detect.center.head import BRANCHES, NUM_VALUES, TASKS, CenterHead
 
 
 def test_sizes_are_centerpoints():

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lidardistill.tasks.detect.center_targets import CenterTargets
+from lidardistill.tasks.detect.center.targets import CenterTargets
 
 VALUE_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2)
 """Of offset, z, log size, sine and cosine, velocity: CenterPoint's configuration of nuScenes."""

@@ -9,7 +9,7 @@ import pytest
 from lidardistill.config.io import dump_yaml, load_config
 from lidardistill.tasks.pretrain.config import PretrainConfig
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "pretrain"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "pretrain"
 
 
 def rad(*overrides: str) -> PretrainConfig:

@@ -9,7 +9,7 @@ import pytest
 from lidardistill.config.io import load_config
 from lidardistill.tasks.mapseg.config import MapClass, MapSegConfig
 
-DEMO = Path(__file__).resolve().parents[2] / "configs" / "mapseg" / "demo.yaml"
+DEMO = Path(__file__).resolve().parents[3] / "configs" / "mapseg" / "demo.yaml"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from torch import nn
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.tasks.detect.bev_fusion import ConvFuser
-from lidardistill.tasks.detect.center_head import TASKS, CenterHead
+from lidardistill.tasks.detect.center.head import TASKS, CenterHead
 from lidardistill.tasks.detect.detector import Detector
 from tests.support.backbones import lidar_bev
 

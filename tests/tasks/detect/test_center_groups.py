@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lidardistill.ops.bev_grid import BevGrid
-from lidardistill.tasks.detect.center import box_l1_loss, gaussian_focal_loss
-from lidardistill.tasks.detect.center_groups import NMS_RADII_M, center_loss, decode_groups
-from lidardistill.tasks.detect.center_targets import draw_targets
+from lidardistill.tasks.detect.center.groups import NMS_RADII_M, center_loss, decode_groups
+from lidardistill.tasks.detect.center.loss import box_l1_loss, gaussian_focal_loss
+from lidardistill.tasks.detect.center.targets import draw_targets
 
 GROUPS = (1, 2, 1)
 GRID = BevGrid(-16.0, -8.0, 0.5, 32, 64)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from lidardistill.ops.bev_grid import BevGrid
-from lidardistill.tasks.detect.center import box_l1_loss, gaussian_focal_loss
-from lidardistill.tasks.detect.center_decode import Detections, decode
-from lidardistill.tasks.detect.center_targets import draw_targets
+from lidardistill.tasks.detect.center.decode import Detections, decode
+from lidardistill.tasks.detect.center.loss import box_l1_loss, gaussian_focal_loss
+from lidardistill.tasks.detect.center.targets import draw_targets
 
 BOX_WEIGHT = 0.25
 """Of the boxes beside the heatmaps: CenterPoint's configuration of nuScenes."""

@@ -245,7 +245,7 @@ def test_killed_at_any_step_the_same_command_gives_the_same_run(tiny_world, tmp_
     done = subprocess.run(
         [
             sys.executable,
-            str(Path(__file__).parents[1] / "support" / "pretrain_children.py"),
+            str(Path(__file__).parents[2] / "support" / "pretrain_children.py"),
             str(tiny_world),
             str(tmp_path),
         ],

@@ -9,7 +9,7 @@ import pytest
 from lidardistill.config.io import dump_yaml, load_config
 from lidardistill.tasks.detect.config import DetectConfig
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "detect"
+CONFIGS = Path(__file__).resolve().parents[3] / "configs" / "detect"
 
 
 def load(name: str = "demo", *overrides: str) -> DetectConfig:

@@ -1,0 +1,1 @@
+"""CenterPoint: head, targets, losses and decoding."""

@@ -1,4 +1,4 @@
-"""`lidardistill bench loader`: one keyframe through `Keyframes[PairSample]` against SLidR's way of loading it, in one process."""
+"""`lidardistill bench loader`: one keyframe through `Keyframes` against SLidR's way of loading it, in one process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lidardistill.data.frame import Frame
     from lidardistill.data.keyframes import Keyframes
     from lidardistill.datasets.base import FrameIndex
-    from lidardistill.methods.image_pairs import PairSample
+    from lidardistill.methods.image_pairs import ImagePairs, PairSample
     from lidardistill.regions.superpixels.source import SuperpixelSource
 
 SEED = 0
@@ -70,9 +70,11 @@ def run(
             frame, root = _made_up_frame(folder, image_size) if dataroot is None else _first_frame(dataroot)
             index = _OneKeyframe(frame, root)
             cached, on_the_fly = _cached_ways(index, folder), _on_the_fly_ways(index)
-            source = cached[PRODUCT].superpixels
+            recipe: ImagePairs = cached[PRODUCT].recipe  # type: ignore[assignment]
+            source = recipe.superpixels
+            assert source is not None
             maps = [source(_read(path), image_key(path, root))[0] for path in frame.image_paths]
-            baseline = SLidRLoader(frame, cached[PRODUCT].augment, maps, folder, seed=SEED)
+            baseline = SLidRLoader(frame, recipe.augment, maps, folder, seed=SEED)
             quality = {way: _compare(dataset, baseline) for way, dataset in (cached | on_the_fly).items()}
             figures = alternate_all(_calls(cached), _turns(baseline), rounds)
             if on_the_fly:
@@ -169,7 +171,7 @@ def _compare(dataset: Keyframes[PairSample], baseline: SLidRLoader) -> dict[str,
         error = np.abs(ours.images - theirs.images.numpy())
         quality["image_max_error"] = max(quality["image_max_error"], float(error.max()))
         quality["image_mean_error"] += float(error.mean()) / COMPARED
-        quality["superpixels_equal"] &= bool((ours.superpixels == theirs.superpixels.numpy()).all())
+        quality["superpixels_equal"] &= bool(np.array_equal(ours.superpixels, theirs.superpixels.numpy()))
         quality["pairs"] += len(ours.pairing_points)
         quality["pairs_of_baseline"] += len(theirs.pairing_points)
         quality["voxels_equal"] &= len(ours.voxels.voxel_coords) == len(theirs.voxel_coords)

@@ -228,40 +228,17 @@ def loading_measured(dataset: Any, parts: Parts) -> Iterator[None]:
     """Until it ends, the parts of reading a keyframe in this process are measured."""
     from lidardistill.data import view_image
     from lidardistill.data.voxel_input import ScanInput
-    from lidardistill.methods.bevcontrast import sample as scan_pairs
-    from lidardistill.methods.calico_prc import sample as region_views
-    from lidardistill.methods.calico_rad import sample as region_images
-    from lidardistill.methods.slidr import sample as pairs
+    from lidardistill.methods import image_pairs
 
-    known: list[tuple[Any, str, str]]
-    if isinstance(dataset, region_views.RegionViewDataset):
-        known = [
-            (region_views, "propose_regions", "regions"),
-            (ScanInput, "read", "voxelise"),
-            (region_views, "sample_region_points", "draw points"),
-        ]
-    elif isinstance(dataset, region_images.RegionImageDataset):
-        known = [
-            (region_images, "propose_regions", "regions"),
-            (view_image, "read_image", "decode images"),
-            (region_images, "resize_image", "resize images"),
-            (region_images, "pair_points", "project points"),
-            (ScanInput, "read", "voxelise"),
-            (region_images, "sample_region_points", "draw points"),
-        ]
-    elif isinstance(dataset, scan_pairs.ScanPairDataset):
-        known = [(ScanInput, "read", "voxelise")]
-    else:
-        known = [
-            (dataset, "_resample_superpixels", "superpixels"),
-            (dataset, "_teacher_features", "cached teacher features"),
-            (view_image, "read_image", "decode images"),
-            (pairs, "resize_image", "resize images"),
-            (pairs, "pair_points", "project points"),
-            (ScanInput, "read", "voxelise"),
-        ]
+    known = [
+        (image_pairs, "resample_superpixels", "superpixels"),
+        (view_image, "read_image", "decode images"),
+        (image_pairs, "resize_image", "resize images"),
+        (image_pairs, "pair_points", "project points"),
+        (ScanInput, "read", "voxelise"),
+    ]
     with ExitStack() as stack:
-        for owner, name, part in [(dataset.index, "frame", "read tables and sweep"), *known]:
+        for owner, name, part in [(dataset.source, "frame", "read tables and sweep"), *known]:
             stack.enter_context(_replaced(owner, name, part, parts))
         yield
 

@@ -1,12 +1,15 @@
 """What pretraining does to the cloud and to the pairs: rotate, flip, drop a cuboid, crop and flip the views.
 
-Nothing here touches a pixel: the decisions (which crop, which flip) and the pairs are computed first, on a few thousand
+Nothing here touches a pixel: the decisions (which crop, which flip) and the pairs are computed first, on a
+    few thousand
 rows, and `lidardistill.data.image_augment` then reads each image once, at its crop.
 
-Source: SLidR (Sautier et al., CVPR 2022) and its public code. The default values, the order and the thresholds are
+Source: SLidR (Sautier et al., CVPR 2022) and its public code. The default values, the order and the
+    thresholds are
 SLidR's.
 
-Differs from SLidR in: one `np.random.Generator` is passed in (SLidR mixes two global generators); the retry of a crop is
+Differs from SLidR in: one `np.random.Generator` is passed in (SLidR mixes two global generators); the retry
+    of a crop is
 bounded (SLidR hangs on an image without pairs, where the share kept is 0 / 0).
 """
 
@@ -43,7 +46,8 @@ def augment_cloud(
         generator: where the angle and the flips are drawn from.
 
     Returns:
-        (N, 3+F) float32 new points, and augment_matrix (4, 4) float64 with `new = augment_matrix @ old` (column vectors).
+        (N, 3+F) float32 new points, and augment_matrix (4, 4) float64 with `new = augment_matrix @ old`
+        (column vectors).
     """
     augment_matrix = np.eye(4)
     if settings.rotate:
@@ -71,8 +75,8 @@ def drop_cuboid(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Choose the points and pairs that stay when the inside of one random cuboid is removed.
 
-    The centre is a random point; the half side on each axis is extent * U(0, cuboid_max_share) / 2, with one draw for
-    the three axes; points strictly inside go.
+    The centre is a random point; the half side on each axis is extent * U(0, cuboid_max_share) / 2, with one
+    draw for the three axes; points strictly inside go.
 
     Args:
         points: (N, 3+F) float32, metres, already turned and flipped.
@@ -83,8 +87,8 @@ def drop_cuboid(
         generator: where the share and the centre are drawn from.
 
     Returns:
-        point_kept (N,) bool and pair_kept (P,) bool; all True where the step is off or rolled back because a view
-        would keep fewer than `cuboid_min_pairs` pairs.
+        point_kept (N,) bool and pair_kept (P,) bool; all True where the step is off or rolled back because a
+        view would keep fewer than `cuboid_min_pairs` pairs.
     """
     all_points, all_pairs = np.ones(len(points), bool), np.ones(len(pairing_points), bool)
     if not settings.drop_cuboid or len(points) == 0:
@@ -179,8 +183,8 @@ def crop_pixels(
         window: what is cut out.
         size: rows and columns it is resized to.
         pixel_exact: False rounds pairs as SLidR does; True follows the half-pixel rule of the images.
-        clamp: put what the rounding moves past the last row or column onto it, instead of dropping it; SLidR does
-            so where the full image is resized.
+        clamp: put what the rounding moves past the last row or column onto it, instead of dropping it; SLidR
+            does so where the full image is resized.
 
     Returns:
         (P, 2) int64 row, col in the copy and (P,) bool, False where the pixel is not in the copy.
@@ -208,8 +212,8 @@ def resized_crop(
 ) -> tuple[list[CropWindow], np.ndarray, np.ndarray]:
     """Choose a window in each view independently and carry the pairs into it.
 
-    A window is drawn again until it keeps more than `crop_min_pairs` pairs of its view or more than `crop_min_share`
-    of them.
+    A window is drawn again until it keeps more than `crop_min_pairs` pairs of its view or more than
+    `crop_min_share` of them.
 
     Args:
         pairing_images: (P, 3) int64 view, row, col in the full images.
@@ -218,9 +222,11 @@ def resized_crop(
         generator: where the windows are drawn from.
 
     Returns:
-        V windows; (P, 3) int64 view, row, col in the resized windows; (P,) bool, False for pairs that were cut off.
+        V windows; (P, 3) int64 view, row, col in the resized windows; (P,) bool, False for pairs that were
+        cut off.
 
-    Differs from SLidR in: a view without pairs takes its first window, and after `_CROP_TRIES` windows the last one
+    Differs from SLidR in: a view without pairs takes its first window, and after `_CROP_TRIES` windows the
+        last one
     is taken; SLidR tries for ever.
     """
     moved, kept = pairing_images.copy(), np.zeros(len(pairing_images), bool)

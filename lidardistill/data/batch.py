@@ -65,11 +65,13 @@ class VoxelBatch(Tensors):
 class Batch(Tensors):
     """Base of every batch: the engine reads these fields and no others.
 
-    A subclass is a dataclass with `frozen=True, kw_only=True`; `sources_of` fills both fields from the samples.
+    A subclass is a dataclass with `frozen=True, kw_only=True`; `sources_of` fills both fields from the
+    samples.
 
     Attributes:
         sample_tokens: B names of the keyframes.
-        substitutes: (sample token, reason) of each keyframe that could not be read and was replaced by another.
+        substitutes: (sample token, reason) of each keyframe that could not be read and was replaced by
+            another.
     """
 
     sample_tokens: tuple[str, ...]

@@ -1,4 +1,5 @@
-"""Samples to batches by ragged concatenation. The batch size is the number of samples, never a number of the config."""
+"""Samples to batches by ragged concatenation. The batch size is the number of samples, never a number of the
+config."""
 
 from __future__ import annotations
 
@@ -69,7 +70,8 @@ def offsets(lengths: Sequence[int]) -> np.ndarray:
 
 
 def concatenate(arrays: Sequence[np.ndarray], name: str) -> Tensor:
-    """The rows of all arrays in one tensor; raises ValueError, with the name, for rows of different shapes."""
+    """The rows of all arrays in one tensor; raises ValueError, with the name, for rows of different
+    shapes."""
     if len({array.shape[1:] for array in arrays}) != 1:
         shapes = ", ".join(str(array.shape) for array in arrays)
         raise ValueError(

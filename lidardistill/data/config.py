@@ -16,10 +16,11 @@ class ImageConfig(Strict):
     """Resolution at which camera images are read, before they are cropped.
 
     scale: divides height and width; 1, SLidR's, reads the whole resolution.
-    reduce: area averages blocks of scale x scale pixels; jpeg decodes a reduced JPEG, which costs a third less than
-        decoding the whole and is close to the average. `data.image_cache` tells what a scale above 1 changes.
-    cache: folder that keeps the averaged images, so that training decodes no JPEG (6.5 MB a keyframe of six 1600x900
-        images at scale 2). It does not change a pixel.
+    reduce: area averages blocks of scale x scale pixels; jpeg decodes a reduced JPEG, which costs a third
+        less than decoding the whole and is close to the average. `data.image_cache` tells what a scale above
+        1 changes.
+    cache: folder that keeps the averaged images, so that training decodes no JPEG (6.5 MB a keyframe of six
+        1600x900 images at scale 2). It does not change a pixel.
     """
 
     scale: Literal[1, 2, 4, 8] = 1
@@ -30,7 +31,8 @@ class ImageConfig(Strict):
     def _cache_of_averages(self) -> ImageConfig:
         if self.cache is not None and (self.scale == 1 or self.reduce != "area"):
             raise ValueError(
-                f"data.images.cache keeps averaged images: expected scale 2 or more and reduce area, got scale {self.scale} "
+                f"data.images.cache keeps averaged images: expected scale 2 or more and reduce area, got "
+                f"scale {self.scale} "
                 f"and reduce {self.reduce}"
             )
         return self
@@ -48,8 +50,8 @@ class AugmentConfig(Strict):
     crop_images: cut a random window out of each image; false resizes the whole image.
     crop_area: smallest and largest area of the window, as a share of the image.
     crop_aspect: smallest and largest width / height of the window, drawn log-uniformly.
-    crop_min_pairs, crop_min_share: accept a window that keeps more pairs than `crop_min_pairs`, or a larger share of the
-        pairs of its view than `crop_min_share`; else draw again.
+    crop_min_pairs, crop_min_share: accept a window that keeps more pairs than `crop_min_pairs`, or a larger
+        share of the pairs of its view than `crop_min_share`; else draw again.
     flip_images: mirror each image left to right with probability 0.5.
     """
 
@@ -103,12 +105,13 @@ class VoxelConfig(Strict):
     voxel_size: metres; with cylindrical voxels metres, degrees, metres.
     rounding: floor (SLidR) or round (SuperFlow, BEVContrast).
     point_cloud_range: x_min y_min z_min x_max y_max z_max, metres; null takes every point.
-    point_features: input channels of the backbone, in this order. intensity: as stored, times `intensity_scale`;
-        x, y, z: of the augmented cloud, metres; range: distance from the sensor, metres; height: z in the ego frame,
-        about metres above the road; time_lag: seconds before the keyframe, 0 for points of four columns.
+    point_features: input channels of the backbone, in this order. intensity is the stored value times
+        `intensity_scale`; x, y, z lie in the augmented cloud, metres; range is the distance from the sensor,
+        metres; height is z in the ego frame, about metres above the road; time_lag is the age in seconds
+        before the keyframe, 0 for points of four columns.
     intensity_scale: 1.0 gives nuScenes' 0..255, as in SLidR.
-    reduce: first takes the features of the first point of a voxel in file order, as SLidR does (MinkowskiEngine on the
-        CPU); mean averages them.
+    reduce: first takes the features of the first point of a voxel in file order, as SLidR does
+        (MinkowskiEngine on the CPU); mean averages them.
     """
 
     kind: Literal["cylindrical", "cartesian"] = "cylindrical"
@@ -135,6 +138,7 @@ class VoxelConfig(Strict):
                 cells = (b - a) / size
                 if b <= a or abs(cells - round(cells)) > 1e-4:
                     raise ValueError(
-                        f"voxels.point_cloud_range along {axis}: {a} to {b} m is no whole number of {size} m voxels"
+                        f"voxels.point_cloud_range along {axis}: {a} to {b} m is no whole number of "
+                        f"{size} m voxels"
                     )
         return self

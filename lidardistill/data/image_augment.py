@@ -1,8 +1,8 @@
 """Crop, resize and mirror an image and its superpixels in one pass over the window.
 
-The image stays uint8 until the crop is known; only the pixels of the small result become float32. The interpolation is
-bilinear without antialias, with half-pixel centres (`align_corners=False`), as the torchvision of SLidR's time did on
-tensors; a modern torchvision would need `antialias=False` to do the same.
+The image stays uint8 until the crop is known; only the pixels of the small result become float32. The
+interpolation is bilinear without antialias, with half-pixel centres (`align_corners=False`), as the
+torchvision of SLidR's time did on tensors; a modern torchvision would need `antialias=False` to do the same.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ def resize_image(
         image: (H, W, 3) uint8.
         window: what is cut out, in pixels of the whole image; lies inside it.
         size: rows, columns of the result.
-        scale: whole factor by which `image` was reduced from the whole one, in blocks from its first corner on.
-            At 1 nothing outside the window is looked at; a reduced pixel at its border covers what lies beyond, too.
+        scale: whole factor by which `image` was reduced from the whole one, in blocks from its first corner
+            on. At 1 nothing outside the window is looked at; a reduced pixel at its border covers what lies
+            beyond, too.
         flipped: mirror the result left to right.
         out: (3, rows, columns) float32 to write into, or None for a new array.
         implementation: "numba", or "numpy" for the slow twin.
@@ -79,8 +80,9 @@ def resize_labels(
         size: rows, columns of the result.
         image_size: rows, columns of the image that `window` speaks of; None: those of `labels`.
         flipped: mirror the result left to right.
-        pixel_exact: False reads row floor(i * scale), torch's mode="nearest" and so SLidR's; True reads the pixel under
-            the centre, floor((i + 0.5) * scale), torch's "nearest-exact", which is where the bilinear image lies.
+        pixel_exact: False reads row floor(i * scale), torch's mode="nearest" and so SLidR's; True reads the
+            pixel under the centre, floor((i + 0.5) * scale), torch's "nearest-exact", which is where the
+            bilinear image lies.
         out: (rows, columns) of the same dtype to write into, or None for a new array.
         implementation: "numba", or "numpy" for the slow twin.
 
@@ -137,8 +139,8 @@ def image_matrix(window: CropWindow, size: tuple[int, int], *, flipped: bool = F
         flipped: it is mirrored left to right: u becomes columns - 1 - u.
 
     Returns:
-        (4, 4) float64 img2aug, from homogeneous pixels (u d, v d, d, 1) to homogeneous pixels: `img2aug @ cam2img`
-        is the camera matrix of the result.
+        (4, 4) float64 img2aug, from homogeneous pixels (u d, v d, d, 1) to homogeneous pixels: `img2aug @
+        cam2img` is the camera matrix of the result.
     """
     img2aug = np.eye(4)
     places = ((window.left, window.width, size[1]), (window.top, window.height, size[0]))
@@ -163,7 +165,8 @@ def _nearest_rows(length: int, target: int, pixel_exact: bool) -> np.ndarray:
 def _bilinear_taps(
     length: int, target: int, start: int, reverse: bool, reduced_by: int, num_rows: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two source rows, of `num_rows`, for each row, and the weight of the second; torch's align_corners=False."""
+    """Two source rows, of `num_rows`, for each row, and the weight of the second; torch's
+    align_corners=False."""
     half = np.float32(0.5)
     position = (np.arange(target, dtype=np.float32) + half) * (np.float32(length) / np.float32(target)) - half
     if reduced_by > 1:

@@ -24,7 +24,8 @@ class Named(Protocol):
 class Recipe(Generic[Sample]):
     """Makes a sample of one keyframe, and a batch of samples.
 
-    It runs in worker processes: numpy in, numpy out, picklable. A sample is a dataclass with `sample_token` and
+    It runs in worker processes: numpy in, numpy out, picklable. A sample is a dataclass with `sample_token`
+        and
     `substitutes`, a sequence of (sample token, reason).
     """
 
@@ -45,7 +46,8 @@ class Recipe(Generic[Sample]):
         raise NotImplementedError
 
     def still(self) -> Recipe[Sample]:
-        """The recipe of the same keyframes without augmentation and without caches, for pictures and caches."""
+        """The recipe of the same keyframes without augmentation and without caches, for pictures and
+        caches."""
         raise NotImplementedError
 
     def warm_up(self) -> None:
@@ -60,7 +62,8 @@ class Keyframes(Dataset[Sample]):
         rows: (n,) index rows; the last entry of a key is a place in them.
         recipe: makes the samples.
         seed: of all randomness here.
-        max_substitutes: if a keyframe cannot be read, try at most this many others, always the same ones. 0 raises the
+        max_substitutes: if a keyframe cannot be read, try at most this many others, always the same ones. 0
+            raises the
             error instead: evaluation must score exactly the keyframes of its split.
 
     Raises:

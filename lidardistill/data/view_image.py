@@ -32,7 +32,8 @@ WHOLE_IMAGES = ImageConfig()
 
 
 class _Scratch(threading.local):
-    """Memory to decode into, one piece a thread. `take` hands it over; the caller gives it back by setting `free`."""
+    """Memory to decode into, one piece a thread. `take` hands it over; the caller gives it back by setting
+    `free`."""
 
     free: np.ndarray | None = None
 
@@ -45,14 +46,16 @@ _scratch = _Scratch()
 
 
 class ViewImage:
-    """A `regions.superpixels.source.LazyImage`. Do not use the returned arrays after `close`; `pixels` decodes anew then.
+    """A `regions.superpixels.source.LazyImage`. Do not use the returned arrays after `close`; `pixels`
+    decodes anew then.
 
     Args:
         path: picture file.
         key: its name inside the data set.
         size: height and width in pixels of the whole image.
         config: resolution, and the cache.
-        is_shown: a network reads the pixels. False reads the file only if superpixels must be computed from it.
+        is_shown: a network reads the pixels. False reads the file only if superpixels must be computed from
+            it.
     """
 
     def __init__(
@@ -99,7 +102,8 @@ class ViewImage:
         return self.pixels() if scale == self.scale else None
 
     def fingerprint(self) -> int | None:
-        """None where the whole image is not read for its own sake: what is stored under its name is then trusted."""
+        """None where the whole image is not read for its own sake: what is stored under its name is then
+        trusted."""
         if self._fingerprint is None and self.is_shown:
             if self._cache is not None:
                 self.pixels()

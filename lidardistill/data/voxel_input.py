@@ -38,7 +38,8 @@ class ScanInput:
     Attributes:
         voxels: the config: grid, and features of a voxel.
         align: the grid is padded, and coordinates are shifted, by multiples of this many cells.
-        per_point: also give the features of each point, for backbones that learn the content of a voxel (pillars).
+        per_point: also give the features of each point, for backbones that learn the content of a voxel
+            (pillars).
     """
 
     voxels: VoxelConfig
@@ -49,8 +50,10 @@ class ScanInput:
         """Put the points of one scan into voxels and give each voxel its features.
 
         Args:
-            points: (N, 4 or 5) float32, LiDAR frame (augmented or not), metres; intensity as stored; time lag, seconds.
-            lidar2ego: (4, 4) float64, of the cloud as it lies in `points`; only the feature "height" needs it.
+            points: (N, 4 or 5) float32, LiDAR frame (augmented or not), metres; intensity as stored; time
+                lag, seconds.
+            lidar2ego: (4, 4) float64, of the cloud as it lies in `points`; only the feature "height" needs
+                it.
 
         Returns:
             The voxels; an empty scan has none.

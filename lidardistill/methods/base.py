@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lidardistill.backbones.base import Backbone
 from lidardistill.backbones.kinds import StudentConfig
-from lidardistill.data.batch import Batch, VoxelBatch
+from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.config import PairDataConfig, VoxelConfig
 from lidardistill.data.keyframes import Recipe
 from lidardistill.data.voxel_input import ScanInput
@@ -109,7 +109,7 @@ class Method(nn.Module):
     """
 
     student_reads_scans: ClassVar[bool] = True
-    student: nn.Module
+    student: Any
 
     @classmethod
     def recipe(cls, config: Any, parts: Parts) -> Recipe[Any]:
@@ -136,12 +136,13 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def card(self) -> dict[str, Any]:
-        """Keys of the run's config that have another value in the card of the exported weights; by default none."""
+        """Keys of the run's config that have another value in the card of the exported weights; by default
+        none."""
         return {}
 
     def prepare(
         self,
-        recipe: Recipe[Any],
+        recipe: Any,
         source: Any,
         rows: np.ndarray,
         *,
@@ -149,7 +150,8 @@ class Method(nn.Module):
         on_progress: Report | None = None,
         on_unreadable: Callable[[str, str], object] | None = None,
     ) -> int:
-        """Compute and store what training reads later, such as features of a frozen teacher; by default nothing.
+        """Compute and store what training reads later, such as features of a frozen teacher; by default
+        nothing.
 
         Args:
             recipe: of the run.
@@ -157,16 +159,17 @@ class Method(nn.Module):
             rows: (n,) int64 rows of the run.
             num_workers: processes that read keyframes.
             on_progress: called with (keyframes done, keyframes in all).
-            on_unreadable: called with (sample token, reason) of each keyframe that cannot be read and is left out;
-                None raises the error.
+            on_unreadable: called with (sample token, reason) of each keyframe that cannot be read and is left
+                out; None raises the error.
 
         Returns:
             Keyframes that were computed now.
         """
         return 0
 
-    def joint_space(self, batch: Batch) -> JointSpace:
-        """One keyframe in the space where student and teacher meet; raises ValueError if the method has none."""
+    def joint_space(self, batch: Any) -> JointSpace:
+        """One keyframe in the space where student and teacher meet; raises ValueError if the method has
+        none."""
         raise ValueError("this method compares no points with pixels, so there is no joint space to show")
 
     def shown_maps(self, voxels: VoxelBatch, cameras: dict[str, Any] | None) -> list[ShownMap]:
@@ -185,6 +188,7 @@ class Method(nn.Module):
 def describe_scans(voxels: VoxelBatch) -> str:
     """Line of the dry run about the scans of a batch."""
     return (
-        f"points      {len(voxels.point2voxel)} of {voxels.batch_size} scans in {len(voxels.features)} voxels of "
+        f"points      {len(voxels.point2voxel)} of {voxels.batch_size} scans in {len(voxels.features)} "
+        "voxels of "
         f"{voxels.spatial_shape} cells (z, y, x)"
     )

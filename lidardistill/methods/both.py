@@ -94,7 +94,8 @@ class Sum(Method):
     Args:
         method: its loss has weight 1.
         term: with the same student.
-        weight: factor of the term's loss, at least 0. With 0 the term is not computed, and a step is that of the method.
+        weight: factor of the term's loss, at least 0. With 0 the term is not computed, and a step is that of
+            the method.
         prefix: goes before the names of the term's losses, counts and diagnostics.
 
     Raises:
@@ -112,7 +113,7 @@ class Sum(Method):
         self.weight, self.prefix = weight, prefix
 
     @property
-    def student(self) -> nn.Module:  # type: ignore[override]
+    def student(self) -> nn.Module:
         """The one student."""
         return self.method.student
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
+from pydantic import NonNegativeFloat
+
 from lidardistill.config.base import Strict
 from lidardistill.data.config import PairDataConfig, VoxelConfig
 
@@ -13,15 +15,17 @@ if TYPE_CHECKING:
 
 
 class MethodConfig(Strict):
-    """Keys of a method. The class says which shared keys of the run the method reads; the run refuses all others.
+    """Keys of a method. The class says which shared keys of the run the method reads; the run refuses all
+    others.
 
     A subclass stands in `methods/<name>/config.py` and in the union of `methods/kinds.py`.
 
     Attributes:
-        reads: dotted keys of the run out of teacher, teacher_cache, bev_term, data.superpixels, data.augment, data.images,
-            data.visibility. A key that is not in `reads` must keep its default.
+        reads: dotted keys of the run out of teacher, teacher_cache, bev_term, data.superpixels, data.augment,
+            data.images, data.visibility. A key that is not in `reads` must keep its default.
         needs: keys in `reads` that must not be null.
-        trains: what the backbone must make: points (features of voxels or points), map (a bird's-eye-view map).
+        trains: what the backbone must make: points (features of voxels or points), map (a bird's-eye-view
+            map).
         key: where this config stands in the run; the first word of its error messages.
 
     pairing: real; or the control `permuted`, which draws the partners anew at every step.
@@ -41,11 +45,27 @@ class MethodConfig(Strict):
         return "data.images" in self.reads
 
     def check(self, run: Run) -> None:
-        """Raise ValueError, with a message that begins with the key, if the rest of the run does not suit the method."""
+        """Raise ValueError, with a message that begins with the key, if the rest of the run does not suit the
+        method."""
+
+
+class TermConfig(MethodConfig):
+    """A method that is added to another one, on the same student.
+
+    Attributes:
+        prefix: goes before the names of the losses of this method.
+
+    weight: factor of this loss; the other method's loss has 1. With 0 the loss is not computed.
+    """
+
+    prefix: ClassVar[str]
+
+    weight: NonNegativeFloat = 0.5
 
 
 class Run(Protocol):
-    """The keys of a pretraining run that a method may read; `tasks.pretrain.config.PretrainConfig` has them."""
+    """The keys of a pretraining run that a method may read; `tasks.pretrain.config.PretrainConfig` has
+    them."""
 
     @property
     def seed(self) -> int: ...
@@ -60,4 +80,6 @@ class Run(Protocol):
     @property
     def teacher_cache(self) -> str | None: ...
     @property
-    def methods(self) -> tuple[MethodConfig, ...]: ...
+    def method(self) -> MethodConfig: ...
+    @property
+    def bev_term(self) -> TermConfig | None: ...

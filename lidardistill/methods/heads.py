@@ -14,7 +14,8 @@ from lidardistill.sparse.row_linear import RowLinear
 class PointHead(nn.Module):
     """Linear layer with bias, then unit length: SLidR's final 1x1 convolution and normalisation.
 
-    Differs from the paper in: a zero row stays zero, with zero gradient (the authors' division has no epsilon and
+    Differs from the paper in: a zero row stays zero, with zero gradient (the authors' division has no epsilon
+        and
     gives NaN).
 
     Args:
@@ -56,7 +57,8 @@ class ProjectionHead(nn.Module):
         self.head = PointHead(hidden, out_channels)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(M, in_channels) to (M, out_channels) of unit length, float32 whatever autocast says (float64 stays)."""
+        """(M, in_channels) to (M, out_channels) of unit length, float32 whatever autocast says (float64
+        stays)."""
         return self.head(F.relu(self.norm(self.linear(features))))
 
 

@@ -1,4 +1,5 @@
-"""A keyframe with its images, as SLidR and its family read it: points, pictures, superpixels, and pairs of both.
+"""A keyframe with its images, as SLidR and its family read it: points, pictures, superpixels, and pairs of
+both.
 
 No label is ever opened.
 """
@@ -45,7 +46,8 @@ class PairSample:
         points: (N, 4) float32, augmented LiDAR frame, metres; intensity as stored.
         voxels: the same points as voxels.
         images: (V, 3, H, W) float32 in 0..1, RGB; None if the teacher's features are cached.
-        superpixels: (V, H, W) int32 id inside the view; None for methods without superpixels, as the next two.
+        superpixels: (V, H, W) int32 id inside the view; None for methods without superpixels, as the next
+            two.
         superpixel_mask: (V, H, W) bool, False for pixels without a superpixel.
         num_superpixels: rows reserved for each view; every valid id is smaller.
         pairing_points: (P,) int64 row in `points`.
@@ -105,8 +107,8 @@ class PairBatch(Batch):
 class Superpixels(Protocol):
     """Ids of an image are below `max_id_bound`. A callable image may stay undecoded.
 
-    `regions.superpixels.source.SuperpixelSource` also has a method `at`, which reads no more of a map than its crop; a
-    reader without it gives whole maps.
+    `regions.superpixels.source.SuperpixelSource` also has a method `at`, which reads no more of a map than
+    its crop; a reader without it gives whole maps.
     """
 
     max_id_bound: int
@@ -117,7 +119,8 @@ class Superpixels(Protocol):
 
 
 class CachedFeatures(Protocol):
-    """Pooled teacher features of a keyframe: (V * S, C) float32 and the (V * S,) float32 pixels behind each row."""
+    """Pooled teacher features of a keyframe: (V * S, C) float32 and the (V * S,) float32 pixels behind each
+    row."""
 
     def of_run(self, rows: np.ndarray) -> CachedFeatures: ...
 
@@ -132,7 +135,8 @@ class ImagePairs(Recipe[PairSample]):
         scan_input: turns points into voxels.
         augment: of cloud, images and pairs.
         images: resolution at which images are read.
-        visibility: "none" pairs every point in the frustum (SLidR); "zbuffer" drops points behind nearer ones.
+        visibility: "none" pairs every point in the frustum (SLidR); "zbuffer" drops points behind nearer
+            ones.
         superpixels: gives each image its superpixels, or None for methods without.
         cached: replaces the images by cached features of the teacher, or None.
         pair_options: further arguments of `geometry.projection.pair_points`.
@@ -216,7 +220,8 @@ class ImagePairs(Recipe[PairSample]):
     def _resample(
         self, images: list[ViewImage], windows: list[CropWindow], flipped: np.ndarray
     ) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
-        """(V, 3, H, W) float32 in 0..1, (V, H, W) int32 superpixels, (V, H, W) bool mask, or None; view by view."""
+        """(V, 3, H, W) float32 in 0..1, (V, H, W) int32 superpixels, (V, H, W) bool mask, or None; view by
+        view."""
         size, reader = self.augment.image_size, self.superpixels
         pixels = np.empty((len(images), 3, *size), np.float32) if self.cached is None else None
         ids = None if reader is None else np.empty((len(images), *size), np.int32)
@@ -311,7 +316,8 @@ def resample_superpixels(
         outside = mask & ((ids < 0) | (ids >= limit))
         if outside.any():
             raise ValueError(
-                f"superpixels of {image.path}: expected ids in 0..{limit - 1}, got {ids[outside].max()}; raise "
+                f"superpixels of {image.path}: expected ids in 0..{limit - 1}, got {ids[outside].max()}; "
+                "raise "
                 "max_id_bound or renumber the masks"
             )
 
@@ -326,7 +332,8 @@ def describe_pairs(batch: PairBatch) -> list[str]:
         else f", superpixels {tuple(batch.superpixels.shape)}, {batch.num_superpixels} rows each"
     )
     return [
-        f"points      {tuple(batch.points.shape)} in {len(voxels.features)} voxels of {voxels.spatial_shape} cells (z, y, x)",
+        f"points      {tuple(batch.points.shape)} in {len(voxels.features)} voxels of "
+        f"{voxels.spatial_shape} cells (z, y, x)",
         f"images      {images}{superpixels}",
         f"pairs       {len(batch.pairing_points)}",
     ]

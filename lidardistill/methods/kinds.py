@@ -11,6 +11,7 @@ from lidardistill.methods.bevcontrast.config import BEVContrastConfig, BEVTermCo
 from lidardistill.methods.calico_prc.config import PRCConfig
 from lidardistill.methods.calico_rad.config import RADConfig
 from lidardistill.methods.config import MethodConfig
+from lidardistill.methods.ppkt.config import PPKTConfig
 from lidardistill.methods.slidr.config import SLidRConfig
 
 __all__ = ["METHODS", "SHARED_KEYS", "AnyMethodConfig", "BEVTermConfig", "SLidRConfig", "method_class"]
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from lidardistill.methods.base import Method
 
 AnyMethodConfig = Annotated[
-    SLidRConfig | BEVContrastConfig | PRCConfig | RADConfig,
+    SLidRConfig | BEVContrastConfig | PRCConfig | RADConfig | PPKTConfig,
     Field(discriminator="kind"),
 ]
 
@@ -31,6 +32,7 @@ METHODS = {
     "bevcontrast": "bevcontrast.method:BEVContrast",
     "calico_prc": "calico_prc.method:PRC",
     "calico_rad": "calico_rad.method:RAD",
+    "ppkt": "ppkt.method:PPKT",
 }
 """Kind to `room.module:class`."""
 

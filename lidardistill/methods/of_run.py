@@ -22,19 +22,20 @@ _TERM_STREAM = 7  # the first weights of a term's head are drawn apart from thos
 def recipe_of(run: Run) -> Recipe[Any]:
     """How the run turns keyframes into samples and batches."""
     parts = Parts.of(run)
-    recipes = [method_class(config).recipe(config, parts) for config in run.methods]
-    return recipes[0] if len(recipes) == 1 else Both(*recipes)
+    recipe = method_class(run.method).recipe(run.method, parts)
+    if run.bev_term is None:
+        return recipe
+    return Both(recipe, method_class(run.bev_term).recipe(run.bev_term, parts))
 
 
 def method_of(run: Run) -> Method:
     """The method with random weights, all of which follow from the seed of the run."""
     parts = Parts.of(run)
-    config, *terms = run.methods
     with _seeded(run.seed):
-        method = method_class(config).build(config, parts)
-    if not terms:
+        method = method_class(run.method).build(run.method, parts)
+    term = run.bev_term
+    if term is None:
         return method
-    (term,) = terms
     shared = replace(parts, new_student=lambda: method.student)
     with _seeded(int(np.random.SeedSequence([run.seed, _TERM_STREAM]).generate_state(1)[0])):
         other = method_class(term).build(term, shared)

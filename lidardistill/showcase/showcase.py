@@ -107,7 +107,7 @@ def write_showcase(
     asked = points_embedded[query]
     arrays: dict[str, np.ndarray] = {
         "channels": np.array(frame.channels),
-        "images": (sample.images.transpose(0, 2, 3, 1) * 255).round().astype(np.uint8),  # type: ignore[union-attr]
+        "images": (sample.images.transpose(0, 2, 3, 1) * 255).round().astype(np.uint8),
         "superpixels": sample.superpixels,
         "superpixel_mask": sample.superpixel_mask,
         "points": frame.points,

@@ -1,4 +1,5 @@
-"""Rooms are closed: only a room, and the one list of its kind, know a method, a backbone or a data set by name."""
+"""Rooms are closed: only a room, and the one list of its kind, know a method, a backbone or a data set by
+name."""
 
 from __future__ import annotations
 

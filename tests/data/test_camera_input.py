@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidardistill.data.camera_input import CameraInput, choose_window, read_cameras, window_matrix
+from lidardistill.data.augment import CropWindow
+from lidardistill.data.camera_input import CameraInput, read_cameras
 from lidardistill.data.config import ImageConfig
-from lidardistill.data.image_augment import resize_image
+from lidardistill.data.image_augment import image_matrix, resize_image
 from lidardistill.data.images import image_key, read_image
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.geometry import project, transform_points
@@ -25,7 +26,7 @@ def keys(frame, root):  # type: ignore[no-untyped-def]
     return tuple(image_key(path, root) for path in frame.image_paths)
 
 
-@pytest.mark.parametrize("window", ["whole", "bottom"])
+@pytest.mark.parametrize("window", [CropWindow(0, 0, 90, 160), CropWindow(20, 30, 70, 120)])
 @pytest.mark.parametrize("size", [(45, 80), (20, 61), (90, 100), (30, 79)])
 def test_a_blob_is_where_the_camera_says(window, size) -> None:
     """A smooth blob in the image is resized with it; its centre of mass lands where the matrix puts it."""
@@ -33,32 +34,21 @@ def test_a_blob_is_where_the_camera_says(window, size) -> None:
     centre = np.array([96.4, 61.2])
     blob = 255 * np.exp(-((u - centre[0]) ** 2 + (v - centre[1]) ** 2) / (2 * 8.0**2))
     image = np.repeat(blob.astype(np.uint8)[:, :, None], 3, axis=2)
-    chosen = choose_window((90, 160), size, window)
-    small = resize_image(image, chosen, size)[0].astype(np.float64)
+    small = resize_image(image, window, size)[0].astype(np.float64)
     rows, cols = np.mgrid[0 : size[0], 0 : size[1]]
     found = np.array([(small * cols).sum(), (small * rows).sum()]) / small.sum()
-    expected = (window_matrix(chosen, size) @ [*centre, 1.0, 1.0])[:2]
+    expected = (image_matrix(window, size) @ [*centre, 1.0, 1.0])[:2]
     np.testing.assert_allclose(found, expected, atol=0.12)
 
 
-def test_bottom_keeps_proportions_and_cuts_the_sky() -> None:
-    window = choose_window((900, 1600), (256, 704), "bottom")
-    assert (window.left, window.width) == (0, 1600)
-    assert window.top + window.height == 900
-    assert window.height == round(1600 / 704 * 256)
-    tall = choose_window((900, 1600), (400, 400), "bottom")
-    assert tall == (0, 350, 900, 900)
-    assert choose_window((900, 1600), (256, 704), "whole") == (0, 0, 900, 1600)
-
-
-@pytest.mark.parametrize("settings", [CameraInput(), CameraInput((30, 50)), CameraInput((20, 60), "bottom")])
+@pytest.mark.parametrize("settings", [CameraInput(), CameraInput((30, 50)), CameraInput((20, 60))])
 def test_points_project_where_their_pixels_went(frame, detection_world, settings) -> None:
     images, cam2img = read_cameras(frame, settings, keys(frame, detection_world))
     size = settings.image_size or (45, 80)
     assert images.shape == (6, 3, *size)
     assert images.dtype == np.float32
     assert cam2img.dtype == np.float64
-    window = choose_window((45, 80), size, settings.window)
+    window = CropWindow(0, 0, 45, 80)
     for view in range(6):
         in_camera = transform_points(frame.lidar2cam[view], frame.points[:, :3])
         before, depth = project(in_camera, frame.cam2img[view])
@@ -83,8 +73,6 @@ def test_images_may_be_read_reduced(frame, detection_world) -> None:
 def test_bad_input(frame, detection_world) -> None:
     with pytest.raises(ValueError, match=r"cameras\.image_size: expected height and width"):
         CameraInput((0, 5))
-    with pytest.raises(ValueError, match=r"cameras\.window: expected whole or bottom, got 'top'"):
-        CameraInput(window="top")  # type: ignore[arg-type]
     mixed = replace(frame, image_size=np.array([[45, 80]] * 5 + [[44, 80]]))
     with pytest.raises(ValueError, match="different sizes"):
         read_cameras(mixed, CameraInput(), keys(frame, detection_world))

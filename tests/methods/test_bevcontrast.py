@@ -233,7 +233,8 @@ def test_diagnostics_come_when_asked_for(batch: ScanPairBatch) -> None:
 
 
 class MapStudent(Backbone):
-    """Makes maps of the mean of `Student`'s features in each cell; empty cells hold what no one may look at."""
+    """Makes maps of the mean of `Student`'s features in each cell; empty cells hold what no one may look
+    at."""
 
     out_channels = 8
 
@@ -321,7 +322,8 @@ def test_the_authors_warp_takes_the_maps_to_be_centred(batch: ScanPairBatch) -> 
 
 
 def test_positives_of_the_authors_warp_are_half_a_metre_apart() -> None:
-    """parity: 0.45 m on the mean, since the shift of 0.25 m in x and y turns with the two random rotations."""
+    """parity: 0.45 m on the mean, since the shift of 0.25 m in x and y turns with the two random
+    rotations."""
     grid = BevGrid.of_range((-51.25, -51.25, 50.75, 50.75), 0.6)
     draw = torch.Generator().manual_seed(0)
     angle = torch.rand(4000, generator=draw, dtype=torch.float64) * 2 * math.pi

@@ -20,8 +20,8 @@ from lidardistill.methods.calico_prc.config import PRCConfig
 from lidardistill.methods.calico_prc.method import PRC
 from lidardistill.methods.calico_prc.sample import RegionViewBatch, SweepInTwoViews
 from lidardistill.ops.bev_grid import BevGrid
-from tests.methods.test_region_views import Streets
 from tests.support.inputs import scan_input
+from tests.support.streets import Streets
 
 SCENES, SIZE, CHANNELS = 2, 8, 5
 GRID = BevGrid.of_range((-4.0, -4.0, 4.0, 4.0), 1.0)

@@ -25,8 +25,8 @@ from lidardistill.methods.calico_rad.method import RAD
 from lidardistill.methods.calico_rad.sample import RegionImageBatch, RegionImages
 from lidardistill.methods.heads import ProjectionHead
 from lidardistill.ops.bev_grid import BevGrid
-from tests.methods.test_region_images import Street
 from tests.support.inputs import scan_input
+from tests.support.streets import Street
 
 CAMERA_GRID = BevGrid.of_range((-6.0, -6.0, 6.0, 6.0), 1.0)
 LIDAR_GRID = BevGrid.of_range((-4.0, -4.0, 4.0, 4.0), 0.5)

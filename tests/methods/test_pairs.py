@@ -29,7 +29,8 @@ def pose(rotation, translation):
 
 
 def make_frame(folder, row):
-    """Points around the car, each with its own intensity; images whose red is the column and green the row."""
+    """Points around the car, each with its own intensity; images whose red is the column and green the
+    row."""
     rng = np.random.default_rng(row)
     xyz = rng.uniform((-40, -40, -2), (40, 40, 6), size=(6000, 3))
     points = np.concatenate([xyz, np.arange(6000)[:, None]], axis=1).astype(np.float32)
@@ -114,7 +115,8 @@ def index(tmp_path):
 
 
 def test_points_images_superpixels_and_pairs_move_together(index):
-    """Paint each pixel with its own id and its own colour, and find every pair's pixel again after augmentation."""
+    """Paint each pixel with its own id and its own colour, and find every pair's pixel again after
+    augmentation."""
     frame = index.frame(0)
     before = pair_points(frame.points, frame.lidar2cam, frame.cam2img, frame.image_size)
     pixel_of = {

@@ -1,4 +1,5 @@
-"""A keyframe for the camera network: pixels, matrices, voxels and points keep together, whatever is turned or mirrored."""
+"""A keyframe for the camera network: pixels, matrices, voxels and points keep together, whatever is turned or
+mirrored."""
 
 from __future__ import annotations
 
@@ -23,8 +24,8 @@ from lidardistill.methods.calico_rad.config import RADConfig
 from lidardistill.methods.calico_rad.sample import RegionImages
 from lidardistill.ops import BevGrid, frustum_cells
 from lidardistill.regions.sweep.clusters import propose_regions
-from tests.regions.test_clusters import street
 from tests.support.inputs import scan_input
+from tests.support.streets import PICTURE, Street
 
 VOXELS = scan_input(
     kind="cartesian",
@@ -35,56 +36,9 @@ VOXELS = scan_input(
     align=1,
     per_point=True,
 )
-SIZE, PICTURE = (24, 40), (48, 96)
+SIZE = (24, 40)
 MOVING = AugmentConfig(image_size=SIZE, drop_cuboid=False, crop_images=False)
 STILL = MOVING.still()
-
-
-class Street:
-    """One street in memory that two cameras see, one ahead and one to the left; two pictures on disk."""
-
-    def __init__(self, folder: Path) -> None:
-        self.dataroot = folder
-        rng = np.random.default_rng(0)
-        points = street(rng)[0]
-        points[:, 3] = np.arange(len(points)) % 250
-        views = []
-        for forward, right in (((1, 0, 0), (0, -1, 0)), ((0, 1, 0), (1, 0, 0))):
-            lidar2cam = np.eye(4)
-            lidar2cam[:3, :3] = right, (0, 0, -1), forward
-            views.append(lidar2cam)
-        cam2img = np.eye(4)
-        cam2img[0, 0] = cam2img[1, 1] = 50.0
-        cam2img[0, 2], cam2img[1, 2] = 47.5, 23.5
-        paths = []
-        for number in range(2):
-            path = folder / f"view{number}.jpg"
-            picture = np.ascontiguousarray(
-                rng.integers(0, 256, (6, 12, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-            )
-            path.write_bytes(simplejpeg.encode_jpeg(picture, 95))
-            paths.append(path)
-        self.one = Frame(
-            sample_token="token",
-            scene_name="scene",
-            timestamp_us=0,
-            lidar_path=Path("sweep.bin"),
-            points=points,
-            channels=("CAM_A", "CAM_B"),
-            image_paths=tuple(paths),
-            image_timestamps_us=np.zeros(2, np.int64),
-            image_size=np.array([PICTURE, PICTURE]),
-            lidar2cam=np.stack(views),
-            cam2img=np.stack([cam2img, cam2img]),
-            lidar2ego=np.eye(4),
-            ego2global=np.eye(4),
-        )
-
-    def frame(self, row: int) -> Frame:
-        return self.one if row == 0 else replace(self.one, points=np.zeros((0, 4), np.float32))
-
-    def sample_token(self, row: int) -> str:
-        return f"token{row}"
 
 
 @pytest.fixture(scope="module")

@@ -5,19 +5,18 @@ from __future__ import annotations
 import pickle
 import shutil
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lidardistill.data.frame import CorruptSample, Frame
+from lidardistill.data.frame import CorruptSample
 from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.methods.calico_prc.config import PRCConfig
 from lidardistill.methods.calico_prc.sample import SweepInTwoViews, draw_view, move_cloud
 from lidardistill.regions.sweep.clusters import propose_regions
-from tests.regions.test_clusters import street
 from tests.support.inputs import changed, scan_input
+from tests.support.streets import Streets
 
 VOXELS = scan_input(
     kind="cartesian",
@@ -29,43 +28,6 @@ VOXELS = scan_input(
     per_point=True,
 )
 STILL = {"max_rotation_deg": 0.0, "scale": (1.0, 1.0), "flip_x": False, "flip_y": False}
-
-
-def frame(points: np.ndarray) -> Frame:
-    none = np.zeros((0, 4, 4))
-    return Frame(
-        sample_token="token",
-        scene_name="scene",
-        timestamp_us=0,
-        lidar_path=Path("sweep.bin"),
-        points=points,
-        channels=(),
-        image_paths=(),
-        image_timestamps_us=np.zeros(0, np.int64),
-        image_size=np.zeros((0, 2), np.int64),
-        lidar2cam=none,
-        cam2img=none,
-        lidar2ego=np.diag([1.0, 1.0, 1.0, 1.0]),
-        ego2global=np.eye(4),
-    )
-
-
-class Streets:
-    """Frames in memory: two streets, a bare road and nothing at all."""
-
-    def __init__(self) -> None:
-        rng = np.random.default_rng(0)
-        one, two = street(rng)[0], street(rng)[0]
-        road = one[propose_regions(one).ground_mask]
-        self.points = [one, two, road, np.zeros((0, 4), np.float32)]
-        for cloud in self.points:
-            cloud[:, 3] = np.arange(len(cloud)) % 250
-
-    def frame(self, row: int) -> Frame:
-        return frame(self.points[row])
-
-    def sample_token(self, row: int) -> str:
-        return f"token{row}"
 
 
 INDEX = Streets()

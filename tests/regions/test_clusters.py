@@ -10,7 +10,7 @@ from lidardistill.regions.sweep.clusters import (
     propose_regions,
 )
 from lidardistill.regions.sweep.config import GroundConfig, RegionConfig
-from tests.regions.test_ground import road
+from tests.support.streets import box, street
 
 IMPLEMENTATIONS = pytest.mark.parametrize("implementation", ["numba", "numpy"])
 
@@ -118,13 +118,6 @@ def test_bad_parameters_are_named(eps, min_points, message):
         dbscan(np.zeros((3, 3)), eps, min_points)
 
 
-def box(rng, centre, size, num=300, yaw=0.0):
-    """Points in a box that stands at `centre`."""
-    x, y, z = (rng.uniform(-0.5, 0.5, (num, 3)) * size).T
-    turned = [np.cos(yaw) * x - np.sin(yaw) * y, np.sin(yaw) * x + np.cos(yaw) * y, z]
-    return np.stack(turned, axis=1) + centre
-
-
 @pytest.mark.parametrize("yaw", [0.0, 0.2, 0.7, 2.0])
 def test_sizes_do_not_depend_on_the_heading(rng, yaw):
     points = np.concatenate(
@@ -134,24 +127,6 @@ def test_sizes_do_not_depend_on_the_heading(rng, yaw):
     assert sizes.num_points.tolist() == [900, 500]
     assert np.hypot(6, 1) > sizes.length_m[0] > 6 * np.cos(np.pi / 2 / NUM_HEADINGS) - 0.1
     np.testing.assert_allclose(sizes.height_m, [2, 3], atol=0.1)
-
-
-def street(rng):
-    """Road, car, bus, wall, pole, scattered echoes and the vehicle's own roof: (N, 4) float32 and a part number."""
-    level = -1.84
-    parts = [
-        road(rng, 6000),
-        box(rng, [8, 4, level + 1.0], [4.5, 1.8, 1.2], 400, 0.3),
-        box(rng, [-10, 3, level + 2.0], [12, 2.5, 3.0], 1500, 1.0),
-        box(rng, [0, -15, level + 2.0], [30, 0.3, 3.0], 3000),
-        box(rng, [-3, -8, level + 3.5], [0.3, 0.3, 6.0], 300),
-        rng.uniform(30, 38, (30, 3)) * [1, -1, 0.2],
-        box(rng, [0, 0, -0.5], [2.0, 1.6, 0.4], 300),
-    ]
-    points = np.concatenate(parts)
-    part = np.repeat(np.arange(len(parts)), [len(p) for p in parts])
-    order = rng.permutation(len(points))
-    return np.column_stack([points, np.zeros(len(points))]).astype(np.float32)[order], part[order]
 
 
 @IMPLEMENTATIONS

@@ -5,17 +5,9 @@ import pytest
 
 from lidardistill.regions.sweep.config import GroundConfig
 from lidardistill.regions.sweep.ground import find_ground
+from tests.support.streets import SENSOR_HEIGHT, road
 
 IMPLEMENTATIONS = pytest.mark.parametrize("implementation", ["numba", "numpy"])
-SENSOR_HEIGHT = 1.84
-
-
-def road(rng, num=4000, slope=(0.0, 0.0), reach=40.0):
-    """(num, 3) points of a tilted road, uniform in distance, 2 cm of noise."""
-    angle, distance = rng.uniform(-np.pi, np.pi, num), rng.uniform(3, reach, num)
-    x, y = distance * np.cos(angle), distance * np.sin(angle)
-    z = slope[0] * x + slope[1] * y - SENSOR_HEIGHT + rng.normal(0, 0.02, num)
-    return np.stack([x, y, z], axis=1)
 
 
 def boxes(rng, num=1500, slope=(0.0, 0.0)):

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from lidardistill.config.base import check_whole_cells
-from lidardistill.methods.config import MethodConfig, Run
+from lidardistill.methods.config import MethodConfig, Run, TermConfig
 
 
 class BEVContrastConfig(MethodConfig):
@@ -15,20 +15,22 @@ class BEVContrastConfig(MethodConfig):
 
     embedding: width of the features of a cell.
     temperature: of InfoNCE.
-    bev_range: x_min y_min x_max y_max of the maps, metres: 170 x 170 cells of six voxels; the first voxel is centred at
-        -51.2 m. Points outside pass through the network and fall into no cell. A backbone that makes a map has cells of
-        its own, so that neither this nor `cell_size` may be given.
+    bev_range: x_min y_min x_max y_max of the maps, metres: 170 x 170 cells of six voxels; the first voxel is
+        centred at -51.2 m. Points outside pass through the network and fall into no cell. A backbone that
+        makes a map has cells of its own, so that neither this nor `cell_size` may be given.
     cell_size: metres.
     max_cells: pairs of cells of a step and process; a random choice of them if there are more.
     stride: keyframes between the two scans of a pair; 2 is a second.
-    shift_std_m, shift_max_m: standard deviation of the Gaussian x/y shift of each scan, and its clipping limit, metres.
+    shift_std_m, shift_max_m: standard deviation of the Gaussian x/y shift of each scan, and its clipping
+        limit, metres.
     rotate: also turn each scan around z by a random angle.
-    warp: corrected puts the cells where they are; authors warps them as the published code does, as if the maps were
-        centred on the sensor. They begin at -51.25 m and end at 50.75 m, so that positives are misplaced by 0.45 m on the
-        mean (a cell is 0.6 m).
-    batchnorm: joint normalises both scans of a pair together; separate calls the backbone once for each scan, as the
-        published code does, which updates the running statistics twice a step.
-    pairs: all pairs of a scene; or authors, which leaves out the last pair of each scene as the published code does.
+    warp: corrected puts the cells where they are; authors warps them as the published code does, as if the
+        maps were centred on the sensor. They begin at -51.25 m and end at 50.75 m, so that positives are
+        misplaced by 0.45 m on the mean (a cell is 0.6 m).
+    batchnorm: joint normalises both scans of a pair together; separate calls the backbone once for each scan,
+        as the published code does, which updates the running statistics twice a step.
+    pairs: all pairs of a scene; or authors, which leaves out the last pair of each scene as the published
+        code does.
     """
 
     trains: ClassVar[frozenset[str]] = frozenset({"points", "map"})
@@ -60,20 +62,18 @@ class BEVContrastConfig(MethodConfig):
             for name in ("bev_range", "cell_size"):
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(
-                        f"{self.key}.{name}: the map of student.preset {run.student.preset} has its own cells; remove it"
+                        f"{self.key}.{name}: the map of student.preset {run.student.preset} has its own "
+                        "cells; remove it"
                     )
 
 
-class BEVTermConfig(BEVContrastConfig):
+class BEVTermConfig(BEVContrastConfig, TermConfig):
     """BEVContrast as a second loss beside a method that sees cameras, on the same student.
 
     Keyframes without a partner `stride` later in their scene are left out, for the method too.
-
-    weight: factor of this loss; the method's loss has 1. With 0 the loss is not computed.
     """
 
     key: ClassVar[str] = "bev_term"
     prefix: ClassVar[str] = "bev_"
 
     kind: Literal["bevcontrast"] = "bevcontrast"
-    weight: NonNegativeFloat = 0.5

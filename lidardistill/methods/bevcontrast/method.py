@@ -31,16 +31,17 @@ class BEVContrast(Method):
     Student and head train on both scans of a pair; there is no teacher and no camera.
 
     Differs from the paper in (`warp`, `batchnorm` and `pairs` of the config restore the published code):
-    - The warp knows where the grid lies. The authors' 102 m of cells begin at -51.25 m and are warped as if they were
-      centred; since each scan is turned at random, positives are 0.45 m apart on the mean, and a cell is 0.6 m.
+    - The warp knows where the grid lies. The authors' 102 m of cells begin at -51.25 m and are warped as if
+      they were centred; since each scan is turned at random, positives are 0.45 m apart on the mean, and a
+      cell is 0.6 m.
     - BatchNorm sees both scans of a pair at once; the authors call the backbone for each scan.
     - The last pair of a scene is used.
-    - A cell is valid by a mask; the authors test whether its features are not zero. Empty cells around a sampled position
-      are left out, which keeps the direction of the result.
+    - A cell is valid by a mask; the authors test whether its features are not zero. Empty cells around a
+      sampled position are left out, which keeps the direction of the result.
     - Map a is read where map b has a cell: the warp, without the cells that no loss reads.
     - The motion between the scans is the nearest turn of the plane, not the upper left block of its rotation.
-    - If the student makes a map, its own map is compared, and a cell is occupied if a voxel lies in it; the authors test
-      whether the output of the sparse encoder is not zero, which reaches about a cell further.
+    - If the student makes a map, its own map is compared, and a cell is occupied if a voxel lies in it; the
+      authors test whether the output of the sparse encoder is not zero, which reaches about a cell further.
 
     Args:
         config: keys of the method.
@@ -96,7 +97,8 @@ class BEVContrast(Method):
         )
 
     def bev_maps(self, batch: ScanPairBatch) -> tuple[Tensor, Tensor]:
-        """The student's projected maps, or the average of its projected features over the voxels of each cell.
+        """The student's projected maps, or the average of its projected features over the voxels of each
+        cell.
 
         Returns:
             (2 B, D, H, W) maps, those of scans a first, and (2 B, H, W) bool, cells that hold a voxel.

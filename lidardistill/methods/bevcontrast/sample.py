@@ -1,4 +1,5 @@
-"""Two scans of one scene, a second apart, for pretraining without cameras. No label or image is ever opened."""
+"""Two scans of one scene, a second apart, for pretraining without cameras. No label or image is ever
+opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""CALICO's two contrasts of points that know their region: with the region in the other view, and with themselves."""
+"""CALICO's two contrasts of points that know their region: with the region in the other view, and with
+themselves."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ class ViewPoints(NamedTuple):
 
     Attributes:
         features: (P, D) floating point, unit length.
-        region: (P,) int64 region of each point, of one numbering for both views; meaningless where `region_mask` is
-            False.
+        region: (P,) int64 region of each point, of one numbering for both views; meaningless where
+            `region_mask` is False.
         region_mask: (P,) bool, False for semantic-less points, which are negatives and nothing else.
     """
 
@@ -30,27 +31,31 @@ class ViewPoints(NamedTuple):
 def point_region_contrast(
     anchor: ViewPoints, other: ViewPoints, temperature: float, *, average: Average = "outside"
 ) -> Tensor:
-    """PLRC: every point of a region finds the points of that region in the other view among all points of that view.
+    """PLRC: every point of a region finds the points of that region in the other view among all points of
+    that view.
 
-    Anchors are the points of `anchor` whose region the other view has too; points of one view need not be those of
-    the other. The denominator runs over all of `other`, semantic-less points included (N + M of them).
+    Anchors are the points of `anchor` whose region the other view has too; points of one view need not be
+    those of the other. The denominator runs over all of `other`, semantic-less points included (N + M of
+    them).
 
     Args:
         anchor: one view.
         other: the other view.
         temperature: divisor of the dot products, > 0.
-        average: over the positives of an anchor: "outside" takes the mean of the logarithms (SupCon's L_out, and the
-            code of PLRC), "inside" the logarithm of the mean (SupCon's L_in).
+        average: over the positives of an anchor: "outside" takes the mean of the logarithms (SupCon's L_out,
+            and the code of PLRC), "inside" the logarithm of the mean (SupCon's L_in).
 
     Returns:
-        Scalar float32 (float64 for float64 inputs), the mean over anchors. Without an anchor a zero through which
-        gradients (zeros) reach both views.
+        Scalar float32 (float64 for float64 inputs), the mean over anchors. Without an anchor a zero through
+        which gradients (zeros) reach both views.
 
     Raises:
         ValueError: temperature not above 0, shapes that do not fit, another `average`.
 
-    Source: CALICO (Sun et al., ICLR 2024), section 3, after point-level region contrast (Bai et al., CVPR 2022);
-    L_out and L_in: Khosla et al., NeurIPS 2020. CALICO does not say on which side of the logarithm its mean stands.
+    Source: CALICO (Sun et al., ICLR 2024), section 3, after point-level region contrast (Bai et al., CVPR
+        2022);
+    L_out and L_in: Khosla et al., NeurIPS 2020. CALICO does not say on which side of the logarithm its mean
+        stands.
     """
     _check(anchor, other, temperature)
     _check_average(average)
@@ -67,17 +72,18 @@ def region_aware_point_contrast(
         anchor: one view.
         other: the other view: row k is the point of row k of `anchor`.
         temperature: divisor of the dot products, > 0.
-        equal_regions: each region counts as much as every other, whatever its number of points, so that a large object
-            does not outweigh a small one; else each point.
+        equal_regions: each region counts as much as every other, whatever its number of points, so that a
+            large object does not outweigh a small one; else each point.
 
     Returns:
-        Scalar float32 (float64 for float64 inputs), the mean over regions (or points). Without a point in a region a
-        zero through which gradients (zeros) reach both views.
+        Scalar float32 (float64 for float64 inputs), the mean over regions (or points). Without a point in a
+        region a zero through which gradients (zeros) reach both views.
 
     Raises:
         ValueError: temperature not above 0, shapes that do not fit.
 
-    Source: CALICO (Sun et al., ICLR 2024), section 3; PointInfoNCE: Xie et al., PointContrast, ECCV 2020. What CALICO's
+    Source: CALICO (Sun et al., ICLR 2024), section 3; PointInfoNCE: Xie et al., PointContrast, ECCV 2020.
+        What CALICO's
     region awareness is exactly could not be read: the weight 1 / size is that of its distillation stage.
     """
     _check_matched(anchor, other, temperature)
@@ -154,7 +160,8 @@ def _find_oneself(
 
 
 def _log_shares(anchor: ViewPoints, rows: Tensor, other: ViewPoints, temperature: float) -> Tensor:
-    """(K, P) logarithm of the share that each of P candidates has of exp(similarity / temperature), float32 or wider."""
+    """(K, P) logarithm of the share that each of P candidates has of exp(similarity / temperature), float32
+    or wider."""
     dtype = torch.float64 if anchor.features.dtype == torch.float64 else torch.float32
     with torch.autocast(anchor.features.device.type, enabled=False):
         chosen = anchor.features.index_select(0, rows).to(dtype)
@@ -179,7 +186,8 @@ def _check(anchor: ViewPoints, other: ViewPoints, temperature: float) -> None:
             )
     if anchor.features.shape[1] != other.features.shape[1]:
         raise ValueError(
-            f"anchor and other must have one width, got {anchor.features.shape[1]} and {other.features.shape[1]}"
+            f"anchor and other must have one width, got {anchor.features.shape[1]} and "
+            f"{other.features.shape[1]}"
         )
 
 

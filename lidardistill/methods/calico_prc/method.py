@@ -1,6 +1,7 @@
 """CALICO, stage 1: point-region contrast between two views of one LiDAR sweep.
 
-Source: Sun et al., "CALICO: Self-Supervised Camera-LiDAR Contrastive Pre-training for BEV Perception", ICLR 2024,
+Source: Sun et al., "CALICO: Self-Supervised Camera-LiDAR Contrastive Pre-training for BEV Perception", ICLR
+    2024,
 section 3. What the paper leaves open is named, and given a key each, in `PRCConfig`.
 """
 
@@ -103,7 +104,8 @@ class PRC(Method):
         """Read both views' maps at the points, between the centres of the cells, and project what is read.
 
         Returns:
-            (P, D) of views a and (P, D) of views b, unit length, float32; rows match. BatchNorm sees them together.
+            (P, D) of views a and (P, D) of views b, unit length, float32; rows match. BatchNorm sees them
+            together.
         """
         bev = self.student(batch.voxels).bev
         xy = torch.cat([batch.xy_a, batch.xy_b])
@@ -122,7 +124,8 @@ class PRC(Method):
     def diagnostics(
         self, view_a: Tensor, view_b: Tensor, mask: Tensor, num_candidates: int
     ) -> dict[str, Tensor]:
-        """`contrast_diagnostics` of at most `_DIAGNOSED_ROWS` points of regions, among which matches are sought.
+        """`contrast_diagnostics` of at most `_DIAGNOSED_ROWS` points of regions, among which matches are
+        sought.
 
         `log_candidates` is that of the losses: an anchor of theirs has `num_candidates` to choose from.
         """

@@ -1,4 +1,5 @@
-"""One sweep, its regions, and two augmented views of both, for pretraining without cameras. No label is ever opened."""
+"""One sweep, its regions, and two augmented views of both, for pretraining without cameras. No label is ever
+opened."""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ class RegionViewBatch(Batch):
         xy_b: (P, 2) float32 where the same points are in view b.
         batch_idx: (P,) int64 sweep of each point, 0..B-1, ascending.
         num_points: B numbers, sampled points of each sweep.
-        region: (P,) int64 region of each point, unique over the batch; meaningless where `region_mask` is False.
+        region: (P,) int64 region of each point, unique over the batch; meaningless where `region_mask` is
+            False.
         region_mask: (P,) bool, False for semantic-less points.
         num_regions: regions of all sweeps that gave a point.
     """

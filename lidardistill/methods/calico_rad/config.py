@@ -12,36 +12,41 @@ from lidardistill.regions.sweep.config import RegionConfig
 
 
 class RADConfig(MethodConfig):
-    """CALICO (ICLR 2024), stage 2: region-aware distillation. The LiDAR network is frozen, the camera network trains.
+    """CALICO (ICLR 2024), stage 2: region-aware distillation. The LiDAR network is frozen, the camera network
+    trains.
 
-    `student` and `voxels` describe the frozen LiDAR network, as in the recipe of the first stage, which a recipe of the
-    second stage `extends`. `method.camera` is the network that trains and that the run exports.
+    `student` and `voxels` describe the frozen LiDAR network, as in the recipe of the first stage, which a
+    recipe of the second stage `extends`. `method.camera` is the network that trains and that the run exports.
 
-    Of the paper: regions as in the first stage, equal weights within a region and 1 / size for it, the frozen LiDAR,
-    Swin-T with the view transform of Lift-Splat-Shoot, 20 epochs. Only second-hand descriptions of it could be read,
-    and there is no public code. All that they leave open is a key here, whose default is our choice:
+    Of the paper: regions as in the first stage, equal weights within a region and 1 / size for it, the frozen
+        LiDAR,
+    Swin-T with the view transform of Lift-Splat-Shoot, 20 epochs. Only second-hand descriptions of it could
+    be read, and there is no public code. All that they leave open is a key here, whose default is our choice:
 
-    denominator: candidates are `all` sampled points, N + M as in the first stage, or `rich`, those of regions.
-    negatives: an anchor's candidates are the points of its own keyframe, or with `batch` those of all keyframes of a
-        process.
+    denominator: candidates are `all` sampled points, N + M as in the first stage, or `rich`, those of
+        regions.
+    negatives: an anchor's candidates are the points of its own keyframe, or with `batch` those of all
+        keyframes of a process.
     temperature: 0.07, as in the first stage.
-    hidden, embedding: widths of the two projectors, one for each map: two linear layers with BatchNorm and ReLU between
-        them, unit length behind. That of the LiDAR trains too; the maps it reads do not.
-    num_rich, num_plain, max_per_region: N, M and the most of one region; the points are drawn among those on the LiDAR's
-        map and in a camera's frustum (`data.visibility: zbuffer`: those that a camera sees).
-    Without a key: one direction, cameras ask and the LiDAR answers; keyframes of a batch count the same, one without
-    regions as zero. `data.augment` turns and mirrors cloud and images, each for itself, and the matrices go along;
-    `drop_cuboid` and `crop_images` must be false.
+    hidden, embedding: widths of the two projectors, one for each map: two linear layers with BatchNorm and
+        ReLU between them, unit length behind. That of the LiDAR trains too; the maps it reads do not.
+    num_rich, num_plain, max_per_region: N, M and the most of one region; the points are drawn among those on
+        the LiDAR's map and in a camera's frustum (`data.visibility: zbuffer`: those that a camera sees).
+    Without a key: one direction, cameras ask and the LiDAR answers; keyframes of a batch count the same, one
+        without
+    regions as zero. `data.augment` turns and mirrors cloud and images, each for itself, and the matrices go
+    along; `drop_cuboid` and `crop_images` must be false.
 
-    lidar_weights: of the frozen LiDAR network: a finished run of the first stage, an exported file, or `random`, which
-        is a control.
-    lidar_shift_m: random x/y shift of the frozen LiDAR network's input, uniform in +-lidar_shift_m, one per keyframe; its
-        map is sampled at the shifted points. 0 (default) disables it; CALICO does not mention it. Both networks upsample
-        by transposed convolutions on one grid, whose pattern alone tells points apart unless one of the grids moves by a
-        cell or more (docs/decisions/0023-rad-shortcut-cell-parity.md).
-    weighting: region, CALICO's; or gaussian, its comparison with BEVDistill: points count by a Gaussian around the
-        middle of their region, where BEVDistill has the centres of labelled boxes. Pretraining opens no label, so this
-        is not BEVDistill, but its weighting.
+    lidar_weights: of the frozen LiDAR network: a finished run of the first stage, an exported file, or
+        `random`, which is a control.
+    lidar_shift_m: random x/y shift of the frozen LiDAR network's input, uniform in +-lidar_shift_m, one per
+        keyframe; its map is sampled at the shifted points. 0 (default) disables it; CALICO does not mention
+        it. Both networks upsample by transposed convolutions on one grid, whose pattern alone tells points
+        apart unless one of the grids moves by a cell or more
+        (docs/decisions/0023-rad-shortcut-cell-parity.md).
+    weighting: region, CALICO's; or gaussian, its comparison with BEVDistill: points count by a Gaussian
+        around the middle of their region, where BEVDistill has the centres of labelled boxes. Pretraining
+        opens no label, so this is not BEVDistill, but its weighting.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset({"data.augment", "data.images", "data.visibility"})
@@ -67,5 +72,6 @@ class RADConfig(MethodConfig):
         for name in ("drop_cuboid", "crop_images"):
             if getattr(run.data.augment, name):
                 raise ValueError(
-                    f"data.augment.{name}: {self.kind} needs the whole sweep and whole images; set it to false"
+                    f"data.augment.{name}: {self.kind} needs the whole sweep and whole images; set it to "
+                    "false"
                 )

@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from lidardistill.backbones.base import Features
-from lidardistill.backbones.lidar_bev.net import LidarBev
+from lidardistill.backbones.base import Backbone, Features
 from lidardistill.data.batch import VoxelBatch
 
 
 class LidarTeacher(nn.Module):
-    """A `LidarBev` without gradient, in eval mode whatever its parents are set to.
+    """A LiDAR backbone that makes a map, without gradient, in eval mode whatever its parents are set to.
 
     Args:
         network: is frozen in place.
@@ -21,9 +20,10 @@ class LidarTeacher(nn.Module):
         grid: their cells.
     """
 
-    def __init__(self, network: LidarBev) -> None:
+    def __init__(self, network: Backbone) -> None:
         super().__init__()
         self.network = network.requires_grad_(False).eval()
+        assert network.grid is not None, "RADConfig.trains allows backbones with a map only"
         self.out_channels, self.grid = network.out_channels, network.grid
 
     def train(self, mode: bool = True) -> LidarTeacher:

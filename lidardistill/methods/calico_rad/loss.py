@@ -26,27 +26,31 @@ def region_distill(
 ) -> Tensor:
     """Every point of a region finds, with what the cameras say there, what the LiDAR says there.
 
-    L = -1/|R| sum_S 1/N_S sum_{i in S} log( exp(c_i . l_i / t) / sum_k exp(c_i . l_k / t) ): within a region every
-    point counts the same, and every region as much as any other, so that large objects do not outweigh small ones.
+    L = -1/|R| sum_S 1/N_S sum_{i in S} log( exp(c_i . l_i / t) / sum_k exp(c_i . l_k / t) ): within a region
+    every point counts the same, and every region as much as any other, so that large objects do not outweigh
+    small ones.
 
     Args:
         student: (P, D) floating point, unit length, c.
         teacher: (P, D), l; row k is the same point.
-        region: (P,) int64 region of each point, unique over all of them; meaningless where `region_mask` is False.
+        region: (P,) int64 region of each point, unique over all of them; meaningless where `region_mask` is
+            False.
         region_mask: (P,) bool, False for semantic-less points, which are candidates at most.
         temperature: t, divisor of the dot products, > 0.
         denominator: k runs over "all" points, or over the "rich" ones, those of regions.
-        weight: (P,) floating, at least 0: the ablation. The loss is then the mean over points of regions with these
-            weights, sum_i w_i loss_i / sum_i w_i, and regions do not matter; None for the formula above.
+        weight: (P,) floating, at least 0: the ablation. The loss is then the mean over points of regions with
+            these weights, sum_i w_i loss_i / sum_i w_i, and regions do not matter; None for the formula
+            above.
 
     Returns:
-        Scalar float32 (float64 for float64 inputs). Without a point in a region, or with no weight above zero, a zero
-        through which gradients (zeros) reach both.
+        Scalar float32 (float64 for float64 inputs). Without a point in a region, or with no weight above
+        zero, a zero through which gradients (zeros) reach both.
 
     Raises:
         ValueError: temperature not above 0, shapes that do not fit, another denominator.
 
-    Source: CALICO (Sun et al., ICLR 2024), section 3, region-aware distillation; the weights: BEVDistill (Chen et al.,
+    Source: CALICO (Sun et al., ICLR 2024), section 3, region-aware distillation; the weights: BEVDistill
+        (Chen et al.,
     ICLR 2023), see `centre_weights`. CALICO does not say whether semantic-less points are candidates.
     """
     if not (temperature > 0 and math.isfinite(temperature)):
@@ -96,10 +100,10 @@ def centre_weights(
 ) -> Tensor:
     """How much BEVDistill would look at each point: a Gaussian around the middle of what it belongs to.
 
-    BEVDistill draws the Gaussians of CenterPoint's targets around the centres of labelled boxes. Pretraining opens no
-    label, so here they stand around the middle of the points of a region, and their radius is that of a box as large
-    as the region is. A LiDAR sees the near side of an object alone: the middle of its points lies nearer to the sensor
-    than the centre of its box.
+    BEVDistill draws the Gaussians of CenterPoint's targets around the centres of labelled boxes. Pretraining
+    opens no label, so here they stand around the middle of the points of a region, and their radius is that
+    of a box as large as the region is. A LiDAR sees the near side of an object alone: the middle of its
+    points lies nearer to the sensor than the centre of its box.
 
     Args:
         xy: (P, 2) floating, metres.
@@ -112,7 +116,8 @@ def centre_weights(
         min_radius: as there, cells.
 
     Returns:
-        (P,) in the dtype of `xy`: 1 in the middle, 0 beyond the radius along x or y, and where `region_mask` is False.
+        (P,) in the dtype of `xy`: 1 in the middle, 0 beyond the radius along x or y, and where `region_mask`
+        is False.
 
     Source: CenterPoint (Yin et al., CVPR 2021) section 4.1, as BEVDistill (Chen et al., ICLR 2023) uses it.
     Differs from the paper in: no labels, see above; a point's distance is not rounded to cells.

@@ -1,6 +1,7 @@
 """CALICO, stage 2: region-aware distillation from a frozen LiDAR map to the map of the cameras.
 
-Source: Sun et al., "CALICO: Self-Supervised Camera-LiDAR Contrastive Pre-training for BEV Perception", ICLR 2024,
+Source: Sun et al., "CALICO: Self-Supervised Camera-LiDAR Contrastive Pre-training for BEV Perception", ICLR
+    2024,
 section 3. What the paper leaves open is named, and given a key each, in `RADConfig`.
 """
 
@@ -59,8 +60,8 @@ class RAD(Method):
         """A camera network with its own weights, and the LiDAR network of the first stage.
 
         Raises:
-            ValueError, FileNotFoundError: `method.lidar_weights` cannot be loaded; or the map of the cameras does not
-                cover that of the LiDAR.
+            ValueError, FileNotFoundError: `method.lidar_weights` cannot be loaded; or the map of the cameras
+                does not cover that of the LiDAR.
         """
         lidar = parts.new_student()
         try:
@@ -70,7 +71,8 @@ class RAD(Method):
         camera, teacher = build_camera(config.camera), LidarTeacher(lidar)
         if not covers(camera.grid, teacher.grid):
             raise ValueError(
-                f"method.camera.bev_range: the cameras' map {camera.grid} must cover the LiDAR's {teacher.grid}, whose "
+                f"method.camera.bev_range: the cameras' map {camera.grid} must cover the LiDAR's "
+                f"{teacher.grid}, whose "
                 "range is voxels.point_cloud_range"
             )
         return cls(config, camera, teacher)
@@ -177,7 +179,8 @@ class RAD(Method):
     def diagnostics(
         self, cameras: Tensor, lidar: Tensor, mask: Tensor, num_candidates: tuple[int, ...]
     ) -> dict[str, Tensor]:
-        """`contrast_diagnostics` of at most `_DIAGNOSED_ROWS` points of regions, among which matches are sought.
+        """`contrast_diagnostics` of at most `_DIAGNOSED_ROWS` points of regions, among which matches are
+        sought.
 
         `log_candidates` is that of the loss: the most that an anchor of it has to choose from.
         """

@@ -1,4 +1,5 @@
-"""One keyframe with its images, its sweep and the sweep's regions, for pretraining a camera network. No label is ever opened."""
+"""One keyframe with its images, its sweep and the sweep's regions, for pretraining a camera network. No label
+is ever opened."""
 
 from __future__ import annotations
 
@@ -108,10 +109,12 @@ class RegionImages(Recipe[RegionImageSample]):
 
     Attributes:
         config: how regions are found, points drawn and the sweep moved.
-        scan_input: turns points into voxels: cartesian, with the range that the map of the LiDAR network covers.
+        scan_input: turns points into voxels: cartesian, with the range that the map of the LiDAR network
+            covers.
         augment: image size, turns and mirrors; without cuboid and crops.
         images: resolution at which images are read.
-        visibility: "none": points in the frustum of a camera may be drawn; "zbuffer": only those that a camera sees.
+        visibility: "none": points in the frustum of a camera may be drawn; "zbuffer": only those that a
+            camera sees.
 
     Source: CALICO (Sun et al., ICLR 2024), section 3. `RADConfig` names what the paper leaves open.
     """

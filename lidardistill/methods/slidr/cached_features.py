@@ -54,7 +54,8 @@ class FeatureStore:
         path = self.path(sample_token)
         if not path.is_file():
             raise FileNotFoundError(
-                f"no teacher features of keyframe {sample_token}: expected {path}; they are computed at the start of "
+                f"no teacher features of keyframe {sample_token}: expected {path}; they are computed at "
+                "the start of "
                 "`lidardistill pretrain`, so run it again with the same config"
             )
         stored = np.load(path, allow_pickle=False)
@@ -62,7 +63,8 @@ class FeatureStore:
 
 
 def store_of(parts: Parts) -> FeatureStore:
-    """Folder of the pooled features of a run; every run with the same teacher and the same images shares it."""
+    """Folder of the pooled features of a run; every run with the same teacher and the same images shares
+    it."""
     assert parts.teacher_cache is not None
     assert parts.teacher is not None
     values = {
@@ -125,8 +127,8 @@ def fill_store(
         device: of the teacher.
         num_workers: processes that read keyframes.
         on_progress: called with (keyframes done, keyframes in all).
-        on_unreadable: called with (sample token, reason) of each keyframe that cannot be read; it gets no features, and
-            training replaces it. None raises the error.
+        on_unreadable: called with (sample token, reason) of each keyframe that cannot be read; it gets no
+            features, and training replaces it. None raises the error.
 
     Returns:
         Keyframes that were computed now.
@@ -161,7 +163,8 @@ class _Unreadable(NamedTuple):
 
 
 class _Readable(Dataset["PairSample | _Unreadable"]):
-    """Keyframes without substitutes. An error would end its worker process, so that it is returned instead."""
+    """Keyframes without substitutes. An error would end its worker process, so that it is returned
+    instead."""
 
     def __init__(self, keyframes: Keyframes[PairSample]) -> None:
         self.keyframes, self.warm_up = keyframes, keyframes.warm_up

@@ -14,13 +14,13 @@ class SLidRConfig(MethodConfig):
 
     embedding: width of the space in which superpoints and superpixels are compared.
     temperature: of InfoNCE.
-    normalize: pixel gives each pixel unit length before pooling (the paper); superpixel gives each superpixel unit length
-        after pooling, so that the teacher's features can be computed once.
+    normalize: pixel gives each pixel unit length before pooling (the paper); superpixel gives each superpixel
+        unit length after pooling, so that the teacher's features can be computed once.
     unit_means: give the pooled features unit length again (the paper does not).
     symmetric: contrast superpixels with superpoints too (the paper has one direction).
     negatives: local, from this process (the paper); or global, from all processes.
-    pairing: real; or a control: `permuted` draws the superpixel of each superpoint anew at every step, `other_keyframe`
-        takes the teacher's features from another keyframe.
+    pairing: real; or a control: `permuted` draws the superpixel of each superpoint anew at every step,
+        `other_keyframe` takes the teacher's features from another keyframe.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset(

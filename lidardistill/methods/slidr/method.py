@@ -124,8 +124,8 @@ class SLidR(Method):
         """Average the teacher's features over all pixels of each superpixel (section 3.2).
 
         Returns:
-            (V * S, D) means of projected features, or with `normalize="superpixel"` (V * S, teacher_channels) of features that
-            are yet to be projected; (V * S,) pixels in each.
+            (V * S, D) means of projected features, or with `normalize="superpixel"` (V * S, teacher_channels)
+            of features that are yet to be projected; (V * S,) pixels in each.
         """
         if self.config.normalize == "pixel":
             assert batch.superpixels is not None
@@ -138,7 +138,8 @@ class SLidR(Method):
         """The frozen teacher's features averaged by superpixel, before the head.
 
         Returns:
-            (V * S, teacher_channels) means and (V * S,) pixels in each; from the cache where the batch has them.
+            (V * S, teacher_channels) means and (V * S,) pixels in each; from the cache where the batch has
+            them.
         """
         if batch.teacher_features is not None and batch.teacher_count is not None:
             return batch.teacher_features, batch.teacher_count

@@ -1,9 +1,9 @@
 """DBSCAN on a grid: distances are taken only where a cell alone cannot tell. The twin is `_clusters_numpy`.
 
-Cells are so small that two points of one are always neighbours. A cell with enough points is therefore all core, the
-cores of a cell are always of one cluster, and clusters are unions of cells; two cells need one close pair to join.
-Cells are kept as sorted keys, so that the cells behind one are 13 short runs, found by pointers that only move on; the
-cells before it see it among theirs.
+Cells are so small that two points of one are always neighbours. A cell with enough points is therefore all
+core, the cores of a cell are always of one cluster, and clusters are unions of cells; two cells need one
+close pair to join. Cells are kept as sorted keys, so that the cells behind one are 13 short runs, found by
+pointers that only move on; the cells before it see it among theirs.
 """
 
 from __future__ import annotations
@@ -131,7 +131,8 @@ def dbscan(xyz, keys, order, eps, min_points, cluster, cluster_mask, core_mask):
 
 @njit(cache=True, nogil=True)
 def _reach_border(xyz, core, squared, candidate, start, c, d, best):  # type: ignore[no-untyped-def]
-    """Points of cell d that are no cores and near a core of cell c join its cluster, if it is a better one."""
+    """Points of cell d that are no cores and near a core of cell c join its cluster, if it is a better
+    one."""
     for i in range(start[d], start[d + 1]):
         if core[i] or best[i] <= candidate:
             continue
@@ -143,7 +144,8 @@ def _reach_border(xyz, core, squared, candidate, start, c, d, best):  # type: ig
 
 @njit(cache=True, nogil=True)
 def _neighbor_runs(cell_key):  # type: ignore[no-untyped-def]
-    """Which cells behind a cell lie within reach, a run for each (dz, dy): two (13, num_cells) int32, half-open."""
+    """Which cells behind a cell lie within reach, a run for each (dz, dy): two (13, num_cells) int32,
+    half-open."""
     num_cells = cell_key.shape[0]
     begin = np.empty((_NUM_RUNS, num_cells), np.int32)
     end = np.empty((_NUM_RUNS, num_cells), np.int32)

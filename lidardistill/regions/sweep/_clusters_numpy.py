@@ -1,4 +1,5 @@
-"""Slow twin of `_clusters_numba`: all distances, then one search from each core point that has no cluster yet."""
+"""Slow twin of `_clusters_numba`: all distances, then one search from each core point that has no cluster
+yet."""
 
 from __future__ import annotations
 

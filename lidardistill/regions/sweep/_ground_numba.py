@@ -25,7 +25,8 @@ def fit_planes(  # type: ignore[no-untyped-def]
     Args:
         xyz: (3, N) float64, metres.
         zone: (N,) int64 sector * num_rings + ring.
-        seed_quantile, seed_height, thickness, iterations, max_slope, min_points, min_spread: see `GroundConfig`.
+        seed_quantile, seed_height, thickness, iterations, max_slope, min_points, min_spread: see
+        `GroundConfig`.
         planes: (num_sectors, num_rings, 3) float64 zeros, filled.
         height: (N,) float64, filled.
     """

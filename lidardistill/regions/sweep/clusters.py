@@ -12,15 +12,16 @@ from lidardistill.regions.sweep.ground import check_points, find_ground
 
 Implementation = Literal["numba", "numpy"]
 NUM_HEADINGS = 8
-"""Headings over half a turn along which a cluster is measured: its length is at most 2 % longer than the figure."""
+"""Headings over half a turn along which a cluster is measured: its length is at most 2 % longer than the
+figure."""
 
 
 class Clusters(NamedTuple):
     """Density-connected clusters.
 
     Attributes:
-        cluster: (N,) int32 id 0..num_clusters-1, by the order of the clusters' first core points; meaningless where
-            `cluster_mask` is False.
+        cluster: (N,) int32 id 0..num_clusters-1, by the order of the clusters' first core points; meaningless
+            where `cluster_mask` is False.
         cluster_mask: (N,) bool, False for noise.
         core_mask: (N,) bool, True for points with enough neighbours.
         num_clusters: how many.
@@ -37,23 +38,25 @@ def dbscan(
 ) -> Clusters:
     """Density-based clustering in x, y, z.
 
-    A point with at least `min_points` points within `eps_m` (the distance included, itself counted) is a core point;
-    core points within `eps_m` of each other share a cluster. DBSCAN leaves open what becomes of a border point, one
-    that is no core but has cores of several clusters in reach. Here it joins that cluster among them whose first core
-    point comes first in `points`, which is what scikit-learn's order of search comes to: ids are equal to its own.
+    A point with at least `min_points` points within `eps_m` (the distance included, itself counted) is a core
+    point; core points within `eps_m` of each other share a cluster. DBSCAN leaves open what becomes of a
+    border point, one that is no core but has cores of several clusters in reach. Here it joins that cluster
+    among them whose first core point comes first in `points`, which is what scikit-learn's order of search
+    comes to: ids are equal to its own.
 
     Args:
         points: (N, >=3) metres; columns after z are not read.
         eps_m: radius, above zero.
         min_points: at least 1.
-        implementation: "numba", which looks at neighbouring cells of a grid, or "numpy", which looks at all pairs.
+        implementation: "numba", which looks at neighbouring cells of a grid, or "numpy", which looks at all
+            pairs.
 
     Returns:
         The clusters, in float64 arithmetic; none for no points.
 
     Raises:
-        ValueError: wrong shape, coordinates that are not finite, a parameter out of range, points too far apart for
-            the grid's numbers (2^20 cells of eps / 1.7 along an axis: 450 km).
+        ValueError: wrong shape, coordinates that are not finite, a parameter out of range, points too far
+            apart for the grid's numbers (2^20 cells of eps / 1.7 along an axis: 450 km).
 
     Source: Ester et al., "A Density-Based Algorithm for Discovering Clusters", KDD 1996.
     """
@@ -91,8 +94,8 @@ class ClusterSizes(NamedTuple):
 
     Attributes:
         num_points: (K,) int64.
-        length_m: (K,) float64 largest extent in x, y over `NUM_HEADINGS` headings, so that it does not depend on how
-            the vehicle stands.
+        length_m: (K,) float64 largest extent in x, y over `NUM_HEADINGS` headings, so that it does not depend
+            on how the vehicle stands.
         height_m: (K,) float64 extent in z.
     """
 
@@ -123,8 +126,8 @@ class Proposals(NamedTuple):
 
     Attributes:
         region: (N,) int32 id 0..num_regions-1 without a gap; meaningless where `region_mask` is False.
-        region_mask: (N,) bool, True for semantic-rich points. All others (ground, noise, dropped clusters, the
-            vehicle itself) are semantic-less.
+        region_mask: (N,) bool, True for semantic-rich points. All others (ground, noise, dropped clusters,
+            the vehicle itself) are semantic-less.
         ground_mask: (N,) bool.
         num_regions: how many.
     """
@@ -141,7 +144,8 @@ def propose_regions(
     *,
     implementation: Implementation = "numba",
 ) -> Proposals:
-    """Finds the objects of a sweep without labels: no ground, DBSCAN, no clusters that are too small, long or high.
+    """Finds the objects of a sweep without labels: no ground, DBSCAN, no clusters that are too small, long or
+    high.
 
     Args:
         points: (N, >=3) LiDAR frame, metres, z up within a few degrees; columns after z are not read.

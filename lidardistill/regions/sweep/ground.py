@@ -18,7 +18,8 @@ class Ground(NamedTuple):
     Attributes:
         ground_mask: (N,) bool, True for points on or under the ground.
         height_m: (N,) float64 vertical distance of each point from the plane of its zone, up positive.
-        planes: (num_sectors, num_rings, 3) float64, z = planes[..., 0] * x + planes[..., 1] * y + planes[..., 2].
+        planes: (num_sectors, num_rings, 3) float64, z = planes[..., 0] * x + planes[..., 1] * y + planes[...,
+            2].
     """
 
     ground_mask: np.ndarray
@@ -34,9 +35,11 @@ def find_ground(
 ) -> Ground:
     """Fits the road zone by zone, from the vehicle outwards.
 
-    The plane under the vehicle is fitted to the whole first ring, from a level plane at a low quantile of its heights.
-    Every zone starts from the plane of the zone inwards of it (those of the first ring from the one under the
-    vehicle): it takes the points near that plane, fits its own to them by least squares of the height, and repeats.
+    The plane under the vehicle is fitted to the whole first ring, from a level plane at a low quantile of its
+    heights. Every zone starts from the plane of the zone inwards of it (those of the first ring from the one
+    under the
+    vehicle): it takes the points near that plane, fits its own to them by least squares of the height, and
+        repeats.
     Where too few points, points along a line or too steep a plane come out, the plane it started from stays.
 
     Args:
@@ -50,9 +53,10 @@ def find_ground(
     Raises:
         ValueError: wrong shape, coordinates that are not finite.
 
-    Source: after the ground plane fitting of Zermas et al., "Fast Segmentation of 3D Point Clouds", ICRA 2017.
-    Differs from the paper in: zones are sectors and rings instead of strips along x, and start from their neighbour
-        instead of from their lowest points, which a zone without a view of the road does not have.
+    Source: after the ground plane fitting of Zermas et al., "Fast Segmentation of 3D Point Clouds", ICRA
+        2017.
+    Differs from the paper in: zones are sectors and rings instead of strips along x, and start from their
+        neighbour instead of from their lowest points, which a zone without a view of the road does not have.
     """
     xyz = check_points(points)
     x, y, _ = xyz

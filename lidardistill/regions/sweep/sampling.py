@@ -46,7 +46,8 @@ def sample_region_points(
         num_rich: semantic-rich points at most; fewer where the sweep holds fewer.
         num_plain: semantic-less points at most.
         max_per_region: points of one region at most, so that one lorry does not fill the sample.
-        eligible: (N,) bool, False for points that must not be drawn, such as those beyond the map; None: all may.
+        eligible: (N,) bool, False for points that must not be drawn, such as those beyond the map; None: all
+            may.
 
     Returns:
         The points; none of a kind that the sweep does not hold.
@@ -54,7 +55,8 @@ def sample_region_points(
     Raises:
         ValueError: shapes that do not fit, or counts out of range.
 
-    Source: CALICO (Sun et al., ICLR 2024), section 3: 1024 semantic-rich and 1024 semantic-less points a scene.
+    Source: CALICO (Sun et al., ICLR 2024), section 3: 1024 semantic-rich and 1024 semantic-less points a
+        scene.
     Differs from the paper in: the limit a region, on which the paper is silent.
     """
     region, region_mask = np.asarray(region), np.asarray(region_mask)
@@ -66,7 +68,8 @@ def sample_region_points(
         )
     if num_rich < 0 or num_plain < 0 or max_per_region < 1:
         raise ValueError(
-            "sample_region_points: expected num_rich and num_plain of at least 0 and max_per_region of at least 1, "
+            "sample_region_points: expected num_rich and num_plain of at least 0 and max_per_region of "
+            "at least 1, "
             f"got {num_rich}, {num_plain} and {max_per_region}"
         )
     rich = generator.permutation(np.flatnonzero(region_mask & allowed))

@@ -22,7 +22,8 @@ from lidardistill.teachers.config import TeacherConfig
 
 
 class PretrainConfig(Strict):
-    """Config of a pretraining run. A key that the method does not read must keep its default: no key is without effect."""
+    """Config of a pretraining run. A key that the method does not read must keep its default: no key is
+    without effect."""
 
     name: str
     seed: NonNegativeInt = 0
@@ -55,7 +56,8 @@ class PretrainConfig(Strict):
             if self.student.makes not in config.trains:
                 wanted = " or ".join(sorted(config.trains))
                 raise ValueError(
-                    f"student.kind: {config.kind} trains backbones that make {wanted}, got {self.student.kind}, which "
+                    f"student.kind: {config.kind} trains backbones that make {wanted}, got "
+                    f"{self.student.kind}, which "
                     f"makes {self.student.makes}"
                 )
         for key in sorted(method.needs):

@@ -61,7 +61,8 @@ def dry_run_report(config: PretrainConfig) -> str:
             f"config      {config.name}: {keyframes} keyframes of {config.data.split}, {steps} steps of "
             f"{config.data.batch_size}",
             *parts.method.describe(batch),
-            f"student     {_millions(parts.method.student)} M parameters, {parts.card()['student']['preset']}",
+            f"student     {_millions(parts.method.student)} M parameters, "
+            f"{parts.card()['student']['preset']}",
             *(
                 [f"teacher     {_millions(teacher)} M parameters, {teacher_name}, frozen"]
                 if isinstance(teacher, nn.Module)
@@ -69,7 +70,8 @@ def dry_run_report(config: PretrainConfig) -> str:
             ),
             f"trains      {sum(p.numel() for p in trained) / 1e6:.2f} M parameters",
             f"loss        {loss:.3f} at the first step",
-            f"time        data {data_seconds:.2f} s a batch in one process, step {compute_seconds:.2f} s; with {workers} "
+            f"time        data {data_seconds:.2f} s a batch in one process, step {compute_seconds:.2f} s; "
+            f"with {workers} "
             f"workers about {step_seconds * steps / 3600:.1f} h in all",
             f"memory      {_memory()}",
             f"disk        {config.trainer.keep_checkpoints} checkpoints of {checkpoint / 1e6:.0f} MB"

@@ -65,7 +65,7 @@ class Pretraining:
 
     @property
     def local_batch(self) -> int:
-        """Keyframes (or pairs of scans) of one batch on this process; `data.batch_size` counts all processes and accumulated batches."""
+        """Keyframes (or pairs of scans) of one batch on this process."""
         config = self.config
         return share_of_batch(config.data.batch_size, self.fabric.world_size, config.trainer.accumulate)
 

@@ -1,0 +1,30 @@
+"""Keys of PPKT."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import PositiveFloat, PositiveInt
+
+from lidardistill.methods.config import MethodConfig
+
+
+class PPKTConfig(MethodConfig):
+    """PPKT (Liu et al., 2021), in the re-implementation of SLidR's authors. The defaults are theirs.
+
+    embedding: width of the space in which points and pixels are compared.
+    temperature: of InfoNCE.
+    pairs: of a point and a pixel, drawn at random from all pairs of a batch, anew at every step; all of them
+        if the batch has fewer.
+    """
+
+    reads: ClassVar[frozenset[str]] = frozenset(
+        {"teacher", "bev_term", "data.augment", "data.images", "data.visibility"}
+    )
+    needs: ClassVar[frozenset[str]] = frozenset({"teacher"})
+    trains: ClassVar[frozenset[str]] = frozenset({"points"})
+
+    kind: Literal["ppkt"]
+    embedding: PositiveInt = 64
+    temperature: PositiveFloat = 0.07
+    pairs: PositiveInt = 4096

@@ -94,7 +94,8 @@ def _against_labels(dataroot: Path, ground_mask: np.ndarray) -> dict[str, float]
     if not versions:
         return {}
     from lidardistill.datasets.kinds import open_source, source_config
-    from lidardistill.datasets.labelled import IGNORED, open_labels
+    from lidardistill.datasets.label_kinds import open_labels
+    from lidardistill.datasets.labelled import IGNORED
 
     index = open_source(source_config("nuscenes", dataroot, versions[0]))
     first = json.loads((dataroot / versions[0] / "sample.json").read_bytes())[0]["token"]

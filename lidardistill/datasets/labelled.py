@@ -1,6 +1,6 @@
 """The contract for labels and judges, apart from `Source`: pretraining imports neither this module nor a room's labels.
 
-A room with labels has a folder `labels/`; `open_labels` is the one list of those rooms.
+A room with labels has a folder `labels/`; `datasets/label_kinds.py` is the one list of those rooms.
 """
 
 from __future__ import annotations
@@ -203,40 +203,3 @@ class Labels(Protocol):
     def write_corrupted(self, rows: Sequence[int] | np.ndarray, out: Path, corrupt: Corrupt) -> Source:
         """Write a data set of corrupted scans, with their labels, and open it."""
         ...
-
-
-def open_labels(source: Source) -> Labels:
-    """Labels of a data set; nothing is opened until a part is asked for.
-
-    Raises:
-        ValueError: data of this kind has no labels here.
-    """
-    if source.kind == "nuscenes":
-        from lidardistill.datasets.nuscenes.labels.room import NuScenesLabels
-
-        return NuScenesLabels(source)
-    raise no_labels(source.kind)
-
-
-def point_classes(kind: str) -> tuple[str, ...]:
-    """Names of the classes that points are labelled with, in data of a kind; raises as `open_labels`."""
-    if kind == "nuscenes":
-        from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES
-
-        return CLASSES[1:]
-    raise no_labels(kind)
-
-
-def box_classes(kind: str) -> tuple[str, ...]:
-    """Names of the classes of boxes, in data of a kind; raises as `open_labels`."""
-    if kind == "nuscenes":
-        from lidardistill.datasets.nuscenes.detection_classes import CLASSES
-
-        return CLASSES
-    raise no_labels(kind)
-
-
-def no_labels(kind: str) -> ValueError:
-    return ValueError(
-        f"data.kind: data of kind {kind} serves pretraining only, because its labels are not read here; expected nuscenes"
-    )

@@ -10,7 +10,7 @@ import torch
 
 from lidardistill.config.io import read_shipped, validate
 from lidardistill.datasets.kinds import open_source
-from lidardistill.datasets.labelled import open_labels
+from lidardistill.datasets.label_kinds import open_labels
 from lidardistill.engine.loop import LogCallback
 from lidardistill.engine.run_folder import METRICS_FILE, finished_metrics, write_metrics
 from lidardistill.tasks.pretrain.config import PretrainConfig

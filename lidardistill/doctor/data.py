@@ -13,7 +13,8 @@ from lidardistill.data.images import read_image
 from lidardistill.datasets.base import Source
 from lidardistill.datasets.files import missing_files
 from lidardistill.datasets.kinds import SourceConfig, open_source
-from lidardistill.datasets.labelled import PointLabels, open_labels
+from lidardistill.datasets.label_kinds import open_labels
+from lidardistill.datasets.labelled import PointLabels
 from lidardistill.datasets.scan_layout import check_scan
 from lidardistill.doctor.finding import Finding
 from lidardistill.geometry import pair_points

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, get_args
 
 from pydantic import Field
 
+from lidardistill.config.lazy import class_at
 from lidardistill.methods.bevcontrast.config import BEVContrastConfig, BEVTermConfig
 from lidardistill.methods.calico_prc.config import PRCConfig
 from lidardistill.methods.calico_rad.config import RADConfig
@@ -39,6 +39,5 @@ METHODS = {
 
 def method_class(config: MethodConfig) -> type[Method]:
     """The class that a config belongs to."""
-    module, name = METHODS[config.kind].split(":")
-    found: type[Method] = getattr(import_module(f"lidardistill.methods.{module}"), name)
+    found: type[Method] = class_at(f"lidardistill.methods.{METHODS[config.kind]}")
     return found

@@ -22,7 +22,7 @@ from lidardistill.data.images import read_image
 from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.base import Source
 from lidardistill.datasets.kinds import open_source
-from lidardistill.datasets.labelled import open_labels
+from lidardistill.datasets.label_kinds import open_labels
 from lidardistill.engine.run_folder import run_values
 from lidardistill.methods.of_run import method_of
 from lidardistill.ops.bev_grid import BevGrid

@@ -18,7 +18,8 @@ from lidardistill.data.collate import collate_voxels
 from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.base import Source
 from lidardistill.datasets.kinds import open_source
-from lidardistill.datasets.labelled import IGNORED, open_labels, point_classes
+from lidardistill.datasets.label_kinds import open_labels, point_classes
+from lidardistill.datasets.labelled import IGNORED
 from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint
 from lidardistill.engine.run_folder import CHECKPOINTS
 from lidardistill.methods.base import Method

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from importlib import import_module
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveInt
@@ -69,7 +70,7 @@ class EfficientNetTeacherConfig(BaseTeacherConfig):
     stride: PositiveInt = 8
 
     def build(self) -> Teacher:
-        from lidardistill.teachers import efficientnet_lite as nets
+        nets = import_module("lidardistill.teachers.efficientnet_lite")
         from lidardistill.teachers.base import Teacher
 
         if self.kind == "efficientnet_lite0":

@@ -50,5 +50,6 @@ def test_every_extra_has_code() -> None:
         "nuscenes",
         "teachers",
         "mmdet3d",
+        "open3d",
         "dev",
     }

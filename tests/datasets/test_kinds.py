@@ -10,7 +10,7 @@ import pytest
 from lidardistill.config.io import validate
 from lidardistill.datasets.config import PairDataConfig
 from lidardistill.datasets.kinds import open_source, source_config
-from lidardistill.datasets.labelled import open_labels
+from lidardistill.datasets.label_kinds import open_labels
 from tests.support.kitti_root import write_kitti
 
 

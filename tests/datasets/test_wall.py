@@ -12,7 +12,7 @@ import pytest
 
 from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.kinds import open_source, source_config
-from lidardistill.datasets.labelled import open_labels
+from lidardistill.datasets.label_kinds import open_labels
 from lidardistill.methods.kinds import METHODS
 from lidardistill.methods.of_run import recipe_of
 from tests.support.kitti_root import write_kitti

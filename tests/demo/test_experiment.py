@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lidardistill.methods.slidr.build import feature_store
 
 from lidardistill.config.io import differing_keys
 from lidardistill.demo.experiment import ARMS, finetune_config, pretrain_config, probe_config
 from lidardistill.demo.stages import Stages
+from lidardistill.methods.base import Parts
+from lidardistill.methods.slidr.cached_features import store_of
 
 WORLD, CACHE = Path("world"), Path("cache")
 
@@ -46,9 +47,11 @@ def test_probe_and_finetuning_read_the_network_that_was_pretrained() -> None:
 
 def test_teachers_do_not_share_cached_features() -> None:
     arms = ("pretrained", "color_histogram", "random_teacher")
-    folders = {feature_store(pretrain_config(WORLD, CACHE, arm, 0)).folder for arm in arms}
+    folders = {store_of(Parts.of(pretrain_config(WORLD, CACHE, arm, 0))).folder for arm in arms}
     assert len(folders) == 3
-    same = {feature_store(pretrain_config(WORLD, CACHE, arm, 1)).folder for arm in ("pretrained", "permuted")}
+    same = {
+        store_of(Parts.of(pretrain_config(WORLD, CACHE, arm, 1))).folder for arm in ("pretrained", "permuted")
+    }
     assert len(same) == 1
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import PositiveFloat, PositiveInt
 
 from lidardistill.config.base import Strict
+from lidardistill.config.lazy import class_at
 
 if TYPE_CHECKING:
-    from lidardistill.backbones.camera_bev.net import CameraBev
+    pass
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,11 @@ class CameraBevConfig(Strict):
         given = getattr(self, key)
         return {**_SHARED, **_KEYS[self.preset]}[key] if given is None else given
 
-    def build(self) -> CameraBev:
+    def build(self) -> Any:
         """The network with freshly drawn weights, and those of the image network as `weights` says.
 
         Raises:
             ValueError: keys that do not fit each other, or weights that do not fit the preset.
             FileNotFoundError, ImportError: of the image network.
         """
-        from lidardistill.backbones.camera_bev.net import CameraBev
-
-        return CameraBev(self)
+        return class_at("lidardistill.backbones.camera_bev.net:CameraBev")(self)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lidardistill.backbones.config import BackboneConfig
+from lidardistill.config.lazy import class_at
 from lidardistill.data.config import VoxelConfig
 
 if TYPE_CHECKING:
-    from lidardistill.backbones.lidar_bev.net import LidarBev
+    from lidardistill.backbones.base import Backbone
     from lidardistill.data.voxel_input import ScanInput
 
 
@@ -107,7 +108,6 @@ class LidarBevConfig(BackboneConfig):
 
         return ScanInput(voxels, align=1, per_point=self.is_pillars)
 
-    def build(self, voxels: VoxelConfig) -> LidarBev:
-        from lidardistill.backbones.lidar_bev.net import LidarBev
-
-        return LidarBev(self, voxels)
+    def build(self, voxels: VoxelConfig) -> Backbone:
+        net: Backbone = class_at("lidardistill.backbones.lidar_bev.net:LidarBev")(self, voxels)
+        return net

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 from pydantic import PositiveFloat
 
 from lidardistill.backbones.config import BackboneConfig
+from lidardistill.config.lazy import class_at
 from lidardistill.data.config import VoxelConfig
 
 if TYPE_CHECKING:
-    from lidardistill.backbones.minkunet.net import MinkUNet
+    from lidardistill.backbones.base import Backbone
     from lidardistill.data.voxel_input import ScanInput
 
 
@@ -64,7 +65,8 @@ class MinkUNetConfig(BackboneConfig):
 
         return ScanInput(voxels)
 
-    def build(self, voxels: VoxelConfig) -> MinkUNet:
-        from lidardistill.backbones.minkunet.net import MinkUNet
-
-        return MinkUNet(len(voxels.point_features), self)
+    def build(self, voxels: VoxelConfig) -> Backbone:
+        net: Backbone = class_at("lidardistill.backbones.minkunet.net:MinkUNet")(
+            len(voxels.point_features), self
+        )
+        return net

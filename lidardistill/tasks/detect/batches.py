@@ -11,7 +11,8 @@ import torch
 from lidardistill.data.camera_input import CameraInput
 from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.base import Source
-from lidardistill.datasets.labelled import BoxLabels, open_labels
+from lidardistill.datasets.label_kinds import open_labels
+from lidardistill.datasets.labelled import BoxLabels
 from lidardistill.engine.batches import batches_once
 from lidardistill.streams import Stream
 from lidardistill.tasks.detect.batch import DetectionBatch, DetectionSample

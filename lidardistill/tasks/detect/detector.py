@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from lidardistill.backbones.lidar_bev.net import LidarBev
+from lidardistill.backbones.base import Backbone
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.tasks.detect.bev_fusion import ConvFuser, on_grid
@@ -45,7 +45,7 @@ class Detector(nn.Module):
 
     def __init__(
         self,
-        backbone: LidarBev,
+        backbone: Backbone,
         head: CenterHead,
         camera: nn.Module | None = None,
         fuser: ConvFuser | None = None,

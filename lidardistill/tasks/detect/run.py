@@ -11,7 +11,8 @@ import torch
 
 from lidardistill.datasets.base import Source
 from lidardistill.datasets.kinds import open_source, source_config
-from lidardistill.datasets.labelled import FrameDetections, open_labels
+from lidardistill.datasets.label_kinds import open_labels
+from lidardistill.datasets.labelled import FrameDetections
 from lidardistill.engine.distributed import pick_device
 from lidardistill.engine.optim import build_optimizer
 from lidardistill.engine.run_folder import CONFIG_FILE, METRICS_FILE, write_metrics

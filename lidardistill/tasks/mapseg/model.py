@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from lidardistill.backbones.lidar_bev.net import LidarBev
+from lidardistill.backbones.base import Backbone
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.tasks.mapseg.map_head import MapHead
 
@@ -12,7 +12,7 @@ from lidardistill.tasks.mapseg.map_head import MapHead
 class MapSegmenter(nn.Module):
     """Backbone and head; logits for every cell of the map around each scan."""
 
-    def __init__(self, backbone: LidarBev, head: MapHead) -> None:
+    def __init__(self, backbone: Backbone, head: MapHead) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head

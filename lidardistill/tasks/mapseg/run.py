@@ -15,7 +15,8 @@ from lidardistill.atomic import atomic_write
 from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.base import Source
 from lidardistill.datasets.kinds import open_source
-from lidardistill.datasets.labelled import MapLabels, open_labels
+from lidardistill.datasets.label_kinds import open_labels
+from lidardistill.datasets.labelled import MapLabels
 from lidardistill.engine.batches import batches_once
 from lidardistill.engine.distributed import pick_device
 from lidardistill.engine.optim import build_optimizer
@@ -145,6 +146,7 @@ def build_segmenter(config: MapSegConfig) -> MapSegmenter:
         torch.manual_seed(config.seed)
         backbone = config.student.build(config.voxels)
         target = BevGrid.of_range(config.maps.bev_range, config.maps.cell_size)
+        assert backbone.grid is not None, "the config admits backbones with maps only"
         return MapSegmenter(
             backbone, MapHead(backbone.out_channels, len(config.maps.classes), backbone.grid, target)
         )

@@ -11,7 +11,7 @@ import numpy as np
 from lidardistill.corruptions.scan import CorruptedScan
 from lidardistill.corruptions.table import NEEDS_VEHICLES, Corruption
 from lidardistill.datasets.base import Source
-from lidardistill.datasets.labelled import open_labels
+from lidardistill.datasets.label_kinds import open_labels
 from lidardistill.tasks.robustness.vehicle_points import labelled_vehicles
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from lidardistill.corruptions.table import ATTACKS, NEEDS_VEHICLES, Corruption
 from lidardistill.datasets.kinds import open_source
-from lidardistill.datasets.labelled import FrameDetections, box_classes, open_labels
+from lidardistill.datasets.label_kinds import box_classes, open_labels
+from lidardistill.datasets.labelled import FrameDetections
 from lidardistill.datasets.sweeps import read_sweeps
 from lidardistill.engine.distributed import pick_device
 from lidardistill.tasks.detect.build import load_detector

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lidardistill.corruptions.scan import CorruptedScan
 from lidardistill.datasets.kinds import open_source
-from lidardistill.datasets.labelled import PointJudge, open_labels
+from lidardistill.datasets.label_kinds import open_labels
+from lidardistill.datasets.labelled import PointJudge
 from lidardistill.tasks.robustness.corrupted_root import labelled_corruption, write_corrupted
 from lidardistill.tasks.robustness.judge import Judged
 from lidardistill.tasks.robustness.score import attack_succeeds

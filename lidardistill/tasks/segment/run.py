@@ -19,7 +19,7 @@ from lidardistill.data.config import VoxelConfig
 from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.base import Source
 from lidardistill.datasets.kinds import open_source
-from lidardistill.datasets.labelled import open_labels, point_classes
+from lidardistill.datasets.label_kinds import open_labels, point_classes
 from lidardistill.engine.config import CosineConfig, TrainerConfig
 from lidardistill.engine.distributed import pick_device
 from lidardistill.engine.optim import build_optimizer

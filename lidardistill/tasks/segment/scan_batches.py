@@ -12,7 +12,7 @@ from lidardistill.data.keyframes import Keyframes
 from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.base import Source
 from lidardistill.datasets.fractions import label_fraction
-from lidardistill.datasets.labelled import open_labels
+from lidardistill.datasets.label_kinds import open_labels
 from lidardistill.engine.batches import batches_once
 from lidardistill.tasks.rows import spread
 from lidardistill.tasks.segment.config import ScanDataConfig

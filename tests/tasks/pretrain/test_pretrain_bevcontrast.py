@@ -12,7 +12,7 @@ from lidardistill.engine.logging import read_metrics
 from lidardistill.methods.of_run import recipe_of
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.dry_run import dry_run_report
-from lidardistill.tasks.pretrain.run import _data_wait_advice, pretrain
+from lidardistill.tasks.pretrain.run import Pretrain, pretrain
 from lidardistill.tasks.rows import recipe_rows
 from lidardistill.tasks.runs import read_run
 from lidardistill.tasks.segment.run import probe
@@ -93,9 +93,9 @@ def test_rows_have_partners_and_are_spread(tiny_world, configs):
 
 def test_advice_about_waiting_names_only_keys_that_the_method_reads(tiny_world, configs):
     """A run whose loader is slow must not be told to set a key that its config refuses."""
-    advice = _data_wait_advice(configs["bevcontrast"](tiny_world))
+    advice = Pretrain(configs["bevcontrast"](tiny_world)).advice()
     assert "superpixels" not in advice
     assert "data.images" not in advice
-    of_slidr = _data_wait_advice(configs["pretrain"](tiny_world))
+    of_slidr = Pretrain(configs["pretrain"](tiny_world)).advice()
     assert "data.superpixels.cache" in of_slidr
     assert "data.images.cache" in of_slidr

@@ -8,7 +8,7 @@ import pytest
 from lidardistill.data.config import AugmentConfig
 from lidardistill.data.frame import CorruptSample
 from lidardistill.data.keyframes import Keyframes
-from lidardistill.datasets.labelled import open_labels
+from lidardistill.datasets.label_kinds import open_labels
 from lidardistill.datasets.nuscenes.labels.points import read_lidarseg
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.tasks.segment.sample import ScanRecipe

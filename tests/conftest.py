@@ -37,7 +37,7 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     return torch.device(request.config.getoption("--device"))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def one_thread() -> Iterator[None]:
     """Small networks run in one thread: two threads would spend their time waiting for each other."""
     before = torch.get_num_threads()

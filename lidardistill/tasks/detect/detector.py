@@ -61,6 +61,7 @@ class Detector(nn.Module):
                     f"{fuser.camera_channels}"
                 )
         self.backbone, self.camera, self.fuser, self.head = backbone, camera, fuser, head
+        assert backbone.grid is not None, "the config admits backbones with maps only"
         self.grid = backbone.grid
 
     def bev(self, scans: VoxelBatch, cameras: Mapping[str, Any] | None = None) -> Tensor:

@@ -20,6 +20,7 @@ import torch
 from numba.core.dispatcher import Dispatcher
 
 from lidardistill.demo.experiment import pretrain_config
+from lidardistill.engine.batches import endless_batches
 from lidardistill.tasks.pretrain.run import Pretraining
 from lidardistill.demo.rehearsal import rehearse
 from lidardistill.synthetic.write.dataset import write_world
@@ -43,7 +44,8 @@ world = write_world(home / "world", train_scenes=1, val_scenes=0, keyframes=1, i
 few = pretrain_config(world, home, "pretrained", 0).schedule.warmup_steps + 1
 run = Pretraining.build(pretrain_config(world, home, "pretrained", 0, max_steps=few))
 run.compute_teacher_features()
-terms = run.step(next(run.batches(0)), 0, diagnose=True)
+batch = next(endless_batches(run.dataset(), run.fabric, share=1, seed=0, num_workers=0, start=0))
+terms = run.step(batch, 0, diagnose=True)
 terms.loss.backward()
 print(len(known), sorted(compiled() - known))
 """

@@ -8,20 +8,21 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from lidardistill.data.batch import Batch
 from lidardistill.data.image_cache import ImageCache
 from lidardistill.datasets.base import Source
 from lidardistill.datasets.kinds import open_source
 from lidardistill.engine.distributed import make_fabric
-from lidardistill.engine.loop import Training, first_steps
+from lidardistill.engine.loop import first_steps
 from lidardistill.engine.manifest import peak_memory
 from lidardistill.tasks.pretrain.config import PretrainConfig
-from lidardistill.tasks.pretrain.run import Pretraining
+from lidardistill.tasks.pretrain.run import Pretrain
+from lidardistill.tasks.verb import build_training
 
 _BYTES_OF_A_CACHED_MAP = 34_000  # one 1600x900 superpixel map; command not recorded
 
@@ -44,15 +45,19 @@ def dry_run_report(config: PretrainConfig) -> str:
     uncached = config.model_copy(update={"data": data, "teacher_cache": None})
     fabric = make_fabric(config.trainer.accelerator, precision=config.trainer.precision)
     with tempfile.TemporaryDirectory() as folder:
-        parts = Pretraining.build(uncached, fabric, index=_open_without_writing(uncached, Path(folder)))
-        batches = parts.batches(0)
+        task = Pretrain(uncached)
+        work = task.build(fabric, _open_without_writing(uncached, Path(folder)))
+        assert work.learning is not None
+        parts, training = work.parts, build_training(task, work.model, work.learning, fabric)
+        batches = training.batches(0)
         batch = next(batches).to(fabric.device)  # the first batch and the first step compile kernels
-        with closing(first_steps(_training(parts, batch))) as steps_of_run:
+        repeated = replace(training, batches=lambda start: itertools.repeat(batch))
+        with closing(first_steps(repeated)) as steps_of_run:
             loss = next(steps_of_run).read().loss
             seconds = [_seconds(lambda: next(steps_of_run).read()) for _ in range(_TIMED)]
         compute_seconds = statistics.median(seconds)
         data_seconds = statistics.median(_seconds(lambda: next(batches)) for _ in range(_TIMED))
-    steps, keyframes = parts.total_steps, len(parts.rows)
+    steps, keyframes = training.total_steps, len(parts.rows)
     trained = [p for p in parts.method.parameters() if p.requires_grad]
     teacher = getattr(parts.method, "teacher", None)
     # A method that distils no image network has a frozen copy of the run's student as its teacher.
@@ -98,20 +103,6 @@ def _open_without_writing(config: PretrainConfig, folder: Path) -> Source:
         return open_source(config.data, build=False)
     except FileNotFoundError:
         return open_source(config.data, cache_dir=folder)
-
-
-def _training(parts: Pretraining, batch: Batch) -> Training:
-    """The run as its loop drives it, with the same batch in every step."""
-    return Training(
-        fabric=parts.fabric,
-        model=parts.method,
-        terms=lambda batch, step, diagnose: parts.step(batch, step, diagnose=diagnose),
-        optimizer=parts.optimizer(),
-        schedule=parts.schedule(),
-        batches=lambda start: itertools.repeat(batch),
-        trainer=parts.config.trainer,
-        total_steps=parts.total_steps,
-    )
 
 
 def _superpixel_cache(config: PretrainConfig, views: int) -> str:

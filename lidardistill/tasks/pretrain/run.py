@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,12 +15,11 @@ from lidardistill.data.keyframes import Keyframes, Recipe
 from lidardistill.data.quarantine import Quarantine
 from lidardistill.datasets.base import Source
 from lidardistill.datasets.kinds import open_source
-from lidardistill.engine.batches import endless_batches, share_of_batch
 from lidardistill.engine.data_wait import data_wait_advice
 from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.logging import read_metrics
 from lidardistill.engine.loop import LogCallback, LoopResult
-from lidardistill.engine.optim import Schedule, build_optimizer, build_schedule
+from lidardistill.engine.optim import build_optimizer
 from lidardistill.engine.terms import Terms
 from lidardistill.exchange.of_run import BACKBONE_FILE, save_student
 from lidardistill.methods.base import Method
@@ -64,35 +62,6 @@ class Pretraining:
         method = method_of(config).to(fabric.device).train()
         return cls(config, fabric, index, rows, recipe.of_run(rows), method)
 
-    @property
-    def local_batch(self) -> int:
-        """Keyframes (or pairs of scans) of one batch on this process."""
-        config = self.config
-        return share_of_batch(config.data.batch_size, self.fabric.world_size, config.trainer.accumulate)
-
-    @property
-    def steps_per_epoch(self) -> float:
-        return len(self.rows) / self.config.data.batch_size
-
-    @property
-    def total_steps(self) -> int:
-        trainer = self.config.trainer
-        if trainer.max_steps is not None:
-            return trainer.max_steps
-        assert trainer.epochs is not None
-        return math.ceil(trainer.epochs * self.steps_per_epoch)
-
-    def optimizer(self) -> torch.optim.Optimizer:
-        """Over everything that trains."""
-        return build_optimizer(self.config.optimizer, self.method)
-
-    def schedule(self) -> Schedule:
-        """Learning rate of each step; raises ValueError where it does not fit the length of the run."""
-        assert self.local_batch > 0  # raises where the batch cannot be shared out
-        return build_schedule(
-            self.config.schedule, steps=self.total_steps, steps_per_epoch=self.steps_per_epoch
-        )
-
     def compute_teacher_features(
         self,
         on_progress: Callable[[int, int], None] | None = None,
@@ -120,17 +89,6 @@ class Pretraining:
     def card(self) -> dict[str, Any]:
         """The config as the card of the exported weights has it: `student` describes these weights."""
         return {**self.config.model_dump(mode="json"), **self.method.card()}
-
-    def batches(self, start: int) -> Iterator[Any]:
-        """Batches of this process, without end, beginning with batch number `start`."""
-        return endless_batches(
-            self.dataset(),
-            self.fabric,
-            share=self.local_batch,
-            seed=self.config.seed,
-            num_workers=self.config.data.num_workers,
-            start=start,
-        )
 
     def step(self, batch: Any, step: int, *, diagnose: bool) -> Terms:
         """Forward pass; what it draws is a pure function of (seed, step)."""
@@ -196,14 +154,15 @@ class Pretrain(Task[PretrainWork]):
         lines = read_metrics(run / "metrics.jsonl")
         return lines[-1] if lines else {}
 
-    def build(self, fabric: Fabric) -> PretrainWork:
+    def build(self, fabric: Fabric, index: Source | None = None) -> PretrainWork:
         config = self.config
-        parts = Pretraining.build(config, fabric)
+        parts = Pretraining.build(config, fabric, index)
 
         def terms(batch: Any, step: int, diagnose: bool) -> Terms:
             return parts.step(batch, step, diagnose=diagnose)
 
-        learning = Learning(parts.optimizer(), terms, parts.dataset())
+        optimizer = build_optimizer(config.optimizer, parts.method)
+        learning = Learning(optimizer, terms, parts.dataset())
         text = f"{len(parts.rows)} keyframes of {config.data.split}"
         return PretrainWork(model=parts.method, learning=learning, parts=parts, data=text)
 

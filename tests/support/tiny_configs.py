@@ -36,6 +36,22 @@ def tiny_pretrain(root: Path, cache: Path | None = None, *overrides: str) -> Pre
     )
 
 
+def tiny_ppkt(root: Path, *overrides: str) -> PretrainConfig:
+    """Four steps of PPKT with a teacher that needs no weights."""
+    return load_config(
+        PretrainConfig,
+        CONFIGS / "pretrain" / "demo_ppkt.yaml",
+        (
+            f"data.dataroot={root}",
+            "data.augment.image_size=[45, 80]",
+            "teacher={kind: color_histogram}",
+            "schedule.warmup_steps=1",
+            "trainer={max_steps: 4, accelerator: cpu, checkpoint_every: 2, log_every: 1}",
+            *overrides,
+        ),
+    )
+
+
 def tiny_bevcontrast(root: Path, *overrides: str) -> PretrainConfig:
     """Four steps of the demo-sized BEVContrast."""
     return load_config(

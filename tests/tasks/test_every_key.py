@@ -28,21 +28,22 @@ from tests.support.tiny_configs import (
     tiny_bevcontrast,
     tiny_calico,
     tiny_calico_rad,
+    tiny_ppkt,
     tiny_pretrain,
     tiny_task,
 )
 
 pytest.importorskip("nuscenes", reason="the tasks want nuscenes-devkit before they train")
 
-VERBS = ("slidr", "bevcontrast", "prc", "rad", "probe", "online", "finetune", "detect", "mapseg")
+VERBS = ("slidr", "ppkt", "bevcontrast", "prc", "rad", "probe", "online", "finetune", "detect", "mapseg")
 
 OF_EVERY_VERB = re.compile(
-    r"trainer\..*|accelerator|name|data\.(dataroot|max_corrupt|num_workers)|.*\.cache|teacher_cache"
+    r"trainer\..*|accelerator|name|data\.(dataroot|max_corrupt|missing|num_workers)|.*\.cache|teacher_cache"
     r"|method\.negatives|.*\.ground\.iterations|method\.warp|method\.pairs"
 )
 """Keys whose effect other tests ask for.
 
-Those of the loop and the verb (test_verb.py, test_loop.py), caches, two ranks, and a few that need more than 600 points or
+Those of the loop and the verb (test_verb.py, test_loop.py), missing scenes (test_nuscenes.py), caches, two ranks, and a few that need more than 600 points or
 two keyframes a scene (tests/regions/test_ground.py, tests/methods/test_bevcontrast.py).
 """
 
@@ -72,6 +73,7 @@ OTHERS: dict[str, list[Any]] = {
     "voxels.point_features": [["x", "y", "z", "range"], ["x", "y", "z", "intensity"], ["x"]],
     "voxels.voxel_size": [[0.2, 0.2, 0.2], [0.4, 0.4, 0.2]],
     "method.max_cells": [8],
+    "method.pairs": [8],
     "method.num_rich": [8],
     "method.regions.ground.seed_quantile": [0.9],
     "method.regions.ground.iterations": [1],
@@ -106,6 +108,15 @@ ALL_ON = {
         "data.images.scale=2",
         "voxels.voxel_size=[2.0, 2.0, 2.0]",
     ),
+    "ppkt": (
+        "data.augment.drop_cuboid=true",
+        "data.augment.cuboid_min_pairs=1",
+        "data.augment.crop_images=true",
+        "data.augment.crop_min_pairs=1000",
+        "data.augment.flip_images=true",
+        "data.images.scale=2",
+        "voxels.voxel_size=[2.0, 2.0, 2.0]",
+    ),
     "rad": ("data.images.scale=2",),
     "probe": ("voxels.voxel_size=[2.0, 2.0, 2.0]",),
     "online": ("voxels.voxel_size=[2.0, 2.0, 2.0]",),
@@ -117,7 +128,7 @@ ALL_ON = {
 
 def task_of(verb: str, root: Path, *overrides: str) -> Task:
     overrides = (*ALL_ON.get(verb, ()), *overrides)
-    pretrain = {"slidr": tiny_pretrain, "bevcontrast": tiny_bevcontrast, "prc": tiny_calico}
+    pretrain = {"slidr": tiny_pretrain, "ppkt": tiny_ppkt, "bevcontrast": tiny_bevcontrast, "prc": tiny_calico}
     if verb == "rad":
         return Pretrain(tiny_calico_rad(root, "random", *overrides))
     if verb in pretrain:

@@ -12,13 +12,14 @@ def run(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.", show_default=False)],
     out: Annotated[Path, typer.Option(metavar="FILE.html", help="The page.", show_default=False)],
 ) -> None:
-    """One self-contained page with curves, scores and pictures of some runs."""
+    """Write one self-contained page with curves, scores and pictures of some runs."""
     from lidardistill.report.page import write_page
-    from lidardistill.report.runs import map_runs
+    from lidardistill.report.runs import finished_runs
 
-    if makers := map_runs(runs):
-        from lidardistill.showcase.bev_showcase import bev_showcases
+    notes: list[str] = []
+    if finished := finished_runs(runs):
+        from lidardistill.showcase.pictures import write_pictures
 
-        bev_showcases(makers)
-    write_page(runs, out)
+        notes = write_pictures(finished)
+    write_page(runs, out, notes=notes)
     print(f"report: {out}")

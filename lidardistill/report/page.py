@@ -22,13 +22,19 @@ MAX_BYTES = 5_000_000
 _QUALITIES = (86, 76, 64, 50)
 
 
-def write_page(runs: Sequence[Path], out: Path, title: str = "LiDAR pretraining from cameras") -> Path:
+def write_page(
+    runs: Sequence[Path],
+    out: Path,
+    title: str = "LiDAR pretraining from cameras",
+    notes: Sequence[str] = (),
+) -> Path:
     """Write a report.
 
     Args:
         runs: run folders, or folders that hold runs under the names of their verbs. The page names missing files.
         out: the HTML file. It needs no network, no script and no other file.
         title: of the page.
+        notes: sentences about pictures that are left out.
 
     Returns:
         `out`.
@@ -37,12 +43,12 @@ def write_page(runs: Sequence[Path], out: Path, title: str = "LiDAR pretraining 
         ValueError: none of the folders holds a run.
         OSError: the page cannot be written.
     """
-    arms, notes = read_arms(runs)
+    arms, unknown = read_arms(runs)
     summary = read_summary(runs)
     scores = (
         headline(arms, summary) + detection_scores(arms) + map_scores(arms) + classes(arms) + curves(arms)
     )
-    end = _missing(arms, notes) + facts(arms, summary) + glossary()
+    end = _missing(arms, [*unknown, *notes]) + facts(arms, summary) + glossary()
     shown = _arm_with_scene(arms)
     page = b""
     for quality in _QUALITIES:
@@ -77,7 +83,7 @@ def _missing(arms: Sequence[Arm], notes: Sequence[str]) -> str:
     if not lines:
         return ""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<h2>Not here</h2><p>These files were not there when the page was written:</p><ul>{items}</ul>"
+    return f"<h2>Not here</h2><p>The page lacks these files or pictures:</p><ul>{items}</ul>"
 
 
 def _pictures(arm: Arm | None, quality: int) -> tuple[str, str]:

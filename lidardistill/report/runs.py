@@ -110,9 +110,9 @@ def read_arms(folders: Sequence[Path]) -> tuple[list[Arm], list[str]]:
     roles = [_role(folder, parts) for folder, parts in known]
     labels = _labels(known, roles)
     for (folder, parts), role, label in zip(known, roles, labels, strict=True):
-        showcase = next(
-            (p for p in (folder / "showcase.npz", folder.parent / "showcase.npz") if p.is_file()), None
-        )
+        pretrained = parts["pretrain"].folder if "pretrain" in parts else folder
+        places = (pretrained / "showcase.npz", folder / "showcase.npz", folder.parent / "showcase.npz")
+        showcase = next((place for place in places if place.is_file()), None)
         bev = {verb: part.folder / "bev_showcase.npz" for verb, part in parts.items()}
         bev = {verb: path for verb, path in bev.items() if path.is_file()}
         maps = parts["mapseg"].folder / "maps.npz" if "mapseg" in parts else None
@@ -130,16 +130,26 @@ def read_arms(folders: Sequence[Path]) -> tuple[list[Arm], list[str]]:
     return arms, notes
 
 
-def map_runs(folders: Sequence[Path]) -> list[Path]:
-    """Finished runs, among some folders or inside them, with networks that make bird's-eye-view maps."""
-    found = []
-    for folder in map(Path, folders):
-        for part in _parts(folder).values():
-            student = part.config.get("student") or {}
-            finished = part.verb == "detect" and part.metrics is not None
-            finished |= part.verb == "pretrain" and (part.folder / "backbone.safetensors").is_file()
-            if finished and student.get("kind") == "lidar_bev":
-                found.append(part.folder)
+def finished_runs(folders: Sequence[Path]) -> dict[Path, Path | None]:
+    """Find the finished pretraining and detection runs among some folders or inside them.
+
+    Returns:
+        Run folder to the folder of a finished probe of its backbone, or None.
+    """
+    arms = [_parts(Path(folder)) for folder in folders]
+    probes = {}
+    for parts in arms:
+        if "probe" in parts and parts["probe"].metrics is not None:
+            weights = Path(str(parts["probe"].config.get("weights", "random")))
+            probes[weights.resolve()] = parts["probe"].folder
+    found: dict[Path, Path | None] = {}
+    for parts in arms:
+        if "pretrain" in parts and (parts["pretrain"].folder / "backbone.safetensors").is_file():
+            run = parts["pretrain"].folder
+            beside = parts["probe"].folder if "probe" in parts else None
+            found[run] = beside or probes.get(run.resolve())
+        if "detect" in parts and parts["detect"].metrics is not None:
+            found[parts["detect"].folder] = None
     return found
 
 

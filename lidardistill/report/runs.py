@@ -59,7 +59,7 @@ class Arm:
 
     Attributes:
         role: pretrained, random, or the name of a control such as permuted; it follows from the configs.
-        label: the role, with the method or the folder added where two arms would have the same name.
+        label: the role; with the method or the folder added if two arms would have the same name.
         color: hex.
         parts: by verb.
         showcase: file of `showcase.showcase`, if it exists.
@@ -91,7 +91,7 @@ def read_arms(folders: Sequence[Path]) -> tuple[list[Arm], list[str]]:
     """Read arm folders and plain run folders.
 
     Args:
-        folders: run folders, or folders that hold runs under the names of their verbs (pretrain/, probe/, ...).
+        folders: run folders, or folders with runs named by verb (pretrain/, probe/, ...).
 
     Returns:
         The arms with at least one run, and a sentence for each folder without any.
@@ -124,8 +124,8 @@ def read_arms(folders: Sequence[Path]) -> tuple[list[Arm], list[str]]:
         notes.append("showcase.npz of any arm: no pictures of a keyframe")
     if not arms:
         raise ValueError(
-            f"nothing to report: expected run folders of {', '.join(VERBS)}, or folders that hold such runs under "
-            f"these names; got {', '.join(map(str, folders)) or 'none'}"
+            f"nothing to report: expected run folders of {', '.join(VERBS)}, or folders that hold such runs "
+            f"under these names; got {', '.join(map(str, folders)) or 'none'}"
         )
     return arms, notes
 
@@ -216,7 +216,7 @@ def _parts(folder: Path) -> dict[str, Part]:
 
 
 def _part(folder: Path, verb: str | None) -> Part | None:
-    """A run folder, or None if the folder holds no run. Without a config, the subfolder's name is the verb."""
+    """A run, or None if the folder holds no run. Without a config, the subfolder's name is the verb."""
     names = ("config.yaml", "metrics.json", "metrics.jsonl", "manifest.json")
     if not any((folder / name).is_file() for name in names):
         return None

@@ -122,7 +122,7 @@ def _of_pretraining(trained: Trained, row: int | None) -> dict[str, Any]:
 
 
 def _cameras(config: PretrainConfig, index: NuScenesIndex, frame: Frame) -> dict[str, Any] | None:
-    """The images of a keyframe as `CameraBev` reads them, not augmented; None if the method sees no camera."""
+    """The images of a keyframe as `CameraBev` reads them, not augmented; None for methods without cameras."""
     if not config.method.sees_cameras:
         return None
     settings = CameraInput(config.data.augment.image_size, images=config.data.images)

@@ -66,7 +66,10 @@ def write_showcase(trained: Trained, out: Path, *, row: int | None = None) -> Pa
     config, index = trained.config, trained.index
     row = _richest(index, trained.rows) if row is None else row
     method = trained.method
-    recipe = recipe_of(config).still()
+    try:
+        recipe = recipe_of(config).still()
+    except NotImplementedError:
+        raise ValueError("the method compares no points with pixels of one keyframe") from None
     sample = Keyframes(index, [row], recipe, seed=0, max_substitutes=0)[(0, 0, 0)]
     points_embedded, maps = method.joint_space(recipe.collate([sample]))
     frame = index.frame(row)

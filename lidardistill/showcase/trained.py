@@ -1,4 +1,4 @@
-"""A finished pretraining run, opened to be shown: its method with trained weights, its data and the keyframes."""
+"""A finished pretraining run, loaded for pictures: its method with weights, its data and its keyframes."""
 
 from __future__ import annotations
 

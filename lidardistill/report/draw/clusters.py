@@ -84,6 +84,7 @@ def _legend() -> np.ndarray:
     handles: list[Any] = [tuple(dots[:3]), *dots[3:]]
     names = ["regions, each in a colour of its own", "no region: too small, long or high, or noise", "ground"]
     figure.legend(handles, names, ncols=3, loc="center left", frameon=False, fontsize=10.5,
-                  labelcolor=INK, handler_map={tuple: HandlerTuple(ndivide=None)}, columnspacing=2.0, borderpad=0,
+                  labelcolor=INK, handler_map={tuple: HandlerTuple(ndivide=None)},
+                  columnspacing=2.0, borderpad=0,
                   bbox_to_anchor=(0.0, 0.5))  # fmt: skip
     return figure_picture(figure)

@@ -120,5 +120,6 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], *, dec
     for number, height in zip(order, heights, strict=True):
         _, value, label, color = ends[number]
         shown = f"{label}  {value:.{decimals}f}"
-        axes.annotate(shown, (right, height), xytext=(6, 0), textcoords="offset points", va="center", fontsize=10.5,
+        axes.annotate(shown, (right, height), xytext=(6, 0), textcoords="offset points",
+                      va="center", fontsize=10.5,
                       color=color, fontweight="bold", annotation_clip=False)  # fmt: skip

@@ -149,6 +149,8 @@ def _maps(named: Sequence[tuple[str, Tensor]], grid: BevGrid, points: np.ndarray
     occupied = occupied.reshape(grid.height, grid.width)
     centres = grid.centres(torch.arange(grid.num_cells)).numpy().reshape(grid.height, grid.width, 2)
     shown = map_colors([bev.float().numpy() for _, bev in named], occupied, centres)
+    for (_, bev), colors in zip(named, shown.colors, strict=True):
+        colors[~bev.bool().any(dim=0).numpy()] = 255  # a cell without features is white
     return {
         "grid": np.array([grid.x_min, grid.y_min, grid.cell_size, grid.height, grid.width]),
         "occupied": occupied,

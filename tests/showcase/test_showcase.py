@@ -10,7 +10,8 @@ import pytest
 from lidardistill.config.io import validate
 from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES
 from lidardistill.report.scene import Scene
-from lidardistill.showcase.showcase import choose_query, load_method, showcase_of_arm
+from lidardistill.showcase.showcase import choose_query, showcase_of_arm
+from lidardistill.showcase.trained import load_method
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.run import pretrain
 

@@ -53,7 +53,7 @@ def health_curves(series: Sequence[Series]) -> np.ndarray:
     """Match accuracy and effective rank by step."""
     figure, (left, right) = _figure(2, height=3.0)
     ends = _draw(left, series, "match_top1", scale=100)
-    left.set_title("what finds its partner first, %", loc="left", fontsize=11, color=INK)
+    left.set_title("matches found at first rank, %", loc="left", fontsize=11, color=INK)
     left.set_ylim(bottom=0)
     _name_ends(left, ends, decimals=1)
     ends = _draw(right, series, "effective_rank")

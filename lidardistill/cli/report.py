@@ -16,11 +16,12 @@ def run(
 ) -> None:
     """Write one HTML page with curves, scores and pictures of some runs."""
     from lidardistill.report.page import write_page
-    from lidardistill.report.runs import map_runs
+    from lidardistill.report.runs import finished_runs
 
-    if makers := map_runs(runs):
-        from lidardistill.showcase.bev_showcase import bev_showcases
+    notes: list[str] = []
+    if finished := finished_runs(runs):
+        from lidardistill.showcase.pictures import write_pictures
 
-        bev_showcases(makers)
-    write_page(runs, out)
+        notes = write_pictures(finished)
+    write_page(runs, out, notes=notes)
     print(f"report: {out}")

@@ -20,8 +20,12 @@ from lidardistill.datasets.config import PairDataConfig
 from lidardistill.engine.terms import Terms
 from lidardistill.methods.config import Run
 from lidardistill.ops.bev_grid import BevGrid
+from lidardistill.ops.bev_scatter import bev_scatter
 from lidardistill.teachers.base import Teacher
 from lidardistill.teachers.kinds import TeacherConfig
+
+SHOWN_GRID = BevGrid.of_range((-51.2, -51.2, 51.2, 51.2), 0.4)
+"""Cells in which a picture shows features of points, LiDAR frame, metres."""
 
 Report = Callable[[int, int], None]
 """Called with (keyframes done, keyframes in all)."""
@@ -173,17 +177,21 @@ class Method(nn.Module):
         none."""
         raise ValueError("this method compares no points with pixels, so there is no joint space to show")
 
-    def shown_maps(self, voxels: VoxelBatch, cameras: dict[str, Any] | None) -> list[ShownMap]:
-        """Maps of one keyframe for a picture.
+    def shown_maps(self, voxels: VoxelBatch, xy: Tensor, cameras: dict[str, Any] | None) -> list[ShownMap]:
+        """Maps of one keyframe for a picture; a student without a map gives the mean of its points in each cell.
 
         Args:
             voxels: one scan.
+            xy: (N, 2) floating, its points, LiDAR frame, metres.
             cameras: arguments of `CameraBev`, or None if the method sees no camera.
         """
         features = self.student(voxels)
-        if features.bev is None:
-            raise ValueError("the student makes no bird's-eye-view map")
-        return [ShownMap("the pretrained network's map", features.bev[0], features.grid)]
+        if features.bev is not None:
+            return [ShownMap("map of the pretrained network", features.bev[0], features.grid)]
+        seen = features.point_mask.nonzero()[:, 0]
+        scan = torch.zeros_like(seen)
+        bev, _ = bev_scatter(features.at(seen), xy.index_select(0, seen), scan, SHOWN_GRID, 1)
+        return [ShownMap("point features, averaged by cell", bev[0], SHOWN_GRID)]
 
 
 def describe_scans(voxels: VoxelBatch) -> str:

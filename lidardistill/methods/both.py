@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from lidardistill.data.batch import Batch
+from lidardistill.data.batch import Batch, VoxelBatch
 from lidardistill.data.keyframes import Recipe
 from lidardistill.engine.terms import Terms
-from lidardistill.methods.base import JointSpace, Method, Report
+from lidardistill.methods.base import JointSpace, Method, Report, ShownMap
 
 
 @dataclass
@@ -170,6 +170,9 @@ class Sum(Method):
 
     def joint_space(self, batch: Batch) -> JointSpace:
         return self.method.joint_space(batch)
+
+    def shown_maps(self, voxels: VoxelBatch, xy: Tensor, cameras: dict[str, Any] | None) -> list[ShownMap]:
+        return self.method.shown_maps(voxels, xy, cameras)
 
 
 def _added(a: Any, b: Any) -> Any:

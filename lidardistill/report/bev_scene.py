@@ -1,4 +1,4 @@
-"""The pictures of one keyframe of a network that makes maps, drawn from the arrays that `engine.bev_showcase` stored."""
+"""Pictures of one keyframe from above, drawn from the arrays of `showcase.bev_showcase`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ SHOWN_SCORE = 0.3
 
 @dataclass(frozen=True)
 class BevScene:
-    """One keyframe and what a network makes of it.
+    """One keyframe and the output of a network for it.
 
     Attributes:
-        arrays: as `engine.bev_showcase.write_bev_showcase` describes them.
+        arrays: as `showcase.bev_showcase.write_bev_showcase` describes them.
         points_ego: (N, 3) float64, ego frame: x forward, y left, z up, metres.
     """
 
@@ -32,7 +32,7 @@ class BevScene:
         """Read a showcase.
 
         Raises:
-            ValueError: it is none of ours.
+            ValueError: the file is no such showcase, or damaged.
         """
         try:
             with np.load(path, allow_pickle=False) as stored:
@@ -67,7 +67,8 @@ class BevScene:
 
     def detections_bev(self) -> np.ndarray:
         """Detections and true boxes from above."""
-        title = f"{int(self.shown.sum())} detections with a score of {SHOWN_SCORE:g} or more, {len(self['true_boxes'])} true boxes"
+        found, true = int(self.shown.sum()), len(self["true_boxes"])
+        title = f"{found} detections with a score of {SHOWN_SCORE:g} or more, {true} true boxes"
         return detections_bev(
             self.points_ego,
             self["lidar2ego"],

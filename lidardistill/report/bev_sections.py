@@ -1,4 +1,4 @@
-"""Sections of a page about networks that make maps: detection, map segmentation, and pictures of one keyframe."""
+"""Sections of a page: detection, map segmentation, and pictures of one keyframe from above."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def map_pictures(arms: Sequence[Arm]) -> str:
         return f"<h2>Maps</h2><p>Keyframes of {escape(arm.label)}.</p>" + figure(
             _plot(picture),
             "Map masks from above, true and predicted, side by side.",
-            "Left: the map. Right: cells above the best threshold of their class. The car drives to the right.",
+            "Left: the map. Right: cells above the best threshold of their class. The car drives right.",
         )
     return ""
 
@@ -100,7 +100,7 @@ def _table(arms: Sequence[Arm], rows: Mapping[str, Sequence[float | None]]) -> s
 
 
 def bev_pictures(arms: Sequence[Arm], quality: int) -> str:
-    """Pictures of one detector and of the maps of one run of each pretraining method among some arms."""
+    """Pictures of one detector, and of the feature maps of one run of each pretraining method."""
     order = sorted(arms, key=lambda arm: arm.role != "pretrained")
     detectors = [arm for arm in order if "detect" in arm.bev_showcases]
     parts = [_of_file(arm, "detect", quality) for arm in detectors[:1]]
@@ -120,21 +120,22 @@ def _of_file(arm: Arm, verb: str, quality: int, *, regions: bool = True) -> str:
         scene = BevScene.read(arm.bev_showcases[verb])
     except ValueError as error:
         return f'<p class="note">{escape(str(error))}</p>'
-    where = f"Keyframe {scene.text('sample_token')[:8]} of {scene.text('scene')}, split {scene.text('split')}, by {arm.label}."
+    token, street, split = scene.text("sample_token")[:8], scene.text("scene"), scene.text("split")
+    where = f"Keyframe {token} of {street}, split {split}, by {arm.label}."
     if verb == "detect":
         return (
-            f"<h2>What the detector finds</h2><p>{escape(where)}</p>"
+            f"<h2>Detections of one keyframe</h2><p>{escape(where)}</p>"
             + _detections(scene, quality)
             + _maps(scene)
         )
     method = str((arm.parts["pretrain"].config.get("method") or {}).get("kind"))
     found = figure(
         _plot(scene.clusters_picture()),
-        "The scan from above, each region in a colour of its own.",
-        "Regions that proposals find without labels: points above the ground that hang together, and are neither too "
-        "small nor too long or high for a road user. CALICO pulls the points of one region together.",
+        "The scan from above; each region has its own colour.",
+        "Regions found without labels: connected points above the ground, of the size of a road user. "
+        "CALICO trains the points of one region to have similar features.",
     )
-    title = f"<h2>What the maps of {escape(method)} look like</h2><p>{escape(where)}</p>"
+    title = f"<h2>Features of {escape(method)} from above</h2><p>{escape(where)}</p>"
     return title + (found if regions else "") + _maps(scene)
 
 
@@ -142,12 +143,12 @@ def _detections(scene: BevScene, quality: int) -> str:
     return figure(
         _plot(scene.detections_bev()),
         "The scan from above with true boxes as grey areas and detections as coloured outlines.",
-        "Grey areas: true boxes that hold a point. Outlines: detections, the stroke points forward. A grey area without an "
-        "outline was missed, an outline without an area is a false alarm.",
+        "Grey areas: true boxes with at least one point. Outlines: detections; the stroke points forward. "
+        "A grey area without an outline is a miss; an outline without a grey area is a false alarm.",
     ) + figure(
         jpeg_bytes(scene.detections_cameras(), quality),
         "All cameras with detections in the colours of their classes and true boxes in white.",
-        "The same boxes on the images: detections in the colours of their classes, true boxes as thin white lines.",
+        "The same boxes on the images: detections in the colours of their classes, true boxes in white.",
     )
 
 
@@ -155,16 +156,14 @@ def _maps(scene: BevScene) -> str:
     position, parity = (
         ", ".join(f"{value:.2f}" for value in scene[name]) for name in ("position_r2", "parity_r2")
     )
-    both = (
-        "Cameras and LiDAR share their colours: what matches looks alike. " if len(scene["maps"]) > 1 else ""
-    )
+    both = "Both maps share their colours: matching features look alike. " if len(scene["maps"]) > 1 else ""
     return figure(
         png_bytes(reduce_colors(scene.maps_picture(), 250), 256),
-        "The scan from above and, beside it, the network's map as colours.",
-        "Each cell in the colours of its features: their three main directions as red, green and blue; cells without "
-        f"points are pale. {both}Things of one kind should share a colour wherever they stand. Position alone explains "
-        f"{position} (R2) of the three, and {parity} is told by whether row and column are even: a chessboard is a trace of "
-        "the network's upsampling and says nothing of the street.",
+        "The scan from above and, beside it, the feature map as colours.",
+        "Red, green and blue show the three main directions of the features; cells without points are pale. "
+        f"{both}Objects of one kind should share a colour. Position alone explains {position} of the three "
+        f"(R2, 1 is all). Even and odd rows and columns explain {parity}: a chessboard pattern comes from "
+        "the upsampling of the network and not from the street.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The end of a page: what ran, when and on what, and what the words mean."""
+"""The end of a page: the runs, their machines and versions, and a glossary."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from typing import Any
 from lidardistill.report.runs import Arm, Part
 
 WORDS = (
-    ("superpixel", "A patch of an image whose pixels look alike, found without any label (SLIC)."),
+    ("superpixel", "A patch of similar pixels in an image, found without labels (SLIC)."),
     (
         "pair",
-        "A LiDAR point and the pixel it falls on. Points and pixels of the same superpixel are pulled together, all "
-        "other combinations apart.",
+        "A LiDAR point and the pixel at the same place. Training pulls points and pixels of one superpixel "
+        "together and pushes all others apart.",
     ),
     ("teacher", "A frozen image network. It is never trained; only the linear layer behind it is."),
     ("student", "The LiDAR network that is pretrained."),
     (
         "contrastive loss",
-        "How surely a group of points (or a point, or a cell) picks its own partner among N candidates; log N is guessing.",
+        "Low when a group of points (or a point, or a cell) finds its own partner among N candidates; "
+        "guessing gives log N.",
     ),
     (
         "linear probe",
-        "One linear layer, trained with labels on the frozen network: it shows what the features already know.",
+        "One linear layer, trained with labels on the frozen network. Its score measures the features.",
     ),
     (
         "IoU, mIoU",
@@ -33,16 +34,16 @@ WORDS = (
     ("random", "The same network with its first, random weights, probed in the same way."),
     (
         "permuted",
-        "Pretrained with image regions re-drawn at random at every step: nothing can be learnt from such pairs.",
+        "A control: pretrained on random pairs, drawn anew at every step, which teach nothing.",
     ),
     (
         "effective rank",
-        "How many directions the features really use; 1 means that all of them collapsed into one.",
+        "The number of directions that the features use; 1 means that they collapsed into one.",
     ),
     (
         "joint PCA",
-        "The three directions in which student and teacher features together vary most, shown as red, green and blue. "
-        "The same colour means similar features, in the LiDAR and in the image.",
+        "The three main directions of the student and teacher features together, as red, green and blue. "
+        "The same colour means similar features, in the LiDAR scan and in the image.",
     ),
 )
 
@@ -52,7 +53,8 @@ def facts(arms: Sequence[Arm], summary: dict[str, Any]) -> str:
     parts = [(arm, part) for arm in arms for part in arm.parts.values()]
     table = (
         '<table><tr><th>run</th><th>command</th><th>code and data</th><th class="number">seed</th>'
-        f'<th class="number">time</th><th class="number">memory</th></tr>{"".join(_row(*pair) for pair in parts)}</table>'
+        '<th class="number">time</th><th class="number">memory</th></tr>'
+        f"{''.join(_row(*pair) for pair in parts)}</table>"
     )
     places = dict.fromkeys(_place(_last_session(part)) for _, part in parts)
     machines = "".join(f"<p>Ran on {escape(place)}.</p>" for place in places if place)
@@ -91,14 +93,15 @@ def _row(arm: Arm, part: Part) -> str:
     name = f"<b>{escape(arm.label)}</b><br>{part.verb}, {escape(str(last.get('outcome', 'not recorded')))}"
     sessions = [s for s in part.manifest.get("sessions", []) if isinstance(s, dict)]
     return (
-        f"<tr><td>{name}</td><td><code>{escape(str(last.get('command', 'not recorded')))}</code></td><td>{code}</td>"
+        f"<tr><td>{name}</td><td><code>{escape(str(last.get('command', 'not recorded')))}</code></td>"
+        f"<td>{code}</td>"
         f'<td class="number">{escape(str(seed))}</td><td class="number">{_duration(sessions, part)}</td>'
         f'<td class="number">{_memory(sessions)}</td></tr>'
     )
 
 
 def _duration(sessions: Sequence[dict[str, Any]], part: Part) -> str:
-    """Time over all sessions of a run; where they say nothing, that of the last line of metrics."""
+    """Time of all sessions of a run; if they record none, that of the last line of metrics."""
     total = 0.0
     for session in sessions:
         try:
@@ -139,6 +142,7 @@ def _stages(summary: dict[str, Any]) -> str:
         if isinstance(value, (int, float))
     )
     return (
-        f'<h3>By stage</h3><table><tr><th>stage</th><th class="number">time</th><th class="number">peak memory</th></tr>'
+        '<h3>By stage</h3><table><tr><th>stage</th><th class="number">time</th>'
+        '<th class="number">peak memory</th></tr>'
         f"{rows}</table>"
     )

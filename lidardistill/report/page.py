@@ -22,13 +22,19 @@ MAX_BYTES = 5_000_000
 _QUALITIES = (86, 76, 64, 50)
 
 
-def write_page(runs: Sequence[Path], out: Path, title: str = "LiDAR pretraining from cameras") -> Path:
+def write_page(
+    runs: Sequence[Path],
+    out: Path,
+    title: str = "LiDAR pretraining from cameras",
+    notes: Sequence[str] = (),
+) -> Path:
     """Write a report.
 
     Args:
-        runs: run folders, or folders that hold runs under the names of their verbs. The page names missing files.
+        runs: run folders, or folders with runs named by verb (pretrain/, ...). Missing files are named.
         out: the HTML file. It needs no network, no script and no other file.
         title: of the page.
+        notes: sentences about pictures that are left out.
 
     Returns:
         `out`.
@@ -37,12 +43,12 @@ def write_page(runs: Sequence[Path], out: Path, title: str = "LiDAR pretraining 
         ValueError: none of the folders holds a run.
         OSError: the page cannot be written.
     """
-    arms, notes = read_arms(runs)
+    arms, unknown = read_arms(runs)
     summary = read_summary(runs)
     scores = (
         headline(arms, summary) + detection_scores(arms) + map_scores(arms) + classes(arms) + curves(arms)
     )
-    end = _missing(arms, notes) + facts(arms, summary) + glossary()
+    end = _missing(arms, [*unknown, *notes]) + facts(arms, summary) + glossary()
     shown = _arm_with_scene(arms)
     page = b""
     for quality in _QUALITIES:
@@ -77,7 +83,7 @@ def _missing(arms: Sequence[Arm], notes: Sequence[str]) -> str:
     if not lines:
         return ""
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<h2>Not here</h2><p>These files were not there when the page was written:</p><ul>{items}</ul>"
+    return f"<h2>Not here</h2><p>The page lacks these files or pictures:</p><ul>{items}</ul>"
 
 
 def _pictures(arm: Arm | None, quality: int) -> tuple[str, str]:
@@ -90,19 +96,20 @@ def _pictures(arm: Arm | None, quality: int) -> tuple[str, str]:
         return "", f'<p class="note">{escape(str(error))}</p>'
     where = f"keyframe {scene.text('sample_token')[:8]} of {scene.text('scene')}, split {scene.text('split')}"
     parts = [
-        f"<h2>What pretraining sees</h2><p>One {escape(where)}, which the network {escape(arm.label)} never trained on.</p>"
+        f"<h2>The input of pretraining</h2><p>One {escape(where)}. "
+        f"The network {escape(arm.label)} was not trained on it.</p>"
         if scene.text("split").endswith("val")
-        else f"<h2>What pretraining sees</h2><p>One {escape(where)}.</p>",
+        else f"<h2>The input of pretraining</h2><p>One {escape(where)}.</p>",
         figure(
             jpeg_bytes(scene.regions_picture(), quality),
-            "The front camera with white borders around its superpixels, and the same with LiDAR points on it.",
-            "White lines: superpixels, found without labels. Dots: LiDAR points. The points inside one outline and its "
-            "pixels are one positive pair; all other combinations are negative.",
+            "The front camera with white borders of superpixels, and the same with LiDAR points on it.",
+            "White lines: borders of superpixels, found without labels. Dots: LiDAR points. The points and "
+            "the pixels inside one outline are a positive pair; all other combinations are negative.",
         ),
         figure(
             jpeg_bytes(scene.pairs_picture(), quality),
             "All cameras with white borders around superpixels and LiDAR points coloured by depth.",
-            "All cameras of the keyframe, points coloured by depth: together they cover the whole scan.",
+            "All cameras of the keyframe. The colour of a LiDAR point shows its depth.",
         ),
         _features(scene, quality),
         _similarity(scene, quality),
@@ -116,24 +123,27 @@ def _features(scene: Scene, quality: int) -> str:
     values = ", ".join(f"{value:.2f}" for value in r2)
     if scene.is_positional():
         remark = (
-            f'<p class="note">Mind: these colours mostly show position, at least one channel of them. A linear function of x, y, z '
-            f"explains {values} (R2) of the three channels, so that a smooth gradient here is no sign of meaning.</p>"
+            '<p class="note">Caution: at least one of the three colours mostly shows position. The position '
+            f"x, y, z explains {values} of the three (R2, linear fit; 1 is all). "
+            "A smooth gradient is then no sign of meaning.</p>"
         )
     else:
-        remark = f"<p>Position alone does not explain these colours: R2 of the three channels on x, y, z is {values}.</p>"
+        remark = (
+            "<p>Position alone does not explain these colours: a linear fit on x, y, z has an R2 of "
+            f"{values} for the three (1 would be all).</p>"
+        )
     return (
-        "<h2>What the features look like</h2><p>Student and teacher meet in one space. Its three main directions, taken "
-        f"from both together, are shown as red, green and blue.</p>{remark}"
+        "<h2>The features as colours</h2><p>Student and teacher features lie in one space. Red, green and "
+        f"blue show the three main directions of this space.</p>{remark}"
         + figure(
             jpeg_bytes(scene.features_picture(), quality),
             "Three cameras: photograph, teacher features as colours, LiDAR features as colours.",
-            "The colours of the LiDAR points (bottom) should repeat those of the image behind them (middle): the LiDAR "
-            "network says what the camera would have said.",
+            "The LiDAR points (bottom) should have the colours of the image features behind them (middle).",
         )
         + figure(
             jpeg_bytes(scene.features_bev(), quality),
             "The scan from above, points in the colours of their features.",
-            "Things of one kind should share a colour wherever they stand, near or far, left or right.",
+            "Objects of one kind should share a colour, near or far, left or right.",
         )
     )
 
@@ -141,17 +151,17 @@ def _features(scene: Scene, quality: int) -> str:
 def _similarity(scene: Scene, quality: int) -> str:
     thing = f"the ringed {scene.query_class or 'point'}"
     return (
-        f"<h2>What looks like {escape(thing)}?</h2>"
+        f"<h2>Similarity to {escape(thing)}</h2>"
         + figure(
             jpeg_bytes(scene.similarity_cameras(), quality),
             f"Cameras coloured by their similarity to {thing}.",
-            "Bright: pixels whose image features are like the LiDAR feature of the point in the ring.",
+            "Bright pixels have image features similar to the LiDAR feature of the ringed point.",
         )
         + figure(
             _plot(scene.similarity_bev()),
             f"The scan from above, coloured by similarity to {thing}.",
-            "Bright: LiDAR points whose features are like that of the ringed one. Other things of the same kind should light up, "
-            "their surroundings should not.",
+            "Bright LiDAR points have features similar to those of the ringed point. Other objects of its "
+            "kind should be bright, and their surroundings dark.",
         )
     )
 
@@ -160,14 +170,15 @@ def _segmentation(scene: Scene) -> str:
     if not scene.is_labelled:
         return ""
     said = (
-        f"One linear layer names {100 * scene.accuracy:.1f} % of the labelled points of this keyframe right."
+        f"The linear probe predicts {100 * scene.accuracy:.1f} % of the labelled points correctly."
         if scene.is_predicted
-        else "This arm has no probe, so there are labels and no predictions."
+        else "This run has no probe, so the picture shows labels alone."
     )
     return f"<h2>Predictions and labels</h2><p>{said}</p>" + figure(
         _plot(scene.segmentation_bev()),
-        "The scan from above: predicted classes, true classes, and where they differ.",
-        "Ground is pale, buildings and plants are dark, what moves is saturated; small things have markers of their own.",
+        "The scan from above: predicted classes, true classes, and their differences.",
+        "Ground is pale, buildings and plants are dark, moving things are saturated; small things have "
+        "markers of their own.",
     )
 
 

@@ -59,7 +59,7 @@ class Arm:
 
     Attributes:
         role: pretrained, random, or the name of a control such as permuted; it follows from the configs.
-        label: the role, with the method or the folder added where two arms would have the same name.
+        label: the role; with the method or the folder added if two arms would have the same name.
         color: hex.
         parts: by verb.
         showcase: file of `showcase.showcase`, if it exists.
@@ -91,7 +91,7 @@ def read_arms(folders: Sequence[Path]) -> tuple[list[Arm], list[str]]:
     """Read arm folders and plain run folders.
 
     Args:
-        folders: run folders, or folders that hold runs under the names of their verbs (pretrain/, probe/, ...).
+        folders: run folders, or folders with runs named by verb (pretrain/, probe/, ...).
 
     Returns:
         The arms with at least one run, and a sentence for each folder without any.
@@ -110,9 +110,9 @@ def read_arms(folders: Sequence[Path]) -> tuple[list[Arm], list[str]]:
     roles = [_role(folder, parts) for folder, parts in known]
     labels = _labels(known, roles)
     for (folder, parts), role, label in zip(known, roles, labels, strict=True):
-        showcase = next(
-            (p for p in (folder / "showcase.npz", folder.parent / "showcase.npz") if p.is_file()), None
-        )
+        pretrained = parts["pretrain"].folder if "pretrain" in parts else folder
+        places = (pretrained / "showcase.npz", folder / "showcase.npz", folder.parent / "showcase.npz")
+        showcase = next((place for place in places if place.is_file()), None)
         bev = {verb: part.folder / "bev_showcase.npz" for verb, part in parts.items()}
         bev = {verb: path for verb, path in bev.items() if path.is_file()}
         maps = parts["mapseg"].folder / "maps.npz" if "mapseg" in parts else None
@@ -124,22 +124,32 @@ def read_arms(folders: Sequence[Path]) -> tuple[list[Arm], list[str]]:
         notes.append("showcase.npz of any arm: no pictures of a keyframe")
     if not arms:
         raise ValueError(
-            f"nothing to report: expected run folders of {', '.join(VERBS)}, or folders that hold such runs under "
-            f"these names; got {', '.join(map(str, folders)) or 'none'}"
+            f"nothing to report: expected run folders of {', '.join(VERBS)}, or folders that hold such runs "
+            f"under these names; got {', '.join(map(str, folders)) or 'none'}"
         )
     return arms, notes
 
 
-def map_runs(folders: Sequence[Path]) -> list[Path]:
-    """Finished runs, among some folders or inside them, with networks that make bird's-eye-view maps."""
-    found = []
-    for folder in map(Path, folders):
-        for part in _parts(folder).values():
-            student = part.config.get("student") or {}
-            finished = part.verb == "detect" and part.metrics is not None
-            finished |= part.verb == "pretrain" and (part.folder / "backbone.safetensors").is_file()
-            if finished and student.get("kind") == "lidar_bev":
-                found.append(part.folder)
+def finished_runs(folders: Sequence[Path]) -> dict[Path, Path | None]:
+    """Find the finished pretraining and detection runs among some folders or inside them.
+
+    Returns:
+        Run folder to the folder of a finished probe of its backbone, or None.
+    """
+    arms = [_parts(Path(folder)) for folder in folders]
+    probes = {}
+    for parts in arms:
+        if "probe" in parts and parts["probe"].metrics is not None:
+            weights = Path(str(parts["probe"].config.get("weights", "random")))
+            probes[weights.resolve()] = parts["probe"].folder
+    found: dict[Path, Path | None] = {}
+    for parts in arms:
+        if "pretrain" in parts and (parts["pretrain"].folder / "backbone.safetensors").is_file():
+            run = parts["pretrain"].folder
+            beside = parts["probe"].folder if "probe" in parts else None
+            found[run] = beside or probes.get(run.resolve())
+        if "detect" in parts and parts["detect"].metrics is not None:
+            found[parts["detect"].folder] = None
     return found
 
 
@@ -206,7 +216,7 @@ def _parts(folder: Path) -> dict[str, Part]:
 
 
 def _part(folder: Path, verb: str | None) -> Part | None:
-    """A run folder, or None if the folder holds no run. Without a config, the subfolder's name is the verb."""
+    """A run, or None if the folder holds no run. Without a config, the subfolder's name is the verb."""
     names = ("config.yaml", "metrics.json", "metrics.jsonl", "manifest.json")
     if not any((folder / name).is_file() for name in names):
         return None

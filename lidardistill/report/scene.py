@@ -1,4 +1,4 @@
-"""The pictures of one keyframe, drawn from the arrays that `engine.showcase` stored."""
+"""The pictures of one keyframe, drawn from the arrays that `showcase.showcase` stored."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ _TEXT_PX = 26  # of pictures 1800 wide, which a page shows at half that
 
 @dataclass(frozen=True)
 class Scene:
-    """One keyframe and what an arm makes of it.
+    """One keyframe and the features of an arm for it.
 
     Attributes:
-        arrays: as `engine.showcase.write_showcase` describes them.
+        arrays: as `showcase.showcase.write_showcase` describes them.
         points_ego: (N, 3) float64, ego frame: x forward, y left, z up, metres.
     """
 
@@ -55,16 +55,14 @@ class Scene:
         """Read a showcase.
 
         Raises:
-            ValueError: it is no showcase of ours.
+            ValueError: the file is no showcase, or damaged.
         """
         try:
             with np.load(path, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             matrix = arrays["lidar2ego"]
             xyz = arrays["points"][:, :3].astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
-            missing = {"images", "superpixels", "pairing_images", "pca_points", "similarity_points"} - set(
-                arrays
-            )
+            missing = {"images", "pairing_images", "pca_points", "similarity_points"} - set(arrays)
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise ValueError(f"{path} cannot be read as a showcase: {error}") from error
         if missing:
@@ -129,7 +127,8 @@ class Scene:
         view = self.front_view
         plain, dotted = self.camera(view, points=False), self.camera(view, points=True)
         shown = [resize(picture, 900) for picture in (plain, dotted)]
-        return mosaic(shown, ["superpixels", "superpixels and LiDAR points"], columns=2, text_size=27)
+        names = ["superpixels", "superpixels and LiDAR points"] if "superpixels" in self.arrays else ["", ""]
+        return mosaic(shown, names, columns=2, text_size=27)
 
     def pairs_picture(self) -> np.ndarray:
         """All cameras with superpixel borders and projected points."""
@@ -139,7 +138,7 @@ class Scene:
         return stack([grid, depth_legend(grid.shape[1], _TEXT_PX)], gap=14)
 
     def features_picture(self) -> np.ndarray:
-        """Front cameras: photograph, teacher's colours, and the LiDAR's colours on the points of the same view."""
+        """Front cameras: photographs, features of the teacher, and features of the LiDAR points in view."""
         columns = view_order(self.channels)[:3]
         photographs = [self["images"][view] for view in columns]
         teacher = [self["pca_images"][view] for view in columns]
@@ -207,7 +206,7 @@ class Scene:
             )
         panels.append(("true labels", painted_classes(self.points_ego, labels, self.classes)))
         if self.is_predicted:
-            title = f"where they differ: {100 * (1 - self.accuracy):.0f} % of the labelled points of this keyframe"
+            title = f"wrong: {100 * (1 - self.accuracy):.0f} % of the labelled points"
             panels.append((title, painted_errors(self.points_ego, labels, self["predictions"])))
         picture = bev_panels(panels)
         return stack([class_legend(self.classes, sorted(shown - {0})), picture])
@@ -216,8 +215,9 @@ class Scene:
         """One camera with the borders of its superpixels and, if asked for, its points by depth."""
         width = 2 * self["images"].shape[2]
         picture = resize(faded(self["images"][view], 0.9, 0.95), width)
-        labels = self["superpixels"][view].repeat(2, axis=0).repeat(2, axis=1)
-        picture = draw_borders(picture, labels[: picture.shape[0]])
+        if "superpixels" in self.arrays:
+            labels = self["superpixels"][view].repeat(2, axis=0).repeat(2, axis=1)
+            picture = draw_borders(picture, labels[: picture.shape[0]])
         if points:
             rows, cols, mine = self._pairs_of(view, 2)
             depth = self["depth"][mine].astype(np.float32)
@@ -226,7 +226,7 @@ class Scene:
         return picture
 
     def _pairs_of(self, view: int, scale: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows and columns of one view's pairs in an image `scale` times as large, and the mask of these pairs."""
+        """Rows and columns of one view's pairs in an image enlarged by `scale`, and the mask of the pairs."""
         pairing = self["pairing_images"].astype(np.int64)
         mine = pairing[:, 0] == view
         return pairing[mine, 1] * scale + scale // 2, pairing[mine, 2] * scale + scale // 2, mine

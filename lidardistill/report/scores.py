@@ -13,13 +13,13 @@ from lidardistill.report.draw.palette import arm_color
 from lidardistill.report.runs import Arm
 
 MEANING = {
-    "pretrained": "saw which points and which image regions belong together",
+    "pretrained": "trained on points and image regions that belong together",
     "random": "the same network, never trained",
     "permuted": "pretrained on pairs drawn at random",
     "other_keyframe": "pretrained on the images of another keyframe",
-    "color_histogram": "the teacher knows colours only",
+    "color_histogram": "the teacher sees colours alone",
     "random_teacher": "the teacher is a random network",
-    "bevcontrast": "saw which cells of two scans are the same place, and no camera",
+    "bevcontrast": "trained on two scans of the same place, without cameras",
     "hand_made": "intensity, height and range, no network",
 }
 """Role of an arm, and how it differs from the others in a few words."""
@@ -44,7 +44,7 @@ def figure(picture: bytes, alt: str, caption: str) -> str:
 
 def headline(arms: Sequence[Arm], summary: dict[str, Any]) -> str:
     """mIoU of all arms as bars, with the difference to the first, and one sentence."""
-    parts = ["<h2>Is it worth it?</h2>"]
+    parts = ["<h2>Does pretraining help?</h2>"]
     hand_made = [value for value in summary.get("hand_made", []) if isinstance(value, (int, float))]
     for verb, title in (("probe", "Linear probe on the frozen network"), ("finetune", "Fine-tuned")):
         scores = [(arm, score) for arm in arms if (score := arm.score(verb)) is not None]
@@ -76,7 +76,10 @@ def gain_sentence(scores: Sequence[tuple[Arm, float]], unit: str) -> str:
     pretrained, random = by_role["pretrained"], by_role["random"]
     gain = pretrained - random
     if gain >= 1:
-        sentence = f"Pretraining without labels adds <b>{signed(gain)} {unit}</b>: {pretrained:.1f} instead of {random:.1f}"
+        sentence = (
+            f"Pretraining without labels adds <b>{signed(gain)} {unit}</b>: "
+            f"{pretrained:.1f} instead of {random:.1f}"
+        )
     else:
         sentence = (
             f"Pretraining gained nothing here: {pretrained:.1f} {unit}, and {random:.1f} with random weights"
@@ -129,16 +132,18 @@ def classes(arms: Sequence[Arm]) -> str:
             first = " first" if place == 0 else ""
             shown = "–" if value is None else f"{value:.1f}"
             rows.append(
-                f'<div class="track"><div class="fill" style="width:{value or 0:.1f}%;background:{arm.color}"></div></div>'
+                f'<div class="track"><div class="fill" style="width:{value or 0:.1f}%;'
+                f'background:{arm.color}"></div></div>'
                 f'<div class="value{first}">{shown}</div>'
             )
         cells.append(
-            f'<div class="class"><div>{escape(name.replace("_", " "))}</div><div class="rows">{"".join(rows)}</div></div>'
+            f'<div class="class"><div>{escape(name.replace("_", " "))}</div>'
+            f'<div class="rows">{"".join(rows)}</div></div>'
         )
-    caption = "A dash: the class is neither labelled nor predicted. The full width is 100 %."
+    caption = "A dash marks a class that is neither labelled nor predicted. The full width is 100 %."
     return (
-        f"<h2>Class by class</h2><p>IoU in percent, {'linear probe' if verb == 'probe' else 'fine-tuned'}, best class of "
-        f"{escape(judged[0].label)} first.</p>{legend(judged)}"
+        f"<h2>Class by class</h2><p>IoU in percent, {'linear probe' if verb == 'probe' else 'fine-tuned'}, "
+        f"best class of {escape(judged[0].label)} first.</p>{legend(judged)}"
         f'<div class="classes">{"".join(cells)}</div><p class="lead">{caption}</p>'
     )
 
@@ -167,20 +172,21 @@ def curves(arms: Sequence[Arm]) -> str:
         return ""
     last = [one.lines[-1] for one in series]
     figures = "; ".join(
-        f"{one.label}: loss {_number(line, 'loss_window', 'loss')}, log N {_number(line, 'log_candidates')}, match "
-        f"{_number(line, 'match_top1', scale=100)} %, effective rank {_number(line, 'effective_rank')}"
+        f"{one.label}: loss {_number(line, 'loss_window', 'loss')}, log N {_number(line, 'log_candidates')}, "
+        f"match {_number(line, 'match_top1', scale=100)} %, "
+        f"effective rank {_number(line, 'effective_rank')}"
         for one, line in zip(series, last, strict=True)
     )
     loss = figure(
         png_bytes(loss_curves(series), 64),
         f"Curves of the contrastive loss by step with a dotted line at log N. At the end: {figures}.",
-        "A network that guesses stays on the dotted line; the further below it, the more surely each finds "
-        "its partner. Below it is what pretraining learnt.",
+        "A network that guesses stays on the dotted line. The further a curve falls below it, the more often "
+        "a point or region finds its partner.",
     )
     health = figure(
         png_bytes(health_curves(series), 64),
         f"Match accuracy and effective rank by step. At the end: {figures}.",
-        "Left: rising is learning. Right: a rank that falls to 1 is collapse, all features pointing one way.",
+        "Left: a rising curve means learning. Right: a rank near 1 means collapse: all features are alike.",
     )
     return f"<h2>How pretraining went</h2><p>At the end: {escape(figures)}.</p>{loss}{health}"
 

@@ -19,7 +19,8 @@ p {{ margin: 4px 0 12px; max-width: 92ch; }}
 figure {{ margin: 12px 0 26px; }}
 figure img {{ width: 100%; height: auto; display: block; }}
 figcaption {{ color: {FAINT}; font-size: 15px; margin-top: 8px; max-width: 108ch; }}
-.bars {{ display: grid; grid-template-columns: max-content 1fr max-content; gap: 7px 14px; align-items: center; }}
+.bars {{ display: grid; grid-template-columns: max-content 1fr max-content;
+  gap: 7px 14px; align-items: center; }}
 .bars .track {{ background: #f2f4f6; height: 26px; }}
 .bars .fill {{ height: 100%; }}
 .bars .value {{ font-variant-numeric: tabular-nums; text-align: right; }}
@@ -27,7 +28,8 @@ figcaption {{ color: {FAINT}; font-size: 15px; margin-top: 8px; max-width: 108ch
 .bars .difference {{ color: {FAINT}; font-size: 14px; margin-left: 6px; }}
 .bars .name small {{ display: block; color: {FAINT}; font-size: 13px; line-height: 1.25; }}
 .classes {{ columns: 2; column-gap: 44px; margin-top: 14px; }}
-.class {{ break-inside: avoid; display: grid; grid-template-columns: 158px 1fr; column-gap: 10px; align-items: center;
+.class {{ break-inside: avoid; display: grid; grid-template-columns: 158px 1fr;
+  column-gap: 10px; align-items: center;
   padding: 5px 0; border-bottom: 1px solid {GRID}; }}
 .class .rows {{ display: grid; grid-template-columns: 1fr 36px; gap: 2px 8px; align-items: center; }}
 .class .track {{ height: 9px; background: #f2f4f6; }}

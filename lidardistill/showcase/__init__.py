@@ -1,1 +1,1 @@
-"""Pictures of what a network learnt."""
+"""Arrays for the pictures of trained networks."""

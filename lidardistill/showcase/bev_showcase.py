@@ -1,13 +1,11 @@
-"""What a report draws of a network that makes bird's-eye-view maps: arrays of one keyframe, without a picture
-in them.
+"""Arrays for the pictures from above of a report: one keyframe of a detection or pretraining run.
 
-Of a detection run its detections beside the true boxes; of a pretraining run no label is read. Of both the
-colours of the map and the regions that proposals find without labels.
+Both give the colours of a feature map and the regions found without labels. A detection run also gives its
+detections beside the true boxes; of a pretraining run no box is read.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,90 +14,61 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lidardistill.atomic import atomic_write
-from lidardistill.data.camera_input import CameraInput
-from lidardistill.data.images import read_image
-from lidardistill.data.keyframes import Keyframes
+from lidardistill.data.camera_input import CameraInput, read_cameras
+from lidardistill.data.collate import collate_voxels
+from lidardistill.data.frame import Frame
+from lidardistill.data.images import image_key, read_image
 from lidardistill.datasets.base import Source
 from lidardistill.datasets.kinds import open_source
 from lidardistill.datasets.label_kinds import open_labels
 from lidardistill.engine.run_folder import run_values
-from lidardistill.methods.of_run import method_of
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.regions.superpixels.scaling import reduce_by_area
 from lidardistill.regions.sweep.clusters import propose_regions
 from lidardistill.showcase.joint_pca import map_colors
-from lidardistill.showcase.showcase import CALIBRATION_SCANS, load_trained, validation_rows
-from lidardistill.tasks.detect.batch import DetectionBatch
+from lidardistill.showcase.trained import Trained, store
 from lidardistill.tasks.detect.batches import still_keyframes
 from lidardistill.tasks.detect.bev_fusion import on_grid
 from lidardistill.tasks.detect.build import NUM_CLASSES, load_detector
 from lidardistill.tasks.detect.center.groups import decode_groups
 from lidardistill.tasks.detect.config import DetectConfig
-from lidardistill.tasks.detect.sample import DetectionRecipe
 from lidardistill.tasks.pretrain.config import PretrainConfig
-from lidardistill.tasks.rows import pretraining_rows, spread
 from lidardistill.tasks.runs import read_run
-from lidardistill.tasks.segment.probe import calibrate_batchnorm
-
-log = logging.getLogger(__name__)
 
 BEV_SHOWCASE_FILE = "bev_showcase.npz"
 MAX_IMAGE_WIDTH = 800
 
 
-def bev_showcases(runs: Sequence[Path]) -> list[Path]:
-    """Write what is missing for some finished runs.
-
-    What cannot be written, because the data have gone, is said in a warning.
+def write_bev_showcase(run: Path, *, row: int | None = None, trained: Trained | None = None) -> Path:
+    """Run the network of a finished run on one keyframe, and store the arrays of its pictures from above.
 
     Args:
-        runs: as `report.runs.map_runs` finds them.
-
-    Returns:
-        The files that are there now.
-    """
-    found = []
-    for run in runs:
-        path = run / BEV_SHOWCASE_FILE
-        try:
-            found.append(path if path.is_file() else write_bev_showcase(run))
-        except (OSError, ValueError) as error:
-            log.warning("no pictures of %s: %s", run, error)
-    return found
-
-
-def write_bev_showcase(run: Path, *, row: int | None = None) -> Path:
-    """Run the network of a finished run on one keyframe and store what a report draws of it.
-
-    Args:
-        run: of detection, or of pretraining a network that makes maps.
-        row: index row of the keyframe; by default one of the split that judges, for a detector that with most
-            classes.
+        run: folder of a detection or pretraining run.
+        row: index row of the keyframe; by default the middle one of the split to show, for a detector the one
+            with most classes of the split that scores it.
+        trained: the pretraining run, if it is loaded already.
 
     Returns:
         `bev_showcase.npz` in `run`. V views of h x w pixels, N points, a map of H x W cells:
-            channels (V,); images (V, h, w, 3) uint8; lidar2cam, cam2img (V, 4, 4) to these images; points (N,
-            4) float32, LiDAR frame; lidar2ego (4, 4); region (N,) int32, region_mask, ground_mask (N,) bool;
-            grid (5,) x_min, y_min, cell size in metres, H, W; occupied (H, W) bool; map_names (K,) and maps
-            (K, H, W, 3) uint8; position_r2, parity_r2 (3,); of a detector also classes, boxes (n, 9), scores,
-            labels (n,), true_boxes (m, 9), true_labels (m,), LiDAR frame; sample_token, scene, split.
+            channels (V,); images (V, h, w, 3) uint8; lidar2cam, cam2img (V, 4, 4) to these images;
+            points (N, 4) float32, LiDAR frame; lidar2ego (4, 4); region (N,) int32, region_mask, ground_mask
+            (N,) bool; grid (5,) x_min, y_min, cell size in metres, H, W; occupied (H, W) bool;
+            map_names (K,) and maps (K, H, W, 3) uint8; position_r2, parity_r2 (3,); of a detector also
+            classes, boxes (n, 9), scores, labels (n,), true_boxes (m, 9), true_labels (m,), LiDAR frame;
+            sample_token, scene, split.
 
     Raises:
-        FileNotFoundError, ValueError: the run has not finished, its network makes no maps, or its data have
-            gone.
+        FileNotFoundError: the run has not finished, or its data are missing.
+        ValueError: the run has no network to show.
     """
     verb = run_values(run).get("verb")
     if verb == "detect":
         arrays = _of_detector(run, row)
     elif verb == "pretrain":
-        arrays = _of_pretraining(run, row)
+        arrays = _of_pretraining(Trained.open(run) if trained is None else trained, row)
     else:
         raise ValueError(f"{run} is a {verb} run: expected one of detect or pretrain")
-    out = run / BEV_SHOWCASE_FILE
-    with atomic_write(out) as stream:
-        np.savez_compressed(stream, **arrays)
-    return out
+    return store(run / BEV_SHOWCASE_FILE, arrays)
 
 
 def _of_detector(run: Path, row: int | None) -> dict[str, Any]:
@@ -134,46 +103,42 @@ def _of_detector(run: Path, row: int | None) -> dict[str, Any]:
     }
 
 
-def _of_pretraining(run: Path, row: int | None) -> dict[str, Any]:
-    config = read_run(run, PretrainConfig)
-    if config.student.makes != "map":
-        raise ValueError(f"{run}: its student is a {config.student.kind} and makes no maps")
-    index = open_source(config.data)
-    split, rows = validation_rows(config, None, index)
-    row = int(rows[len(rows) // 2]) if row is None else row
-    method = method_of(config)
-    load_trained(method, run)
-    batch = _unlabelled(config, index, row)
-    if method.student_reads_scans:
-        known = spread(pretraining_rows(config.data, index), CALIBRATION_SCANS)
-        calibrate_batchnorm(
-            method.student,
-            (_unlabelled(config, index, one).voxels for one in known.tolist()),
-        )
+def _of_pretraining(trained: Trained, row: int | None) -> dict[str, Any]:
+    config, index = trained.config, trained.index
+    row = int(trained.rows[len(trained.rows) // 2]) if row is None else row
+    frame = index.frame(row)
+    scan = config.student.scan_input(config.voxels).read(frame.points, lidar2ego=frame.lidar2ego)
     with torch.no_grad():
-        shown = method.shown_maps(batch.voxels, batch.camera_inputs())
+        shown = trained.method.shown_maps(
+            collate_voxels([scan]), torch.from_numpy(frame.points[:, :2]), _cameras(config, index, frame)
+        )
         grid = shown[0].grid
         named = []
         for name, bev, own_grid, head in shown:
             on_one_grid = bev[None] if own_grid == grid else on_grid(bev[None], own_grid, grid)[0]
             named.append((name, on_one_grid[0] if head is None else _projected(head, on_one_grid)))
-    return {**_keyframe(index, row, split), **_maps(named, grid, index.frame(row).points)}
+    return {**_keyframe(index, row, trained.split), **_maps(named, grid, frame.points)}
+
+
+def _cameras(config: PretrainConfig, index: Source, frame: Frame) -> dict[str, Any] | None:
+    """The images of a keyframe as `CameraBev` reads them, not augmented; None for methods without cameras."""
+    if not config.method.sees_cameras:
+        return None
+    settings = CameraInput(config.data.augment.image_size, images=config.data.images)
+    keys = tuple(image_key(path, index.dataroot) for path in frame.image_paths)
+    images, cam2img = read_cameras(frame, settings, keys)
+    return {
+        "images": torch.from_numpy(images),
+        "lidar2img": torch.from_numpy(cam2img @ frame.lidar2cam),
+        "view_sample": torch.zeros(len(images), dtype=torch.int64),
+        "batch_size": 1,
+    }
 
 
 def _projected(head: nn.Module, bev: Tensor) -> Tensor:
-    """(D, H, W) of a map (1, C, H, W)."""
+    """Apply a head to every cell of a map: (1, C, H, W) to (D, H, W)."""
     rows = head(bev[0].flatten(1).T)
     return rows.T.unflatten(1, bev.shape[2:])
-
-
-def _unlabelled(config: PretrainConfig, index: Source, row: int) -> DetectionBatch:
-    """One keyframe as the method's networks read it, neither augmented nor labelled."""
-    cameras = None
-    if config.method.sees_cameras:
-        cameras = CameraInput(config.data.augment.image_size, images=config.data.images)
-    voxels = config.student.scan_input(config.voxels)
-    dataset = Keyframes(index, [row], DetectionRecipe(voxels, cameras=cameras), seed=0, max_substitutes=0)
-    return dataset.collate([dataset[(0, 0, 0)]])
 
 
 def _maps(named: Sequence[tuple[str, Tensor]], grid: BevGrid, points: np.ndarray) -> dict[str, Any]:
@@ -183,6 +148,8 @@ def _maps(named: Sequence[tuple[str, Tensor]], grid: BevGrid, points: np.ndarray
     occupied = occupied.reshape(grid.height, grid.width)
     centres = grid.centres(torch.arange(grid.num_cells)).numpy().reshape(grid.height, grid.width, 2)
     shown = map_colors([bev.float().numpy() for _, bev in named], occupied, centres)
+    for (_, bev), colors in zip(named, shown.colors, strict=True):
+        colors[~bev.bool().any(dim=0).numpy()] = 255  # a cell without features is white
     return {
         "grid": np.array([grid.x_min, grid.y_min, grid.cell_size, grid.height, grid.width]),
         "occupied": occupied,

@@ -1,7 +1,7 @@
-"""One colour space for what the LiDAR network and the image network see.
+"""One colour space for the features of the LiDAR network and of the image network.
 
-Student and teacher meet in one embedding; the same three directions of it, as red, green and blue, paint
-points and pixels alike, so that what matches looks alike.
+Student and teacher share an embedding. Its three main directions become red, green and blue, for points and
+pixels alike, so that matching features have the same colour.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ class JointPCA(NamedTuple):
 
     Attributes:
         axes: (3, D) float64 orthonormal directions; in each, the largest entry by magnitude is positive.
-        student_mean, teacher_mean: (D,) float64. Each side is centred by its own mean: contrastive training
-            leaves a constant offset between the sides, which says nothing and would take the first direction.
+        student_mean, teacher_mean: (D,) float64. Each side is centred by its own mean, because contrastive
+            training leaves a constant offset between the sides that would take the first direction.
         low, high: (3,) float64 values of the projections that become 0 and 255.
     """
 
@@ -40,8 +40,7 @@ class JointPCA(NamedTuple):
         return (np.asarray(rows, np.float64) - self.teacher_mean) @ self.axes.T
 
     def rgb(self, projected: np.ndarray) -> np.ndarray:
-        """(..., 3) projections to (..., 3) uint8; brighter than half black, so that points stand out on
-        white."""
+        """(..., 3) projections to (..., 3) uint8; neither black nor white, so points show on both."""
         share = np.clip((projected - self.low) / np.maximum(self.high - self.low, 1e-12), 0, 1)
         return (255 * (0.06 + 0.86 * share)).round().astype(np.uint8)
 
@@ -51,8 +50,7 @@ def fit_joint_pca(student: np.ndarray, teacher: np.ndarray) -> JointPCA:
 
     Args:
         student: (K, D) embeddings of points.
-        teacher: (K', D) embeddings of pixels, best the pixels that those points fall on. Both sides weigh the
-            same.
+        teacher: (K', D) embeddings of pixels, ideally the partners of the points. Both sides weigh the same.
 
     Returns:
         The directions: a pure function of the arguments, signs included.
@@ -65,7 +63,8 @@ def fit_joint_pca(student: np.ndarray, teacher: np.ndarray) -> JointPCA:
         raise ValueError(f"expected (K, D) rows of one width, got {student.shape} and {teacher.shape}")
     if min(len(student), len(teacher)) == 0 or student.shape[1] < COMPONENTS:
         raise ValueError(
-            f"expected rows on both sides and at least {COMPONENTS} channels, got {student.shape} and {teacher.shape}"
+            f"expected rows on both sides and at least {COMPONENTS} channels, "
+            f"got {student.shape} and {teacher.shape}"
         )
     means = student.mean(axis=0), teacher.mean(axis=0)
     centred = [side - mean for side, mean in zip((student, teacher), means, strict=True)]
@@ -80,15 +79,15 @@ def fit_joint_pca(student: np.ndarray, teacher: np.ndarray) -> JointPCA:
 
 
 def position_r2(projected: np.ndarray, xyz: np.ndarray) -> np.ndarray:
-    """How much of each projection a linear function of the position explains.
+    """Share of each projection that a linear function of the position explains.
 
     Args:
         projected: (N, 3).
         xyz: (N, 3) metres.
 
     Returns:
-        (3,) float64 R2 in 0..1; 0 where a projection does not vary. Near 1 the colours show where a point is,
-        not what it is.
+        (3,) float64 R2 in 0..1; 0 for a constant projection. Near 1, the colours show the position of a point
+        and not its class.
     """
     inputs = np.column_stack([np.asarray(xyz, np.float64), np.ones(len(xyz))])
     centred = projected - projected.mean(axis=0)
@@ -99,13 +98,13 @@ def position_r2(projected: np.ndarray, xyz: np.ndarray) -> np.ndarray:
 
 
 class MapColors(NamedTuple):
-    """Feature maps as colours, and what they might show besides the street.
+    """Feature maps as colours, and the parts of them that position or upsampling explain.
 
     Attributes:
         colors: (H, W, 3) uint8 of each map.
         position_r2: (3,) of the first map, as `position_r2` has it.
-        parity_r2: (3,) how much of the first map's projections is told by whether row and column of a cell
-            are even: what transposed convolutions leave behind, a pattern of a chessboard.
+        parity_r2: (3,) share of the first map's projections that even and odd rows and columns explain:
+            transposed convolutions leave such a chessboard pattern.
     """
 
     colors: list[np.ndarray]

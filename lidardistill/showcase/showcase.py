@@ -1,7 +1,7 @@
-"""What a report draws of one keyframe: arrays of a finished arm, without a picture in them.
+"""Arrays for the camera pictures of a report: one keyframe of a run that compares points with pixels.
 
-The file holds what pretraining saw (cameras, superpixels, pairs), what it made of it (colours of the joint
-embedding, similarity to one point) and, where a probe ran, its predictions beside the labels.
+The file holds the inputs (cameras, superpixels, pairs), the features (colours of the joint embedding,
+similarity to one point) and, after a probe, its predictions beside the labels.
 """
 
 from __future__ import annotations
@@ -11,83 +11,66 @@ from pathlib import Path
 
 import numpy as np
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from lidardistill.atomic import atomic_write
-from lidardistill.data.collate import collate_voxels
 from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.base import Source
-from lidardistill.datasets.kinds import open_source
 from lidardistill.datasets.label_kinds import open_labels, point_classes
 from lidardistill.datasets.labelled import IGNORED
-from lidardistill.engine.checkpoint import latest_checkpoint, load_checkpoint
-from lidardistill.engine.run_folder import CHECKPOINTS
-from lidardistill.methods.base import Method
-from lidardistill.methods.of_run import method_of, recipe_of
+from lidardistill.methods.of_run import recipe_of
 from lidardistill.showcase.joint_pca import fit_joint_pca, position_r2
-from lidardistill.tasks.pretrain.config import PretrainConfig
-from lidardistill.tasks.rows import pretraining_rows, spread
-from lidardistill.tasks.runs import read_run
-from lidardistill.tasks.segment.config import ProbeConfig
-from lidardistill.tasks.segment.probe import calibrate_batchnorm
-from lidardistill.tasks.segment.sample import ScanRecipe
+from lidardistill.showcase.trained import Trained, store
+from lidardistill.tasks.rows import spread
 
 SHOWCASE_FILE = "showcase.npz"
-CALIBRATION_SCANS = 8
 MAX_CANDIDATES = 32
 MIN_POINTS = 20
 QUERY_CLASSES = ("car", "pedestrian", "truck", "bus", "vegetation", "manmade")
-"""Classes for the similarity map: the first that is present, near enough and seen by a camera."""
+"""Classes of the query point, best first: the first class with enough points near a camera is taken."""
 
 
 def showcase_of_arm(arm: Path) -> Path:
-    """Write `showcase.npz` into an arm folder of `engine.experiment.run_arm`.
+    """Write `showcase.npz` into an arm folder of `demo.run.run_arms`.
 
     Raises:
         FileNotFoundError: the arm has no pretraining run.
         ValueError: the run has no finished checkpoint.
     """
     probe = arm / "probe"
-    return write_showcase(
-        read_run(arm / "pretrain", PretrainConfig),
-        arm / "pretrain",
-        probe if (probe / "config.yaml").is_file() else None,
-        arm / SHOWCASE_FILE,
-    )
+    run = arm / "pretrain"
+    trained = Trained.open(run, probe if (probe / "config.yaml").is_file() else None)
+    return write_showcase(trained, arm / SHOWCASE_FILE)
 
 
-def write_showcase(
-    config: PretrainConfig, run: Path, probe_run: Path | None, out: Path, *, row: int | None = None
-) -> Path:
-    """Run student and teacher of a pretraining run on one keyframe and store what a report draws of it.
+def write_showcase(trained: Trained, out: Path, *, row: int | None = None) -> Path:
+    """Run student and teacher on one keyframe, and store the arrays of its pictures.
 
     Args:
-        config: of the run.
-        run: pretraining run with a finished checkpoint.
-        probe_run: probe of its backbone, whose predictions are read; None for none.
+        trained: the run; predictions are read from its probe run, if it has one.
         out: the .npz file. V views of h x w pixels, N points, P pairs:
-            channels (V,); images (V, h, w, 3) uint8; superpixels (V, h, w) int32; superpixel_mask (V, h, w)
-            bool; points (N, 4) float32, LiDAR frame; lidar2ego (4, 4); pairing_points (P,); pairing_images
-            (P, 3); depth (P,) float16, metres; pca_points (N, 3) uint8; pca_images (V, h, w, 3) uint8;
-            point_mask (N,) bool, False where the student saw nothing; position_r2 (3,); query, row in
-            `points`; similarity_points (N,) and similarity_images (V, h, w) float16 cosines to it; classes;
-            where they are known, labels and predictions (N,) uint8 0..16; sample_token, scene, split,
-            teacher.
-        row: index row of the keyframe; by default the one of the validation split that shows most classes.
+            channels (V,); images (V, h, w, 3) uint8; superpixels (V, h, w) int32 and superpixel_mask
+            (V, h, w) bool, of methods with superpixels; points (N, 4) float32, LiDAR frame; lidar2ego (4, 4);
+            pairing_points (P,); pairing_images (P, 3); depth (P,) float16, metres; pca_points (N, 3) uint8;
+            pca_images (V, h, w, 3) uint8; point_mask (N,) bool, False for points without features;
+            position_r2 (3,); query, row in `points`; similarity_points (N,) and similarity_images (V, h, w)
+            float16, cosines to the query; classes; labels and predictions (N,) uint8 0..16, if they exist;
+            sample_token, scene, split, teacher.
+        row: index row of the keyframe; by default the one of the validation split with most classes.
 
     Returns:
         `out`.
 
     Raises:
-        ValueError: the run has no finished checkpoint, or its method no teacher.
+        ValueError: the method compares no points with pixels.
+        OSError: a file of the keyframe is missing.
     """
-    index = open_source(config.data)
-    split, rows = validation_rows(config, probe_run, index)
-    if row is None:
-        row = _richest(index, rows)
-    method = load_method(config, run)
-    _calibrate(method, config, index)
-    recipe = recipe_of(config).still()
+    config, index = trained.config, trained.index
+    row = _richest(index, trained.rows) if row is None else row
+    method = trained.method
+    try:
+        recipe = recipe_of(config).still()
+    except NotImplementedError:
+        raise ValueError("the method compares no points with pixels of one keyframe") from None
     sample = Keyframes(index, [row], recipe, seed=0, max_substitutes=0)[(0, 0, 0)]
     points_embedded, maps = method.joint_space(recipe.collate([sample]))
     frame = index.frame(row)
@@ -113,8 +96,6 @@ def write_showcase(
     arrays: dict[str, np.ndarray] = {
         "channels": np.array(frame.channels),
         "images": (sample.images.transpose(0, 2, 3, 1) * 255).round().astype(np.uint8),
-        "superpixels": sample.superpixels,
-        "superpixel_mask": sample.superpixel_mask,
         "points": frame.points,
         "lidar2ego": frame.lidar2ego,
         "pairing_points": sample.pairing_points.astype(np.int32),
@@ -130,58 +111,21 @@ def write_showcase(
         "classes": np.array(names),
         "sample_token": np.array(frame.sample_token),
         "scene": np.array(frame.scene_name),
-        "split": np.array(split),
+        "split": np.array(trained.split),
         "teacher": np.array(config.teacher.kind if config.teacher is not None else "none"),
     }
+    if sample.superpixels is not None:
+        arrays |= {"superpixels": sample.superpixels, "superpixel_mask": sample.superpixel_mask}
     if labels is not None:
         arrays["labels"] = labels
-    predictions = None if probe_run is None else _predictions(probe_run, split, index, row)
+    predictions = None
+    if trained.probe_run is not None:
+        predictions = _predictions(trained.probe_run, trained.split, index, row)
     if predictions is not None and frame.kept is not None:
         predictions = predictions[frame.kept]
     if predictions is not None and len(predictions) == len(frame.points):
         arrays["predictions"] = predictions
-    with atomic_write(out) as stream:
-        np.savez_compressed(stream, **arrays)
-    return out
-
-
-def load_method(config: PretrainConfig, run: Path) -> Method:
-    """The method of a run with the weights of its newest checkpoint, in eval mode on the CPU.
-
-    Raises:
-        ValueError: as `load_trained`.
-    """
-    method = method_of(config)
-    load_trained(method, run)
-    return method
-
-
-def load_trained(method: nn.Module, run: Path) -> None:
-    """Fill a method from the newest checkpoint of its run, and set it to eval mode.
-
-    Raises:
-        ValueError: the run has no finished checkpoint, or one of another model.
-    """
-    path = latest_checkpoint(run / CHECKPOINTS)
-    if path is None:
-        raise ValueError(
-            f"{run} has no finished checkpoint: run `lidardistill pretrain` again to continue it"
-        )
-    state = load_checkpoint(path)["state"]
-    weights = {**state["model"], **state["ema"].get("average", {})}
-    # Buffers that a checkpoint carries and `load_state_dict` does not know: they follow from the config.
-    given = dict(method.named_buffers()).keys() - method.state_dict().keys()
-    weights = {name: value for name, value in weights.items() if name not in given}
-    # The frozen teacher is not in a checkpoint; everything else must be.
-    missing, unexpected = method.load_state_dict(weights, strict=False)
-    # Parameters that two methods share stand in a checkpoint once.
-    stored = {id(value) for name, value in method.state_dict(keep_vars=True).items() if name in weights}
-    named = method.state_dict(keep_vars=True)
-    missing = [name for name in missing if id(named[name]) not in stored]
-    wrong = [*(name for name in missing if "teacher" not in name.split(".")), *unexpected]
-    if wrong:
-        raise ValueError(f"checkpoint {path} is of another model; it differs in {', '.join(wrong[:5])}")
-    method.eval()
+    return store(out, arrays)
 
 
 def choose_query(
@@ -191,13 +135,13 @@ def choose_query(
     labels: np.ndarray | None,
     names: Sequence[str] = (),
 ) -> int:
-    """The point that a similarity map is drawn for: well inside an object that a camera sees from near.
+    """Choose the point whose similarity to all others is drawn: inside an object that is near a camera.
 
     Args:
         points: (N, >=3) LiDAR frame, metres.
         pairing_points: (P,) rows in `points`.
         depth: (P,) metres.
-        labels: (N,) 0 (ignored) or place in `names`, or None: then any point above the ground will do.
+        labels: (N,) 0 (ignored) or place in `names`; None takes any point above the ground.
         names: of the classes.
 
     Returns:
@@ -228,28 +172,8 @@ def _pixels(maps: Tensor, size: tuple[int, int]) -> np.ndarray:
     return F.normalize(fine, dim=1)[0].permute(1, 2, 0).numpy()
 
 
-def _calibrate(method: Method, config: PretrainConfig, index: Source) -> None:
-    """BatchNorm statistics of scans that are not augmented, as the probe has them."""
-    rows = spread(pretraining_rows(config.data, index), CALIBRATION_SCANS)
-    recipe = ScanRecipe(config.student.scan_input(config.voxels))
-    scans = Keyframes(index, rows, recipe, seed=0, max_substitutes=0)
-    calibrate_batchnorm(method.student, (collate_voxels([scans[(0, i, i)].voxels]) for i in range(len(rows))))
-
-
-def validation_rows(config: PretrainConfig, probe_run: Path | None, index: Source) -> tuple[str, np.ndarray]:
-    """The split of the probe, else one that pretraining did not see, else its own; and its rows."""
-    if probe_run is not None:
-        split = read_run(probe_run, ProbeConfig).data.val_split
-        return split, index.rows_of_split(split)
-    present = index.splits()
-    for split in ("mini_val", "slidr_val", "val"):
-        if present.get(split, (0, 0))[0] and split != config.data.split:
-            return split, index.rows_of_split(split)
-    return config.data.split, pretraining_rows(config.data, index)
-
-
 def _richest(index: Source, rows: np.ndarray) -> int:
-    """The keyframe that shows most classes; the middle one where there are no labels."""
+    """Row of the keyframe with most classes; the middle row if there are no labels."""
     best, most = int(rows[len(rows) // 2]), -1
     for row in spread(rows, MAX_CANDIDATES).tolist():
         labels = _labels(index, row)

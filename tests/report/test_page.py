@@ -66,7 +66,7 @@ def test_a_complete_page_holds_every_figure(make_arm: MakeArm, tmp_path: Path) -
         assert shown in text, shown
     for shown in ("driveable surface", "94.0", "22.1", "loss 3.10", "log N 6.24", "R2", "0.20"):
         assert shown in text, shown
-    assert "mostly show position" not in text
+    assert "mostly shows position" not in text
     for shown in (
         "lidardistill demo --out runs/demo",
         "0123456789",
@@ -141,7 +141,7 @@ def test_colours_of_position_are_called_so_and_no_labels_no_segmentation(
     arm = make_arm("pretrained", ("curves",))
     make_showcase(arm / "showcase.npz", r2=0.9, labels=False, predictions=False)
     page = Page(write_page([arm], tmp_path / "report.html"))
-    assert "mostly show position" in page.text
+    assert "mostly shows position" in page.text
     assert "0.90" in page.text
     assert "Predictions and labels" not in page.text
     assert len(page.images) == 6

@@ -104,3 +104,27 @@ def test_a_damaged_file_of_maps_is_named(write_run: Write, tmp_path: Path) -> No
     run = write_run("m", "mapseg", {"miou": 0.2, "iou": {}, "threshold": {}}, weights="random")
     (run / "maps.npz").write_bytes(b"PK")
     assert "maps.npz: no pictures" in write_page([run], tmp_path / "page.html").read_text()
+
+
+def test_run_folders_of_the_first_release_are_read(tmp_path: Path) -> None:
+    """Files as commit c500b0a wrote them: flat keys, `bev_term: null`, no scores of the devices."""
+    method = {"kind": "slidr", "embedding": 64, "temperature": 0.07, "pairing": "real"}
+    config = {
+        "verb": "pretrain",
+        "name": "demo",
+        "seed": 0,
+        "data": {"dataroot": "w", "version": "v1.0-mini", "split": "mini_train"},
+        "student": {"kind": "minkunet", "preset": "mini"},
+        "teacher": {"kind": "efficientnet_lite0"},
+        "method": method,
+        "bev_term": None,
+    }
+    run = tmp_path / "pretrained" / "pretrain"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    (run / "metrics.jsonl").write_text('{"step": 1, "loss": 6.1, "log_candidates": 6.2}\n')
+    (run / "manifest.json").write_text('{"seed": 0, "sessions": [{"outcome": "running"}]}')
+    write_part(tmp_path / "pretrained" / "probe", "probe", miou=0.4)
+    (arm,), _ = read_arms([tmp_path / "pretrained"])
+    assert (arm.role, sorted(arm.parts)) == ("pretrained", ["pretrain", "probe"])
+    assert "40.0" in write_page([tmp_path / "pretrained"], tmp_path / "page.html").read_text()

@@ -12,8 +12,9 @@ from lidardistill.cli.main import app
 from lidardistill.datasets.nuscenes.labels.boxes import BoxTable
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.report.bev_scene import BevScene
-from lidardistill.report.runs import map_runs
-from lidardistill.showcase.bev_showcase import BEV_SHOWCASE_FILE, bev_showcases, write_bev_showcase
+from lidardistill.report.runs import finished_runs
+from lidardistill.showcase.bev_showcase import BEV_SHOWCASE_FILE, write_bev_showcase
+from lidardistill.showcase.pictures import write_pictures
 from lidardistill.tasks.detect.run import detect
 from lidardistill.tasks.pretrain.run import pretrain
 
@@ -64,20 +65,30 @@ def test_pretraining_reads_no_boxes(arms, name, maps, monkeypatch):
     assert scene.maps_picture().std() > 1
 
 
-def test_which_runs_make_maps(arms, pretrained):
-    runs = map_runs([arms / "pretrained", arms / "rad", pretrained, arms / "nowhere"])
-    assert runs == [arms / "pretrained" / "pretrain", arms / "pretrained" / "detect", arms / "rad"]
-    with pytest.raises(ValueError, match="its student is a minkunet and makes no maps"):
-        write_bev_showcase(pretrained)
+def test_which_runs_have_pictures(arms, pretrained):
+    runs = finished_runs([arms / "pretrained", arms / "rad", pretrained, arms / "nowhere"])
+    first = arms / "pretrained"
+    assert list(runs) == [first / "pretrain", first / "detect", arms / "rad", pretrained]
 
 
-def test_data_that_have_gone_are_a_warning(arms, tmp_path, caplog):
+def test_a_run_without_a_map_shows_its_points(pretrained, tmp_path):
+    run = shutil.copytree(pretrained, tmp_path / "run")
+    assert write_pictures({run: None}) == []
+    scene = BevScene.read(run / BEV_SHOWCASE_FILE)
+    assert [str(name) for name in scene["map_names"]] == ["point features, averaged by cell"]
+    assert scene.maps_picture().std() > 1
+    assert (run / "showcase.npz").is_file()
+
+
+def test_pictures_that_are_left_out_are_named(arms, tmp_path):
     run = shutil.copytree(arms / "rad", tmp_path / "run")
     (run / BEV_SHOWCASE_FILE).unlink(missing_ok=True)
-    text = (run / "config.yaml").read_text().replace("detection", "moved")
-    (run / "config.yaml").write_text(text)
-    assert bev_showcases([run]) == []
-    assert "no pictures of" in caplog.text
+    (note,) = write_pictures({run: None})
+    assert "compares no points with pixels" in note
+    (run / BEV_SHOWCASE_FILE).unlink()
+    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("detection", "moved"))
+    (note,) = write_pictures({run: None})
+    assert str(run) in note
 
 
 def test_the_page_shows_them(arms, tmp_path):
@@ -90,11 +101,11 @@ def test_the_page_shows_them(arms, tmp_path):
         "NDS",
         "mAP",
         "AP of traffic cone",
-        "What the detector finds",
-        "What the maps of calico_prc look like",
+        "Detections of one keyframe",
+        "Features of calico_prc from above",
     ):
         assert said in text
     assert "None of these runs has a score yet" not in text
-    assert "What the maps of calico_rad look like" in text
+    assert "Features of calico_rad from above" in text
     assert "LiDAR, random first weights" in text
     assert text.count("<figure>") >= 6

@@ -10,7 +10,8 @@ import pytest
 from lidardistill.config.io import validate
 from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES
 from lidardistill.report.scene import Scene
-from lidardistill.showcase.showcase import choose_query, load_method, showcase_of_arm
+from lidardistill.showcase.showcase import choose_query, showcase_of_arm
+from lidardistill.showcase.trained import load_method
 from lidardistill.tasks.pretrain.config import PretrainConfig
 from lidardistill.tasks.pretrain.run import pretrain
 
@@ -87,7 +88,7 @@ def test_a_showcase_of_the_real_keyframe(arm: Path) -> None:
 
 def test_weights_are_those_of_the_run(arm: Path) -> None:
     from lidardistill.exchange.of_run import BACKBONE_FILE
-    from lidardistill.tasks.verb import read_run
+    from lidardistill.tasks.runs import read_run
     from lidardistill.weights import load_checkpoint_tensors
 
     method = load_method(read_run(arm / "pretrain", PretrainConfig), arm / "pretrain")

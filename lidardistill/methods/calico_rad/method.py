@@ -164,7 +164,7 @@ class RAD(Method):
         """The exported student is the camera network."""
         return {"student": self.config.camera.model_dump(mode="json")}
 
-    def shown_maps(self, voxels: VoxelBatch, cameras: dict[str, Any] | None) -> list[ShownMap]:
+    def shown_maps(self, voxels: VoxelBatch, xy: Tensor, cameras: dict[str, Any] | None) -> list[ShownMap]:
         """Both maps, which meet behind their projectors."""
         camera_map, _ = self.student(**(cameras or {}))
         lidar_map = self.teacher(voxels).bev

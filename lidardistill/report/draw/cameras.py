@@ -19,7 +19,7 @@ GAP_PX = 6
 
 
 def view_order(channels: Sequence[str]) -> list[int]:
-    """Places of the views in the order in which they are shown: nuScenes' rig as one looks around, others as they come."""
+    """Order of the views in a picture: nuScenes' cameras from left to right, other cameras as stored."""
     names = [channel.removeprefix("CAM_") for channel in channels]
     if set(names) <= set(LAYOUT):
         return sorted(range(len(names)), key=lambda view: LAYOUT.index(names[view]))
@@ -38,7 +38,7 @@ def resize(image: np.ndarray, width: int) -> np.ndarray:
 
 
 def faded(image: np.ndarray, color: float = 0.3, light: float = 0.8) -> np.ndarray:
-    """An image as a quiet background: (H, W, 3) uint8, `color` of its saturation, `light` of its brightness."""
+    """Fade an image (H, W, 3) uint8: `color` is the share of saturation kept, `light` of brightness."""
     grey = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     mixed = color * image + (1 - color) * grey[..., None]
     return (mixed * light).round().astype(np.uint8)
@@ -72,7 +72,7 @@ def _discs(
 ) -> None:
     height, width = image.shape[:2]
     reach = int(sizes.max(initial=0))
-    # Every pixel asks for the last point that covers it: one pass an offset, whatever the order of the offsets.
+    # Each pixel takes the last point that covers it. The order of the offsets does not matter.
     top = np.full(height * width, -1, np.int64)
     order = np.arange(len(rows))
     for down in range(-reach, reach + 1):
@@ -104,7 +104,7 @@ def draw_borders(
 
 
 def heat(image: np.ndarray, values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Colours of a scalar map over the grey of an image, stronger where the value is high: (H, W, 3) uint8."""
+    """Paint a scalar map over a grey image, stronger for high values: (H, W, 3) uint8."""
     grey = faded(image, color=0.0, light=0.9).astype(np.float32)
     height = np.clip((values - low) / max(high - low, 1e-12), 0, 1)[..., None]
     share = 0.5 + 0.38 * height
@@ -127,7 +127,7 @@ def cross(image: np.ndarray, row: int, col: int, size: int = 11) -> None:
 def write_on(
     image: np.ndarray, text: str, *, size: int = 14, at: tuple[int, int] = (6, 6), box: bool = True
 ) -> None:
-    """Write into an image in place: white on a dark box, or dark without one; `at` is x, y of the upper left corner."""
+    """Write text into an image in place: white on a dark box, or dark. `at`: x, y of the upper left."""
     picture = Image.fromarray(image)
     pen = ImageDraw.Draw(picture, "RGBA")
     if box:

@@ -32,7 +32,7 @@ def bev_panels(
         painters: a title, and what draws into the axes (x forward, y left, metres, ego frame).
         columns: panels beside each other.
         width_in: of the picture, inches of 160 pixels; letters keep their size.
-        forward_m, side_m: what each panel shows: so far ahead and behind, to the left and to the right, metres.
+        forward_m, side_m: distance shown ahead and behind, and to each side, metres.
 
     Returns:
         (H, W, 3) uint8.
@@ -127,7 +127,8 @@ def class_legend(
         Line2D([], [], ls="none", marker="o" if s.marker == "." else s.marker, ms=8, mew=0, color=s.color)
         for s in (CLASS_STYLES[name] for name in shown)
     ]
-    figure.legend(handles, [name.replace("_", " ") for name in shown], ncols=columns, loc="center", mode="expand",
+    figure.legend(handles, [name.replace("_", " ") for name in shown],
+                  ncols=columns, loc="center", mode="expand",
                   frameon=False, fontsize=10.5, labelcolor=INK, handletextpad=0.2, borderpad=0)  # fmt: skip
     return figure_picture(figure)
 

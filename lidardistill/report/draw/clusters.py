@@ -82,8 +82,9 @@ def _legend() -> np.ndarray:
     colors: list[Any] = [*map(tuple, some), REST, GROUND]
     dots: list[Any] = [Line2D([], [], ls="none", marker="o", ms=8, mew=0, color=color) for color in colors]
     handles: list[Any] = [tuple(dots[:3]), *dots[3:]]
-    names = ["regions, each in a colour of its own", "no region: too small, long or high, or noise", "ground"]
+    names = ["regions, each in its own colour", "no region: too small, long or high, or noise", "ground"]
     figure.legend(handles, names, ncols=3, loc="center left", frameon=False, fontsize=10.5,
-                  labelcolor=INK, handler_map={tuple: HandlerTuple(ndivide=None)}, columnspacing=2.0, borderpad=0,
+                  labelcolor=INK, handler_map={tuple: HandlerTuple(ndivide=None)},
+                  columnspacing=2.0, borderpad=0,
                   bbox_to_anchor=(0.0, 0.5))  # fmt: skip
     return figure_picture(figure)

@@ -53,7 +53,7 @@ def health_curves(series: Sequence[Series]) -> np.ndarray:
     """Match accuracy and effective rank by step."""
     figure, (left, right) = _figure(2, height=3.0)
     ends = _draw(left, series, "match_top1", scale=100)
-    left.set_title("what finds its partner first, %", loc="left", fontsize=11, color=INK)
+    left.set_title("matches found at first rank, %", loc="left", fontsize=11, color=INK)
     left.set_ylim(bottom=0)
     _name_ends(left, ends, decimals=1)
     ends = _draw(right, series, "effective_rank")
@@ -120,5 +120,6 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[float, float, str, str]], *, dec
     for number, height in zip(order, heights, strict=True):
         _, value, label, color = ends[number]
         shown = f"{label}  {value:.{decimals}f}"
-        axes.annotate(shown, (right, height), xytext=(6, 0), textcoords="offset points", va="center", fontsize=10.5,
+        axes.annotate(shown, (right, height), xytext=(6, 0), textcoords="offset points",
+                      va="center", fontsize=10.5,
                       color=color, fontweight="bold", annotation_clip=False)  # fmt: skip

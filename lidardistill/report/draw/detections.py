@@ -27,7 +27,7 @@ _EDGES = [(0, 1), (1, 2), (2, 3), (3, 0), (4, 5), (5, 6), (6, 7), (7, 4), (0, 4)
 
 
 def box_corners(boxes: np.ndarray) -> np.ndarray:
-    """Corners in space: (B, 8, 3) float64, the lower four counter-clockwise from the front left, then the upper four."""
+    """Corners of boxes: (B, 8, 3) float64. Lower four counter-clockwise from front left, then upper four."""
     low_high = boxes[:, None, 2] + boxes[:, None, 5] * np.array([-0.5, 0.5])
     flat = box_corners_xy(boxes)
     faces = [
@@ -63,7 +63,8 @@ def painted_boxes(
     def paint(axes: Axes) -> None:
         axes.plot(*xyz[:, :2].T, ".", color=POINT, ms=1.5, mew=0, zorder=3)
         if true_boxes is not None and len(true_boxes):
-            axes.add_collection(PolyCollection(list(flat(true_boxes)), facecolors=TRUE_FILL, edgecolors=TRUE_EDGE,
+            axes.add_collection(PolyCollection(list(flat(true_boxes)),
+                                               facecolors=TRUE_FILL, edgecolors=TRUE_EDGE,
                                                linewidths=0.9, zorder=2))  # fmt: skip
         if len(boxes) == 0:
             return
@@ -188,7 +189,8 @@ def detections_legend(classes: Sequence[str], present: Sequence[int], with_truth
     columns = 6
     rows = -(-len(handles) // columns)
     figure = Figure(figsize=(WIDTH_IN, 0.27 * rows + 0.08), facecolor="white")
-    figure.legend(handles, names, ncols=columns, loc="center left", frameon=False, fontsize=10.5, labelcolor=INK,
+    figure.legend(handles, names, ncols=columns, loc="center left",
+                  frameon=False, fontsize=10.5, labelcolor=INK,
                   handlelength=1.4, borderpad=0, columnspacing=1.6, bbox_to_anchor=(0.0, 0.5))  # fmt: skip
     return figure_picture(figure)
 

@@ -40,9 +40,9 @@ def reduce_colors(
 
     Args:
         picture: (H, W, 3) uint8.
-        colors: at most so many, 1..256.
-        rare: choose them among the colours that occur, not among the pixels: thin lines and small dots on a white
-            ground keep theirs, and 16 greys are kept free for letters and lines.
+        colors: largest number of colours, 1..256.
+        rare: count each colour once, not by its pixels, so that thin lines and small dots on white keep their
+            colours; 16 greys are reserved for letters and lines.
         kept: with `rare`, colours that stay exactly as they are, because a legend names them.
 
     Returns:

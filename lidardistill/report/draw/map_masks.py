@@ -1,4 +1,4 @@
-"""Map masks from above, as they are and as they were found: driving direction to the right, left of the car up."""
+"""True and predicted map masks from above. The car drives to the right; its left side is up."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ def painted_masks(
     def paint(axes: Axes) -> None:
         # Rows of the picture run from left to right of the car, which is along x; columns forward, along y.
         axes.imshow(
-            colors.transpose(1, 0, 2), extent=(y_min, y_max, -x_max, -x_min), interpolation="nearest", zorder=0.5
+            colors.transpose(1, 0, 2), extent=(y_min, y_max, -x_max, -x_min),
+            interpolation="nearest", zorder=0.5
         )  # fmt: skip
 
     return paint
@@ -90,6 +91,8 @@ def painted_masks(
 def _legend(classes: Sequence[str]) -> np.ndarray:
     figure = Figure(figsize=(WIDTH_IN, 0.33), facecolor="white")
     names = [name for name in MAP_COLORS if name in classes]
-    figure.legend([Patch(color=MAP_COLORS[name]) for name in names], [name.replace("_", " ") for name in names],
-                  ncols=len(names), loc="center", mode="expand", frameon=False, fontsize=10.5, labelcolor=INK)  # fmt: skip
+    figure.legend([Patch(color=MAP_COLORS[name]) for name in names],
+                  [name.replace("_", " ") for name in names],
+                  ncols=len(names), loc="center", mode="expand",
+                  frameon=False, fontsize=10.5, labelcolor=INK)  # fmt: skip
     return figure_picture(figure)

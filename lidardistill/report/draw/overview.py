@@ -1,4 +1,4 @@
-"""One wide picture of what the project does, from one keyframe: what goes in, what is learnt, what it is good for."""
+"""One wide picture of the project from one keyframe: its inputs, its features and its predictions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_BYTES = 500_000
 
 
 def overview(scene: Scene) -> np.ndarray:
-    """Three front cameras with superpixels and points; below them the scan by features and by predicted class.
+    """Three front cameras with superpixels and points; below, the scan by features and by predicted class.
 
     Args:
         scene: best with predictions; without them the scan by features alone is shown.
@@ -27,7 +27,7 @@ def overview(scene: Scene) -> np.ndarray:
 
 
 def overview_png(scene: Scene) -> bytes:
-    """The same as a PNG below half a megabyte: photographs and scans each have their share of its 256 colours."""
+    """The same as a PNG below half a megabyte; photographs and scans share its 256 colours."""
     cameras, scan = _cameras(scene), _scan(scene)
     data = b""
     for colors in (144, 110, 80, 50):

@@ -33,7 +33,7 @@ ARM_DASHES = {"random": (4, 2), "permuted": (6, 2, 1, 2), "other_keyframe": (2, 
 
 
 class ClassStyle(NamedTuple):
-    """How one class is drawn: hex colour, marker of matplotlib, marker size in points, drawn later when higher."""
+    """Style of a class: hex colour, matplotlib marker, marker size in points, order (highest on top)."""
 
     color: str
     marker: str
@@ -59,7 +59,7 @@ CLASS_STYLES: dict[str, ClassStyle] = {
     "pedestrian": ClassStyle("#D55E00", "o", 5.0, 6),
     "traffic_cone": ClassStyle("#e0001b", "^", 5.5, 6),
 }
-"""Ground pale, buildings and plants dark, things that move saturated; small things also have a marker of their own."""
+"""Ground is pale, buildings and plants dark, moving things saturated; small things have own markers."""
 
 
 def class_colors() -> list[tuple[int, int, int]]:

@@ -11,7 +11,7 @@ from lidardistill.data.keyframes import Keyframes
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.engine.logging import read_metrics
 from lidardistill.methods.of_run import method_of, recipe_of
-from lidardistill.showcase.showcase import load_method
+from lidardistill.showcase.trained import load_method
 from lidardistill.tasks.pretrain.dry_run import dry_run_report
 from lidardistill.tasks.pretrain.run import pretrain
 from lidardistill.tasks.rows import recipe_rows

@@ -38,12 +38,17 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def one_thread_for_fixtures() -> None:
+    """Fixtures of a session or module run on one thread, as the tests do."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Small networks run in one thread: two threads would spend their time waiting for each other."""
-    before = torch.get_num_threads()
+    """Small networks run on one thread; a test that sets another number does not change the next test."""
     torch.set_num_threads(1)
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def run(
     max_images: int = 6,
     reduce: int = 1,
 ) -> dict[str, Any]:
-    """Time every preset at full size, and scikit-image at half size, in turn on one thread.
+    """Time every preset at full and at half size, in turn on one thread.
 
     scikit-image is the preset `reference`.
 

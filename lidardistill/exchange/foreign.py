@@ -99,6 +99,11 @@ def stranger(names: Mapping[str, Tensor], expected: str) -> str:
         names: as `own_names` returns them.
         expected: name of that network.
     """
+    if {"backbone", "head"} <= {name.partition(".")[0] for name in names}:
+        return (
+            "the file is the whole model of a probe, finetune, detect or mapseg run: give a pretraining run, or a "
+            "file that `lidardistill export` wrote"
+        )
     for mark, network in _NETWORKS.items():
         if mark in names:
             return f"the file holds the weights of a {network}, and this run has a {expected}: change the student's config"

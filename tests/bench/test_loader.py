@@ -63,6 +63,7 @@ def test_superpixels_on_the_fly_have_their_own_baseline(monkeypatch):
         return np.broadcast_to(np.arange(image.shape[1], dtype=np.int32) // 8, image.shape[:2]).copy()
 
     monkeypatch.setitem(PRESETS, "exact", stripes)
+    monkeypatch.setattr(bench_loader, "ON_THE_FLY", ("exact",))
     found = bench_loader.run(rounds=1, image_size=(126, 224), workers=())
     names = {"on_the_fly_exact", "on_the_fly_exact_jpeg_half"}
     assert found["variants"].keys() == {"image_cache_half", "jpeg_half"} | names

@@ -128,7 +128,12 @@ ALL_ON = {
 
 def task_of(verb: str, root: Path, *overrides: str) -> Task:
     overrides = (*ALL_ON.get(verb, ()), *overrides)
-    pretrain = {"slidr": tiny_pretrain, "ppkt": tiny_ppkt, "bevcontrast": tiny_bevcontrast, "prc": tiny_calico}
+    pretrain = {
+        "slidr": tiny_pretrain,
+        "ppkt": tiny_ppkt,
+        "bevcontrast": tiny_bevcontrast,
+        "prc": tiny_calico,
+    }
     if verb == "rad":
         return Pretrain(tiny_calico_rad(root, "random", *overrides))
     if verb in pretrain:

@@ -14,6 +14,7 @@ from torch import nn
 
 from lidardistill.backbones.base import Backbone
 from lidardistill.backbones.config import BackboneConfig
+from lidardistill.backbones.kinds import STUDENT_KINDS
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.data.config import VoxelConfig
 from lidardistill.data.voxel_input import ScanInput
@@ -231,7 +232,14 @@ def check_card(weights: str, voxels: VoxelConfig) -> None:
     card = path / Path(BACKBONE_FILE).with_suffix(".json") if path.is_dir() else path.with_suffix(".json")
     if weights == "random" or not card.is_file():
         return
-    known, ours = json.loads(card.read_text()).get("voxels", {}), voxels.model_dump(mode="json")
+    content = json.loads(card.read_text())
+    kind = content.get("student", {}).get("kind", "minkunet")
+    if kind not in STUDENT_KINDS:
+        raise ValueError(
+            f"--weights {weights} are of a {kind}, which reads no scans: expected a student of kind "
+            f"{' or '.join(STUDENT_KINDS)} (from {card})"
+        )
+    known, ours = content.get("voxels", {}), voxels.model_dump(mode="json")
     keys = ("kind", "voxel_size", "point_cloud_range", "point_features", "intensity_scale")
     differing = [key for key in keys if key in known and known[key] != ours[key]]
     if differing:

@@ -188,7 +188,7 @@ def test_fusion_with_cameras(detection_world, tmp_path):
     moved = [name for name in given if not torch.equal(trained_camera[name], given[name])]
     assert len(moved) > 0.9 * len(given)
     assert evaluate_detector(run, "mini_val", tmp_path / "again") == metrics
-    with pytest.raises(ValueError, match=r"--camera-weights .*and CameraBev have no tensor in common"):
+    with pytest.raises(ValueError, match=r"--camera-weights .*is the whole model of a probe"):
         verb.load_pretrained(build_detector(config), "random", str(run / "model.safetensors"))
 
 

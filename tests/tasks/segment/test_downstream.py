@@ -88,7 +88,7 @@ def test_random_weights_follow_from_the_seed(tiny_world, configs):
 def test_weights_of_another_architecture(tiny_world, pretrained, configs, tmp_path):
     run = tmp_path / "run"
     with pytest.raises(
-        ValueError, match=r"--weights .*backbone\.safetensors: .*155 mismatched.*Set student\.preset"
+        ValueError, match=r"--weights .*backbone\.safetensors: .*155 mismatched.*Its card says student"
     ):
         probe(configs["probe"](tiny_world, "student.preset=minkunet14"), str(pretrained), run)
     assert sorted(path.name for path in run.iterdir()) == ["config.yaml"]

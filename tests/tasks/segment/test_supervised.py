@@ -28,6 +28,7 @@ def scan(point2voxel: list[int], target: list[int], mask: list[bool], num_voxels
         point_offsets=torch.tensor([0, len(target)]),
         voxels=voxels,
         target=torch.tensor(target),
+        kept=None,
     )
 
 

@@ -40,7 +40,8 @@ def write_drives(root: Path, rng: np.random.Generator) -> np.ndarray:
             points = rng.uniform([2, -4, -2, 0], [20, 4, 2, 1], (400, 4)).astype(np.float32)
             first = points if first is None else first
             points.tofile(folder / f"{name}.bin")
-            picture = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+            patches = rng.integers(0, 256, (3, 5, 3), dtype=np.uint8)
+            picture = patches.repeat(HEIGHT // 3, 0).repeat(WIDTH // 5, 1)
             Image.fromarray(picture).save(folder / f"{name}.png")
     assert first is not None
     return first

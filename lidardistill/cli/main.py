@@ -1,4 +1,4 @@
-"""The command `lidardistill`: one file for each verb. Nothing heavy is imported before a verb runs."""
+"""The command `lidardistill`: one file for each verb. Heavy imports wait until a verb runs."""
 
 from __future__ import annotations
 
@@ -48,9 +48,10 @@ VERBS: tuple[Any, ...] = (
 
 
 def main() -> None:
-    """Entry point: an error is one line on stderr and exit code 1, and a traceback only if it is asked for."""
+    """Run the command. An error prints one line and exits with 1; LIDARDISTILL_TRACEBACK=1 shows a traceback."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    # SIGTERM would end this process at once; an exception lets it end its children and remove unfinished files.
+    # SIGTERM would end this process at once; an exception lets it end its children and remove unfinished
+    # files.
     before = signal.signal(signal.SIGTERM, _end)
     try:
         app()
@@ -67,15 +68,15 @@ def main() -> None:
 
 
 def message_of(error: Exception) -> str:
-    """What to tell a user. Errors that we raise for a user's mistake have their message; any other error is a bug."""
+    """Return the message for the user. The usual classes of user mistakes keep theirs; all others are bugs."""
     if isinstance(error, (ValueError, OSError, ImportError, RuntimeError)) and not isinstance(
         error, (RecursionError, NotImplementedError)
     ):
         return f"{error}\n(LIDARDISTILL_TRACEBACK=1 shows where)"
     if isinstance(error, MemoryError):
         return (
-            f"memory ran out{f' ({error})' if str(error) else ''}: lower data.batch_size or data.num_workers, or read "
-            "fewer scenes\n(LIDARDISTILL_TRACEBACK=1 shows where)"
+            f"memory ran out{f' ({error})' if str(error) else ''}: lower data.batch_size or data.num_workers, or "
+            "read fewer scenes\n(LIDARDISTILL_TRACEBACK=1 shows where)"
         )
     if isinstance(error, _EndOfFileError):
         assert isinstance(error.__cause__, EOFError)
@@ -88,7 +89,7 @@ def message_of(error: Exception) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Last line of our own code on the way to an error."""
+    """Return the last line of our own code in the traceback of an error."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "lidardistill" in Path(frame.filename).parts] or frames
     return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "place unknown"
@@ -99,7 +100,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 class _EndOfFileError(Exception):
-    """An EOFError, which the command-line library would print as "Aborted!"."""
+    """Wrapper of an EOFError; the command-line library prints a bare one as "Aborted!"."""
 
 
 def _guarded(verb: Callable[..., Any]) -> Callable[..., Any]:

@@ -75,7 +75,8 @@ def summarise(out: Path, results: dict[str, list[dict[str, Any]]], stages: Stage
     """Write `summary.json`.
 
     Returns:
-        `pretrained`, `random`, `permuted`: mIoU in percent, one a seed; `hand_made`: of a linear model on intensity,
+        `pretrained`, `random`, `permuted`: mIoU in percent, one a seed; `hand_made`: of a linear model on
+            intensity,
         height and range; `seeds`; `losses`; `seconds` and `memory_mb` by stage.
     """
     summary = {

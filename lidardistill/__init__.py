@@ -29,8 +29,8 @@ def _give_kernels_a_folder() -> None:
     else:
         kept = f"they are kept in {_os.environ['NUMBA_CACHE_DIR']}"
     _logging.getLogger(__name__).warning(
-        "compiled kernels can be kept neither in %s nor in %s, so %s; set NUMBA_CACHE_DIR to a folder of your "
-        "own",
+        "compiled kernels can be kept neither in %s nor in %s, so %s; set NUMBA_CACHE_DIR to a "
+        "folder of your own",
         here,
         home,
         kept,

@@ -35,8 +35,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         raise OSError(
             error.errno,
             f"cannot write {path}: {error.strerror or error}. Nothing was lost: the file that stood there is "
-            "untouched and no temporary file is left. Free some space or choose another folder, and run the same "
-            "command again",
+            "untouched and no temporary file is left. Free some space or choose another folder, and run the "
+            "same command again",
         ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -56,7 +56,7 @@ def write_json_atomic(path: Path, content: Mapping[str, Any] | list[Any]) -> Non
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of a killed process. Call this only if no other process writes to the folder."""
+    """Remove the temporary files of a killed process. No other process may write to the folder meanwhile."""
     for leftover in folder.glob(f".*{_TEMPORARY}"):
         leftover.unlink(missing_ok=True)
 

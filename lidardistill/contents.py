@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _HASHED_BYTES = 1 << 28
-"""Files up to this size are hashed (a tenth of a second). Larger files are identified by size and time of change."""
+"""Largest hashed file (a tenth of a second). Larger files are identified by size and time of change."""
 
 
 def digest_of(path: Path) -> str:
-    """Return a digest of the contents of a file, or of all files below a folder. The location does not
-    matter.
+    """Return a digest of a file's contents, or of all files below a folder; their location does not count.
 
     Raises:
         OSError: a file cannot be read.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class CorruptSample(ValueError):
-    """A file of one keyframe cannot be used. The message names the file, the expected and the found contents."""
+    """A file of one keyframe cannot be used. The message has the file, the expected and the found value."""
 
 
 class CorruptPoints(CorruptSample):

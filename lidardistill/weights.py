@@ -178,8 +178,8 @@ def load_matching(
     kind = type(module).__name__
     if not matched:
         raise ValueError(
-            f"{name} and {kind} have no tensor in common: expected names like {next(iter(wanted), '(none)')}, "
-            f"got names like {next(iter(state), '(none)')}"
+            f"{name} and {kind} have no tensor in common: expected names like "
+            f"{next(iter(wanted), '(none)')}, got names like {next(iter(state), '(none)')}"
         )
     parts = {key.split(".")[0] for key in wanted}
     refused = [key for key in unexpected if not allow_extras or key.split(".")[0] in parts]
@@ -192,12 +192,12 @@ def load_matching(
 
 
 def card_path(path: Path) -> Path:
-    """Return the path of the JSON card of a weights file: `a.json` beside `a.safetensors`, `a.pth.json` beside `a.pth`."""
+    """Return the path of a file's JSON card: `a.json` for `a.safetensors`, `a.pth.json` for `a.pth`."""
     return path.with_suffix(".json") if path.suffix == ".safetensors" else path.with_name(f"{path.name}.json")
 
 
 def read_card(path: Path) -> dict[str, Any] | None:
-    """Return the card that `save_backbone` stores inside a `.safetensors` file; None for every other file."""
+    """Return the card inside a `.safetensors` file of `save_backbone`; None for every other file."""
     if path.suffix != ".safetensors":
         return None
     try:

@@ -48,7 +48,7 @@ VERBS: tuple[Any, ...] = (
 
 
 def main() -> None:
-    """Run the command. An error prints one line and exits with 1; LIDARDISTILL_TRACEBACK=1 shows a traceback."""
+    """Run the command. An error prints one line and exits with 1; LIDARDISTILL_TRACEBACK=1 raises it."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # SIGTERM would end this process at once; an exception lets it end its children and remove unfinished
     # files.
@@ -68,23 +68,23 @@ def main() -> None:
 
 
 def message_of(error: Exception) -> str:
-    """Return the message for the user. The usual classes of user mistakes keep theirs; all others are bugs."""
+    """Return the message for the user. User mistakes keep their message; every other error is a bug."""
     if isinstance(error, (ValueError, OSError, ImportError, RuntimeError)) and not isinstance(
         error, (RecursionError, NotImplementedError)
     ):
         return f"{error}\n(LIDARDISTILL_TRACEBACK=1 shows where)"
     if isinstance(error, MemoryError):
         return (
-            f"memory ran out{f' ({error})' if str(error) else ''}: lower data.batch_size or data.num_workers, or "
-            "read fewer scenes\n(LIDARDISTILL_TRACEBACK=1 shows where)"
+            f"memory ran out{f' ({error})' if str(error) else ''}: lower data.batch_size or "
+            "data.num_workers, or read fewer scenes\n(LIDARDISTILL_TRACEBACK=1 shows where)"
         )
     if isinstance(error, _EndOfFileError):
         assert isinstance(error.__cause__, EOFError)
         error = error.__cause__
     text = " ".join(str(error).split())
     return (
-        f"this is a bug of lidardistill: {type(error).__name__}{f': {text}' if text else ''} ({_place(error)}). "
-        "Run the same command with LIDARDISTILL_TRACEBACK=1 and report the traceback"
+        f"this is a bug of lidardistill: {type(error).__name__}{f': {text}' if text else ''} "
+        f"({_place(error)}). Run the same command with LIDARDISTILL_TRACEBACK=1 and report the traceback"
     )
 
 

@@ -16,7 +16,7 @@ def print_scores(metrics: dict[str, Any], out: Path) -> None:
 
 
 def print_robustness(result: dict[str, Any], out: Path) -> None:
-    """Print a line for each corruption: mIoU or NDS by severity, CE and RR; then the means. All in percent."""
+    """Print mIoU or NDS by severity, CE and RR of each corruption, and their means; all in percent."""
     errors = result.get("ce", {})
     print(f"  {result['metric']:16s} {'light':>6s} {'moder.':>6s} {'heavy':>6s} {'CE':>7s} {'RR':>6s}")
     for name, values in result["accuracy"].items():

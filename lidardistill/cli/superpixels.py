@@ -51,8 +51,8 @@ def run(
     if counts.failed:
         write_json_atomic(failed, [{"path": path, "reason": reason} for path, reason in counts.failed])
         print(
-            f"error: {len(counts.failed)} of {counts.total} images have no superpixels; the list is in {failed}. "
-            "Repair these files and run the same command again",
+            f"error: {len(counts.failed)} of {counts.total} images have no superpixels; the list is in "
+            f"{failed}. Repair these files and run the same command again",
             file=sys.stderr,
         )
         raise typer.Exit(1)

@@ -137,8 +137,8 @@ def _in_processes(
         except BrokenProcessPool as error:
             leash.cut()
             raise RuntimeError(
-                "a process of the demo died, most likely because memory ran out; run the same command again to "
-                "continue"
+                "a process of the demo died, most likely because memory ran out; run the same command "
+                "again to continue"
             ) from error
         except BaseException:
             leash.cut()

@@ -95,7 +95,7 @@ def test_a_disk_that_is_full_costs_time_and_not_the_run(picture, cache, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.warns(RuntimeWarning, match=r"no longer stored .*No space left on device; the run goes on"):
+    with pytest.warns(RuntimeWarning, match=r"no longer stored .*No space left on device; the run continues"):
         first = cache.read(picture, "a.jpg", SIZE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # said once

@@ -1,4 +1,4 @@
-"""Worker processes: the same batches as without them, quiet on signals, ended when told."""
+"""Worker processes: same batches as without them, no reaction to signals, end on `close`."""
 
 import os
 import pickle
@@ -267,8 +267,7 @@ print(before, counts())
 
 
 def test_a_warmed_up_data_set_compiles_nothing_more(small_root, tmp_path):
-    """A store that is filled is read and not written, an empty one the other way round; a worker may meet
-    both."""
+    """A filled store is only read, an empty one only written; a worker must support both."""
     index = NuScenesIndex.open(small_root.write(), "v1.0-mini", cache_dir=tmp_path / "index")
     recipe = ImagePairs(
         scan_input(),

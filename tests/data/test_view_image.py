@@ -1,4 +1,4 @@
-"""Reduced images and superpixels at a crop: what is skipped must not show."""
+"""Reduced images and superpixels at a crop: skipped work must not change the result."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ class OneFrame:
 
 
 def whole_maps(source):
-    """The slow twin: a reader without `at`, whose maps are made in full and then resized."""
+    """The slow twin: a reader without `at`; it builds the full maps and then resizes them."""
 
     def read(image, key):
         return source(image, key)

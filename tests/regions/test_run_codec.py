@@ -145,7 +145,7 @@ def test_no_flipped_bit_gives_another_map():
 
 
 def decoded_by_both(height: int, width: int, streams: list[bytes]) -> list[list[list[int]] | None]:
-    """Maps, or None where refused, of streams with right check sums whatever they hold."""
+    """Decode streams with valid check sums and arbitrary contents; None for refused ones."""
     data = run_codec._pack(height, width, streams)
     results: list[list[list[int]] | None] = []
     for name in IMPLEMENTATIONS:

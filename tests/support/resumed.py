@@ -1,4 +1,4 @@
-"""A pretraining run that ends in the middle, and goes on."""
+"""Stop a pretraining run in the middle and resume it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def assert_goes_on(config: PretrainConfig, whole: Path, run: Path, monkeypatch: 
     `whole`.
 
     Args:
-        config: that of `whole`.
+        config: config of `whole`.
         whole: run folder of the four steps without a stop.
         run: an empty run folder.
-        monkeypatch: of the test.
+        monkeypatch: the fixture of the test.
     """
     real = Pretraining.step
 

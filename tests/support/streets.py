@@ -70,7 +70,7 @@ def frame(points: np.ndarray) -> Frame:
 
 
 class Streets:
-    """Frames in memory: two streets, a bare road and nothing at all."""
+    """Frames in memory: two streets, a bare road and an empty scan."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)

@@ -47,7 +47,7 @@ def decode_rows_at(
     mirrored: bool,
     out: np.ndarray,
 ) -> bool:
-    """Fill `out` (R, C) int32 with the ids at ascending rows (R,) and cols (C,) int64; return False if bad."""
+    """Fill `out` (R, C) int32 with the ids at ascending rows (R,) and cols (C,); return False if bad."""
     return bool(_decode_at(streams, width, rows, cols, mirrored, out))
 
 

@@ -34,7 +34,7 @@ class SuperpixelConfig(Strict):
     def _is_still_there(cls, value: Any) -> Any:
         if value in ("fast", "draft"):
             raise ValueError(
-                f"the preset {value} was removed: remove this key, and set data.superpixels.cache to a folder, "
-                "so that each image is segmented once"
+                f"the preset {value} was removed: remove this key, and set data.superpixels.cache to a "
+                "folder, so that each image is segmented once"
             )
         return value

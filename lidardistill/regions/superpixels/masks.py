@@ -63,8 +63,8 @@ def read_mask_file(
     if labels.size and (labels.min() < 0 or labels.max() > np.iinfo(np.int32).max):
         raise CorruptSample(
             f"region map {path}: ids must lie in 0..{np.iinfo(np.int32).max}, got "
-            f"{labels.min()}..{labels.max()}; write it as .npz with labels, and a bool mask that is False where "
-            "a pixel has no region"
+            f"{labels.min()}..{labels.max()}; write it as .npz with labels, and a bool mask that is False "
+            "where a pixel has no region"
         )
     return labels.astype(np.int32), mask
 
@@ -149,8 +149,8 @@ def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     # Decoders raise errors of many classes; all of them mean that this file is damaged.
     except Exception as error:
         raise CorruptSample(
-            f"region map {path} cannot be read ({str(error) or type(error).__name__}); is it truncated? Write "
-            "it again"
+            f"region map {path} cannot be read ({str(error) or type(error).__name__}); is it truncated? "
+            "Write it again"
         ) from error
     if kind not in _MAP_KINDS:
         raise CorruptSample(

@@ -52,8 +52,8 @@ def read_image(
         data = path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"picture {path} is missing although the data set names it. Expected: the data set's files beside "
-            f"its tables. Download the part with this file, or leave out the scenes that are not on disk: "
+            f"picture {path} is missing although the data set names it. Expected: the data set's files "
+            f"beside its tables. Download the part with this file, or leave out the scenes that are not on disk: "
             f"data.missing=skip."
         ) from None
     except OSError as error:

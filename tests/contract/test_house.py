@@ -1,6 +1,4 @@
-"""Rules of the whole package: no import cycle, no crowded folder, nothing replaced at run time, no
-missing file.
-"""
+"""Rules of the package: no import cycle, no crowded folder, no run-time patches, no missing file."""
 
 from __future__ import annotations
 

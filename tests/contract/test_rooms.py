@@ -1,5 +1,4 @@
-"""Rooms are closed: only a room, and the one list of its kind, know a method, a backbone or a data set by
-name."""
+"""Rooms are closed: only a room and the list of its kind name a method, backbone or data set."""
 
 from __future__ import annotations
 

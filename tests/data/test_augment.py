@@ -136,7 +136,7 @@ def test_windows_follow_torchvisions_rule(rng):
     assert area.max() > 0.93
     assert abs(aspect.min() - 14 / 9) < 0.01
     assert abs(aspect.max() - 17 / 9) < 0.01
-    # Small areas always fit, so there the area is uniform and the aspect log-uniform.
+    # Small areas always fit, so their area is uniform and their aspect log-uniform.
     assert abs(np.median(area[area < 0.6]) - 0.45) < 0.02
     wide = changed(crop_area=(0.1, 0.2), crop_aspect=(0.5, 2.0))
     height, width = np.array([draw_window(1000, 1000, wide, rng) for _ in range(2000)]).T[2:]
@@ -282,7 +282,7 @@ def test_the_order_of_pairs_does_not_matter(rng):
 
 
 def test_a_view_without_pairs_takes_its_first_window(rng):
-    # SLidR divides 0 by 0 here and never comes back.
+    # SLidR divides 0 by 0 here and hangs.
     size = np.tile([900, 1600], (3, 1))
     last_view = np.stack([np.full(2000, 2), rng.integers(1, 899, 2000), rng.integers(1, 1599, 2000)], axis=1)
     generator = np.random.default_rng(5)

@@ -25,7 +25,7 @@ from lidardistill.regions.superpixels.source import SuperpixelSource
 from tests.support.inputs import scan_input
 from tests.support.orphans import left_behind
 
-# A plain dict is a data set: its keys are the sampler's, and every worker process can unpickle it.
+# A dict with the sampler's keys serves as a data set; every worker process can unpickle it.
 ORDER = EpochOrder(8, seed=0)
 SAMPLES = {
     (epoch, position, place): (epoch, position, place)

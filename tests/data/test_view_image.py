@@ -282,7 +282,7 @@ def test_reduced_images_leave_pairs_and_superpixels_alone(tmp_path, cache):
     }
     averaged = ways["average"][0, 2, 0].images
     for name, data in ways.items():
-        # Whether there is a cache changes no pixel, so a run may lose its cache and go on.
+        # The cache changes no pixel, so a run may lose its cache and continue.
         assert np.array_equal(data[0, 2, 0].images, averaged) == (name != "reduced decoding")
         for position in range(4):
             a, b = whole[0, position, 0], data[0, position, 0]

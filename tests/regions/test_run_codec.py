@@ -190,7 +190,7 @@ def test_streams_of_nonsense_are_treated_alike(streams, height, width):
     ],
 )
 def test_contradictory_streams_are_refused(counts, ops, shifts, ids, gaps):
-    # Kernels do not check bounds, so they have to check what they read. The good twin of all these:
+    # Numba does not check bounds, so kernels must check the decoded values. The valid twin of these streams:
     assert decoded_by_both(2, 3, [b"\1\1", b"\0\1", b"", b"\2", b""]) == [[[1, 1, 1]] * 2] * 2
     streams = [bytes(stream) for stream in (counts, ops, shifts, ids, gaps)]
     assert decoded_by_both(2, 3, streams) == [None, None]

@@ -1,5 +1,4 @@
-"""Runs that are killed and runs of two ranks, forked from one process that has imported torch and Fabric
-once.
+"""Killed runs and runs of two ranks, forked from one process that has imported torch and Fabric.
 
 `python children.py FOLDER` prints a JSON object of what it found; test_processes.py looks at it.
 """

@@ -14,8 +14,7 @@ from lidardistill.weights import load_checkpoint_tensors
 
 
 def assert_goes_on(config: PretrainConfig, whole: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop four steps of `config` at the last one and run them again: losses and weights are those of
-    `whole`.
+    """Stop a run of four steps at the last one, resume it, and compare losses and weights with `whole`.
 
     Args:
         config: config of `whole`.

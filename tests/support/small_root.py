@@ -54,8 +54,7 @@ def unit(values: np.ndarray) -> list[float]:
 
 
 def make_small_root(path: Path, rng: np.random.Generator) -> SmallRoot:
-    """Two scenes of three keyframes with random mountings and poses, two LiDAR sweeps before each
-    keyframe."""
+    """Two scenes of three keyframes, two LiDAR sweeps before each; random mountings and poses."""
     sensors = (LIDAR, *CAMERAS, "RADAR_FRONT")
     tables: dict[str, list[dict[str, Any]]] = {
         name: []

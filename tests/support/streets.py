@@ -32,8 +32,7 @@ def box(rng, centre, size, num=300, yaw=0.0):
 
 
 def street(rng):
-    """Road, car, bus, wall, pole, scattered echoes and the vehicle's own roof: (N, 4) float32 and a part
-    number."""
+    """Road, car, bus, wall, pole, scattered echoes, own roof: (N, 4) float32 and part numbers."""
     level = -1.84
     parts = [
         road(rng, 6000),

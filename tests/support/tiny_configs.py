@@ -18,8 +18,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
 def tiny_pretrain(root: Path, cache: Path | None = None, *overrides: str) -> PretrainConfig:
-    """Four steps of the demo with a teacher that needs no weights; with `cache` its features are computed
-    once."""
+    """Four steps of the demo with a teacher without weights; `cache` keeps its features."""
     return load_config(
         PretrainConfig,
         CONFIGS / "pretrain" / "demo.yaml",

@@ -17,7 +17,7 @@ _REACH = 2  # cells: a side is just over eps / 2
 _WIDTH = 2 * _REACH + 1
 _STEP_Y = MAX_CELLS + 2 * _REACH  # cells at the border of the grid have empty neighbours
 _STEP_Z = _STEP_Y * _STEP_Y
-_NUM_RUNS = _WIDTH * _WIDTH // 2 + 1  # the rows of cells at dz > 0, those at dz = 0 and dy > 0, and its own
+_NUM_RUNS = _WIDTH * _WIDTH // 2 + 1  # rows of cells at dz > 0, rows at dz = 0 and dy > 0, and the cell's row
 
 
 @njit(cache=True, nogil=True)
@@ -59,7 +59,7 @@ def dbscan(xyz, keys, order, eps, min_points, cluster, cluster_mask, core_mask):
     start[num_cells] = num_points
     begin, end = _neighbor_runs(cell_key[:num_cells])
 
-    # Pairs of cells with a pair of points within reach, or with so many points that the search is postponed.
+    # Pairs of cells with a pair of points within reach, or with enough points to postpone the search.
     near = np.empty((np.int64((end - begin).sum()), 2), np.int32)
     num_near = 0
     neighbors = np.empty(num_points, np.int64)

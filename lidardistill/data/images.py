@@ -53,8 +53,8 @@ def read_image(
     except FileNotFoundError:
         raise FileNotFoundError(
             f"picture {path} is missing although the data set names it. Expected: the data set's files "
-            f"beside its tables. Download the part with this file, or leave out the scenes that are not on disk: "
-            f"data.missing=skip."
+            f"beside its tables. Download the part with this file, or leave out the scenes that are not on "
+            f"disk: data.missing=skip."
         ) from None
     except OSError as error:
         raise CorruptSample(

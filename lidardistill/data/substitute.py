@@ -101,6 +101,6 @@ def read_or_substitute(
             continue
         return dataclasses.replace(sample, substitutes=tuple(failures)) if failures else sample
     raise CorruptSample(
-        f"{len(failures)} different keyframes in a row could not be read ({failures[0][0]} and "
+        f"{len(failures)} different keyframes in a row could not be read (asked for {failures[0][0]} and "
         f"{max_substitutes} substitutes); is the data set complete? The last error: {last}"
     ) from last

@@ -3,8 +3,8 @@
 This module reads no pixels. It draws crops and flips and moves the pairs, a few thousand rows;
 `lidardistill.data.image_augment` then reads each image once, at its crop.
 
-Source: SLidR (Sautier et al., CVPR 2022) and its public code. The default values, the order and the thresholds
-are SLidR's.
+Source: SLidR (Sautier et al., CVPR 2022) and its public code. The default values, the order and the
+thresholds are SLidR's.
 
 Differs from SLidR in: the caller passes one `np.random.Generator` (SLidR mixes two global generators); the
 number of tries for a crop is bounded (SLidR hangs on an image without pairs, because the share is 0 / 0).

@@ -8,10 +8,10 @@ __version__ = "0.1.0"
 
 
 def _give_kernels_a_folder() -> None:
-    """Let numba keep compiled kernels in a temporary folder if it can write neither beside the code nor at home.
+    """Set NUMBA_CACHE_DIR to a temporary folder if numba can write neither beside the code nor at home.
 
-    numba raises an error for such a place, which names no remedy. It reads NUMBA_CACHE_DIR when it is imported, so this
-    runs first.
+    numba raises an error without a remedy if it finds no folder. It reads NUMBA_CACHE_DIR at its import, so
+    this function runs first.
     """
     here = _os.path.dirname(_os.path.abspath(__file__))
     home = _os.environ.get("XDG_CACHE_HOME") or _os.path.expanduser("~/.cache")
@@ -29,7 +29,8 @@ def _give_kernels_a_folder() -> None:
     else:
         kept = f"they are kept in {_os.environ['NUMBA_CACHE_DIR']}"
     _logging.getLogger(__name__).warning(
-        "compiled kernels can be kept neither in %s nor in %s, so %s; set NUMBA_CACHE_DIR to a folder of your own",
+        "compiled kernels can be kept neither in %s nor in %s, so %s; set NUMBA_CACHE_DIR to a "
+        "folder of your own",
         here,
         home,
         kept,
@@ -39,7 +40,7 @@ def _give_kernels_a_folder() -> None:
 
 
 def _can_write(folder: str) -> bool:
-    """Whether a folder can be written, or made."""
+    """Return whether a folder can be written or created."""
     while not _os.path.isdir(folder):
         folder, last = _os.path.dirname(folder), folder
         if folder == last:
@@ -48,7 +49,7 @@ def _can_write(folder: str) -> bool:
 
 
 def _private(folder: str) -> str | None:
-    """The folder, if it is ours alone: kernels are machine code that is run."""
+    """Return the folder if only this user can write it, else None: numba executes the machine code in it."""
     try:
         _os.mkdir(folder, 0o700)
     except FileExistsError:

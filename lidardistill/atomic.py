@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, whatever kills the process and however full the disk is."""
+"""Atomic writes: a file is whole or absent, also after a kill or on a full disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TEMPORARY = ".tmp"
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; on leaving, sync it, rename it to `path` and sync the folder.
 
-    On any error the temporary file is removed and what stood at `path` is untouched.
+    On any error the temporary file is removed and the old file at `path` stays unchanged.
 
     Raises:
         OSError: the file cannot be written; the message names `path`.
@@ -35,8 +35,8 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         raise OSError(
             error.errno,
             f"cannot write {path}: {error.strerror or error}. Nothing was lost: the file that stood there is "
-            "untouched and no temporary file is left. Free some space or choose another folder, and run the same "
-            "command again",
+            "untouched and no temporary file is left. Free some space or choose another folder, and run the "
+            "same command again",
         ) from error
     finally:
         with contextlib.suppress(OSError):
@@ -48,7 +48,7 @@ def write_json_atomic(path: Path, content: Mapping[str, Any] | list[Any]) -> Non
 
     Raises:
         OSError: the file cannot be written.
-        TypeError: a value JSON does not know.
+        TypeError: JSON cannot represent a value.
     """
     data = json.dumps(content, indent=1).encode() + b"\n"
     with atomic_write(path) as stream:
@@ -56,7 +56,7 @@ def write_json_atomic(path: Path, content: Mapping[str, Any] | list[Any]) -> Non
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of a killed process. Only the only writer of the folder may call this."""
+    """Remove the temporary files of a killed process. No other process may write to the folder meanwhile."""
     for leftover in folder.glob(f".*{_TEMPORARY}"):
         leftover.unlink(missing_ok=True)
 

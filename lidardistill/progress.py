@@ -14,13 +14,13 @@ PLAIN_EVERY_S = 10.0
 class Bar:
     """Progress of one stage of work, on stderr.
 
-    The bar appears at the first `update` and ends at the last one, so that stages may follow each other. Rate
-    and ETA leave out the first step, in which kernels compile and workers start.
+    The bar appears at the first `update` and ends at the last one, so stages can follow each other. Rate and
+    ETA leave out the first step, because kernels compile and workers start in it.
 
     Args:
         title: name of the stage.
         total: steps of the stage; `update` may change it.
-        done: steps that were done before this process.
+        done: steps that earlier processes have done.
         plain_every_s: seconds between plain lines if stderr is no terminal; None for `PLAIN_EVERY_S`.
     """
 
@@ -89,7 +89,7 @@ class Bar:
         self._live.update(self._task, completed=self.done, total=self.total, text=text)
 
     def _text(self, now: float) -> str:
-        """Note, rate, and the time that is left, or that the stage took."""
+        """Return the note, the rate, and the remaining time; for a finished stage, its duration."""
         first, since = self._warm or (self.done, now)
         rate = (self.done - first) / max(now - since, 1e-9)
         parts = [self.note] if self.note else []
@@ -104,7 +104,7 @@ class Bar:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as m:ss or h:mm:ss."""
+    """Return seconds as m:ss or h:mm:ss."""
     if not math.isfinite(seconds):
         return "-"
     minutes, second = divmod(round(seconds), 60)

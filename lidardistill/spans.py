@@ -1,13 +1,14 @@
 """Named spans of a step: the code names its parts, `lidardistill profile` and torch's profiler measure them.
 
-`span("heads")` and `@spanned("pooling")` take about a microsecond while nobody measures. Inside torch's profiler
-they are `torch.profiler.record_function` ranges. Inside `watching(watcher)` the watcher measures them.
+`span("heads")` and `@spanned("pooling")` take about a microsecond without a profiler or watcher. Inside
+torch's profiler they are `torch.profiler.record_function` ranges. Inside `watching(watcher)` the watcher
+measures them.
 
 This module imports no torch, so that data-loading code can use it.
 
-Spans of a step: "data wait", "to device", "forward" (in it "backbone", "teacher", "heads", "pooling", "loss"),
-"backward", "average gradients", "optimizer". "convolutions" and "index pairs" occur in any sparse network. A
-frozen network is a "teacher": floors of the backward pass leave it out.
+Spans of a step: "data wait", "to device", "forward" (in it "backbone", "teacher", "heads", "pooling",
+"loss"), "backward", "average gradients", "optimizer". "convolutions" and "index pairs" occur in any sparse
+network. A frozen network is a "teacher": floors of the backward pass leave it out.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Watcher(Protocol):
         """Call a function and measure the call."""
 
     def count_flops(self, flops: Callable[[], int]) -> None:
-        """Add operations to the span that is open, if this watcher counts them."""
+        """Add operations to the open span, if this watcher counts them."""
 
 
 _NOTHING: AbstractContextManager[Any] = nullcontext()
@@ -40,10 +41,10 @@ _watcher: Watcher | None = None
 
 
 def span(name: str) -> AbstractContextManager[Any]:
-    """Name the block inside `with`. Spans nest; the inner one is a part of the outer one.
+    """Name the block inside `with`. Spans nest; the time of an inner span is part of the outer one.
 
     Args:
-        name: what the block does, such as "heads"; the same name may be used in several places.
+        name: task of the block, such as "heads"; several places may use the same name.
     """
     if _watcher is not None:
         return _watcher.span(name)

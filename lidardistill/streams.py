@@ -1,4 +1,4 @@
-"""Random streams: the last entry of a seed sequence, so that two uses of one seed never share their draws."""
+"""Random streams: the last entry of a seed sequence, so that two uses of one seed never share draws."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from enum import IntEnum
 
 
 class Stream(IntEnum):
-    """What is drawn. A number must never change or be used again, or the same seed gives another run."""
+    """Purpose of a random stream. Never change or reuse a number: the same seed would give another run."""
 
     SUBSTITUTE = 1
-    """Which keyframe replaces one that cannot be read."""
+    """Choice of the substitute for an unreadable keyframe."""
     ORDER = 2
-    """The order of the keyframes in an epoch."""
+    """Order of the keyframes in an epoch."""
     METHOD = 3
-    """What a pretraining method draws in a step, such as permuted pairs."""
+    """Draws of a pretraining method in a step, such as permuted pairs."""
     BALANCE = 5
-    """Which keyframes are repeated for class balance."""
+    """Choice of the keyframes that class balancing repeats."""
     TERM = 7
-    """First weights of the head of an added BEV term."""
+    """Initial weights of the head of an added BEV term."""

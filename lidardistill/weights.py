@@ -1,5 +1,4 @@
-"""Weight files: reading executes no code, names are matched with a report, and a file is written whole or
-not."""
+"""Weight files: safe reading, matching of names with a report, and atomic writing."""
 
 from __future__ import annotations
 
@@ -22,10 +21,10 @@ from lidardistill.atomic import atomic_write
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What `load_matching` did.
+    """Result of `load_matching`.
 
     Attributes:
-        matched: keys of the module that were filled.
+        matched: keys of the module that got a tensor.
         missing: keys of the module that the checkpoint lacks.
         unexpected: keys of the checkpoint, renamed, that the module lacks.
         mismatched: module key with the shape expected and the shape found.
@@ -47,13 +46,13 @@ class LoadReport:
 
 
 def load_checkpoint_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a checkpoint without running any code that it may carry.
+    """Return the tensors of a checkpoint; no code in the file is executed.
 
     Args:
         path: see `read_checkpoint`.
 
     Returns:
-        Tensors on the CPU by name; names of nested dictionaries are joined with dots, so that MoCo's
+        Tensors on the CPU by name. Dots join the names of nested dictionaries: MoCo's
         `{"state_dict": {"module.encoder_q.conv1.weight": ...}}` gives
         `state_dict.module.encoder_q.conv1.weight`.
 
@@ -64,18 +63,17 @@ def load_checkpoint_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint without running any code that it may carry.
+    """Return the contents of a checkpoint; no code in the file is executed.
 
     Args:
         path: `.safetensors`, or a file written by `torch.save` (any age, any depth of dictionaries).
 
     Returns:
-        Tensors on the CPU and plain values by name, in dictionaries as the file nests them.
+        Tensors on the CPU and plain values by name, nested as in the file.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: truncated, holds objects other than plain data (which could run code), or holds no tensors
-            by name.
+        ValueError: the file is truncated, contains objects that could run code, or has no tensors by name.
     """
     path = Path(path)
     if not path.is_file():
@@ -104,7 +102,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     except (EOFError, RuntimeError, OSError, ValueError, KeyError, IndexError, AttributeError) as error:
         raise ValueError(
-            f"{path} is truncated or damaged ({str(error).splitlines()[0] if str(error) else 'it ends too early'}); "
+            f"{path} is truncated or damaged "
+            f"({str(error).splitlines()[0] if str(error) else 'it ends too early'}); "
             "copy or download it again"
         ) from error
     if not isinstance(content, Mapping) or not tensors_by_name(content):
@@ -115,12 +114,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def tensors_by_name(content: Mapping[Any, Any]) -> dict[str, Tensor]:
-    """The tensors of nested dictionaries; names are joined with dots."""
+    """Return the tensors of nested dictionaries; dots join the names."""
     return dict(_flatten(content))
 
 
 _PYTHON_OBJECT = re.compile(r"nsupported (?:global|class):? *(?:GLOBAL )?([\w.]+)|GLOBAL ([\w.]+)")
-"""In torch's message about an object that `weights_only` refuses."""
+"""Finds the name of the refused object in torch's `weights_only` error message."""
 
 
 def _flatten(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -145,20 +144,20 @@ def load_matching(
     Args:
         module: receives the tensors whose name and shape match.
         state: tensors by name.
-        rename: name in `state` to name in `module`, or None to pass over a tensor on purpose.
-        min_share: share of the module's tensors that must match, 0..1. Counters of BatchNorm batches may
-            always lack.
-        allow_extras: take a checkpoint with tensors beside the module's, such as a classifier or an
-            optimizer's state. A tensor that belongs to a part of the module (`layer3.22...` where it has
-            `layer3`) is refused all the same: the checkpoint is then that of a deeper network.
-        name: what to call the checkpoint in messages.
+        rename: maps a name in `state` to a name in `module`, or to None to skip the tensor.
+        min_share: share of the module's tensors that must match, 0..1. BatchNorm's batch
+            counters may always be missing.
+        allow_extras: accept additional tensors in the checkpoint, such as a classifier or an optimizer's
+            state. A tensor inside a part of the module (`layer3.22...` if the module has `layer3`) is still
+            refused, because the checkpoint is then from a deeper network.
+        name: name of the checkpoint in messages.
 
     Returns:
         The report.
 
     Raises:
-        ValueError: no tensor matches; fewer than `min_share`; a shape differs while all must match; tensors
-            are left over that are not allowed. The module then keeps its weights.
+        ValueError: no tensor matches; fewer than `min_share` match; a shape differs although all must match;
+            tensors that are not allowed are left over. The module then keeps its weights.
     """
     renamed = {}
     for key, value in state.items():
@@ -179,8 +178,8 @@ def load_matching(
     kind = type(module).__name__
     if not matched:
         raise ValueError(
-            f"{name} and {kind} have no tensor in common: expected names like {next(iter(wanted), '(none)')}, "
-            f"got names like {next(iter(state), '(none)')}"
+            f"{name} and {kind} have no tensor in common: expected names like "
+            f"{next(iter(wanted), '(none)')}, got names like {next(iter(state), '(none)')}"
         )
     parts = {key.split(".")[0] for key in wanted}
     refused = [key for key in unexpected if not allow_extras or key.split(".")[0] in parts]
@@ -193,12 +192,12 @@ def load_matching(
 
 
 def card_path(path: Path) -> Path:
-    """The JSON card of a weights file: `a.json` beside `a.safetensors`, `a.pth.json` beside `a.pth`."""
+    """Return the path of a file's JSON card: `a.json` for `a.safetensors`, `a.pth.json` for `a.pth`."""
     return path.with_suffix(".json") if path.suffix == ".safetensors" else path.with_name(f"{path.name}.json")
 
 
 def read_card(path: Path) -> dict[str, Any] | None:
-    """The card that `save_backbone` keeps inside a `.safetensors` file; None for every other file."""
+    """Return the card inside a `.safetensors` file of `save_backbone`; None for every other file."""
     if path.suffix != ".safetensors":
         return None
     try:
@@ -215,14 +214,14 @@ def save_backbone(path: str | Path, state: Mapping[str, Tensor], card: Mapping[s
     Args:
         path: file name ending in `.safetensors`.
         state: tensors by name.
-        card: plain values; it is also kept inside the safetensors file.
+        card: plain values; the safetensors file also contains them.
 
     Returns:
-        Path of the card.
+        The path of the card.
 
     Raises:
-        ValueError: another ending.
-        OSError: the disk is full, say; what stood at `path` is untouched.
+        ValueError: `path` has another ending.
+        OSError: the file cannot be written, for example on a full disk; the old file at `path` is unchanged.
     """
     path = Path(path)
     if path.suffix != ".safetensors":

@@ -96,7 +96,10 @@ def test_children_end_with_a_parent_that_is_killed(kind, tmp_path):
     )
     script = tmp_path / "parent.py"
     script.write_text(guarded)
-    run = f"import runpy, sys; sys.argv[0] = {str(script)!r}; runpy.run_path({str(script)!r}, run_name='__main__')"
+    run = (
+        f"import runpy, sys; sys.argv[0] = {str(script)!r}; "
+        f"runpy.run_path({str(script)!r}, run_name='__main__')"
+    )
     assert left_behind(run, tmp_path) == 0
 
 

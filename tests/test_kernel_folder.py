@@ -1,4 +1,4 @@
-"""numba gets a folder that can be written, or the user learns which variable to set. Other places are left alone."""
+"""numba gets a writable folder, or a message names the variable to set. No other place is changed."""
 
 from __future__ import annotations
 

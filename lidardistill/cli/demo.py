@@ -37,7 +37,7 @@ def run(out: OutOption) -> None:
 
 
 def _closing_words(summary: dict[str, Any], page: Path) -> str:
-    """The last screen: scores, the report, and the next commands."""
+    """Return the final text: scores, the report, and the next commands."""
     pretrained, random, permuted = (summary[arm][0] for arm in ("pretrained", "random", "permuted"))
     minutes = summary["seconds"]["total"] / 60
     return f"""

@@ -17,7 +17,7 @@ TASK_OF_VERB: dict[str, Task] = {
     "detect": "detection",
     "mapseg": "map",
 }
-"""Verb of a run, and the task that its predictions belong to."""
+"""Verb of a run -> task of its predictions."""
 
 
 def run(
@@ -90,7 +90,7 @@ def run(
 
 
 def _task_of(run: Path, task: str | None) -> Task:
-    """The task of a run by its config.yaml; refuses another --task."""
+    """Return the task of a run from its config.yaml; raise ValueError for another --task."""
     from lidardistill.engine.run_folder import run_values
 
     if task is not None and task not in TASK_OF_VERB.values():

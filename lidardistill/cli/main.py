@@ -1,4 +1,4 @@
-"""The command `lidardistill`: one file for each verb. Nothing heavy is imported before a verb runs."""
+"""The command `lidardistill`: one file for each verb. Heavy imports wait until a verb runs."""
 
 from __future__ import annotations
 
@@ -48,9 +48,10 @@ VERBS: tuple[Any, ...] = (
 
 
 def main() -> None:
-    """Entry point: an error is one line on stderr and exit code 1, and a traceback only if it is asked for."""
+    """Run the command. An error prints one line and exits with 1; LIDARDISTILL_TRACEBACK=1 raises it."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    # SIGTERM would end this process at once; an exception lets it end its children and remove unfinished files.
+    # SIGTERM would end this process at once; an exception lets it end its children and remove unfinished
+    # files.
     before = signal.signal(signal.SIGTERM, _end)
     try:
         app()
@@ -67,28 +68,28 @@ def main() -> None:
 
 
 def message_of(error: Exception) -> str:
-    """What to tell a user. Errors that we raise for a user's mistake have their message; any other error is a bug."""
+    """Return the message for the user. User mistakes keep their message; every other error is a bug."""
     if isinstance(error, (ValueError, OSError, ImportError, RuntimeError)) and not isinstance(
         error, (RecursionError, NotImplementedError)
     ):
         return f"{error}\n(LIDARDISTILL_TRACEBACK=1 shows where)"
     if isinstance(error, MemoryError):
         return (
-            f"memory ran out{f' ({error})' if str(error) else ''}: lower data.batch_size or data.num_workers, or read "
-            "fewer scenes\n(LIDARDISTILL_TRACEBACK=1 shows where)"
+            f"memory ran out{f' ({error})' if str(error) else ''}: lower data.batch_size or "
+            "data.num_workers, or read fewer scenes\n(LIDARDISTILL_TRACEBACK=1 shows where)"
         )
     if isinstance(error, _EndOfFileError):
         assert isinstance(error.__cause__, EOFError)
         error = error.__cause__
     text = " ".join(str(error).split())
     return (
-        f"this is a bug of lidardistill: {type(error).__name__}{f': {text}' if text else ''} ({_place(error)}). "
-        "Run the same command with LIDARDISTILL_TRACEBACK=1 and report the traceback"
+        f"this is a bug of lidardistill: {type(error).__name__}{f': {text}' if text else ''} "
+        f"({_place(error)}). Run the same command with LIDARDISTILL_TRACEBACK=1 and report the traceback"
     )
 
 
 def _place(error: BaseException) -> str:
-    """Last line of our own code on the way to an error."""
+    """Return the last line of our own code in the traceback of an error."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if "lidardistill" in Path(frame.filename).parts] or frames
     return f"{Path(ours[-1].filename).name}:{ours[-1].lineno}" if ours else "place unknown"
@@ -99,7 +100,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 class _EndOfFileError(Exception):
-    """An EOFError, which the command-line library would print as "Aborted!"."""
+    """Wrapper of an EOFError; the command-line library prints a bare one as "Aborted!"."""
 
 
 def _guarded(verb: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ import typer
 
 
 def config_argument(example: str) -> Any:
-    """The argument CONFIG of a verb; its help names `example`. Use: `Annotated[Path, config_argument(...)]`."""
+    """Return the argument CONFIG of a verb; its help names `example`."""
     text = f"YAML file, or the name of a recipe that ships with lidardistill, such as {example}."
     return typer.Argument(metavar="CONFIG", help=text, show_default=False)
 
@@ -47,7 +47,7 @@ MissingOption = Annotated[
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Read `450x800` as (450, 800): height, width in pixels."""
+    """Parse `450x800` to (450, 800): height, width in pixels."""
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.isdigit() and int(part) > 0 for part in parts):
         raise ValueError(f"--image-size {text!r}: expected HEIGHTxWIDTH in pixels, such as 450x800")

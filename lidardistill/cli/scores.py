@@ -7,7 +7,7 @@ from typing import Any
 
 
 def print_scores(metrics: dict[str, Any], out: Path) -> None:
-    """A line for each class and one for the mean, in percent."""
+    """Print a line for each class and one for the mean, in percent."""
     for name, value in metrics["iou"].items():
         print(f"  {name:22s} {'   -' if value is None else f'{100 * value:5.1f}'}")
     judged = f"{metrics['evaluator']}, {metrics['num_points']} points"
@@ -16,7 +16,7 @@ def print_scores(metrics: dict[str, Any], out: Path) -> None:
 
 
 def print_robustness(result: dict[str, Any], out: Path) -> None:
-    """A line for each corruption with mIoU or NDS by severity, CE and RR, and their means; all in percent."""
+    """Print mIoU or NDS by severity, CE and RR of each corruption, and their means; all in percent."""
     errors = result.get("ce", {})
     print(f"  {result['metric']:16s} {'light':>6s} {'moder.':>6s} {'heavy':>6s} {'CE':>7s} {'RR':>6s}")
     for name, values in result["accuracy"].items():
@@ -35,7 +35,7 @@ def print_robustness(result: dict[str, Any], out: Path) -> None:
 
 
 def print_maps(metrics: dict[str, Any], out: Path) -> None:
-    """A line for each class with its best IoU and threshold, and one for the mean, in percent."""
+    """Print a line for each class with its best IoU and threshold, and one for the mean, in percent."""
     for name, value in metrics["iou"].items():
         cell = "   -" if value is None else f"{100 * value:5.1f}   at {metrics['threshold'][name]:.2f}"
         print(f"  {name:16s} {cell}")
@@ -45,7 +45,7 @@ def print_maps(metrics: dict[str, Any], out: Path) -> None:
 
 
 def print_detection_scores(metrics: dict[str, Any], out: Path) -> None:
-    """AP and number of boxes of each class, then the errors, mAP and NDS."""
+    """Print AP and number of boxes of each class, then the errors, mAP and NDS."""
     for name, value in metrics["ap"].items():
         print(f"  {name:22s} {_percent(value)}   {metrics['num_annotations'][name]} boxes")
     errors = ", ".join(

@@ -12,7 +12,7 @@ from lidardistill.atomic import write_json_atomic
 from lidardistill.cli.options import DatarootOption, KindOption, MissingOption, OptionalVersion
 
 FAILED_FILE = "failed.json"
-"""Images without superpixels and the reasons, in the cache folder."""
+"""File in the cache folder: images without superpixels, and the reasons."""
 
 
 def run(
@@ -51,8 +51,8 @@ def run(
     if counts.failed:
         write_json_atomic(failed, [{"path": path, "reason": reason} for path, reason in counts.failed])
         print(
-            f"error: {len(counts.failed)} of {counts.total} images have no superpixels; the list is in {failed}. Repair "
-            "these files and run the same command again",
+            f"error: {len(counts.failed)} of {counts.total} images have no superpixels; the list is in "
+            f"{failed}. Repair these files and run the same command again",
             file=sys.stderr,
         )
         raise typer.Exit(1)

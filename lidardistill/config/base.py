@@ -1,4 +1,4 @@
-"""The one base class of every config object."""
+"""The base class of every config object."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Strict(BaseModel):
-    """Base class of all config classes: frozen, and without unknown keys.
+    """Base class of all config classes: frozen, refuses unknown keys.
 
     `true` and `false` are refused where a number is expected. A mapping without `kind` gets the default kind.
     """

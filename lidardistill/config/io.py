@@ -1,4 +1,4 @@
-"""Read config files: YAML, an optional `extends`, command line overrides, and errors that name the key."""
+"""Read config files: YAML with an optional `extends`, command-line overrides, errors that name the key."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def load_config(model: type[RunConfig], path: Path | str, overrides: Sequence[st
 
 
 def read_shipped(name: str) -> dict[str, Any]:
-    """The values of a recipe that ships with lidardistill, such as `pretrain/demo`."""
+    """Return the values of a recipe that ships with lidardistill, such as `pretrain/demo`."""
     return read_yaml(shipped_folder() / f"{name}.yaml")
 
 
 def read_yaml(path: Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The mapping in a YAML file, merged over the mapping of the file that it extends."""
+    """Return the mapping in a YAML file, merged over the mapping of the file that it extends."""
     if not path.is_file():
         near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         hint = f"; in {path.parent}: {', '.join(near)}" if near else ""
@@ -81,12 +81,12 @@ def validate(model: type[Config], values: dict[str, Any], source: str) -> Config
 
 
 def dump_yaml(config: BaseModel) -> str:
-    """The resolved config as YAML that `load_config` reads back to an equal object."""
+    """Return the resolved config as YAML. `load_config` reads it back to an equal object."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
 def differing_keys(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Dotted keys whose values differ between two resolved configs, as `key: old -> new`."""
+    """Return the keys whose values differ between two resolved configs, as `key: old -> new`."""
     found: list[str] = []
     for key in [*old, *(k for k in new if k not in old)]:
         name = f"{prefix}{key}"
@@ -129,7 +129,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
 
 
 def _explain(model: type[BaseModel], detail: Any) -> str:
-    """One line for one pydantic error."""
+    """Return one line for one pydantic error."""
     holder, names = _walk(model, detail["loc"])
     key = ".".join(names)
     if detail["type"] == "extra_forbidden":
@@ -151,7 +151,7 @@ def _explain(model: type[BaseModel], detail: Any) -> str:
 
 
 def _walk(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[type[BaseModel] | None, list[str]]:
-    """Follow the location of an error through the models. Tags of unions are left out of the names."""
+    """Follow the location of an error through the models; names of union tags are left out."""
     holder: type[BaseModel] | None = model
     choices: list[type[BaseModel]] = [model]
     names: list[str] = []
@@ -172,7 +172,7 @@ def _walk(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[type[BaseMo
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """The config classes that an annotation may hold."""
+    """Return the config classes inside an annotation."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if get_origin(annotation) in (Union, types.UnionType, Annotated, list, tuple):

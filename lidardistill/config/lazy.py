@@ -1,4 +1,4 @@
-"""Import a class when it is built, so that reading configs imports no torch."""
+"""Import a class at its first use, so that reading configs imports no torch."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Any
 
 
 def class_at(place: str) -> Any:
-    """The class at `module:Class`, such as `lidardistill.backbones.minkunet.net:MinkUNet`."""
+    """Return the class at `module:Class`, such as `lidardistill.backbones.minkunet.net:MinkUNet`."""
     module, name = place.split(":")
     return getattr(import_module(module), name)

@@ -11,7 +11,7 @@ LOG = logging.getLogger("lidardistill")
 
 
 def shipped_folder() -> Path:
-    """The folder of the recipes: that of the checkout if this is one, else that of the installed package.
+    """Return the folder of the recipes: configs/ of a checkout, else that of the installed package.
 
     Raises:
         FileNotFoundError: neither exists, because the installation is incomplete.
@@ -27,11 +27,11 @@ def shipped_folder() -> Path:
 
 
 def find_config(name: Path | str, folder: str = "") -> Path:
-    """Path of a config file: a file of the user, else the recipe of that name that ships with lidardistill.
+    """Return the path of a config file: a user's file, else the shipped recipe of that name.
 
     Args:
         name: a path, `configs/pretrain/demo.yaml`, `pretrain/demo`, or the bare name `demo`.
-        folder: folder of the recipes in which a bare name is looked up, such as `pretrain`.
+        folder: folder of the recipes for bare names, such as `pretrain`.
 
     Raises:
         FileNotFoundError: there is no such file; the message names the nearest ones.
@@ -54,7 +54,7 @@ def find_config(name: Path | str, folder: str = "") -> Path:
 
 
 def _neighbours(path: Path, folder: str) -> str:
-    """What the user may have meant: files beside the missing one, else recipes of the verb."""
+    """Return suggestions: files beside the missing one, else recipes of the verb."""
     beside = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
     if beside:
         return f"; in {path.parent}: {', '.join(beside)}"

@@ -1,16 +1,13 @@
-"""What pretraining does to the cloud and to the pairs: rotate, flip, drop a cuboid, crop and flip the views.
+"""Augmentation of the cloud and of the pairs: rotate, flip, drop a cuboid, crop and flip the views.
 
-Nothing here touches a pixel: the decisions (which crop, which flip) and the pairs are computed first, on a
-    few thousand
-rows, and `lidardistill.data.image_augment` then reads each image once, at its crop.
+This module reads no pixels. It draws crops and flips and moves the pairs, a few thousand rows;
+`lidardistill.data.image_augment` then reads each image once, at its crop.
 
 Source: SLidR (Sautier et al., CVPR 2022) and its public code. The default values, the order and the
-    thresholds are
-SLidR's.
+thresholds are SLidR's.
 
-Differs from SLidR in: one `np.random.Generator` is passed in (SLidR mixes two global generators); the retry
-    of a crop is
-bounded (SLidR hangs on an image without pairs, where the share kept is 0 / 0).
+Differs from SLidR in: the caller passes one `np.random.Generator` (SLidR mixes two global generators); the
+number of tries for a crop is bounded (SLidR hangs on an image without pairs, because the share is 0 / 0).
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ import numpy as np
 from lidardistill.data.config import AugmentConfig
 
 _CROP_TRIES = 100
-"""Windows that are drawn for one view; the last one is taken."""
+"""Maximum number of windows drawn for one view; the last one is taken."""
 _ASPECT_TRIES = 10  # torchvision's RandomResizedCrop tries ten shapes, then takes the central crop
 
 
@@ -41,9 +38,9 @@ def augment_cloud(
     """Turn the cloud around z, then flip x and y, each independently.
 
     Args:
-        points: (N, 3+F) float32, LiDAR frame, metres; the columns behind z are left alone.
+        points: (N, 3+F) float32, LiDAR frame, metres; the columns after z stay unchanged.
         settings: see `AugmentConfig`.
-        generator: where the angle and the flips are drawn from.
+        generator: random generator of the angle and the flips.
 
     Returns:
         (N, 3+F) float32 new points, and augment_matrix (4, 4) float64 with `new = augment_matrix @ old`
@@ -58,7 +55,7 @@ def augment_cloud(
         if settings.flip and generator.random() < 0.5:
             augment_matrix[axis] *= -1.0
     moved = points.copy()
-    # Only x and y change, so z stays bit-equal to what the sensor measured.
+    # Only x and y change, so z stays bit-equal to the sensor's value.
     x, y = points[:, 0].astype(np.float64), points[:, 1].astype(np.float64)
     for axis in (0, 1):
         moved[:, axis] = augment_matrix[axis, 0] * x + augment_matrix[axis, 1] * y
@@ -76,19 +73,19 @@ def drop_cuboid(
     """Choose the points and pairs that stay when the inside of one random cuboid is removed.
 
     The centre is a random point; the half side on each axis is extent * U(0, cuboid_max_share) / 2, with one
-    draw for the three axes; points strictly inside go.
+    draw for the three axes; points strictly inside are dropped.
 
     Args:
-        points: (N, 3+F) float32, metres, already turned and flipped.
+        points: (N, 3+F) float32, metres, after rotation and flips.
         pairing_points: (P,) int64 row in `points`.
         pairing_images: (P, 3) int64 view, row, col.
-        num_views: V; a view without any pair counts as one that keeps too few.
+        num_views: V; a view without pairs counts as one with too few.
         settings: see `AugmentConfig`.
-        generator: where the share and the centre are drawn from.
+        generator: random generator of the share and the centre.
 
     Returns:
-        point_kept (N,) bool and pair_kept (P,) bool; all True where the step is off or rolled back because a
-        view would keep fewer than `cuboid_min_pairs` pairs.
+        point_kept (N,) bool and pair_kept (P,) bool; all True if the step is disabled, or rolled back because
+        a view would keep fewer than `cuboid_min_pairs` pairs.
     """
     all_points, all_pairs = np.ones(len(points), bool), np.ones(len(pairing_points), bool)
     if not settings.drop_cuboid or len(points) == 0:
@@ -131,9 +128,8 @@ def select_points(
     if point_kept.all() and pair_kept.all():
         return points, pairing_points, pairing_images
     new_row = np.cumsum(point_kept, dtype=np.int64) - 1
-    pairs = np.flatnonzero(
-        pair_kept
-    )  # take() with row numbers is several times quicker than a mask on 2-d arrays
+    # take() with row numbers is several times faster than a mask on 2-d arrays.
+    pairs = np.flatnonzero(pair_kept)
     kept_points = points.take(np.flatnonzero(point_kept), axis=0)
     return kept_points, new_row[pairing_points[pairs]], pairing_images.take(pairs, axis=0)
 
@@ -147,10 +143,10 @@ def draw_window(
         height: rows of the image.
         width: columns of the image.
         settings: see `AugmentConfig`.
-        generator: where area, aspect and corner are drawn from.
+        generator: random generator of area, aspect and corner.
 
     Returns:
-        A window inside the image; the largest central one of an allowed aspect when ten shapes do not fit.
+        A window inside the image; if ten shapes do not fit, the largest central one of an allowed aspect.
     """
     low, high = settings.crop_aspect
     for _ in range(_ASPECT_TRIES):
@@ -176,15 +172,15 @@ def crop_pixels(
     pixel_exact: bool = False,
     clamp: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where pixels of an image land in its cropped and resized copy.
+    """Return the places of an image's pixels in its cropped and resized copy.
 
     Args:
         rows_cols: (P, 2) int64 row, col in the image.
-        window: what is cut out.
-        size: rows and columns it is resized to.
+        window: the crop.
+        size: rows and columns of the copy.
         pixel_exact: False rounds pairs as SLidR does; True follows the half-pixel rule of the images.
-        clamp: put what the rounding moves past the last row or column onto it, instead of dropping it; SLidR
-            does so where the full image is resized.
+        clamp: keep pixels that rounding moves past the last row or column, and put them onto it. SLidR does
+            so if the full image is resized.
 
     Returns:
         (P, 2) int64 row, col in the copy and (P,) bool, False where the pixel is not in the copy.
@@ -219,20 +215,19 @@ def resized_crop(
         pairing_images: (P, 3) int64 view, row, col in the full images.
         image_size: (V, 2) int64 rows, columns of the full images.
         settings: see `AugmentConfig`.
-        generator: where the windows are drawn from.
+        generator: random generator of the windows.
 
     Returns:
-        V windows; (P, 3) int64 view, row, col in the resized windows; (P,) bool, False for pairs that were
-        cut off.
+        V windows; (P, 3) int64 view, row, col in the resized windows; (P,) bool, False for pairs
+        outside the windows.
 
     Differs from SLidR in: a view without pairs takes its first window, and after `_CROP_TRIES` windows the
-        last one
-    is taken; SLidR tries for ever.
+        last one is taken; SLidR tries for ever.
     """
     moved, kept = pairing_images.copy(), np.zeros(len(pairing_images), bool)
     windows = []
     view_of_pair = np.ascontiguousarray(pairing_images[:, 0])
-    in_order = bool((view_of_pair[1:] >= view_of_pair[:-1]).all())  # as `pair_points` gives them
+    in_order = bool((view_of_pair[1:] >= view_of_pair[:-1]).all())  # the order of `pair_points`
     for view, (height, width) in enumerate(np.asarray(image_size).tolist()):
         size = settings.image_size
         members: slice | np.ndarray = (
@@ -266,7 +261,7 @@ def flip_horizontal(
     settings: AugmentConfig,
     generator: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Choose the views that are mirrored left to right and mirror their pairs: col -> width - 1 - col.
+    """Choose the views to mirror left to right and mirror their pairs: col -> width - 1 - col.
 
     Args:
         pairing_images: (P, 3) int64 view, row, col in the resized windows.

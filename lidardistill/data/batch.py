@@ -1,4 +1,4 @@
-"""Batches of tensors that travel from the loader to the device. No batch here holds a label."""
+"""Batches of tensors from the loader to the device. These batches contain no labels."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Self = TypeVar("Self", bound="Tensors")
 
 
 class Tensors:
-    """A frozen dataclass with tensors in it: moves all of them at once.
+    """A frozen dataclass with tensor fields; `to` and `pin_memory` move all of them at once.
 
-    A field may be a tensor, another `Tensors`, or a tuple of either; every other value is kept.
+    A field may be a tensor, another `Tensors`, or a tuple of either; all other values stay unchanged.
     """
 
     def to(self: Self, device: torch.device | str, non_blocking: bool = False) -> Self:
-        """The same values on another device."""
+        """Return the same values on another device."""
         return _moved(self, lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self: Self) -> Self:
-        """The same values in page-locked memory; the DataLoader calls this method if it pins memory."""
+        """Return the same values in page-locked memory; a DataLoader with pin_memory calls this method."""
         return _moved(self, lambda tensor: tensor.pin_memory())
 
 
@@ -70,8 +70,7 @@ class Batch(Tensors):
 
     Attributes:
         sample_tokens: B names of the keyframes.
-        substitutes: (sample token, reason) of each keyframe that could not be read and was replaced by
-            another.
+        substitutes: (sample token, reason) of each unreadable keyframe that another one replaced.
     """
 
     sample_tokens: tuple[str, ...]
@@ -79,5 +78,5 @@ class Batch(Tensors):
 
     @property
     def batch_size(self) -> int:
-        """Keyframes, or pairs of scans."""
+        """Number of keyframes, or of pairs of scans."""
         return len(self.sample_tokens)

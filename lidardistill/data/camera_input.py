@@ -1,5 +1,4 @@
-"""A keyframe's images for a network that looks at all of them whole, with cameras that fit the resized
-images."""
+"""Whole, resized images of a keyframe for a camera network, with matching camera matrices."""
 
 from __future__ import annotations
 
@@ -16,11 +15,12 @@ from lidardistill.data.view_image import WHOLE_IMAGES, ViewImage
 
 @dataclass(frozen=True)
 class CameraInput:
-    """How images are prepared.
+    """Size and resolution of the images of a camera network.
 
     Attributes:
-        image_size: height and width that every image gets; None keeps their own, which must then be the same.
-        images: resolution at which images are read.
+        image_size: height and width of every image; None keeps the original size, which must then be common
+            to all cameras.
+        images: resolution of reading.
     """
 
     image_size: tuple[int, int] | None = None
@@ -39,13 +39,13 @@ def read_cameras(
     """Read all images of a keyframe.
 
     Args:
-        frame: names them.
+        frame: the keyframe.
         settings: see `CameraInput`.
         image_keys: V names inside the data set, for an image cache.
 
     Returns:
         images: (V, 3, H, W) float32 in 0..1, RGB.
-        cam2img: (V, 4, 4) float64 to their pixels.
+        cam2img: (V, 4, 4) float64, camera frame to the pixels of `images`.
 
     Raises:
         ValueError: cameras of different sizes and no `image_size`.

@@ -1,5 +1,4 @@
-"""Samples to batches by ragged concatenation. The batch size is the number of samples, never a number of the
-config."""
+"""Collate samples to batches by ragged concatenation. The batch size is the number of samples."""
 
 from __future__ import annotations
 
@@ -52,7 +51,7 @@ def collate_voxels(samples: Sequence[VoxelInput]) -> VoxelBatch:
 
 
 def sources_of(samples: Sequence[Any]) -> dict[str, Any]:
-    """The fields of `data.batch.Batch`, from samples with `sample_token` and `substitutes`, by name.
+    """Return the fields of `data.batch.Batch` by name, from samples with `sample_token` and `substitutes`.
 
     Raises:
         ValueError: no samples.
@@ -65,13 +64,12 @@ def sources_of(samples: Sequence[Any]) -> dict[str, Any]:
 
 
 def offsets(lengths: Sequence[int]) -> np.ndarray:
-    """(B + 1,) int64 row at which each of B pieces begins, and the total."""
+    """Return (B + 1,) int64: the first row of each of B pieces, and the total."""
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
 
 
 def concatenate(arrays: Sequence[np.ndarray], name: str) -> Tensor:
-    """The rows of all arrays in one tensor; raises ValueError, with the name, for rows of different
-    shapes."""
+    """Concatenate arrays to one tensor; raise ValueError, with the name, if their row shapes differ."""
     if len({array.shape[1:] for array in arrays}) != 1:
         shapes = ", ".join(str(array.shape) for array in arrays)
         raise ValueError(
@@ -81,7 +79,7 @@ def concatenate(arrays: Sequence[np.ndarray], name: str) -> Tensor:
 
 
 def optional(arrays: Sequence[np.ndarray | None], name: str) -> Tensor | None:
-    """`concatenate`, or None if all are None; raises ValueError if only some are."""
+    """Return `concatenate(...)`, or None if all arrays are None; raise ValueError if only some are."""
     present = [array for array in arrays if array is not None]
     if not present:
         return None
@@ -91,6 +89,6 @@ def optional(arrays: Sequence[np.ndarray | None], name: str) -> Tensor | None:
 
 
 def check_some(samples: Sequence[object]) -> None:
-    """Raise ValueError for no samples."""
+    """Raise ValueError if there are no samples."""
     if not samples:
         raise ValueError("expected at least one sample to collate, got none")

@@ -1,4 +1,4 @@
-"""Where the keyframes come from and what happens to them before the network."""
+"""Config of images, augmentation and voxels."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ImageConfig(Strict):
-    """Resolution at which camera images are read, before they are cropped.
+    """Resolution of the camera images before cropping.
 
     scale: divides height and width; 1, SLidR's, reads the whole resolution.
     reduce: area averages blocks of scale x scale pixels; jpeg decodes a reduced JPEG, which costs a third
-        less than decoding the whole and is close to the average. `data.image_cache` tells what a scale above
-        1 changes.
-    cache: folder that keeps the averaged images, so that training decodes no JPEG (6.5 MB a keyframe of six
-        1600x900 images at scale 2). It does not change a pixel.
+        less than full decoding and is close to the average. `data.image_cache` describes the effect of a
+        scale above 1.
+    cache: folder of averaged images, so that training decodes no JPEG (6.5 MB for a keyframe of six 1600x900
+        images at scale 2). The cache does not change any pixel.
     """
 
     scale: Literal[1, 2, 4, 8] = 1
@@ -31,8 +31,7 @@ class ImageConfig(Strict):
         if self.cache is not None and (self.scale == 1 or self.reduce != "area"):
             raise ValueError(
                 f"data.images.cache keeps averaged images: expected scale 2 or more and reduce area, got "
-                f"scale {self.scale} "
-                f"and reduce {self.reduce}"
+                f"scale {self.scale} and reduce {self.reduce}"
             )
         return self
 
@@ -40,7 +39,7 @@ class ImageConfig(Strict):
 class AugmentConfig(Strict):
     """SLidR's augmentation of the cloud and of the images. The defaults are SLidR's values.
 
-    image_size: height and width of the images that the network reads, pixels.
+    image_size: height and width of the network's images, pixels.
     rotate: turn the cloud around the z axis by a random angle.
     flip: mirror the cloud at random: x -> -x, and y -> -y, each with probability 0.5.
     drop_cuboid: drop the points inside one cuboid around a random point.
@@ -76,7 +75,7 @@ class AugmentConfig(Strict):
         return self
 
     def still(self) -> AugmentConfig:
-        """The same image size without any random step."""
+        """Return a config with the same image size and without random steps."""
         steps = ("rotate", "flip", "drop_cuboid", "crop_images", "flip_images")
         return self.model_copy(update=dict.fromkeys(steps, False))
 
@@ -87,7 +86,7 @@ class VoxelConfig(Strict):
     kind: cylindrical (rho, phi, z) or cartesian (x, y, z).
     voxel_size: metres; with cylindrical voxels metres, degrees, metres.
     rounding: floor (SLidR) or round (SuperFlow, BEVContrast).
-    point_cloud_range: x_min y_min z_min x_max y_max z_max, metres; null takes every point.
+    point_cloud_range: x_min y_min z_min x_max y_max z_max, metres; null keeps every point.
     point_features: input channels of the backbone, in this order. intensity is the stored value times
         `intensity_scale`; x, y, z lie in the augmented cloud, metres; range is the distance from the sensor,
         metres; height is z in the ego frame, about metres above the road; time_lag is the age in seconds

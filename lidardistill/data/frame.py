@@ -1,4 +1,4 @@
-"""One keyframe as it lies on disk. Free of torch, so that reading an index costs megabytes, not hundreds of them."""
+"""One keyframe on disk. This module imports no torch, which would cost hundreds of megabytes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from lidardistill.corrupt import CorruptSample as CorruptSample
 
 @dataclass(frozen=True)
 class Frame:
-    """One keyframe as it lies on disk, cameras not yet decoded, without labels.
+    """One keyframe: points in memory, images still undecoded, no labels.
 
     Attributes:
         sample_token: nuScenes sample token (or another data set's unique name of the keyframe).
         scene_name: scene the keyframe belongs to.
         timestamp_us: LiDAR time, microseconds.
-        lidar_path: file the points came from.
+        lidar_path: file of the points.
         points: (N, 4) float32, LiDAR frame: x, y, z in metres and intensity as stored (nuScenes: 0..255).
         channels: V camera names, in the order of every array below.
         image_paths: V image files.
@@ -29,9 +29,10 @@ class Frame:
         cam2img: (V, 4, 4) float64, camera frame to homogeneous pixels.
         lidar2ego: (4, 4) float64.
         ego2global: (4, 4) float64 at LiDAR time.
-        distortion: (V, 8) float64 lens coefficients as in `geometry.lens`; None if the pictures are undistorted.
-        kept: (M,) bool, which points of the scan file are in `points`; None if all are. Points that are NaN or
-            infinite are dropped, and labels of the file have one entry for each of its M points.
+        distortion: (V, 8) float64 lens coefficients as in `geometry.lens`; None if the pictures are
+            undistorted.
+        kept: (M,) bool, True for the points of the scan file that are in `points`; None if all are. NaN and
+            infinite points are dropped; label files have one entry for each of the M points.
     """
 
     sample_token: str
@@ -52,7 +53,7 @@ class Frame:
 
 
 class Sweep(NamedTuple):
-    """A LiDAR scan, mostly one between keyframes.
+    """A LiDAR scan, usually between keyframes.
 
     Attributes:
         path: scan file, as `datasets.points.read_points` reads it.

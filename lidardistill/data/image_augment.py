@@ -34,11 +34,11 @@ def resize_image(
 
     Args:
         image: (H, W, 3) uint8.
-        window: what is cut out, in pixels of the whole image; lies inside it.
+        window: the crop, in pixels of the whole image; must lie inside it.
         size: rows, columns of the result.
-        scale: whole factor by which `image` was reduced from the whole one, in blocks from its first corner
-            on. At 1 nothing outside the window is looked at; a reduced pixel at its border covers what lies
-            beyond, too.
+        scale: whole factor of the reduction of `image` from the whole image, in blocks from its first corner.
+            At 1 no pixel outside the window is read; a reduced pixel at the border also covers pixels beyond
+            it.
         flipped: mirror the result left to right.
         out: (3, rows, columns) float32 to write into, or None for a new array.
         implementation: "numba", or "numpy" for the slow twin.
@@ -78,9 +78,9 @@ def resize_labels(
 
     Args:
         labels: (H, W) of any dtype; may be coarser or finer than the image (a half-resolution cache).
-        window: what is cut out, in pixels of the image.
+        window: the crop, in pixels of the image.
         size: rows, columns of the result.
-        image_size: rows, columns of the image that `window` speaks of; None: those of `labels`.
+        image_size: rows, columns of the image that `window` refers to; None: those of `labels`.
         flipped: mirror the result left to right.
         pixel_exact: False reads row floor(i * scale), torch's mode="nearest" and so SLidR's; True reads the
             pixel under the centre, floor((i + 0.5) * scale), torch's "nearest-exact", which is where the
@@ -115,10 +115,10 @@ def resize_labels(
 def label_places(
     window: CropWindow, size: tuple[int, int], *, flipped: bool = False, pixel_exact: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which pixels of an image `resize_labels` looks at: those at the crossings of some rows and columns.
+    """Return the rows and columns of the image whose crossings `resize_labels` reads.
 
     Args:
-        window: what is cut out.
+        window: the crop.
         size: rows, columns of the result.
         flipped, pixel_exact: as in `resize_labels`.
 
@@ -131,14 +131,14 @@ def label_places(
 
 
 def image_matrix(window: CropWindow, size: tuple[int, int], *, flipped: bool = False) -> np.ndarray:
-    """Where the pixels of an image lie in what `resize_image` makes of it.
+    """Return the matrix from pixels of an image to pixels of `resize_image`'s result.
 
     Half-pixel centres: (u + 0.5 - left) * columns / width - 0.5, and the same along v.
 
     Args:
-        window: what is cut out, in pixels of the whole image.
+        window: the crop, in pixels of the whole image.
         size: rows, columns of the result.
-        flipped: it is mirrored left to right: u becomes columns - 1 - u.
+        flipped: the result is mirrored left to right: u becomes columns - 1 - u.
 
     Returns:
         (4, 4) float64 img2aug, from homogeneous pixels (u d, v d, d, 1) to homogeneous pixels: `img2aug @
@@ -157,7 +157,7 @@ def image_matrix(window: CropWindow, size: tuple[int, int], *, flipped: bool = F
 
 
 def _nearest_rows(length: int, target: int, pixel_exact: bool) -> np.ndarray:
-    """(target,) int64 source row of each row; in float32, as torch computes it, so that ties fall alike."""
+    """Return (target,) int64: the source row of each row. float32 like torch, so that ties are equal."""
     scale = np.float32(length) / np.float32(target)
     offset = np.float32(0.5 if pixel_exact else 0.0)
     source = np.floor((np.arange(target, dtype=np.float32) + offset) * scale).astype(np.int64)
@@ -167,8 +167,7 @@ def _nearest_rows(length: int, target: int, pixel_exact: bool) -> np.ndarray:
 def _bilinear_taps(
     length: int, target: int, start: int, reverse: bool, reduced_by: int, num_rows: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two source rows, of `num_rows`, for each row, and the weight of the second; torch's
-    align_corners=False."""
+    """Return two source rows below `num_rows` and the second's weight for each row (align_corners=False)."""
     half = np.float32(0.5)
     position = (np.arange(target, dtype=np.float32) + half) * (np.float32(length) / np.float32(target)) - half
     if reduced_by > 1:
@@ -192,7 +191,7 @@ def _resize_numpy(image, row0, row1, row_weight, col0, col1, col_weight, out):  
 
 @njit(cache=True, nogil=True)
 def _resize_numba(image, row0, row1, row_weight, col0, col1, col_weight, out):  # type: ignore[no-untyped-def]
-    # Blend two rows over the whole window first: that loop is contiguous and runs in SIMD; then gather columns.
+    # Blend two rows over the whole window first, in a contiguous SIMD loop; then gather columns.
     height, width = out.shape[1], out.shape[2]
     left = min(col0.min(), col1.min())
     right = max(col0.max(), col1.max()) + 1

@@ -1,13 +1,13 @@
-"""A folder of reduced camera images as bare bytes: what is read at each epoch need not be decoded at each epoch.
+"""Image cache: a folder of reduced, uncompressed camera images, so that later epochs decode no JPEG.
 
-Decoding six JPEGs is three quarters of what a keyframe costs its loader. An entry is the image averaged over blocks of
-scale x scale pixels, uncompressed, so that a crop touches the rows of its window and nothing else: 6.5 MB a keyframe of
-six 1600x900 images at scale 2. It is made at the first reading, and never needed: whatever is missing, outdated or
-damaged is decoded and written again, and a disk that is full costs time, not the run.
+Decoding six JPEGs takes three quarters of the loading time of a keyframe. An entry is the image averaged over
+blocks of scale x scale pixels, uncompressed, so that a crop reads only the rows of its window: 6.5 MB for a
+keyframe of six 1600x900 images at scale 2. The first reading writes the entry. Missing, outdated or damaged
+entries are decoded and written again, and a full disk costs time, but does not end the run.
 
-Training on reduced images is a change of the augmentation, not the same bits: SLidR's crop samples the whole image
-without antialias, and this one samples block averages. On the real keyframe the two results differ by 0.005 (of 1.0)
-on average at scale 2. Pairs and superpixels are exact, because windows are drawn in pixels of the whole image.
+Training on reduced images changes the augmentation: SLidR's crop samples the whole image without antialias,
+this one samples block averages. On the real keyframe the two results differ by 0.005 (of 1.0) on average at
+scale 2. Pairs and superpixels are exact, because windows are drawn in pixels of the whole image.
 """
 
 from __future__ import annotations
@@ -32,16 +32,18 @@ from lidardistill.spans import spanned
 
 _VERSION = 1
 _MAGIC = b"LDIM"
-# magic, version, size and time (ns) of the picture file, its height and width, scale, fingerprint of its pixels
+# magic, version, size and time (ns) of the picture file, its height and width, scale, fingerprint of its
+# pixels
 _FIELDS = struct.Struct("<4sIQqIIII")
-_HEADER_SIZE = 64  # pixels begin on a cache line; the CRC-32 of the fields lies behind them
+_HEADER_SIZE = 64  # pixels begin on a cache line; the CRC-32 follows the fields
 
 
 class CachedImage(NamedTuple):
     """One entry.
 
     Attributes:
-        pixels: (ceil(H / scale), ceil(W / scale), 3) uint8 RGB, mapped from the file; private to this process.
+        pixels: (ceil(H / scale), ceil(W / scale), 3) uint8 RGB, mapped from the file; private to this
+            process.
         fingerprint: `regions.store.fingerprint` of the whole image.
     """
 
@@ -50,14 +52,14 @@ class CachedImage(NamedTuple):
 
 
 class ImageCache:
-    """Reduced images by name. Any number of processes may share the folder; instances travel to worker processes.
+    """Reduced images by name. Many processes may share the folder; instances are picklable.
 
-    An entry is valid as long as the picture file keeps its size and time stamp. Its pixels carry no check sum: adding
-    them up would cost as much as reading them.
+    An entry is valid while the picture file keeps its size and time stamp. Pixels have no check sum, because
+    computing one costs as much as reading them.
 
     Args:
-        root: folder, made at the first write.
-        scale: whole factor by which images are reduced, 2 or more.
+        root: folder; the first write creates it.
+        scale: whole factor of the reduction, 2 or more.
 
     Raises:
         ValueError: `scale` is no whole number of at least 2.
@@ -71,29 +73,30 @@ class ImageCache:
         self.write = True
 
     def path_of(self, key: str) -> Path:
-        """The file that holds, or would hold, this image; 256 folders keep each of them small."""
+        """Return the path of this image's entry; 256 subfolders keep each folder small."""
         return Path(self._name_of(key))
 
     def _name_of(self, key: str) -> str:
-        # Text, not Path: paths that are put together for each image cost six per cent of a keyframe.
+        # Text, not Path: building Path objects for each image costs six per cent of a keyframe.
         identity = json.dumps({"image": key, "scale": self.scale, "version": _VERSION}, sort_keys=True)
         digest = hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
         return f"{self.root}/{digest[:2]}/{digest[2:]}.ldim"
 
     @spanned("decode images")
     def read(self, path: Path, key: str, size: tuple[int, int]) -> CachedImage:
-        """The reduced image, from its entry or from the picture file, which then gets an entry.
+        """Return the reduced image from its entry; without one, decode the picture file and write the entry.
 
         Args:
             path: picture file.
             key: its name inside the data set.
-            size: height and width in pixels that the tables promise.
+            size: height and width in pixels according to the tables.
 
         Returns:
             The reduced image.
 
         Raises:
-            FileNotFoundError, CorruptSample: as in `read_image`, where there is no valid entry or no picture file.
+            FileNotFoundError, CorruptSample: as in `read_image`, if there is no valid entry or no picture
+                file.
         """
         fields = self._fields(path, size)
         if fields is not None and (found := self._read(self._name_of(key), fields, size)) is not None:
@@ -106,15 +109,16 @@ class ImageCache:
             except OSError as error:
                 self.write = False
                 warnings.warn(
-                    f"reduced images are no longer stored below {self.root}: {error.strerror or error}; the run goes on "
-                    "and decodes them each time. Free some space, choose another data.images.cache or set it to null",
+                    f"reduced images are no longer stored below {self.root}: {error.strerror or error}; the "
+                    "run continues and decodes them each time. Free some space, choose another "
+                    "data.images.cache or set it to null",
                     RuntimeWarning,
                     stacklevel=2,
                 )
         return made
 
     def bytes_of(self, size: tuple[int, int]) -> int:
-        """Bytes on disk of an image of so many rows and columns."""
+        """Return the bytes on disk of the entry of an image of `size` rows and columns."""
         height, width = self._reduced(size)
         return _HEADER_SIZE + height * width * 3
 
@@ -122,7 +126,7 @@ class ImageCache:
         return -(-size[0] // self.scale), -(-size[1] // self.scale)
 
     def _fields(self, path: Path, size: tuple[int, int]) -> bytes | None:
-        """What an entry of this picture begins with, without the fingerprint; None where there is no picture."""
+        """Return an entry's first fields, without the fingerprint; None if the picture file is missing."""
         try:
             status = os.stat(path)
         except OSError:
@@ -135,7 +139,7 @@ class ImageCache:
             with open(entry, "rb") as stream:
                 if os.fstat(stream.fileno()).st_size != self.bytes_of(size):
                     return None
-                # Copy on write: kernels are compiled for arrays that may be written, as decoded images may.
+                # Copy on write: kernels are compiled for writable arrays, like decoded images.
                 data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
         except OSError:
             return None

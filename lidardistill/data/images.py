@@ -1,4 +1,4 @@
-"""Camera pictures from disk."""
+"""Read camera pictures from disk."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lidardistill.regions.superpixels.scaling import reduce_by_area
 from lidardistill.spans import spanned
 
 JPEG_SCALES = (1, 2, 4, 8)
-"""Whole factors by which a JPEG can be decoded reduced: its blocks are 8 x 8."""
+"""Reduction factors of the JPEG decoder; a JPEG has blocks of 8 x 8 pixels."""
 
-_MOST_PIXELS = 100_000_000  # more than any camera has; a file may promise billions
+_MOST_PIXELS = 100_000_000  # more than any camera has; a damaged header may claim billions
 
 
 @spanned("decode images")
@@ -26,22 +26,22 @@ def read_image(
 ) -> np.ndarray:
     """Decode a JPEG (libjpeg-turbo) or any other format that Pillow reads.
 
-    A JPEG that is decoded at scale 2 costs about 30 % less, and one at scale 8 hardly less than that: its entropy
-    coding must be read in full. The pixels are close to area averages, not equal to them.
+    Decoding a JPEG at scale 2 costs about 30 % less, and at scale 8 hardly less than that, because its
+    entropy coding must be read in full. The pixels are close to area averages, not equal to them.
 
     Args:
         path: picture file.
-        size: height and width in pixels that the tables promise; None accepts any. A picture of another size
-            would put every projected point on the wrong pixel.
-        scale: whole factor by which the picture is reduced, one of `JPEG_SCALES`; `size` is that of the whole picture.
-        buffer: (n,) uint8 that the pixels of a JPEG are written into where it is large enough. Fresh memory costs a
-            quarter of the decoding: the system hands it out page by page, zeroed.
+        size: height and width in pixels according to the tables; None accepts any. In a picture of another
+            size, every projected point would be on the wrong pixel.
+        scale: whole factor of the reduction, one of `JPEG_SCALES`; `size` is that of the whole picture.
+        buffer: (n,) uint8 memory for the pixels of a JPEG; used if it is large enough. Fresh memory costs a
+            quarter of the decoding, because the system zeroes it page by page.
 
     Returns:
         (ceil(H / scale), ceil(W / scale), 3) uint8 RGB.
 
     Raises:
-        ValueError: another scale.
+        ValueError: unknown scale.
         FileNotFoundError: there is no such file.
         CorruptSample: the file is empty, truncated, no picture, or of another size.
     """
@@ -52,9 +52,9 @@ def read_image(
         data = path.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"picture {path} is missing although the data set names it. Expected: the data set's files beside its "
-            f"tables. Download the part that holds it, or leave out the scenes that are not on disk: "
-            f"data.missing=skip."
+            f"picture {path} is missing although the data set names it. Expected: the data set's files "
+            f"beside its tables. Download the part with this file, or leave out the scenes that are not on "
+            f"disk: data.missing=skip."
         ) from None
     except OSError as error:
         raise CorruptSample(
@@ -78,9 +78,8 @@ def read_image(
             )
             + "restore the original file."
         ) from None
-    except (
-        Exception
-    ) as error:  # decoders raise classes of all kinds, and nothing but this file decides about it
+    # Decoders raise errors of many classes; all of them mean that this file is damaged.
+    except Exception as error:
         raise CorruptSample(
             f"picture {path} cannot be decoded: expected a whole JPEG or PNG, got {len(data)} bytes and "
             f'"{str(error) or type(error).__name__}". Copy or download the file again.'
@@ -88,11 +87,11 @@ def read_image(
 
 
 class _OtherSizeError(Exception):
-    """A picture has (height, width) pixels, which nobody expects."""
+    """A picture has an unexpected (height, width); args[0] holds it."""
 
 
 def _check_size(found: tuple[int, int], size: tuple[int, int] | None) -> None:
-    """Look at the size that a file's head promises, before memory is taken for so many pixels."""
+    """Check the size in a file's header before memory for the pixels is allocated."""
     if (tuple(found) != tuple(size)) if size is not None else found[0] * found[1] > _MOST_PIXELS:
         raise _OtherSizeError(found)
 
@@ -100,7 +99,7 @@ def _check_size(found: tuple[int, int], size: tuple[int, int] | None) -> None:
 def _decode_other(
     data: bytes, size: tuple[int, int] | None, scale: int, buffer: np.ndarray | None
 ) -> np.ndarray:
-    """Pixels of any format that Pillow reads, reduced."""
+    """Decode any format that Pillow reads, reduced by `scale`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `_check_size` is stricter
         with Image.open(io.BytesIO(data)) as picture:
@@ -109,7 +108,7 @@ def _decode_other(
 
 
 def _rgb(picture: Image.Image) -> np.ndarray:
-    """(H, W, 3) uint8. Grey values of 16 bits are divided by 256: Pillow would cut all above 255 off."""
+    """Return (H, W, 3) uint8. 16-bit grey values are divided by 256; Pillow would clip them to 255."""
     if picture.mode == "F":
         raise ValueError("pixels are fractions; whole numbers of 8 or 16 bits are expected")
     if not picture.mode.startswith("I"):
@@ -123,13 +122,13 @@ def _rgb(picture: Image.Image) -> np.ndarray:
 def _decode_jpeg(
     data: bytes, size: tuple[int, int] | None, scale: int, buffer: np.ndarray | None
 ) -> np.ndarray:
-    """Pixels of a JPEG, reduced."""
+    """Decode a JPEG, reduced by `scale`."""
     height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=True)
     _check_size((height, width), size)
     reduced = -(-height // scale), -(-width // scale)
     if buffer is not None and buffer.size < reduced[0] * reduced[1] * 3:
         buffer = None
-    # strict: without it libjpeg fills what is missing with grey and says nothing
+    # strict: without it, libjpeg fills missing parts with grey and reports no error
     options = {"min_height": reduced[0], "min_width": reduced[1], "min_factor": scale} if scale > 1 else {}
     image = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, buffer=buffer, **options)
     if image.shape[:2] != reduced:
@@ -138,7 +137,7 @@ def _decode_jpeg(
 
 
 def image_key(path: Path, dataroot: Path) -> str:
-    """Name of an image in superpixel caches and mask folders: its path inside the data set.
+    """Return the name of an image in superpixel caches and mask folders: its path inside the data set.
 
     Args:
         path: image file.

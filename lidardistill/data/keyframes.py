@@ -1,4 +1,4 @@
-"""The one data set of the project: keyframes of any source, made into samples by a recipe."""
+"""The one data set class: keyframes of any source, converted to samples by a recipe."""
 
 from __future__ import annotations
 
@@ -16,29 +16,28 @@ SampleKey = tuple[int, int, int]
 
 
 class Named(Protocol):
-    """A source that names its keyframes; see `lidardistill.datasets.base.Source`."""
+    """A source with names of its keyframes; see `lidardistill.datasets.base.Source`."""
 
     def sample_token(self, row: int) -> str: ...
 
 
 class Recipe(Generic[Sample]):
-    """Makes a sample of one keyframe, and a batch of samples.
+    """Converts one keyframe to a sample, and samples to a batch.
 
-    It runs in worker processes: numpy in, numpy out, picklable. A sample is a dataclass with `sample_token`
-        and
-    `substitutes`, a sequence of (sample token, reason).
+    A recipe runs in worker processes: numpy in, numpy out, picklable. A sample is a dataclass with
+    `sample_token` and `substitutes`, a sequence of (sample token, reason).
     """
 
     def rows(self, source: Any, rows: np.ndarray) -> np.ndarray:
-        """The rows, out of (n,) int64 rows of whole scenes, that a sample can be made of; by default all."""
+        """Return the usable rows among the (n,) int64 rows of whole scenes; by default all."""
         return rows
 
     def of_run(self, rows: np.ndarray) -> Recipe[Sample]:
-        """The recipe of a run that reads (n,) int64 rows and no others; by default the recipe itself."""
+        """Return the recipe of a run that reads only these (n,) int64 rows; by default the recipe itself."""
         return self
 
     def sample(self, source: Any, row: int, generator: np.random.Generator) -> Sample:
-        """Read one keyframe and augment it; raises CorruptSample if one of its files cannot be used."""
+        """Read and augment one keyframe; raise CorruptSample if one of its files cannot be used."""
         raise NotImplementedError
 
     def collate(self, samples: Sequence[Sample]) -> Any:
@@ -46,8 +45,7 @@ class Recipe(Generic[Sample]):
         raise NotImplementedError
 
     def still(self) -> Recipe[Sample]:
-        """The recipe of the same keyframes without augmentation and without caches, for pictures and
-        caches."""
+        """Return the same recipe without augmentation and caches, for pictures and caches."""
         raise NotImplementedError
 
     def warm_up(self) -> None:
@@ -61,10 +59,9 @@ class Keyframes(Dataset[Sample]):
         source: reads keyframes by index row.
         rows: (n,) index rows; the last entry of a key is a place in them.
         recipe: makes the samples.
-        seed: of all randomness here.
-        max_substitutes: if a keyframe cannot be read, try at most this many others, always the same ones. 0
-            raises the
-            error instead: evaluation must score exactly the keyframes of its split.
+        seed: seed of all samples.
+        max_substitutes: largest number of other keyframes to try for an unreadable one, always the same ones.
+            0 raises the error instead: evaluation must score exactly the keyframes of its split.
 
     Raises:
         ValueError: `rows` is empty.
@@ -92,10 +89,10 @@ class Keyframes(Dataset[Sample]):
         """Read one sample.
 
         Args:
-            key: epoch, position in the epoch's order (they seed the randomness), place in `rows`.
+            key: epoch, position in the epoch's order (both seed the random generator), place in `rows`.
 
         Returns:
-            The sample, or that of a deterministic substitute with the reason in `substitutes`.
+            The sample, or the sample of a deterministic substitute with the reason in `substitutes`.
 
         Raises:
             CorruptSample: the keyframe and `max_substitutes` others cannot be read.
@@ -107,7 +104,7 @@ class Keyframes(Dataset[Sample]):
 
     @property
     def collate(self) -> Callable[[Sequence[Sample]], Any]:
-        """Makes batches of these samples; picklable."""
+        """The function that makes batches of these samples; picklable."""
         return self.recipe.collate
 
     def warm_up(self) -> None:

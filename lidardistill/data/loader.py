@@ -1,4 +1,4 @@
-"""Worker processes around a data set: they give the same batches as one process, and never leave it waiting."""
+"""Worker processes for a data set. They give the same batches as one process; failures become errors."""
 
 from __future__ import annotations
 
@@ -28,12 +28,11 @@ PREFETCH = 2
 """Batches that each worker prepares ahead."""
 
 SHARED_MEMORY = Path("/dev/shm")
-"""Workers hand batches over through files in this folder, on Linux."""
+"""Workers pass batches to the main process through files in this folder (Linux)."""
 
-_TERM_GRACE_S = (
-    30  # a worker outlives SIGTERM by this long, so that the main process can write its checkpoint
-)
-_END_GRACE_S = 5.0  # a worker that does not end within it is killed
+# A worker survives SIGTERM for this time, so that the main process can write its checkpoint.
+_TERM_GRACE_S = 30
+_END_GRACE_S = 5.0  # workers that have not ended by then are killed
 
 
 def make_loader(
@@ -45,13 +44,13 @@ def make_loader(
 ) -> Loader:
     """Run the batches of a sampler through worker processes, in order.
 
-    Call `prepare_workers` first if there are workers: it compiles the kernels once, and checks that there is room.
+    Call `prepare_workers` first if there are workers: it compiles the kernels once and checks shared memory.
 
     Args:
         dataset: picklable, indexed by the sampler's keys.
-        sampler: gives a list of keys for each batch; may be endless.
+        sampler: yields a list of keys for each batch; may be endless.
         collate: a picklable function, list of samples -> batch.
-        num_workers: worker processes; 0 works in this process.
+        num_workers: worker processes; 0 loads in this process.
         pin_memory: copy batches to page-locked memory; a batch needs a method `pin_memory`.
 
     Returns:
@@ -84,7 +83,7 @@ class Loader(DataLoader):
 
 
 class Batches(Iterator[Any]):
-    """Batches of a loader. Close it to end its workers; an error that is held elsewhere would keep them alive."""
+    """Batches of a loader. Call `close` to end the workers; a stored traceback can keep them alive."""
 
     def __init__(self, iterator: Any) -> None:
         self._iterator: Any = iterator
@@ -95,7 +94,7 @@ class Batches(Iterator[Any]):
 
         Raises:
             RuntimeError: a worker died.
-            Exception: what a worker raised, of the same class, in one line.
+            Exception: the error of a worker, of the same class, with a one-line message.
         """
         if self._iterator is None:
             raise StopIteration
@@ -131,7 +130,7 @@ class Batches(Iterator[Any]):
 
 
 def _plain(error: Exception) -> Exception | None:
-    """The error of a worker without the traceback that torch puts into its message; None if it is no such error."""
+    """Return a worker's error without torch's traceback in its message; None for other errors."""
     text = str(error)
     if "exited unexpectedly" in text or "is killed by signal" in text:
         return RuntimeError(
@@ -147,7 +146,7 @@ def _plain(error: Exception) -> Exception | None:
 
 
 class _HandOver(Queue):
-    """The queue that workers put batches into. A batch that cannot be handed over becomes an error, not a silent loss."""
+    """The queue of finished batches. If a worker cannot send a batch, the main process gets an error."""
 
     def _on_queue_feeder_error(self, e: Exception, obj: Any) -> None:
         try:
@@ -157,7 +156,7 @@ class _HandOver(Queue):
 
 
 def _context(dataset: Dataset) -> BaseContext:
-    """How workers start: forked from a process that has imported all they need and done nothing else."""
+    """Return the start method of workers: forked from a server that has only imported their modules."""
     methods = multiprocessing.get_all_start_methods()
     kind = type(multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn"))
 
@@ -172,13 +171,14 @@ def _context(dataset: Dataset) -> BaseContext:
 
 
 def prepare_worker(worker_id: int) -> None:
-    """Make this process a worker: one thread, it ends with the main process, and leaves signals to it.
+    """Set up this worker process: one thread, end with the main process, ignore signals meant for it.
 
-    Ctrl-C and SLURM's warning reach every process of a job; a worker that dies of one takes the main process down before
-    it has written its checkpoint. SIGTERM is put off, not ignored, so that a hung worker can still be ended.
+    Ctrl-C and SLURM's warning reach every process of a job. If one of them ended a worker, the main process
+    would end before it has written its checkpoint. SIGTERM is delayed, not ignored, so that it still ends a
+    hung worker.
 
     Args:
-        worker_id: unused; a DataLoader hands it over.
+        worker_id: unused; DataLoader passes it.
     """
     end_with_parent()
     torch.set_num_threads(1)
@@ -190,7 +190,7 @@ def prepare_worker(worker_id: int) -> None:
 def prepare_workers(
     dataset: Any, collate: Callable[[list[Any]], Any], batch_size: int, num_workers: int
 ) -> None:
-    """Compile the kernels of the workers here, once, and check that shared memory holds their batches.
+    """Compile the workers' kernels once, here, and check that shared memory can hold their batches.
 
     Args:
         dataset: see `warm_up`.
@@ -207,28 +207,28 @@ def prepare_workers(
 
 
 def check_shared_memory(batch_bytes: int, num_workers: int) -> None:
-    """Refuse workers whose batches do not fit into shared memory: they would fail, or be killed, in mid-run.
+    """Raise OSError if the workers' batches do not fit into shared memory; they would fail during the run.
 
     Args:
         batch_bytes: size of a batch.
         num_workers: worker processes.
 
     Raises:
-        OSError: they need more than is free.
+        OSError: the workers need more memory than is free.
     """
     found = free_shared_memory()
-    needed = batch_bytes * (PREFETCH * num_workers + 1)  # and the one that is being read
+    needed = batch_bytes * (PREFETCH * num_workers + 1)  # plus the batch in use
     if found is None or needed <= found[1]:
         return
     size, free = found
     raise OSError(
-        f"{SHARED_MEMORY} is too small for {num_workers} loader processes: {_mb(size)} MB, {_mb(free)} MB of them "
-        f"free, and batches of {_mb(batch_bytes)} MB need {_mb(needed)} MB. {_REMEDIES}"
+        f"{SHARED_MEMORY} is too small for {num_workers} loader processes: {_mb(size)} MB, {_mb(free)} MB of "
+        f"them free, and batches of {_mb(batch_bytes)} MB need {_mb(needed)} MB. {_REMEDIES}"
     )
 
 
 def free_shared_memory() -> tuple[int, int] | None:
-    """Size and free bytes of shared memory; None where it is no folder."""
+    """Return size and free bytes of shared memory; None on systems without the folder."""
     try:
         found = os.statvfs(SHARED_MEMORY)
     except (OSError, AttributeError):
@@ -246,7 +246,7 @@ def _mb(num_bytes: int) -> int:
 
 
 def _num_bytes(value: Any) -> int:
-    """Bytes of the tensors of a batch."""
+    """Return the bytes of the tensors of a batch."""
     if isinstance(value, Tensor):
         return value.numel() * value.element_size()
     if is_dataclass(value):
@@ -257,13 +257,13 @@ def _num_bytes(value: Any) -> int:
 
 
 def warm_up(dataset: Any, key: tuple[int, int, int] = (0, 0, 0), *, say_after_s: float = 1.0) -> Any:
-    """Read one sample in this process, so that every numba kernel is compiled, and cached for the workers.
+    """Read one sample in this process; this compiles every numba kernel and caches it for the workers.
 
     Args:
-        dataset: `Keyframes`. Its `warm_up` is called first, because reading one cached sample does not compile every
-            kernel.
-        key: which sample.
-        say_after_s: log why nothing seems to happen if it takes longer, seconds.
+        dataset: `Keyframes`. Its `warm_up` is called first, because reading one cached sample does not
+            compile every kernel.
+        key: key of the sample.
+        say_after_s: log a message about the compilation after this time, seconds.
 
     Returns:
         The sample.
@@ -273,7 +273,8 @@ def warm_up(dataset: Any, key: tuple[int, int, int] = (0, 0, 0), *, say_after_s:
         say_after_s,
         log.info,
         (
-            "compiling the loader's kernels; this happens once for each version and processor, then they are cached",
+            "compiling the loader's kernels; this happens once for each version and processor, then they are "
+            "cached",
         ),
     )
     message.daemon = True

@@ -1,4 +1,4 @@
-"""The list of what could not be read, so that nothing is lost in silence and a broken disk stops a run."""
+"""The list of unreadable samples: every one is reported, and too many of them stop the run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Quarantined(NamedTuple):
-    """One unusable sample: its token, the file at fault ("" where unknown), and why."""
+    """One unusable sample: its token, the faulty file ("" if unknown), and the reason."""
 
     token: str
     path: str
@@ -21,14 +21,14 @@ class Quarantined(NamedTuple):
 
 
 class Quarantine:
-    """Unusable samples of a run, written to disk as they turn up.
+    """Unusable samples of a run; each is written to disk at once.
 
     Args:
-        path: the list, a JSON file; entries of an earlier part of the same run are read from it and count.
-        budget: how many samples may be unusable before the run stops; 0 stops at the first.
+        path: JSON file of the list; entries from earlier parts of the run are read from it and count.
+        budget: allowed number of unusable samples; with 0, the first one stops the run.
 
     Raises:
-        ValueError: the budget is negative, or the list on disk is not one of ours.
+        ValueError: the budget is negative, or the file on disk is no quarantine list.
     """
 
     def __init__(self, path: Path | str, budget: int) -> None:
@@ -43,12 +43,12 @@ class Quarantine:
 
     @property
     def entries(self) -> tuple[Quarantined, ...]:
-        """All entries, in the order they turned up."""
+        """All entries, in the order of their reports."""
         return tuple(self._entries.values())
 
     @property
     def num_samples(self) -> int:
-        """Different samples on the list; it is these that the budget counts."""
+        """Number of different samples on the list; the budget limits this number."""
         return len({entry.token for entry in self._entries.values()})
 
     def add(self, token: str, path: Path | str | None, reason: str) -> bool:
@@ -56,11 +56,11 @@ class Quarantine:
 
         Args:
             token: sample token.
-            path: the file that cannot be used, None where it is not known.
-            reason: why, in one line.
+            path: the unusable file, None if unknown.
+            reason: the reason, in one line.
 
         Returns:
-            Whether it is new.
+            True if the entry is new.
 
         Raises:
             RuntimeError: more samples are unusable than the budget allows; the list on disk is complete.
@@ -77,8 +77,9 @@ class Quarantine:
         if self.num_samples > self.budget:
             first = "\n".join(f"  {e.token}  {e.path}  {e.reason}" for e in self.entries[:3])
             raise RuntimeError(
-                f"{self.num_samples} unusable samples, and the budget is {self.budget}. The whole list is in "
-                f"{self.path}; the first of them:\n{first}\nRepair or remove these files, or raise the budget."
+                f"{self.num_samples} unusable samples, and the budget is {self.budget}. The whole list "
+                f"is in {self.path}; the first of them:\n{first}\n"
+                "Repair or remove these files, or raise the budget."
             )
         return True
 

@@ -1,8 +1,9 @@
-"""Which keyframe comes when: a pure function of (seed, epoch, global index), whatever the number of processes.
+"""The order of keyframes: a pure function of (seed, epoch, global index), for any number of processes.
 
-All epochs are laid end to end into one endless stream. Step s of a run takes the next `batch_size * world_size` entries
-of it, and process r every world_size-th of these, beginning with the r-th. To resume, a run needs the number of its next
-step and nothing else; with twice the processes and half the batch size each, every step holds the same keyframes.
+All epochs follow each other in one endless stream. Step s of a run takes the next `batch_size * world_size`
+entries, and process r takes every world_size-th of these, starting with the r-th. To resume, a run needs only
+the number of its next step. With twice the processes and half the batch size each, every step has the same
+keyframes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class EpochOrder:
 
     Args:
         num_samples: n, at least 1.
-        seed: of the run.
+        seed: seed of the run.
 
     Raises:
         ValueError: there are no samples.
@@ -35,7 +36,7 @@ class EpochOrder:
         self._last: tuple[int, np.ndarray] | None = None
 
     def order(self, epoch: int) -> np.ndarray:
-        """(n,) int64: the place in the data set's `rows` of each position of this epoch."""
+        """Return (n,) int64: the place in the data set's `rows` for each position of this epoch."""
         if self._last is None or self._last[0] != epoch:
             stream = np.random.SeedSequence([self.seed, epoch, Stream.ORDER])
             self._last = epoch, np.random.default_rng(stream).permutation(self.num_samples)
@@ -43,17 +44,17 @@ class EpochOrder:
 
 
 class StepSampler:
-    """The batches of one process, without end, from any step on; a `batch_sampler` for a DataLoader.
+    """Endless batches of one process from any step on; a `batch_sampler` for a DataLoader.
 
-    The stream wraps: a batch that reaches the end of an epoch takes its rest from the beginning of the next, so that each
-    keyframe comes exactly once an epoch and every batch is full.
+    A batch at the end of an epoch is filled from the beginning of the next one, so that each keyframe occurs
+    exactly once in an epoch and every batch is full.
 
     Args:
         order: the order of each epoch.
-        batch_size: keyframes a step for this process.
-        rank: this process.
+        batch_size: keyframes of a step in this process.
+        rank: number of this process.
         world_size: number of processes.
-        start_step: step to begin with; what a checkpoint stores.
+        start_step: first step; a checkpoint stores it.
 
     Raises:
         ValueError: a number is out of range.
@@ -81,11 +82,11 @@ class StepSampler:
 
     @property
     def global_batch_size(self) -> int:
-        """Keyframes a step, over all processes."""
+        """Keyframes of a step, over all processes."""
         return self.batch_size * self.world_size
 
     def keys(self, step: int) -> list[_Key]:
-        """The (epoch, position, place) keys of this process at a step."""
+        """Return the (epoch, position, place) keys of this process at a step."""
         first = step * self.global_batch_size + self.rank
         stream = range(first, first + self.global_batch_size - self.rank, self.world_size)
         keys = []
@@ -104,12 +105,12 @@ class StepSampler:
 class OnceSampler:
     """Every keyframe exactly once, in order, for evaluation; a `batch_sampler` for a DataLoader.
 
-    No keyframe is repeated to make the processes even: that would count it twice in a metric.
+    Processes may get different numbers of keyframes: a repeated one would count twice in a metric.
 
     Args:
         num_samples: n; 0 is allowed.
-        batch_size: keyframes a batch; the last one may be short.
-        rank: this process, which takes rank, rank + world_size, ...
+        batch_size: keyframes of a batch; the last batch may be short.
+        rank: number of this process; it takes rank, rank + world_size, ...
         world_size: number of processes.
     """
 

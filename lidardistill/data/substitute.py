@@ -1,4 +1,4 @@
-"""Replace a keyframe that cannot be read: always by the same one, and never in silence."""
+"""Substitutes of unreadable keyframes: the choice is deterministic and always reported."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class _Tokens(Protocol):
 
 
 def _scan_of(index: Any, row: int) -> str:
-    """File of a keyframe's scan; its token if the index does not know files."""
+    """Return the file of a keyframe's scan; its token if the index does not know files."""
     scan = getattr(index, "keyframe_scan", None)
     return str(scan(row).path) if scan is not None else f"of keyframe {index.sample_token(row)}"
 
 
 def keyframe_rows(rows: Sequence[int] | np.ndarray) -> np.ndarray:
-    """(n,) int64 index rows of a data set; raises ValueError where there are none."""
+    """Return (n,) int64 index rows of a data set; raise ValueError if there are none."""
     rows = np.asarray(rows, dtype=np.int64)
     if len(rows) == 0:
         raise ValueError(
@@ -35,19 +35,19 @@ def keyframe_rows(rows: Sequence[int] | np.ndarray) -> np.ndarray:
 
 
 def sample_generator(seed: int, epoch: int, position: int) -> np.random.Generator:
-    """The randomness of one sample: a pure function of the run's seed and the sample's place in the run."""
+    """Return the random generator of one sample: a pure function of seed, epoch and position."""
     return np.random.default_rng(np.random.SeedSequence([seed, epoch, position]))
 
 
 def substitute_rows(num_rows: int, seed: int, epoch: int, position: int, count: int) -> np.ndarray:
-    """Places in `rows` to try, in order, when the keyframe at (epoch, position) cannot be read.
+    """Return the places in `rows` to try, in order, if the keyframe at (epoch, position) cannot be read.
 
     Args:
         num_rows: length of `rows`.
-        seed: of the run.
-        epoch: of the key.
-        position: of the key.
-        count: how many.
+        seed: seed of the run.
+        epoch: epoch of the key.
+        position: position of the key.
+        count: number of places.
 
     Returns:
         (count,) int64 places, drawn with replacement; a pure function of the arguments.
@@ -64,22 +64,22 @@ def read_or_substitute(
     max_substitutes: int,
     read: Callable[[int, np.random.Generator], Sample],
 ) -> Sample:
-    """Read the sample of a key; where that fails, the first substitute that can be read.
+    """Read the sample of a key; if that fails, read the first readable substitute.
 
     Args:
-        index: names the keyframes.
+        index: has the names of the keyframes.
         rows: (n,) int64 index rows.
         key: epoch, position, place in `rows`.
-        seed: of the run.
-        max_substitutes: how many other keyframes to try; 0 lets the error through.
+        seed: seed of the run.
+        max_substitutes: number of other keyframes to try; 0 raises the first error.
         read: (index row, generator) -> a sample with a field `substitutes`.
 
     Returns:
-        The sample; its `substitutes` holds (token, reason) of each keyframe that could not be read.
+        The sample; its `substitutes` holds (token, reason) of each unreadable keyframe.
 
     Raises:
-        CorruptSample: none of them could be read.
-        FileNotFoundError: as `CorruptSample`, where `max_substitutes` is 0.
+        CorruptSample: neither the keyframe nor a substitute could be read.
+        FileNotFoundError: a file is missing and `max_substitutes` is 0.
     """
     epoch, position, place = (int(part) for part in key)
     failures: list[tuple[str, str]] = []

@@ -1,4 +1,4 @@
-"""One camera image of a keyframe, decoded once, when it is needed, and no larger than needed."""
+"""One camera image of a keyframe, decoded on demand, once, at the required resolution."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lidardistill.regions.superpixels.store import fingerprint
 
 
 def warm_up_images(config: ImageConfig) -> None:
-    """Compile the kernel that reads a reduced image whose cache entry is missing."""
+    """Compile the kernel that reduces an image without a cache entry."""
     if config.scale > 1:
         reduce_by_area(np.zeros((4, 4, 3), np.uint8), 2)
 
 
 @functools.cache
 def _cache_of(config: ImageConfig) -> ImageCache | None:
-    """One cache object for each config and process: it remembers that its disk is full."""
+    """Return the cache of a config, one object for each process; it remembers a full disk."""
     return None if config.cache is None else ImageCache(config.cache, config.scale)
 
 
@@ -32,8 +32,7 @@ WHOLE_IMAGES = ImageConfig()
 
 
 class _Scratch(threading.local):
-    """Memory to decode into, one piece a thread. `take` hands it over; the caller gives it back by setting
-    `free`."""
+    """Decoding memory, one block for each thread. `take` returns it; set `free` to give it back."""
 
     free: np.ndarray | None = None
 
@@ -46,16 +45,16 @@ _scratch = _Scratch()
 
 
 class ViewImage:
-    """A `regions.superpixels.source.LazyImage`. Do not use the returned arrays after `close`; `pixels`
-    decodes anew then.
+    """A `regions.superpixels.source.LazyImage`.
+
+    Do not use the returned arrays after `close`; calling `pixels` again decodes the file again.
 
     Args:
         path: picture file.
         key: its name inside the data set.
         size: height and width in pixels of the whole image.
         config: resolution, and the cache.
-        is_shown: a network reads the pixels. False reads the file only if superpixels must be computed from
-            it.
+        is_shown: True if a network reads the pixels. False reads the file only to compute superpixels.
     """
 
     def __init__(
@@ -102,8 +101,10 @@ class ViewImage:
         return self.pixels() if scale == self.scale else None
 
     def fingerprint(self) -> int | None:
-        """None where the whole image is not read for its own sake: what is stored under its name is then
-        trusted."""
+        """Return `store.fingerprint` of the whole image, or None if the image is not read.
+
+        With None, the store trusts the name of the image.
+        """
         if self._fingerprint is None and self.is_shown:
             if self._cache is not None:
                 self.pixels()
@@ -112,7 +113,7 @@ class ViewImage:
         return self._fingerprint
 
     def close(self) -> None:
-        """Let the next image be decoded into the same memory."""
+        """Release the memory for the next image."""
         if self._buffer is not None:
             _scratch.free = self._buffer
         self._buffer = self._whole = self._pixels = None

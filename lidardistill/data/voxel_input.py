@@ -34,13 +34,12 @@ class VoxelInput(NamedTuple):
 
 @dataclass(frozen=True)
 class ScanInput:
-    """Turns the points of a scan into the input of a backbone. Picklable: it runs in worker processes.
+    """Converts the points of a scan to the input of a backbone. Picklable, for worker processes.
 
     Attributes:
         voxels: the config: grid, and features of a voxel.
-        align: the grid is padded, and coordinates are shifted, by multiples of this many cells.
-        per_point: also give the features of each point, for backbones that learn the content of a voxel
-            (pillars).
+        align: the grid is padded, and coordinates are shifted, by multiples of this number of cells.
+        per_point: also return the features of each point, for backbones that learn voxel features (pillars).
     """
 
     voxels: VoxelConfig
@@ -49,19 +48,19 @@ class ScanInput:
 
     @spanned("voxelize")
     def read(self, points: np.ndarray, *, lidar2ego: np.ndarray | None = None) -> VoxelInput:
-        """Put the points of one scan into voxels and give each voxel its features.
+        """Voxelize the points of one scan and compute the features of each voxel.
 
         Args:
             points: (N, 4 or 5) float32, LiDAR frame (augmented or not), metres; intensity as stored; time
                 lag, seconds.
-            lidar2ego: (4, 4) float64, of the cloud as it lies in `points`; only the feature "height" needs
-                it.
+            lidar2ego: (4, 4) float64, for the cloud in `points` (after augmentation); only the feature
+                "height" needs it.
 
         Returns:
             The voxels; an empty scan has none.
 
         Raises:
-            ValueError: the feature "height" is asked for and `lidar2ego` is None.
+            ValueError: the config has the feature "height" and `lidar2ego` is None.
         """
         config = self.voxels
         voxels = voxelize(
@@ -89,7 +88,7 @@ class ScanInput:
 
 
 def _point_features(points: np.ndarray, config: VoxelConfig, lidar2ego: np.ndarray | None) -> np.ndarray:
-    """(N, F) float32 features of points (N, 4 or 5)."""
+    """Return (N, F) float32 features of points (N, 4 or 5)."""
     features = np.empty((len(points), len(config.point_features)), np.float32)
     for column, name in enumerate(config.point_features):
         if name == "intensity":

@@ -1,1 +1,1 @@
-"""The demo: a world, its teacher, and the arms that it compares."""
+"""The demo: a world, its teacher, and the arms to compare."""

@@ -1,4 +1,4 @@
-"""Arms of an experiment: the same world, probe and seeds; what differs is how the backbone came to its weights."""
+"""Arms of an experiment: same world, probe and seeds; only the backbone's weights have another origin."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ ARMS: dict[str, dict[str, Any] | None] = {
     "random_teacher": {"teacher": {"kind": "random_efficientnet_lite0"}},
     "bevcontrast": {},
 }
-"""Name of an arm: what it changes in its pretraining config; None does not pretrain."""
+"""Arm -> its changes to the pretraining config; None for an arm without pretraining."""
 
 HAND_MADE = "hand_made"
-"""Beside the arms: no backbone at all, see `run_hand_made`."""
+"""Name of the baseline without a backbone, see `run_hand_made`."""
 
 BASES = {"bevcontrast": "pretrain/demo_bevcontrast"}
-"""Arms whose config is another than `pretrain/demo`."""
+"""Arm -> recipe, for arms that do not use `pretrain/demo`."""
 
 
 def pretrain_config(world: Path, cache: Path, arm: str, seed: int, **trainer: Any) -> PretrainConfig:
-    """The demo-sized pretraining config for one arm and seed on a world."""
+    """Return the demo-sized pretraining config for one arm and seed on a world."""
     base = BASES.get(arm, "pretrain/demo")
     values = read_shipped(base)
     changes = ARMS[arm]
     if changes is None:
         raise ValueError(f"arm {arm} does not pretrain")
     for key, change in changes.items():
-        # Another kind brings other keys, so nothing of the old one may stay.
+        # Another kind has other keys, so remove all old ones.
         values[key] = change if "kind" in change else {**values.get(key, {}), **change}
     values["seed"] = seed
     values["data"]["dataroot"] = str(world)
@@ -84,21 +84,22 @@ def run_arm(
     progress: bool = True,
     **trainer: Any,
 ) -> dict[str, Any]:
-    """Pretrain one arm where it does, probe it, and fine-tune it if asked.
+    """Pretrain one arm (if the arm pretrains), probe it, and fine-tune it if `finetuned`.
 
     Args:
         world: nuScenes root of the world.
         cache: superpixels and teacher features, shared by the arms of a world.
-        out: gets a folder for each of `pretrain`, `probe` and `finetune`.
+        out: parent folder of `pretrain`, `probe` and `finetune`.
         arm: key of `ARMS`.
-        seed: of initial weights, order and augmentation.
+        seed: seed of initial weights, order and augmentation.
         finetuned: also fine-tune on two labelled keyframes.
-        on_log: told of the lines of metrics of pretraining.
+        on_log: called with each line of pretraining metrics.
         progress: show progress.
         trainer: keys of the pretraining config's `trainer` to change.
 
     Returns:
-        miou (percent), iou by class, loss (mean over the last metrics window), log_candidates, finetuned_miou.
+        miou (percent), iou by class, loss (mean over the last metrics window), log_candidates,
+        finetuned_miou.
     """
     result: dict[str, Any] = {"arm": arm, "seed": seed}
     weights = "random"
@@ -120,12 +121,12 @@ def run_arm(
 
 
 def run_hand_made(world: Path, out: Path, seed: int) -> dict[str, Any]:
-    """The same probe on intensity, height and range instead of features.
+    """Run the same probe on intensity, height and range instead of features.
 
     Args:
         world: nuScenes root of the world.
-        out: gets predictions and metrics; what is finished there is not run again.
-        seed: of the linear layer.
+        out: folder for predictions and metrics; a finished result there is reused.
+        seed: seed of the linear layer.
 
     Returns:
         arm, seed, miou (percent).

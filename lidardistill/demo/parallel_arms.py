@@ -1,7 +1,7 @@
-"""Arms side by side: one process an arm, one thread a process.
+"""Run arms in parallel: one process for each arm, one thread for each process.
 
-Two arms on one core each are faster than one after the other on two, because the small network of the demo gains little
-from a second thread.
+Two parallel arms on one core each are faster than two successive arms on two cores, because the demo's small
+network gains little from a second thread.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lidardistill.one_thread import ONE_THREAD, one_thread_for_children
 from lidardistill.tasks.pretrain.config import PretrainConfig
 
 _PRELOADED = ["lidardistill.demo.experiment", "torch._dynamo"]
-"""What every process of an arm imports in the end: two to three seconds; the second comes with the first optimiser."""
+"""Imports of every arm process, two to three seconds. The first optimiser imports the second module."""
 
 Progress = Callable[[dict[str, tuple[int, dict[str, float]]]], None]
 """Called with the latest (steps done, values) of each arm that has logged."""
@@ -31,7 +31,7 @@ Progress = Callable[[dict[str, tuple[int, dict[str, float]]]], None]
 
 @dataclass(frozen=True)
 class ArmJob:
-    """Arguments of `experiment.run_arm`, and a name that is unique among the jobs; `arm` may be `HAND_MADE`."""
+    """Arguments of `experiment.run_arm`, and a unique name of the job; `arm` may be `HAND_MADE`."""
 
     name: str
     world: Path
@@ -44,14 +44,14 @@ class ArmJob:
 
 
 def start_process_server() -> None:
-    """Let the process that others are forked from import what they need, while this one does something else."""
+    """Start the fork server, so that it imports the arms' modules while this process works."""
     if _context().get_start_method() == "forkserver":
         with one_thread_for_children():
             multiprocessing.forkserver.ensure_running()
 
 
 def _context() -> multiprocessing.context.BaseContext:
-    """Processes that are forked from one which has imported everything and done nothing; spawned ones on Windows."""
+    """Return the start method: forked from a server with all imports done, or spawned on Windows."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -65,12 +65,12 @@ def run_jobs(
     """Run arms in processes of their own.
 
     Args:
-        jobs: what to run; results keep this order.
-        workers: processes at a time.
-        on_progress: called in this process whenever something was logged.
+        jobs: the arms to run; results keep this order.
+        workers: number of parallel processes.
+        on_progress: called in this process after each logged line.
 
     Returns:
-        What `run_arm`, or `run_hand_made`, returned for each.
+        The result of `run_arm` or `run_hand_made` for each job.
     """
     latest: dict[str, tuple[int, dict[str, float]]] = {}
 
@@ -86,10 +86,10 @@ def run_jobs(
 def compute_teacher_features(
     config: PretrainConfig, workers: int = 2, on_progress: Callable[[int, int], None] | None = None
 ) -> int:
-    """Fill the feature cache of a config with several processes; returns the keyframes computed.
+    """Fill the feature cache of a config with several processes; return the number of computed keyframes.
 
     Args:
-        config: with `teacher_cache`.
+        config: pretraining config with `teacher_cache` set.
         workers: processes, each with one thread.
         on_progress: called with (keyframes done, keyframes that were missing).
     """
@@ -111,9 +111,9 @@ def _in_processes(
     workers: int,
     on_message: Callable[[Any], None],
 ) -> list[Any]:
-    """Call a module-level function in processes with one thread each; messages come through a queue.
+    """Call a module-level function in processes with one thread each; they send messages through a queue.
 
-    An error ends all of them at once.
+    An error ends all processes at once.
     """
     context = _context()
     queue = context.SimpleQueue()
@@ -140,7 +140,8 @@ def _in_processes(
         except BrokenProcessPool as error:
             leash.cut()
             raise RuntimeError(
-                "a process of the demo died, most likely because memory ran out; the same command continues it"
+                "a process of the demo died, most likely because memory ran out; run the same command "
+                "again to continue"
             ) from error
         except BaseException:
             leash.cut()
@@ -154,7 +155,7 @@ def _start(queue: Any, held: Connection) -> None:
     global _queue
     _queue = queue
     end_with_parent(held)
-    os.environ.update(ONE_THREAD)  # the server may have been started by somebody else, such as a loader
+    os.environ.update(ONE_THREAD)  # another part, such as a loader, may have started the server
 
 
 def _run(job: ArmJob) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""The demo's pretraining once on noise, so that numba's cache holds its kernels before they are wanted.
+"""A short pretraining on noise that fills numba's cache before the demo needs the kernels.
 
-Compiling takes longer than the world's first scene, and needs no world: it runs beside the renderer.
+Compilation takes longer than rendering the world's first scene and needs no world, so it runs beside the
+renderer.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from lidardistill.synthetic.write.noise import record_noise
 
 @contextmanager
 def rehearsal() -> Iterator[None]:
-    """Rehearse in a process of its own while the block runs, and wait for it at the end.
+    """Rehearse in a separate process while the block runs, and wait for it at the end.
 
     Errors are ignored here: the same error will be raised by the real pretraining.
     """
@@ -39,8 +40,8 @@ def rehearsal() -> Iterator[None]:
 
 
 def rehearse(folder: Path) -> None:
-    """Superpixels, teacher's features and some steps on a world of noise, in an empty folder."""
-    # Here, because torch is slow to import and the process that renders does not need it.
+    """Compute superpixels and teacher features and run some steps on a world of noise, in an empty folder."""
+    # Imported here, because torch is slow to import and the rendering process does not need it.
     from lidardistill.demo.experiment import pretrain_config
     from lidardistill.tasks.pretrain.run import pretrain
 

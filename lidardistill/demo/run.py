@@ -1,4 +1,4 @@
-"""The demo: a world, three backbones, their probes, and a summary that other programs can read."""
+"""The demo: a world, three backbones, their probes, and a machine-readable summary."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def build_world(out: Path, stages: Stages, on_progress: Progress) -> Path:
-    """Render the embedded driving world, and compile meanwhile what will be trained on it."""
+    """Render the embedded driving world; compile the training kernels in parallel."""
     world = out / "world"
     start_process_server()
     with stages.stage("world"), nullcontext() if world.exists() else rehearsal():
@@ -38,7 +38,7 @@ def build_world(out: Path, stages: Stages, on_progress: Progress) -> Path:
 
 
 def prepare(out: Path, world: Path, stages: Stages, on_progress: Progress) -> None:
-    """Compute superpixels and the teacher's features of them once: the demo's images never change."""
+    """Compute superpixels and their teacher features once: the demo's images never change."""
     with stages.stage("teacher"):
         compute_teacher_features(
             pretrain_config(world, out, "pretrained", SEED),
@@ -49,10 +49,10 @@ def prepare(out: Path, world: Path, stages: Stages, on_progress: Progress) -> No
 def run_arms(
     out: Path, world: Path, stages: Stages, on_progress: Progress
 ) -> dict[str, list[dict[str, Any]]]:
-    """Pretrain where an arm pretrains, probe each, and score it with nuscenes-devkit; two at a time.
+    """Pretrain (if the arm pretrains), probe and score each arm with nuscenes-devkit; two at a time.
 
     Returns:
-        A list of one result for each of `ARMS`, and for the probe without a network.
+        Name -> list of one result, for each of `ARMS` and for the probe without a network.
     """
     names = (*ARMS, HAND_MADE)
     longest_first = sorted(names, key=lambda name: PRETRAINING_ARMS.get(name) is None)
@@ -75,8 +75,9 @@ def summarise(out: Path, results: dict[str, list[dict[str, Any]]], stages: Stage
     """Write `summary.json`.
 
     Returns:
-        `pretrained`, `random`, `permuted`: mIoU in percent, one a seed; `hand_made`: of a linear model on intensity,
-        height and range; `seeds`; `losses`; `seconds` and `memory_mb` by stage.
+        `pretrained`, `random`, `permuted`: mIoU in percent, one value for each seed; `hand_made`: the same
+        for a linear model on intensity, height and range; `seeds`; `losses`; `seconds` and `memory_mb` by
+        stage.
     """
     summary = {
         **{arm: [round(result["miou"], 3) for result in runs] for arm, runs in results.items()},

@@ -1,4 +1,4 @@
-"""How long each stage of a command took, and how much memory it held at its peak."""
+"""Time and peak memory of each stage of a command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lidardistill.engine.manifest import peak_memory
 
 
 class Stages:
-    """Collects `seconds` and `memory_mb` by stage; memory is this process's peak inside the stage on Linux."""
+    """`seconds` and `memory_mb` by stage; memory is this process's peak inside the stage (Linux)."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -19,7 +19,7 @@ class Stages:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure the block; a stage that is entered twice adds up its seconds."""
+        """Measure the block; the seconds of repeated stages add up."""
         _forget_peak()
         start = time.perf_counter()
         try:
@@ -32,7 +32,7 @@ class Stages:
 
 def _forget_peak() -> None:
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # sets VmHWM back to what is resident now
+        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM to the resident memory
 
 
 def _peak_mb() -> float:

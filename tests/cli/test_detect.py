@@ -1,5 +1,4 @@
-"""The verbs of detection: scores are printed, wrong combinations of options are told, a stopped run says how
-to go on."""
+"""The verbs of detection: scores, errors for wrong options, and advice after an interruption."""
 
 from __future__ import annotations
 

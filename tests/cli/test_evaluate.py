@@ -1,4 +1,4 @@
-"""`lidardistill evaluate`: which options belong together, and the table of corrupted scans."""
+"""`lidardistill evaluate`: valid combinations of options, and the table of corrupted scans."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_table(capsys):
 
 @pytest.fixture
 def runs(tmp_path):
-    """Folders that are runs by their config.yaml alone."""
+    """Run folders with nothing but a config.yaml."""
     for verb in ("pretrain", "probe", "detect", "mapseg"):
         (tmp_path / verb).mkdir()
         (tmp_path / verb / "config.yaml").write_text(f"verb: {verb}\n")

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: help that fits a screen, one line for a mistake."""
+"""The command line for users: help fits a screen, a mistake gives one line."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from lidardistill.cli import main as command
 from lidardistill.cli.main import app
 
 VERBS = (
-    "demo", "synth", "doctor", "pairs", "superpixels", "pretrain", "probe", "finetune", "detect", "mapseg", "evaluate", "report", "bench",
-    "profile", "export",
+    "demo", "synth", "doctor", "pairs", "superpixels", "pretrain", "probe", "finetune", "detect", "mapseg",
+    "evaluate", "report", "bench", "profile", "export",
 )  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "configs" / "pretrain" / "demo.yaml"
@@ -28,7 +28,7 @@ PROBE = ROOT / "configs" / "probe" / "demo.yaml"
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *words: str | Path) -> int:
-    """What `lidardistill WORDS` ends with, in this process."""
+    """Run `lidardistill WORDS` in this process; return its result."""
     monkeypatch.setattr(sys, "argv", ["lidardistill", *map(str, words)])
     monkeypatch.delenv("LIDARDISTILL_TRACEBACK", raising=False)
     with pytest.raises(SystemExit) as ended:
@@ -144,8 +144,18 @@ def test_a_wrong_override_stops_before_anything_is_made(tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-UNEXPECTED = [TypeError("bad"), KeyError("name"), AttributeError("no x"), AssertionError(), RecursionError("deep"), EOFError("no data left"),
-              pickle.UnpicklingError("bad\nfile"), NotImplementedError("later"), struct.error("short"), IndexError("7")]  # fmt: skip
+UNEXPECTED = [
+    TypeError("bad"),
+    KeyError("name"),
+    AttributeError("no x"),
+    AssertionError(),
+    RecursionError("deep"),
+    EOFError("no data left"),
+    pickle.UnpicklingError("bad\nfile"),
+    NotImplementedError("later"),
+    struct.error("short"),
+    IndexError("7"),
+]
 
 
 @pytest.mark.parametrize("error", UNEXPECTED, ids=lambda error: type(error).__name__)

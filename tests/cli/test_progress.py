@@ -1,4 +1,4 @@
-"""The plain form of the progress bar, as it stands in a log file."""
+"""The plain form of the progress bar, for log files."""
 
 from __future__ import annotations
 

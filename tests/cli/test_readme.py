@@ -1,5 +1,4 @@
-"""What the README says to type exists: verbs, options and config files, checked by the command line's own
-parser."""
+"""Commands in the README exist: the command line's parser accepts verbs, options and config files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verbs that work on one root: pairs, superpixels, doctor, synth."""
+"""Verbs that read one root: pairs, superpixels, doctor, synth."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ def test_synth_hands_on_its_options(tmp_path, monkeypatch):
     result = invoke("synth", "--out", tmp_path / "w", *words, "--palette", "overlapping")
     assert result.exit_code == 0, result.output
     assert got == {
-        "out": tmp_path / "w", "train_scenes": 1, "val_scenes": 1, "keyframes": 2, "seed": 3, "image_size": (45, 80),
-        "palette": "overlapping",
+        "out": tmp_path / "w", "train_scenes": 1, "val_scenes": 1, "keyframes": 2, "seed": 3,
+        "image_size": (45, 80), "palette": "overlapping",
     }  # fmt: skip
     assert synth.__doc__
 

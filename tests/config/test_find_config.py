@@ -1,4 +1,4 @@
-"""Names of recipes: a file of the user wins, a recipe that ships is found from any folder, a slip is answered."""
+"""Names of recipes: a user's file wins, shipped recipes are found from any folder, typos get a hint."""
 
 from __future__ import annotations
 

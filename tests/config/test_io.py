@@ -106,7 +106,8 @@ def test_range_must_hold_whole_voxels(base: Path) -> None:
             PretrainConfig,
             base,
             [
-                "voxels={kind: cartesian, voxel_size: [0.3, 0.2, 0.2], point_cloud_range: [-50, -50, -5, 50, 50, 3]}"
+                "voxels={kind: cartesian, voxel_size: [0.3, 0.2, 0.2], "
+                "point_cloud_range: [-50, -50, -5, 50, 50, 3]}"
             ],
         )
 
@@ -130,8 +131,13 @@ def test_differing_keys_are_dotted(base: Path) -> None:
 
 
 def test_configs_are_frozen() -> None:
-    config = validate(PretrainConfig, {"name": "x", "data": {"dataroot": "y"}, "teacher": {"kind": "resnet50"},
-                                       "trainer": {"epochs": 1}}, "here")  # fmt: skip
+    values = {
+        "name": "x",
+        "data": {"dataroot": "y"},
+        "teacher": {"kind": "resnet50"},
+        "trainer": {"epochs": 1},
+    }
+    config = validate(PretrainConfig, values, "here")
     with pytest.raises(ValueError, match="frozen"):
         config.seed = 4  # type: ignore[misc]
 

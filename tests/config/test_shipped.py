@@ -1,4 +1,4 @@
-"""Every config that ships is valid, and none holds a key that its base already has."""
+"""Every shipped config is valid and repeats no key of its base."""
 
 from __future__ import annotations
 

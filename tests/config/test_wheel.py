@@ -1,4 +1,4 @@
-"""A wheel that is installed without the repository holds the recipes, and finds them by name from any folder."""
+"""A wheel without the repository contains the recipes and finds them by name from any folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The unpacked wheel, as site-packages would hold it; built from a copy, so that the checkout stays clean."""
+    """Unpack the wheel as in site-packages; build it from a copy, so that the checkout stays clean."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     for name in ("lidardistill", "configs"):
@@ -40,7 +40,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_every_recipe(installed: Path) -> None:
     shipped = {path.relative_to(ROOT) for path in (ROOT / "configs").rglob("*.yaml")}
-    packed = {path.relative_to(installed / "lidardistill") for path in (installed / "lidardistill" / "configs").rglob("*.yaml")}  # fmt: skip
+    package = installed / "lidardistill"
+    packed = {path.relative_to(package) for path in (package / "configs").rglob("*.yaml")}
     assert packed == shipped
 
 
@@ -70,8 +71,8 @@ def test_the_demo_reads_the_packaged_recipes(installed: Path, tmp_path: Path) ->
         "from pathlib import Path\n"
         "from lidardistill.demo.experiment import finetune_config, pretrain_config, probe_config\n"
         "arguments = Path('world'), 0\n"
-        "print(pretrain_config(Path('world'), Path('cache'), 'pretrained', 0).name, probe_config(*arguments).name,"
-        " finetune_config(*arguments).name)"
+        "print(pretrain_config(Path('world'), Path('cache'), 'pretrained', 0).name,"
+        " probe_config(*arguments).name, finetune_config(*arguments).name)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

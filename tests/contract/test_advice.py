@@ -1,4 +1,4 @@
-"""Messages advise keys that exist: each dotted key in a string of the package is a key of some verb's config."""
+"""Messages name existing keys: each dotted key in a string of the package belongs to a verb's config."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "lidardistill"
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Config classes of an annotation: itself, or the members of a union, wherever they are nested."""
+    """Return the config classes inside an annotation, also in unions and nested types."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for part in get_args(annotation):
@@ -32,7 +32,7 @@ def keys_of(model: type[BaseModel]) -> Iterator[str]:
 
 
 def verbs() -> Iterator[type[BaseModel]]:
-    """The configs of all verbs: they have a name, and a section for data."""
+    """Return the configs of all verbs: classes with a name and a section for data."""
     for path in sorted((PACKAGE / "tasks").rglob("config.py")):
         module = importlib.import_module(".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts))
         for value in vars(module).values():
@@ -50,7 +50,7 @@ DOTTED = re.compile(rf"(?<![\w./-])(?:{'|'.join(SECTIONS)})(?:\.[a-z_][a-z_0-9]*
 
 
 def messages(path: Path) -> Iterator[tuple[int, str]]:
-    """String literals that are no docstrings; f-strings in one piece, with {} for their values."""
+    """Return the string literals except docstrings; f-strings as one text, with {} for their values."""
     tree = ast.parse(path.read_text())
     skipped: set[int] = set()
     for node in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""Published values that our recipes claim, pinned in facts.yaml: key, value, and the original's file and key."""
+"""Published values in our recipes equal facts.yaml: key, value, and the original's file and key."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RUNS: tuple[type[Strict], ...] = (PretrainConfig, ProbeConfig, FinetuneConfig, D
 
 @cache
 def loaded(ours: str) -> BaseModel:
-    """The loaded recipe, or the defaults of a config class."""
+    """Return the loaded recipe, or the defaults of a config class."""
     if ":" in ours:
         module, _, name = ours.partition(":")
         cls = getattr(importlib.import_module(module), name)
@@ -74,7 +74,7 @@ def test_an_entry_names_its_source(entry: dict[str, Any]) -> None:
 
 
 def test_every_recipe_that_claims_an_original_has_facts() -> None:
-    """A recipe whose comment names a repository is pinned, itself or through the recipe that it extends."""
+    """A recipe whose comment names a repository stands in facts.yaml, itself or through its base."""
     pinned = {entry["ours"] for entry in ENTRIES}
     for path in sorted(CONFIGS.rglob("*.yaml")):
         comment = " ".join(line for line in path.read_text().splitlines() if line.startswith("#"))

@@ -1,6 +1,4 @@
-"""Rules of the whole package: no import cycle, no crowded folder, nothing replaced at run time, no
-missing file.
-"""
+"""Rules of the package: no import cycle, no crowded folder, no run-time patches, no missing file."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "lidardistill"
 MAX_FILES = 16
-"""Modules side by side in a folder, without `__init__`."""
+"""Return the modules of a folder, without `__init__`."""
 
 
 def python_files(*folders: str) -> list[Path]:
@@ -22,7 +20,7 @@ def python_files(*folders: str) -> list[Path]:
 
 
 def module_names(folder: str) -> dict[str, Path]:
-    """Files by module name; files outside the package are imported as they stand beside each other, too."""
+    """Return files by module name; files outside the package import their neighbours by bare name."""
     names = {}
     for path in python_files(folder):
         parts = path.relative_to(ROOT).with_suffix("").parts
@@ -33,7 +31,7 @@ def module_names(folder: str) -> dict[str, Path]:
 
 
 def imported(path: Path, known: dict[str, Path]) -> Iterator[Path]:
-    """Files that a file imports, wherever the import stands: at the top, in a function, for type checking."""
+    """Return the files that a file imports: at the top, in functions, and for type checking."""
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
         if isinstance(node, ast.Import):
@@ -45,7 +43,7 @@ def imported(path: Path, known: dict[str, Path]) -> Iterator[Path]:
 
 
 def circles(graph: dict[Path, set[Path]]) -> list[Path]:
-    """Files on or above a cycle: what is left after files without imports are removed again and again."""
+    """Return the files on or above a cycle: remove files without imports until none is left."""
     left = dict(graph)
     while True:
         free = [path for path, targets in left.items() if not targets & left.keys()]

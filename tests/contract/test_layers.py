@@ -40,17 +40,17 @@ FLOORS = (
     ("bench",),
     ("cli",),
 )
-"""Lowest first.
+"""Floors of the package, lowest first.
 
-A module imports from lower floors and from its own folder; neighbours on a floor do not meet.
+A module imports from lower floors and from its own folder, not from its neighbours on a floor.
 """
 
 NO_TORCH = {"config", "geometry", "regions", "synthetic"}
 FORBIDDEN_NAMES = {"utils", "common", "misc", "helpers"}
 MAY_READ_LABELS = ("tasks", "showcase", "demo", "doctor", "bench")
-"""Folders that may import labels, but for `tasks/pretrain`. Every other folder, a new one too, stands behind the wall."""
+"""Folders that may import labels, except `tasks/pretrain`. No other folder may, and no new one."""
 WRITERS = ("synthetic", "bench/index_tables.py")
-"""They write nuScenes' format, and take names of tables, sensors and classes from the room."""
+"""Modules that write nuScenes' format; they import names of tables, sensors and classes from the room."""
 
 
 def modules() -> list[Path]:
@@ -58,7 +58,7 @@ def modules() -> list[Path]:
 
 
 def imports(path: Path) -> Iterator[tuple[str, int, bool]]:
-    """Yield each imported module, its line, and whether the import stands at the top of the module."""
+    """Yield each imported module, its line, and whether the import is at the top of the module."""
     tree = ast.parse(path.read_text())
     top = {id(node) for node in tree.body}
     for node in ast.walk(tree):
@@ -107,7 +107,7 @@ def test_names_say_something(path: Path) -> None:
 
 
 LABELLED = {"labelled", "label_kinds"}
-"""Modules of `datasets/` with the contract for labels, and with the list of rooms that have some."""
+"""Modules of `datasets/` with the contract for labels, and with the list of rooms with labels."""
 
 
 def rooms() -> set[str]:
@@ -115,7 +115,7 @@ def rooms() -> set[str]:
 
 
 def is_labels(name: str) -> bool:
-    """Whether an imported name is a room's labels, or the contract for labels."""
+    """Return whether an imported name is a room's labels, or the contract for labels."""
     parts = name.split(".")
     if parts[:2] != ["lidardistill", "datasets"]:
         return False
@@ -123,7 +123,7 @@ def is_labels(name: str) -> bool:
 
 
 def test_the_wall_against_labels() -> None:
-    """Nothing that pretraining runs imports the labels, boxes, maps or judges of a data set."""
+    """The modules of pretraining import no labels, boxes, maps or judges of a data set."""
     assert rooms() >= {"nuscenes", "kitti"}
     for path in modules():
         parts = path.relative_to(PACKAGE).parts
@@ -136,7 +136,7 @@ def test_the_wall_against_labels() -> None:
 
 
 def test_rooms_of_data_sets_are_entered_through_their_lists() -> None:
-    """Outside of `datasets/` nothing imports from a room: `kinds` opens sources, `label_kinds` opens labels."""
+    """Modules outside `datasets/` import no room: `kinds` opens sources, `label_kinds` opens labels."""
     for path in modules():
         relative = path.relative_to(PACKAGE)
         if relative.parts[0] == "datasets" or relative.as_posix().startswith(WRITERS):

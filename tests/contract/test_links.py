@@ -23,19 +23,19 @@ SECTIONS = ["Context", "Decision", "Alternatives", "Figures"]
 
 
 def links(text: str) -> list[str]:
-    """Targets of the links of a document that lie in the repository."""
+    """Return the link targets of a document inside the repository."""
     targets = LINK.findall(CODE.sub("", text))
     return [target for target in targets if not re.match(r"[a-z][a-z0-9+.-]*:", target, re.IGNORECASE)]
 
 
 def anchors(text: str) -> set[str]:
-    """Anchors that GitHub makes of a document's headings."""
+    """Return GitHub's anchors of a document's headings."""
     headings = HEADING.findall(re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL))
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def broken(document: Path) -> list[str]:
-    """Links of a document whose file, or whose heading in it, does not exist."""
+    """Return the links of a document to missing files or headings."""
     bad = []
     for target in links(document.read_text(encoding="utf-8")):
         path, _, anchor = target.partition("#")

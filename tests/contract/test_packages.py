@@ -1,4 +1,4 @@
-"""What a message tells a user to install is what pyproject.toml declares, and never lidardistill, which is on no index."""
+"""Install commands in messages match pyproject.toml; none installs lidardistill, which is on no index."""
 
 from __future__ import annotations
 
@@ -34,13 +34,14 @@ def test_a_missing_package_is_one_sentence_with_the_command() -> None:
     cause = ImportError("No module named 'nuscenes'")
     error = missing_package("nuscenes-devkit", "the official evaluator", cause)
     assert str(error) == (
-        "the official evaluator needs nuscenes-devkit, which cannot be imported (No module named 'nuscenes'): "
-        "pip install nuscenes-devkit==1.2.0 (Python 3.10 to 3.12; on 3.13 `make setup`)"
+        "the official evaluator needs nuscenes-devkit, which cannot be imported (No module named "
+        "'nuscenes'): pip install nuscenes-devkit==1.2.0 (Python 3.10 to 3.12; on 3.13 `make setup`)"
     )
 
 
 def test_every_extra_has_code() -> None:
-    extras = re.findall(r"^(\w+) = \[", DECLARED.partition("[project.optional-dependencies]")[2].partition("\n[")[0], re.M)  # fmt: skip
+    section = DECLARED.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    extras = re.findall(r"^(\w+) = \[", section, re.M)
     assert set(extras) == {
         "cpu",
         "cu120",

@@ -1,5 +1,4 @@
-"""Rooms are closed: only a room, and the one list of its kind, know a method, a backbone or a data set by
-name."""
+"""Rooms are closed: only a room and the list of its kind name a method, backbone or data set."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "lidardistill"
 KINDS = ("methods", "backbones", "datasets")
-"""Folders whose sub-folders are rooms."""
+"""Folders whose subfolders are rooms."""
 
 
 def rooms() -> list[Path]:
@@ -32,12 +31,12 @@ def module_of(path: Path) -> str:
 
 
 def outside() -> list[Path]:
-    """Every module that is not in a room."""
+    """Return every module outside rooms."""
     return [path for path in sorted(PACKAGE.rglob("*.py")) if room_of(path) is None]
 
 
 def classes_of_rooms() -> set[str]:
-    """Names of all classes that a room defines, but those that a module outside defines, too."""
+    """Return the names of all classes of rooms, except names that a module outside also defines."""
     found: set[str] = set()
     for room in rooms():
         for path in room.rglob("*.py"):
@@ -46,7 +45,7 @@ def classes_of_rooms() -> set[str]:
 
 
 def names_in(node: ast.expr) -> Iterator[str]:
-    """Names of the classes in the second argument of isinstance."""
+    """Return the names of the classes in the second argument of isinstance."""
     for part in ast.walk(node):
         if isinstance(part, ast.Name):
             yield part.id

@@ -1,5 +1,4 @@
-"""Cloud and pair augmentations against SLidR's rules, and against torch where torch has the same
-operation."""
+"""Cloud and pair augmentations against SLidR's rules and against torch's operations."""
 
 import numpy as np
 import pytest
@@ -137,7 +136,7 @@ def test_windows_follow_torchvisions_rule(rng):
     assert area.max() > 0.93
     assert abs(aspect.min() - 14 / 9) < 0.01
     assert abs(aspect.max() - 17 / 9) < 0.01
-    # Small areas always fit, so there the area is uniform and the aspect log-uniform.
+    # Small areas always fit, so their area is uniform and their aspect log-uniform.
     assert abs(np.median(area[area < 0.6]) - 0.45) < 0.02
     wide = changed(crop_area=(0.1, 0.2), crop_aspect=(0.5, 2.0))
     height, width = np.array([draw_window(1000, 1000, wide, rng) for _ in range(2000)]).T[2:]
@@ -156,7 +155,8 @@ def test_crop_pixels_is_slidrs_rounding():
     moved, inside = crop_pixels(pixels, window, (224, 416), pixel_exact=False)
     expected = np.round((pixels - [100, 200]) * [224 / 480, 416 / 820]).astype(int)
     assert np.array_equal(moved, expected)
-    # The pixel above the window still rounds into row 0, and the last row and column round out of it: SLidR's rule.
+    # SLidR's rule: the pixel above the window rounds into row 0, the last row and column round out of the
+    # window.
     assert inside.tolist() == [True, True, True, True, False, True]
     full = CropWindow(0, 0, 900, 1600)
     moved, inside = crop_pixels(np.array([[899, 1599]]), full, (224, 416), pixel_exact=False, clamp=True)
@@ -205,8 +205,7 @@ def test_resize_labels_equals_torch(top, left, height, width, rows, cols, flippe
 @pytest.mark.parametrize("flipped", [False, True])
 @pytest.mark.parametrize("scale", [2, 3])
 def test_a_reduced_image_shows_the_same_place(rng, scale, flipped):
-    """Block averages of a ramp are the ramp at the blocks' centres, so that any shift of the window would
-    show."""
+    """Block averages of a ramp equal the ramp at the blocks' centres; a shifted window would differ."""
     ramp = (
         np.add.outer(1.0 * np.arange(60), 1.0 * np.arange(90))[..., None].repeat(3, axis=2).astype(np.uint8)
     )
@@ -283,7 +282,7 @@ def test_the_order_of_pairs_does_not_matter(rng):
 
 
 def test_a_view_without_pairs_takes_its_first_window(rng):
-    # SLidR divides 0 by 0 here and never comes back.
+    # SLidR divides 0 by 0 here and hangs.
     size = np.tile([900, 1600], (3, 1))
     last_view = np.stack([np.full(2000, 2), rng.integers(1, 899, 2000), rng.integers(1, 1599, 2000)], axis=1)
     generator = np.random.default_rng(5)

@@ -82,15 +82,15 @@ def test_every_index_still_means_the_same(middle):
 def test_dtypes_are_those_of_the_contract():
     batch = collate_pairs([make_sample(0), empty_sample(1)])
     dtypes = {
-        "points": torch.float32, "point_offsets": torch.int64, "images": torch.float32, "view_offsets": torch.int64,
+        "points": torch.float32, "point_offsets": torch.int64, "images": torch.float32,
+        "view_offsets": torch.int64,
         "superpixels": torch.int32, "superpixel_mask": torch.bool, "pairing_points": torch.int64,
         "pairing_images": torch.int64,
     }  # fmt: skip
     assert {name: getattr(batch, name).dtype for name in dtypes} == dtypes
     voxels = batch.voxels
-    assert [voxels.features.dtype, voxels.voxel_coords.dtype, voxels.point2voxel.dtype, voxels.point_mask.dtype] == [
-        torch.float32, torch.int32, torch.int64, torch.bool,
-    ]  # fmt: skip
+    parts = (voxels.features, voxels.voxel_coords, voxels.point2voxel, voxels.point_mask)
+    assert [part.dtype for part in parts] == [torch.float32, torch.int32, torch.int64, torch.bool]
 
 
 def test_samples_are_left_as_they_were():

@@ -138,7 +138,7 @@ def test_other_modes_keep_their_colours(tmp_path, pixels, mode):
 
 
 def png_of(width: int, height: int) -> bytes:
-    """A PNG whose head promises a size that its data do not have."""
+    """A PNG whose header states another size than its data have."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,4 +1,4 @@
-"""Worker processes: the same batches as without them, quiet on signals, ended when told."""
+"""Worker processes: same batches as without them, no reaction to signals, end on `close`."""
 
 import os
 import pickle
@@ -25,7 +25,7 @@ from lidardistill.regions.superpixels.source import SuperpixelSource
 from tests.support.inputs import scan_input
 from tests.support.orphans import left_behind
 
-# A plain dict is a data set: its keys are the sampler's, and every worker process can unpickle it.
+# A dict with the sampler's keys serves as a data set; every worker process can unpickle it.
 ORDER = EpochOrder(8, seed=0)
 SAMPLES = {
     (epoch, position, place): (epoch, position, place)
@@ -267,8 +267,7 @@ print(before, counts())
 
 
 def test_a_warmed_up_data_set_compiles_nothing_more(small_root, tmp_path):
-    """A store that is filled is read and not written, an empty one the other way round; a worker may meet
-    both."""
+    """A filled store is only read, an empty one only written; a worker must support both."""
     index = NuScenesIndex.open(small_root.write(), "v1.0-mini", cache_dir=tmp_path / "index")
     recipe = ImagePairs(
         scan_input(),

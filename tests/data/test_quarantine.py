@@ -1,4 +1,4 @@
-"""The list of unusable samples: complete on disk, each once, and a limit."""
+"""The list of unusable samples: complete on disk, without repetition, limited by the budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reduced images and superpixels at a crop: what is skipped must not show."""
+"""Reduced images and superpixels at a crop: skipped work must not change the result."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_disk_that_is_full_costs_time_and_not_the_run(picture, cache, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.warns(RuntimeWarning, match=r"no longer stored .*No space left on device; the run goes on"):
+    with pytest.warns(RuntimeWarning, match=r"no longer stored .*No space left on device; the run continues"):
         first = cache.read(picture, "a.jpg", SIZE)
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # said once
@@ -227,7 +227,7 @@ class OneFrame:
 
 
 def whole_maps(source):
-    """The slow twin: a reader without `at`, whose maps are made in full and then resized."""
+    """The slow twin: a reader without `at`; it builds the full maps and then resizes them."""
 
     def read(image, key):
         return source(image, key)
@@ -282,7 +282,7 @@ def test_reduced_images_leave_pairs_and_superpixels_alone(tmp_path, cache):
     }
     averaged = ways["average"][0, 2, 0].images
     for name, data in ways.items():
-        # Whether there is a cache changes no pixel, so a run may lose its cache and go on.
+        # The cache changes no pixel, so a run may lose its cache and continue.
         assert np.array_equal(data[0, 2, 0].images, averaged) == (name != "reduced decoding")
         for position in range(4):
             a, b = whole[0, position, 0], data[0, position, 0]

@@ -1,4 +1,4 @@
-"""Arms of an experiment differ from the demo's recipe in what they say, and in nothing else."""
+"""Arms of an experiment differ from the demo's recipe only in their listed changes."""
 
 from __future__ import annotations
 

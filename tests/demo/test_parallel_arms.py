@@ -1,4 +1,4 @@
-"""Processes of arms begin with their imports done and on one thread."""
+"""Arm processes start with all imports done and on one thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _what_is_here() -> tuple[bool, str | None]:
 
 
 def start_and_look() -> None:
-    """Run in a process of its own, because a process has one server, and another test may have started it."""
+    """Run in a separate process: a process has one fork server, and another test may have started it."""
     os.environ["OMP_NUM_THREADS"] = "7"
     start_process_server()
     assert _in_processes(_what_is_here, [(), ()], 2, lambda message: None) == [(True, "1")] * 2

@@ -1,4 +1,4 @@
-"""The rehearsal: what it compiles is what the demo needs, and it stays out of the way."""
+"""The rehearsal compiles all kernels of the demo and does not disturb the demo."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ home = Path(sys.argv[1])
 (home / "rehearsal").mkdir()
 rehearse(home / "rehearsal")
 known = compiled()
-world = write_world(home / "world", train_scenes=1, val_scenes=0, keyframes=1, image_size=(90, 160), workers=1)
+world = write_world(
+    home / "world", train_scenes=1, val_scenes=0, keyframes=1, image_size=(90, 160), workers=1
+)
 few = pretrain_config(world, home, "pretrained", 0).schedule.warmup_steps + 1
 run = Pretraining.build(pretrain_config(world, home, "pretrained", 0, max_steps=few))
 run.compute_teacher_features()

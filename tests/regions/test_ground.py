@@ -60,7 +60,7 @@ def test_equal_to_the_numpy_twin(seed):
 
 @IMPLEMENTATIONS
 def test_a_zone_without_a_road_takes_the_plane_inwards(rng, implementation):
-    """Beyond 24 m there is only the upper half of a wall: nothing to fit, and none of it is ground."""
+    """Beyond 24 m there is only the upper half of a wall: no plane fits, and no point is ground."""
     wall = np.column_stack([np.full(600, 30.0), rng.uniform(-8, 8, 600), rng.uniform(-0.5, 3, 600)])
     ground = find_ground(np.concatenate([road(rng, reach=23.0), wall]), implementation=implementation)
     np.testing.assert_array_equal(ground.planes[:, 2], ground.planes[:, 1])
@@ -87,7 +87,7 @@ def test_a_fit_that_cannot_be_believed_is_not_taken(rng, kind, implementation):
 @IMPLEMENTATIONS
 @pytest.mark.parametrize(("step", "is_ground"), [(0.4, True), (-0.4, True), (0.7, False)])
 def test_a_zone_looks_as_far_as_seed_height(rng, step, is_ground, implementation):
-    """A level that is further up or down than a road is thick, and nearer than the search goes."""
+    """A level above or below the road, outside its thickness and within the search distance."""
     points = road(rng)
     far = np.hypot(*points[:, :2].T) >= 12
     points[far, 2] += step
@@ -152,7 +152,7 @@ def test_bad_settings_are_named(change, message):
 
 
 def test_agrees_with_open3ds_plane_on_a_plane(rng):
-    """RANSAC of one plane is another method: on a road that is a plane they must find the same points."""
+    """RANSAC of one plane is another method; on a flat road both must find the same points."""
     try:
         open3d = pytest.importorskip("open3d")
     except OSError as error:  # a missing libusb

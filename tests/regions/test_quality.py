@@ -22,7 +22,7 @@ def test_boundaries_are_both_sides():
 
 @pytest.mark.parametrize(("shift", "recall"), [(0, 1.0), (2, 1.0), (3, 0.5), (4, 0.0), (-3, 0.5)])
 def test_recall_within_two_pixels(shift, recall):
-    # Borders 3 apart: of the two boundary columns one is 2 away from the other's, one 3.
+    # The borders are 3 apart: the two boundary columns are 2 and 3 columns away from the other map's.
     assert boundary_recall(halves(8), halves(8 + shift)) == recall
 
 

@@ -1,4 +1,4 @@
-"""Points inside and outside of regions: few enough of each, no region too often, a function of the
+"""Points inside and outside of regions: limits for each kind and region, a function of the
 generator."""
 
 from __future__ import annotations

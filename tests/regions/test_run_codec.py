@@ -145,7 +145,7 @@ def test_no_flipped_bit_gives_another_map():
 
 
 def decoded_by_both(height: int, width: int, streams: list[bytes]) -> list[list[list[int]] | None]:
-    """Maps, or None where refused, of streams with right check sums whatever they hold."""
+    """Decode streams with valid check sums and arbitrary contents; None for refused ones."""
     data = run_codec._pack(height, width, streams)
     results: list[list[list[int]] | None] = []
     for name in IMPLEMENTATIONS:
@@ -190,7 +190,7 @@ def test_streams_of_nonsense_are_treated_alike(streams, height, width):
     ],
 )
 def test_contradictory_streams_are_refused(counts, ops, shifts, ids, gaps):
-    # Kernels do not check bounds, so they have to check what they read. The good twin of all these:
+    # Numba does not check bounds, so kernels must check the decoded values. The valid twin of these streams:
     assert decoded_by_both(2, 3, [b"\1\1", b"\0\1", b"", b"\2", b""]) == [[[1, 1, 1]] * 2] * 2
     streams = [bytes(stream) for stream in (counts, ops, shifts, ids, gaps)]
     assert decoded_by_both(2, 3, streams) == [None, None]

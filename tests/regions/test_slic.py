@@ -20,8 +20,7 @@ GOLDEN = Path(__file__).with_name("slic_of_skimage_0_18_2.npz")
 
 
 def dark_image() -> np.ndarray:
-    """(90, 160, 3) uint8 with values 20..50: blocks and ramps, in whole numbers so that every machine has the
-    same."""
+    """(90, 160, 3) uint8 with values 20..50: blocks and ramps of whole numbers, equal on every machine."""
     y, x = np.mgrid[:90, :160]
     blocks = (x // 23 + 2 * (y // 17)) % 5
     channels = [
@@ -33,8 +32,7 @@ def dark_image() -> np.ndarray:
 
 
 def unstretched_slic(image: np.ndarray, num: int, compactness: float, sigma: float) -> np.ndarray:
-    """The slow twin: the steps of SLIC one by one with scikit-image's inner loops, and no stretch
-    anywhere."""
+    """The slow twin: SLIC step by step with scikit-image's inner loops, without the stretch."""
     height, width, _ = image.shape
     lab = rgb2lab(image / 255.0)[None]
     smooth = ndimage.gaussian_filter(lab, [0, sigma, sigma, 0]) if sigma else lab

@@ -1,5 +1,4 @@
-"""Each step of the kernels against a slow twin: scikit-image's and SciPy's, or every centre at every
-pixel."""
+"""Each step of the kernels against a slow twin: scikit-image, SciPy, or brute force."""
 
 from __future__ import annotations
 
@@ -103,7 +102,7 @@ def test_ruling_out_changes_no_pixel(size, num, tile_rows, rng):
     y, x = np.mgrid[: size[0], : size[1]]
     numbers = np.stack([y, x, *planes, np.ones(size)], axis=-1).reshape(-1, 6).astype(np.float64)
     labels, sums = np.full(size, -1, np.int32), np.zeros((num, 6))
-    # A first round, and three that go on from it: a little, a lot, not at all.
+    # A first round, and three more with small, large and no changes of the centres.
     for moved in (0.0, 0.3, 6.0, 0.0):
         centres[:, :5] += rng.normal(0, 1, (num, 5)).astype(F) * F(moved)
         assign(tiles, centres, weight, winners, sole, sums)
@@ -128,7 +127,7 @@ def test_labels_do_not_need_sums(rng):
 
 
 def test_a_tile_of_one_centre_is_summed_without_its_pixels(rng):
-    # Otherwise the kernel would be right and slow, and no other test would tell.
+    # Without this, the kernel would be correct but slow, and no other test would fail.
     planes, centres = random_case(rng, (64, 64), 5)
     centres = centres[:2].copy()
     centres[:, TOP], centres[:, BOTTOM] = 0, 63

@@ -111,7 +111,7 @@ def test_every_size_gives_connected_regions(size):
         assert labels.shape == size
         assert labels.dtype == np.int32
         assert np.array_equal(np.unique(labels), np.arange(labels.max() + 1))
-        # Region 0 may also hold what is too small and comes before any other, as in scikit-image.
+        # Region 0 may also contain small pieces that precede all others, as in scikit-image.
         for region in range(1, labels.max() + 1):
             assert ndimage.label(labels == region)[1] == 1
 

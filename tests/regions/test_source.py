@@ -137,7 +137,7 @@ def test_more_superpixels_than_reserved_rows(tmp_path):
 
 @pytest.mark.parametrize("compactness", [0.5, 6.0, 100.0])
 def test_the_default_bound_holds_where_more_come_than_were_asked_for(compactness, rng):
-    # 224x400 is a size at which the seeds' grid itself has 153 places for the 150 that are asked for.
+    # At 224x400 the grid of seeds has 153 places for the requested 150.
     source = SuperpixelSource(150, compactness)
     assert source.max_id_bound == 300
     labels, _ = source(rng.integers(0, 256, (224, 400, 3), dtype=np.uint8), NAME)

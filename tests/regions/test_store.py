@@ -145,7 +145,7 @@ def test_a_full_disk_names_the_path_and_leaves_nothing(store, rng):
     store.put("before.jpg", labels)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    # The limit on a file's size fails in the same call as a full disk does, with EFBIG for ENOSPC.
+    # A limit on the file size fails in the same call as a full disk, with EFBIG instead of ENOSPC.
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
         with pytest.raises(OSError, match="free some space") as caught:

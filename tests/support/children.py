@@ -1,5 +1,4 @@
-"""Runs that are killed and runs of two ranks, forked from one process that has imported torch and Fabric
-once.
+"""Killed runs and runs of two ranks, forked from one process that has imported torch and Fabric.
 
 `python children.py FOLDER` prints a JSON object of what it found; test_processes.py looks at it.
 """
@@ -98,7 +97,7 @@ def train(folder: Path, settings=SETTINGS, before: Callable[[int, Tiny], None] |
 
 
 def child(function: Callable[[], int]) -> int:
-    """Run a function in a forked process; its return value or -signal comes back."""
+    """Run a function in a forked process; return its value or -signal."""
     pid = os.fork()
     if pid == 0:
         code = 1
@@ -133,7 +132,7 @@ def kill_in_save(call):
 
 
 def record(folder: Path):
-    """Losses by line, and everything the last checkpoint holds but clocks."""
+    """Return losses by line, and the contents of the last checkpoint except clocks."""
     content = load_checkpoint(latest_checkpoint(folder / "checkpoints"))
     state = content["state"]
     clocks = ("seconds", "data_wait_seconds")
@@ -200,7 +199,7 @@ def kill_and_resume(root: Path) -> dict:
 
 
 def ranks(function: Callable[[int], object], folder: Path, count: int = 2) -> list:
-    """Run a function on several ranks, as torchrun starts them, and return what each returned."""
+    """Run a function on several ranks, started like torchrun, and return each result."""
     folder.mkdir(parents=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

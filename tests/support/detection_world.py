@@ -1,5 +1,5 @@
-"""A drive around a bend past one object of each detection class, with tilted sensors and sweeps between
-keyframes."""
+"""A drive around a bend past one object of each detection class, with tilted sensors and
+sweeps between keyframes."""
 
 from __future__ import annotations
 

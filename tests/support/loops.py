@@ -108,11 +108,11 @@ class Numbers(torch.utils.data.Dataset):
 
 
 class FakeTask(Task[Work]):
-    """A task of milliseconds, which counts its calls.
+    """A task of milliseconds that counts its calls.
 
     Args:
-        config: of the run.
-        change: loss and step to the loss that is minimised.
+        config: config of the run.
+        change: maps loss and step to the minimised loss.
         finish: called with the run folder after training.
     """
 

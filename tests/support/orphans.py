@@ -1,4 +1,4 @@
-"""Kill a parent with SIGKILL and look for processes that it leaves behind."""
+"""Kill a parent with SIGKILL and find its remaining child processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def in_session(session: int) -> list[int]:
-    """Process ids of a session, without those that have ended and are not collected yet."""
+    """Return the process ids of a session, without zombies."""
     listed = subprocess.run(["ps", "-eo", "pid=,sid=,stat="], capture_output=True, text=True, check=True)
     rows = [line.split() for line in listed.stdout.splitlines()]
     return [int(pid) for pid, sid, state in rows if int(sid) == session and not state.startswith("Z")]

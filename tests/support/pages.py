@@ -1,4 +1,4 @@
-"""Run the worked example of a page of docs/: its code blocks go over a copy of the package, as a reader would type them."""
+"""Run the worked example of a page of docs/: apply its code blocks to a copy of the package."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def blocks(page: Path, language: str) -> dict[str, str]:
-    """Code blocks of a page by the file that their first line names, as `# lidardistill/...`."""
+    """Return the code blocks of a page by the file in their first line, such as `# lidardistill/...`."""
     found = {}
     for kind, text in FENCE.findall(page.read_text()):
         first, _, rest = text.partition("\n")
@@ -26,13 +26,13 @@ def blocks(page: Path, language: str) -> dict[str, str]:
 
 
 def commands(page: Path) -> list[str]:
-    """The `lidardistill ...` lines of a page, continued lines joined."""
+    """Return the `lidardistill ...` lines of a page; continued lines are joined."""
     text = "\n".join(body for kind, body in FENCE.findall(page.read_text()) if kind == "bash")
     return [line for line in text.replace("\\\n", " ").splitlines() if line.startswith("lidardistill ")]
 
 
 def patched(text: str, diff: str) -> str:
-    """`text` after a diff whose hunks are separated by lines `...`."""
+    """Return `text` after a diff whose hunks are separated by lines `...`."""
     for hunk in re.split(r"^\.\.\.$", diff, flags=re.MULTILINE):
         lines = [line for line in hunk.splitlines() if line]
         old = "\n".join(line[1:] for line in lines if line[0] in " -")
@@ -43,7 +43,7 @@ def patched(text: str, diff: str) -> str:
 
 
 def overlay(folder: Path, page: Path) -> Path:
-    """A package with the files and changes of a page; whatever the page does not touch is a link.
+    """Build a package with the files and changes of a page; all other files are links.
 
     Args:
         folder: empty folder.
@@ -69,7 +69,7 @@ def overlay(folder: Path, page: Path) -> Path:
 
 
 def _link_siblings(folder: Path, name: Path) -> None:
-    """Make the folders of `name` real and everything beside them links. Compiled kernels are found through the links."""
+    """Create the folders of `name` and link everything beside them, compiled kernels included."""
     for parent in reversed(name.parents[:-1]):
         here, there = folder / parent, PACKAGE.parent / parent
         if not there.is_dir():
@@ -83,7 +83,7 @@ def _link_siblings(folder: Path, name: Path) -> None:
 
 
 def run(site: Path, *words: str | Path) -> str:
-    """`lidardistill WORDS` with the package in `site`; returns what it prints."""
+    """Run `lidardistill WORDS` with the package in `site`; return its output."""
     done = subprocess.run(
         [sys.executable, "-m", "lidardistill", *map(str, words)],
         cwd=site,

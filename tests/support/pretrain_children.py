@@ -1,5 +1,5 @@
-"""`python pretrain_children.py WORLD FOLDER`: pretraining runs that are killed, forked from one warm
-process."""
+"""`python pretrain_children.py WORLD FOLDER`: killed pretraining runs, forked from one
+warm process."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""A pretraining run that ends in the middle, and goes on."""
+"""Stop a pretraining run in the middle and resume it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from lidardistill.weights import load_checkpoint_tensors
 
 
 def assert_goes_on(config: PretrainConfig, whole: Path, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stop four steps of `config` at the last one and run them again: losses and weights are those of
-    `whole`.
+    """Stop a run of four steps at the last one, resume it, and compare losses and weights with `whole`.
 
     Args:
-        config: that of `whole`.
+        config: config of `whole`.
         whole: run folder of the four steps without a stop.
         run: an empty run folder.
-        monkeypatch: of the test.
+        monkeypatch: the fixture of the test.
     """
     real = Pretraining.step
 

@@ -1,4 +1,4 @@
-"""Run folders as the engine leaves them, with made-up figures."""
+"""Run folders in the engine's layout, with made-up figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small nuScenes root whose tables a test can spoil before they are written."""
+"""A small nuScenes root; tests can damage its tables before they are written."""
 
 from __future__ import annotations
 
@@ -54,8 +54,7 @@ def unit(values: np.ndarray) -> list[float]:
 
 
 def make_small_root(path: Path, rng: np.random.Generator) -> SmallRoot:
-    """Two scenes of three keyframes with random mountings and poses, two LiDAR sweeps before each
-    keyframe."""
+    """Two scenes of three keyframes, two LiDAR sweeps before each; random mountings and poses."""
     sensors = (LIDAR, *CAMERAS, "RADAR_FRONT")
     tables: dict[str, list[dict[str, Any]]] = {
         name: []
@@ -143,5 +142,5 @@ def make_small_root(path: Path, rng: np.random.Generator) -> SmallRoot:
 
 @pytest.fixture
 def small_root(tmp_path: Path) -> SmallRoot:
-    """Tables not yet written: spoil a row, then call `write`."""
+    """Unwritten tables: damage a row, then call `write`."""
     return make_small_root(tmp_path / "root", np.random.default_rng(0))

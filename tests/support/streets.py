@@ -32,8 +32,7 @@ def box(rng, centre, size, num=300, yaw=0.0):
 
 
 def street(rng):
-    """Road, car, bus, wall, pole, scattered echoes and the vehicle's own roof: (N, 4) float32 and a part
-    number."""
+    """Road, car, bus, wall, pole, scattered echoes, own roof: (N, 4) float32 and part numbers."""
     level = -1.84
     parts = [
         road(rng, 6000),
@@ -70,7 +69,7 @@ def frame(points: np.ndarray) -> Frame:
 
 
 class Streets:
-    """Frames in memory: two streets, a bare road and nothing at all."""
+    """Frames in memory: two streets, a bare road and an empty scan."""
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)

@@ -18,8 +18,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
 def tiny_pretrain(root: Path, cache: Path | None = None, *overrides: str) -> PretrainConfig:
-    """Four steps of the demo with a teacher that needs no weights; with `cache` its features are computed
-    once."""
+    """Four steps of the demo with a teacher without weights; `cache` keeps its features."""
     return load_config(
         PretrainConfig,
         CONFIGS / "pretrain" / "demo.yaml",
@@ -85,7 +84,7 @@ def tiny_calico(root: Path, *overrides: str) -> PretrainConfig:
 
 
 def tiny_calico_rad(root: Path, lidar: Path | str, *overrides: str) -> PretrainConfig:
-    """Four steps of CALICO's second stage with a camera network that begins at random."""
+    """Four steps of CALICO's second stage with a random camera network."""
     return load_config(
         PretrainConfig,
         CONFIGS / "pretrain" / "demo_calico_rad.yaml",
@@ -186,7 +185,7 @@ def configs() -> dict[str, Callable]:
 
 @pytest.fixture(scope="session")
 def pretrained(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished pretraining run on the tiny world. To be read only."""
+    """A finished pretraining run on the tiny world. Tests must not write to it."""
     from lidardistill.tasks.pretrain.run import pretrain
 
     run = tmp_path_factory.mktemp("pretrained") / "run"

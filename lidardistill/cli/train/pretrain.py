@@ -16,7 +16,7 @@ def run(
     overrides: Overrides = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Build everything, run one step, print what it did, write nothing."),
+        typer.Option("--dry-run", help="Build everything, run one step, print a summary, write nothing."),
     ] = False,
 ) -> None:
     """Pretrain a LiDAR backbone without labels. To resume an interrupted run, repeat the command."""

@@ -1,8 +1,8 @@
-"""Numba kernel of `slic`: which centre is nearest to each pixel, and the sums of what each centre won.
+"""Numba kernel of `slic`: the nearest centre of each pixel, and the sums of the pixels of each centre.
 
-Few centres may win a tile (`_slic_rivals_numba`); often it is one, and then the sums of the tile, made once, are all that
-is needed. Pixels are compared with what remains. Where a pixel's centre is that of the round before, nothing is
-added up: only what changes hands is. No pixel's nearest centre changes by any of that; `tests/regions` compares with
+Few centres can win pixels of a tile (`_slic_rivals_numba`). If only one can, the kernel adds the precomputed
+sums of the tile; otherwise it compares pixels with the remaining centres. Sums change only for pixels whose
+centre has changed since the previous round. The nearest centres are exact; `tests/regions` compares with
 every centre tried at every pixel.
 """
 
@@ -33,9 +33,9 @@ F = np.float32
 SPAN = MAX_TILE_ROWS * TILE_COLS
 
 MIXED, UNKNOWN = -1, -2
-"""Beside a centre, what a tile's `sole` can be: several centres have pixels in it; nobody has counted it yet."""
+"""Values of a tile's `sole` besides a centre: several centres have pixels in it; it is not counted yet."""
 
-_GROUP = 8  # tiles side by side for which the centres near enough are collected once; 2 and 4 are slower
+_GROUP = 8  # adjacent tiles that share one list of near centres; 2 and 4 are slower
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -47,20 +47,20 @@ def assign(
     sole: np.ndarray,
     sums: np.ndarray,
 ) -> None:
-    """Give every used pixel to its nearest centre among those in whose window it lies; the first wins a tie.
+    """Assign every used pixel to its nearest centre whose window contains it; the first centre wins a tie.
 
     The distance is weight * (rows^2 + columns^2) + the squared distance of the colours.
 
     Args:
         tiles: the image.
-        centres: (K, `CENTRE`) float32; a centre whose window is empty (top > bottom) is never tried. A pixel in no
-            window goes to the nearest of all centres that have one.
-        weight: of position against colour, see `segment_image`.
-        winners: (T, P) int32 row in `centres` of each pixel, as after the round before; meaningless where a tile has
-            one centre, or has not been counted.
-        sole: (T,) int32 the one centre of a tile, `MIXED` or `UNKNOWN`.
-        sums: (K, 6) float64 rows, columns, L, a, b and number of each centre's pixels, in step with `winners` and
-            `sole`; or (0, 6): not wanted. All three are brought up to date.
+        centres: (K, `CENTRE`) float32; a centre with an empty window (top > bottom) is never tried. A pixel
+            outside all windows is assigned to the nearest of all centres with a window.
+        weight: weight of position against colour, see `segment_image`.
+        winners: (T, P) int32 row in `centres` of each pixel after the previous round; meaningless for tiles
+            with one centre and for uncounted tiles.
+        sole: (T,) int32 the only centre of a tile, `MIXED` or `UNKNOWN`.
+        sums: (K, 6) float64 rows, columns, L, a, b and number of each centre's pixels, consistent with
+            `winners` and `sole`; (0, 6) computes no sums. The function updates all three.
     """
     pixels, num_across = tiles.pixels, tiles.traits.shape[1]
     room = padded(centres.shape[0])
@@ -139,7 +139,7 @@ def _try(
     best: np.ndarray,
     winner: np.ndarray,
 ) -> None:
-    """Give the pixels that are nearer to this centre than to their winner to it."""
+    """Assign the pixels that are nearer to this centre than to their current winner."""
     cy, cx = near[ROW, one], near[COL, one]
     cl, ca, cb = near[COLOUR, one], near[COLOUR + 1, one], near[COLOUR + 2, one]
     for place in range(size):
@@ -166,7 +166,7 @@ def _try_inside(
     best: np.ndarray,
     winner: np.ndarray,
 ) -> None:
-    """As `_try`, for the pixels in the centre's window only."""
+    """Like `_try`, only for the pixels in the centre's window."""
     cy, cx = near[ROW, one], near[COL, one]
     cl, ca, cb = near[COLOUR, one], near[COLOUR + 1, one], near[COLOUR + 2, one]
     top, bottom, left, right = near[TOP, one], near[BOTTOM, one], near[LEFT, one], near[RIGHT, one]
@@ -193,7 +193,7 @@ def _try_all(
     best: np.ndarray,
     winner: np.ndarray,
 ) -> None:
-    """Find the nearest centre, windows aside, for pixels that lie in no window."""
+    """Find the nearest centre for pixels outside all windows."""
     for place in range(size):
         if winner[place] >= 0:
             continue
@@ -213,14 +213,14 @@ def _try_all(
 def _count_whole(
     tile_sums: np.ndarray, down: int, across: int, sign: float, centre: int, sums: np.ndarray
 ) -> None:
-    """Add a tile to the sums of one centre, or take it away."""
+    """Add a tile to the sums of one centre, or subtract it (sign -1)."""
     for kind in range(6):
         sums[centre, kind] += sign * tile_sums[down, across, kind]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _count(tiles: Tiles, down: int, across: int, winners: np.ndarray, sign: float, sums: np.ndarray) -> None:
-    """Add a tile's pixels to their winners' sums, or take them away, run by run."""
+    """Add a tile's pixels to their winners' sums run by run, or subtract them (sign -1)."""
     pixels, tile = tiles.pixels, down * tiles.traits.shape[1] + across
     left = across * TILE_COLS
     cols = min(TILE_COLS, tiles.width - left)
@@ -257,9 +257,9 @@ def _count_changes(
     words: np.ndarray,
     sums: np.ndarray,
 ) -> None:
-    """Carry the pixels whose winner is not that of the round before from one sum to the other.
+    """Move the pixels whose winner has changed since the previous round from one sum to the other.
 
-    `changed` is (`SPAN`,) uint8 to work with, `words` the same memory, eight by eight.
+    `changed` is (`SPAN`,) uint8 scratch memory; `words` is a view of it, eight bytes each.
     """
     pixels, tile = tiles.pixels, down * tiles.traits.shape[1] + across
     left = across * TILE_COLS
@@ -294,7 +294,7 @@ def _count_changes(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def write_labels(tiles: Tiles, winners: np.ndarray, sole: np.ndarray, labels: np.ndarray) -> None:
-    """What `assign` has found as an image, (H, W) int32; rows that are not used stay as they are."""
+    """Write the result of `assign` into `labels`, (H, W) int32; unused rows stay unchanged."""
     num_across = tiles.traits.shape[1]
     for down in range(tiles.traits.shape[0]):
         for step in range(tiles.num_rows[down]):

@@ -1,7 +1,7 @@
-"""Numba kernels of `slic`: cut a label map into connected pieces and give the small ones to a neighbour.
+"""Numba kernels of `slic`: cut a label map into connected pieces and merge small ones with a neighbour.
 
-Pieces are numbered in raster order of their first pixels. A piece smaller than `least` joins the piece that a breadth
-first search through it meets last among those that come before it; a piece ends when it has `most` pixels.
+Pieces are numbered in raster order of their first pixels. A piece smaller than `least` joins an earlier
+piece: the last one that a breadth-first search through it meets. A piece ends when it has `most` pixels.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def connect(labels: np.ndarray, least: int, most: int, out: np.ndarray) -> int:
-    """By runs of equal labels, joined row by row; only small pieces are searched pixel by pixel.
+    """Join runs of equal labels row by row; search only small pieces pixel by pixel.
 
     Args:
         labels: (H, W) int32.
-        least, most: pixels of a piece.
+        least, most: smallest and largest number of pixels of a piece.
         out: (H, W) int32, filled with 0..n - 1.
 
     Returns:
-        n; or -1, `out` spoilt, if a piece has `most` pixels or more: then use `connect_by_search`.
+        n; or -1, with invalid `out`, if a piece has `most` pixels or more: then use `connect_by_search`.
     """
     height, width = labels.shape
     num_runs = _count_runs(labels)
@@ -30,7 +30,7 @@ def connect(labels: np.ndarray, least: int, most: int, out: np.ndarray) -> int:
     _link_runs(labels, begins, parents, row_runs)
     sizes = np.zeros(num_runs, np.int32)
     for run in range(num_runs):
-        # A parent comes before its child, so that it already points at the root.
+        # A parent precedes its child, so it already points at the root.
         parents[run] = parents[parents[run]]
         sizes[parents[run]] += begins[run + 1] - begins[run]
     if sizes.max() >= most:
@@ -39,7 +39,7 @@ def connect(labels: np.ndarray, least: int, most: int, out: np.ndarray) -> int:
     for run in range(num_runs):
         flat[begins[run] : begins[run + 1]] = parents[run]
     queue = np.empty(max(least, 1), np.int32)
-    # Names of the pieces by root, -1 before they have one.
+    # Numbers of the pieces by root; -1 for pieces without one yet.
     names = np.full(num_runs, -1, np.int32)
     count = 0
     for run in range(num_runs):
@@ -76,7 +76,7 @@ def _root(parents: np.ndarray, run: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _link_runs(labels: np.ndarray, begins: np.ndarray, parents: np.ndarray, row_runs: np.ndarray) -> None:
-    """Find the runs, as places in the flat image, and link those that touch; the root of a piece is its first run."""
+    """Find the runs as places in the flat image and link touching ones; a piece's root is its first run."""
     height, width = labels.shape
     num = 0
     for row in range(height):
@@ -116,9 +116,9 @@ def _link_runs(labels: np.ndarray, begins: np.ndarray, parents: np.ndarray, row_
 def _last_met(
     roots: np.ndarray, start: int, piece: int, names: np.ndarray, height: int, width: int, queue: np.ndarray
 ) -> int:
-    """Search through a small piece: the name of the neighbour met last that has one; 0 without any.
+    """Search a small piece; return the number of the last numbered neighbour met, 0 without any.
 
-    `roots` marks the pixels that have been seen as -1 - piece, and is as before at the end.
+    `roots` temporarily marks the seen pixels as -1 - piece; it is restored at the end.
     """
     adjacent = 0
     queue[0] = start
@@ -153,7 +153,7 @@ def _last_met(
 
 @njit(cache=True, nogil=True)
 def connect_by_search(labels: np.ndarray, least: int, most: int, out: np.ndarray) -> int:
-    """The same, pixel by pixel, for pieces of any size; the slow twin of `connect`. Returns the number of pieces."""
+    """Slow twin of `connect`, pixel by pixel, for pieces of any size; return the number of pieces."""
     height, width = labels.shape
     flat, named = labels.reshape(-1), out.reshape(-1)
     named[:] = -1

@@ -1,4 +1,4 @@
-"""Numba kernel of `slic`: an image to smoothed Lab planes, in one pass over its rows."""
+"""Numba kernel of `slic`: convert an image to smoothed Lab planes, in one pass over its rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TO_XYZ = np.array(
     [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
 ) / np.array([[0.95047], [1.0], [1.08883]])
 _XR, _XG, _XB, _YR, _YG, _YB, _ZR, _ZG, _ZB = (F(value) for value in _TO_XYZ.ravel())
-# CIE Lab: below the first number the cube root gives way to a line.
+# CIE Lab: below the first number a line replaces the cube root.
 _KNEE, _SLOPE, _OFFSET = F(0.008856), F(7.787), F(16.0 / 116.0)
 
 _CODES = np.arange(256) / 255.0
@@ -23,11 +23,11 @@ TAPS = 6  # pairs of rows or columns that one loop adds up
 
 
 def gaussian_weights(sigma: float, truncate: float = 4.0) -> np.ndarray:
-    """The centre and one side of a Gaussian that sums to 1.
+    """Return the centre and one side of a Gaussian that sums to 1.
 
     Args:
         sigma: standard deviation, pixels; 0 gives the centre alone.
-        truncate: where it ends, in standard deviations (SciPy's default).
+        truncate: radius of the Gaussian in standard deviations (SciPy's default).
 
     Returns:
         (1 + n,) float32: the weights at distance 0, 1, ...; zeros at the end make n a multiple of `TAPS`.
@@ -44,15 +44,16 @@ def gaussian_weights(sigma: float, truncate: float = 4.0) -> np.ndarray:
 def smooth_lab(
     image: np.ndarray, linear: np.ndarray, weights: np.ndarray, scale: np.float32, planes: np.ndarray
 ) -> None:
-    """Lab of an image, smoothed: first down the columns, then along the rows, the borders mirrored.
+    """Convert an image to Lab and smooth it.
 
-    Only the Lab rows under the Gaussian are kept, in a ring.
+    The Gaussian runs first down the columns, then along the rows; the borders are mirrored. A ring buffer
+    keeps only the Lab rows under the Gaussian.
 
     Args:
         image: (H, W, 3) uint8, RGB.
         linear: `LINEAR`.
         weights: `gaussian_weights`.
-        scale: np.float3232 that multiplies L, a and b.
+        scale: factor that multiplies L, a and b.
         planes: (3, H, W) float32, filled.
     """
     height, width, _ = image.shape
@@ -83,7 +84,7 @@ def smooth_lab(
 
 @njit(cache=True, nogil=True)
 def mirrored(place: int, size: int) -> int:
-    """Where a place outside 0..size - 1 lies when the border is a mirror that repeats the border pixel."""
+    """Return the place in 0..size - 1 of a place beyond a mirrored border that repeats the border pixel."""
     if 0 <= place < size:
         return place
     place %= 2 * size
@@ -92,7 +93,7 @@ def mirrored(place: int, size: int) -> int:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _cube_root(value: np.float32) -> np.float32:
-    """Of a float32 in 0.0088..1.1, to 1e-7: a rational guess within 6.4 % and two of Halley's steps."""
+    """Return the cube root of 0.0088..1.1 to 1e-7: a rational guess within 6.4 % and two Halley steps."""
     guess = (F(0.04552) + F(1.139154) * value) / (F(0.2437885) + value)
     for _ in range(2):
         cube = guess * guess * guess
@@ -102,13 +103,15 @@ def _cube_root(value: np.float32) -> np.float32:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _bend(value: np.float32) -> np.float32:
-    root = _cube_root(value if value > _KNEE else _KNEE)  # at every value, so that the loop has no branch
+    root = _cube_root(
+        value if value > _KNEE else _KNEE
+    )  # computed for every value, so that the loop has no branch
     return root if value > _KNEE else _SLOPE * value + _OFFSET
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _lab_row(pixels: np.ndarray, linear: np.ndarray, scale: np.float32, lab: np.ndarray) -> None:
-    """(W, 3) uint8 to (3 * W,) float32: first all L, then all a, then all b."""
+    """Convert (W, 3) uint8 to (3 * W,) float32: first all L, then all a, then all b."""
     width = pixels.shape[0]
     red, green, blue = lab[:width], lab[width : 2 * width], lab[2 * width :]
     for col in range(width):
@@ -129,7 +132,7 @@ def _lab_row(pixels: np.ndarray, linear: np.ndarray, scale: np.float32, lab: np.
 def _add_pairs(
     ring: np.ndarray, row: int, first: int, height: int, weights: np.ndarray, out: np.ndarray
 ) -> None:
-    """Add the `TAPS` rows above and below that begin at distance `first`, weighted, to `out`."""
+    """Add the weighted `TAPS` rows above and below, from distance `first` on, to `out`."""
     a0, b0 = _pair(ring, row, first, height)
     a1, b1 = _pair(ring, row, first + 1, height)
     a2, b2 = _pair(ring, row, first + 2, height)
@@ -152,7 +155,7 @@ def _pair(ring: np.ndarray, row: int, apart: int, height: int) -> tuple[np.ndarr
 
 @njit(cache=True, nogil=True)
 def _along(padded: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
-    """The Gaussian along a row; `padded` has as many more places on either side as there are weights beside."""
+    """Apply the Gaussian along a row; `padded` has one more place on either side for each side weight."""
     reach = weights.shape[0] - 1
     for place in range(out.shape[0]):
         out[place] = weights[0] * padded[place + reach]

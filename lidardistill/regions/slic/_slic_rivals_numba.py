@@ -1,7 +1,7 @@
-"""Numba kernel of `slic`: which centres may be nearest to some pixel of a tile.
+"""Numba kernel of `slic`: find the centres that can be nearest to some pixel of a tile.
 
-What a tile holds lies in a box of position and colour, and the difference of two centres' distances is linear in there,
-so that most centres are ruled out for a whole tile without a look at its pixels.
+The pixels of a tile lie in a box of position and colour, and the difference of two centres' distances is
+linear in it. This rules out most centres for a whole tile without reading its pixels.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from lidardistill.regions.slic._slic_tiles_numba import HALF, MIDDLE
 
 F = np.float32
 
-# What is known of a centre, float32; the window is the first and last row and column at which it is tried.
+# Columns of a centre, float32; the window is the first and last row and column at which it is tried.
 # Numba's cache of `_slic_assign_numba` does not notice a change here: touch that file too.
 ROW, COL, COLOUR, TOP, BOTTOM, LEFT, RIGHT, CENTRE = 0, 1, 2, 5, 6, 7, 8, 9
-# Beside a row of tiles also: LEFT, or infinity if the window does not cover all rows.
+# Additional column for a row of tiles: LEFT, or infinity if the window does not cover all rows.
 COVER_LEFT, NEAR = CENTRE, CENTRE + 1
 
 LANES = 64
-"""Centres that a loop takes at once; a rest of fewer would be gone through one by one."""
+"""Centres of one vectorised loop; a smaller remainder would run one by one."""
 
-# Float32 rounds distances to some 1e-6 of themselves: a centre is ruled out only if it loses by more.
+# The relative rounding error of float32 distances is some 1e-6: only a larger difference rules out a centre.
 _SLACK, _TINY = F(2e-5), F(1e-6)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def place_centres(sums: np.ndarray, reach_y: int, reach_x: int, height: int, width: int) -> np.ndarray:
-    """(K, `CENTRE`) float32 from the sums of each centre's pixels. A centre without pixels has an empty window.
+    """Return (K, `CENTRE`) float32 from the sums of each centre's pixels; no pixels give an empty window.
 
     Args:
         sums: (K, 6) float64 rows, columns, L, a, b and number.
         reach_y, reach_x: rows and columns on either side of a centre at which it is tried.
-        height, width: of the image.
+        height, width: size of the image.
     """
     centres = np.empty((sums.shape[0], CENTRE), F)
     for one in range(sums.shape[0]):
@@ -50,7 +50,7 @@ def place_centres(sums: np.ndarray, reach_y: int, reach_x: int, height: int, wid
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def find_near(centres: np.ndarray, top: int, bottom: int, near: np.ndarray, ids: np.ndarray) -> int:
-    """Collect the centres whose windows touch some rows, number by number, and their ids; returns how many."""
+    """Collect the centres whose windows touch some rows, and their ids; return their number."""
     num = 0
     for centre in range(centres.shape[0]):
         one = centres[centre]
@@ -73,9 +73,9 @@ def narrow(
     some: np.ndarray,
     some_ids: np.ndarray,
 ) -> int:
-    """Collect those of `find_near`'s centres whose windows touch some columns; returns how many.
+    """Collect the centres of `find_near` whose windows touch some columns; return their number.
 
-    `some` has room for a whole number of `LANES`, and is filled up to one with centres that no tile lets in.
+    `some` has room for a whole number of `LANES`; centres with empty windows fill the rest.
     """
     count = 0
     for place in range(num):
@@ -91,7 +91,7 @@ def narrow(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def padded(num: int) -> int:
-    """`num` rounded up to whole `LANES`."""
+    """Return `num`, rounded up to whole `LANES`."""
     return (num + LANES - 1) // LANES * LANES
 
 
@@ -109,15 +109,18 @@ def rule_out(
     lead: np.ndarray,
     kept: np.ndarray,
 ) -> tuple[int, bool]:
-    """Keep the centres that may be nearest to some pixel of a tile: how many, and whether one covers all of it.
+    """Keep the centres that can be nearest to some pixel of a tile.
 
     Args:
-        near, num: `narrow`'s.
+        near, num: results of `narrow`.
         traits, down, across: the tile.
-        weight: of position against colour.
+        weight: weight of position against colour.
         left, right: first and last column of the tile.
-        far, lead: (K,) float32 to work with.
+        far, lead: (K,) float32 scratch memory.
         kept: (K,) int32, filled with places in `near`.
+
+    Returns:
+        The number of kept centres, and whether one window covers the whole tile.
     """
     lanes = padded(num)
     row, col = traits[down, across, MIDDLE], traits[down, across, MIDDLE + 1]
@@ -134,8 +137,9 @@ def rule_out(
     for place in range(num):
         if lead[place] < least:
             least, leader = lead[place], place
-    # The difference of two distances is linear in the pixel: by `swing` at most does it differ from that in the middle of
-    # the box. Without a leader nothing is known, `least` is infinite, and all whose windows reach the tile stay.
+    # The difference of two distances is linear in the pixel, so it differs by at most `swing` from its value
+    # in the middle of the box. Without a leader, `least` is infinite and all centres whose windows reach the
+    # tile stay.
     two, best = F(2), max(leader, 0)
     row, col = near[ROW, best], near[COL, best]
     lum, red, yel = near[COLOUR, best], near[COLOUR + 1, best], near[COLOUR + 2, best]

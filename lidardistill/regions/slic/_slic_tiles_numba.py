@@ -1,4 +1,4 @@
-"""Numba kernels of `slic`: the image cut into tiles, what is known of each, and the first round."""
+"""Numba kernels of `slic`: tiles of the image, their boxes and sums, and the first round."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ F = np.float32
 # Numba's cache of `_slic_assign_numba` does not notice a change here: touch that file too.
 MAX_TILE_ROWS, TILE_COLS = 32, 16
 
-# What is known of a tile: half its extent (rows, columns, L, a, b), and its middle.
+# Columns of a tile's traits: half its extent (rows, columns, L, a, b), and its middle.
 HALF, MIDDLE, TRAITS = 0, 5, 10
 
 
 class Tiles(NamedTuple):
-    """An image in tiles of `TILE_COLS` columns, tile row by tile row; T of them in D x A.
+    """An image in T tiles of `TILE_COLS` columns: D tile rows of A tiles.
 
     Attributes:
-        pixels: (T, 3, P) float32, L, a, b over compactness, row by row; columns past the border repeat the last one.
+        pixels: (T, 3, P) float32, L, a, b over compactness, row by row; columns past the border repeat the
+            last one.
         traits: (D, A, `TRAITS`) float32, see above.
         sums: (D, A, 6) float64 rows, columns, L, a, b and number of the tile's pixels.
         begins: (D,) int64 first row of the image in a tile row.
@@ -61,7 +62,7 @@ def cut_tiles(planes: np.ndarray, tile_rows: int) -> Tiles:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def fill_tiles(planes: np.ndarray, tiles: Tiles) -> None:
-    """Copy the pixels, and find box and sums of each tile."""
+    """Copy the pixels, and compute box and sums of each tile."""
     pixels, traits, sums = tiles.pixels, tiles.traits, tiles.sums
     num_across = traits.shape[1]
     line = np.empty(num_across * TILE_COLS, F)
@@ -109,7 +110,7 @@ def _deal(line: np.ndarray, pixels: np.ndarray, first: int, num: int, channel: i
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _widen(line: np.ndarray, low: np.ndarray, high: np.ndarray, total: np.ndarray) -> None:
-    """Bring least, most and sum of each column up to date."""
+    """Update minimum, maximum and sum of each column."""
     for col in range(line.shape[0]):
         value = line[col]
         low[col] = value if value < low[col] else low[col]
@@ -125,13 +126,13 @@ def sum_grid(
     num_cols: int,
     sums: np.ndarray,
 ) -> None:
-    """The sums of the first round, in which colour does not count and the nearest seed is found axis by axis.
+    """Add up the first round: colour does not count, and the nearest seed is found axis by axis.
 
     Args:
         planes: as in `cut_tiles`.
         row_seeds, col_seeds: (H,) and (W,) int32, the nearest seed row and column.
         num_cols: seeds in a row of the grid.
-        sums: (K, 6) float64, as in `assign`; added to.
+        sums: (K, 6) float64, as in `assign`; the function adds to it.
     """
     _, height, width = planes.shape
     total = np.zeros((3, width))

@@ -1,6 +1,6 @@
-"""SLIC superpixels of one camera image, as SLidR makes them.
+"""SLIC superpixels of one camera image, with SLidR's parameters.
 
-`slic` is the one entry; the presets compute the same segmentation in two ways.
+`slic` is the entry point; the presets compute the same segmentation in two ways.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ def slic(
     sigma: float = 3.0,
     preset: str = "exact",
 ) -> np.ndarray:
-    """Cut an image into connected regions of like colour.
+    """Cut an image into connected regions of similar colour.
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        num_superpixels: how many regions are asked for. The seeds stand on a regular grid, so that the number
-            that comes back differs (SLidR's 150 gives 107 to 115 on the real 900x1600 keyframe).
+        num_superpixels: requested number of regions. The seeds form a regular grid, so the actual number
+            differs (SLidR's 150 gives 107 to 115 on the real 900x1600 keyframe).
         compactness: weight of position against colour (Lab units); larger gives squarer regions.
         sigma: standard deviation of the Gaussian smoothing in Lab, pixels; 0 smooths nothing.
         preset: name in `PRESETS`.
 
     Returns:
-        (H, W) int32, ids 0..n-1 without a gap. Every pixel belongs to a region, and 0 is an id like any other.
+        (H, W) int32, ids 0..n-1 without a gap. Every pixel belongs to a region; 0 is an ordinary id.
 
     Raises:
         ValueError: if the image is not (H, W, 3) uint8, a parameter is out of range or the preset is unknown.
@@ -49,7 +49,7 @@ def slic(
 
 
 def check_slic_arguments(num_superpixels: int, compactness: float, sigma: float, preset: str) -> None:
-    """Raise ValueError, naming the argument, unless `slic` accepts these; lets a job stop before the first image."""
+    """Raise ValueError with the name of the argument unless `slic` accepts all of them."""
     if preset not in PRESETS:
         raise ValueError(f"slic: unknown preset {preset!r}; choose one of {', '.join(sorted(PRESETS))}")
     if isinstance(num_superpixels, bool) or not isinstance(num_superpixels, (int, np.integer)):
@@ -63,14 +63,15 @@ def check_slic_arguments(num_superpixels: int, compactness: float, sigma: float,
 
 
 def _reference(image: np.ndarray, num_superpixels: int, compactness: float, sigma: float) -> np.ndarray:
-    """The segmentation of scikit-image 0.18.2, computed with the scikit-image at hand (0.22 or later).
+    """Compute the segmentation of scikit-image 0.18.2 with the installed scikit-image (0.22 or later).
 
-    Since 0.19 scikit-image stretches its input to 0..1 first, which segments dark images differently from what
-    SLidR trained on. So the Lab image is made here from image / 255 and handed over as it is: the stretch is then
-    (lab - min) / range. The shift cancels in every colour difference (the seeds start at colour 0 instead of a
-    real colour, an error common to all of them), and dividing the compactness by the range undoes the scale.
+    Since 0.19 scikit-image stretches its input to 0..1 first, so dark images get other regions than in
+    SLidR's training. This function therefore passes the Lab image of image / 255: the stretch is then (lab -
+    min) / range. The shift cancels in every colour difference (the seeds start at colour 0 instead of a real
+    colour, an error common to all of them), and the division of the compactness by the range undoes the
+    scale.
     """
-    # scikit-image takes a third of a second to import: not at the import of this package.
+    # Imported here, because importing scikit-image takes a third of a second.
     from skimage.color import rgb2lab
     from skimage.segmentation import slic as skimage_slic
 
@@ -79,7 +80,7 @@ def _reference(image: np.ndarray, num_superpixels: int, compactness: float, sigm
     labels = skimage_slic(
         lab,
         n_segments=int(num_superpixels),
-        compactness=compactness / (spread or 1.0),  # scikit-image leaves an image of one value alone
+        compactness=compactness / (spread or 1.0),  # scikit-image does not stretch an image of one value
         sigma=sigma,
         start_label=0,
         enforce_connectivity=True,
@@ -90,15 +91,16 @@ def _reference(image: np.ndarray, num_superpixels: int, compactness: float, sigm
 
 
 PRESETS: dict[str, _Segmenter] = {"reference": _reference, "exact": segment_image}
-"""Preset name to function of (image, num_superpixels, compactness, sigma), both giving int32 ids without a gap.
+"""Preset -> function of (image, num_superpixels, compactness, sigma) that returns int32 ids without a gap.
 
-reference: scikit-image itself, the slow twin. exact: its segmentation with our kernels, some 18 times faster. See
+reference: scikit-image itself, the slow twin. exact: the same segmentation with our kernels, some 18 times
+    faster. See
 `lidardistill bench superpixels`.
 """
 
 
 def warm_up(preset: str) -> None:
-    """Compile what `slic` needs for a preset, so that worker processes find it in numba's cache."""
+    """Compile the kernels of a preset, so that worker processes find them in numba's cache."""
     if PRESETS[preset] is not _reference:
         slic(np.zeros((4, 6, 3), np.uint8), 2, preset=preset)
         compile_kernels()

@@ -1,8 +1,8 @@
-"""SLIC with our own kernels: what scikit-image 0.18 computes, in float32 and without its detours.
+"""SLIC with our own kernels: the segmentation of scikit-image 0.18 in float32, computed faster.
 
-Smoothed Lab, seeds on a grid, ten rounds of assignment and means, connected pieces. Three things that the outcome
-depends on and that no description of SLIC tells: the first round goes by position alone, a centre is tried within two
-grid steps of it, and small pieces join the neighbour that is met last.
+The steps: smoothed Lab, seeds on a grid, ten rounds of assignment and means, connected pieces. Three details
+decide the result and are missing in descriptions of SLIC: the first round uses position alone, a centre is
+tried within two grid steps of it, and small pieces join the neighbour that the search meets last.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from lidardistill.regions.slic._slic_lab_numba import LINEAR, gaussian_weights, 
 from lidardistill.regions.slic._slic_rivals_numba import place_centres
 from lidardistill.regions.slic._slic_tiles_numba import MAX_TILE_ROWS, Tiles, cut_tiles, sum_grid
 
-# scikit-image's; far from where the centres come to rest, so that another number gives another map.
+# scikit-image's number. The centres have not converged by then, so another number gives another map.
 ROUNDS = 10
 _LEAST_SIZE, _MOST_SIZE = 0.5, 3.0  # scikit-image's bounds of a piece, in mean sizes
 
 
 def segment_image(image: np.ndarray, num_superpixels: int, compactness: float, sigma: float) -> np.ndarray:
-    """Superpixels of one image, on one thread, without the interpreter's lock.
+    """Compute the superpixels of one image, on one thread, without the interpreter's lock.
 
     Args:
         image: (H, W, 3) uint8, RGB.
         num_superpixels, compactness, sigma: see `slic.slic`.
 
     Returns:
-        (H, W) int32, ids 0..n-1 without a gap. The same at each call, bit by bit.
+        (H, W) int32, ids 0..n-1 without a gap. The result is bit-equal at each call.
     """
     height, width, _ = image.shape
     # Numba compiles anew for an array of another layout, or one that is read-only.
@@ -47,11 +47,11 @@ def segment_image(image: np.ndarray, num_superpixels: int, compactness: float, s
 
 
 def seed_grid(image_size: tuple[int, int], num: int) -> tuple[range, range]:
-    """Rows and columns of the seeds: as many as squares of the right area fit, the first half a step from the border.
+    """Return rows and columns of the seeds: a grid of squares of the right area, half a step from the border.
 
     Args:
         image_size: (H, W), pixels.
-        num: how many seeds are asked for; as many as there are pixels puts one on each.
+        num: requested number of seeds; at the number of pixels, every pixel is one.
 
     Returns:
         Rows and columns; their steps are the grid's.
@@ -68,12 +68,12 @@ def seed_grid(image_size: tuple[int, int], num: int) -> tuple[range, range]:
 
 
 def _nearest(planes: np.ndarray, seed_rows: range, seed_cols: range) -> np.ndarray:
-    """(H, W) int32: the centre of each pixel after `ROUNDS` rounds."""
+    """Return (H, W) int32: the centre of each pixel after `ROUNDS` rounds."""
     _, height, width = planes.shape
     tile_rows = min(MAX_TILE_ROWS, max(4, seed_rows.step // 3))  # measured: 32 at full size, 16 at half
     count = len(seed_rows) * len(seed_cols)
     weight = np.float32(1.0 / max(seed_rows.step, seed_cols.step) ** 2)
-    # The windows go by the grid that the actual number of seeds would give.
+    # The windows use the grid of the actual number of seeds.
     actual_rows, actual_cols = seed_grid((height, width), count)
     reach = 2 * actual_rows.step, 2 * actual_cols.step
     sums = np.zeros((count, 6))
@@ -93,19 +93,19 @@ def _nearest(planes: np.ndarray, seed_rows: range, seed_cols: range) -> np.ndarr
 
 
 def no_winners(tiles: Tiles) -> tuple[np.ndarray, np.ndarray]:
-    """`winners` and `sole` as `assign` wants them before its first round."""
+    """Return the initial `winners` and `sole` of `assign`."""
     num_tiles, _, num_pixels = tiles.pixels.shape
     return np.empty((num_tiles, num_pixels), np.int32), np.full(num_tiles, UNKNOWN, np.int32)
 
 
 def nearest_seed(seeds: range, size: int) -> np.ndarray:
-    """(size,) int32: which seed of one axis is nearest to each place; the first of two at the same distance."""
+    """Return (size,) int32: the nearest seed of each place on one axis; the first one wins a tie."""
     place = np.arange(size)
     index = -((2 * (seeds.start - place) + seeds.step) // (2 * seeds.step))
     return np.clip(index, 0, len(seeds) - 1).astype(np.int32)
 
 
 def compile_kernels() -> None:
-    """Compile the kernel that only some images need; `segment_image` of any image compiles the others."""
+    """Compile the kernel that only some images use; `segment_image` of any image compiles the others."""
     labels = np.zeros((1, 1), np.int32)
     connect_by_search(labels, 0, 1, np.empty_like(labels))

@@ -1,1 +1,1 @@
-"""Superpixels: where they come from, and how they are stored."""
+"""Superpixels: sources and storage."""

@@ -1,4 +1,4 @@
-"""Numba kernels of `scaling`: area averages down, nearest labels up. Their slow twins stand in the test."""
+"""Numba kernels of `scaling`: area averages and nearest labels. Their slow twins are in the test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def average_blocks(image: np.ndarray, factor: int, out: np.ndarray) -> None:
-    """Average blocks of `factor` x `factor` pixels; cut ones over the pixels that they have.
+    """Average blocks of `factor` x `factor` pixels; blocks at the border average their own pixels.
 
     Args:
         image: (H, W, C) uint8.
@@ -42,7 +42,7 @@ def average_blocks(image: np.ndarray, factor: int, out: np.ndarray) -> None:
 
 @njit(cache=True, nogil=True)
 def _halve(above: np.ndarray, below: np.ndarray, num: int, out: np.ndarray) -> None:
-    """The first `num` pixels of three channels from two rows: the one case that counts, and SIMD without a loop inside."""
+    """Average `num` blocks of 2 x 2 pixels with three channels, without an inner loop, for SIMD."""
     u = np.uint32
     for col in range(num):
         a, b, o = 6 * col, 6 * col + 3, 3 * col
@@ -53,7 +53,7 @@ def _halve(above: np.ndarray, below: np.ndarray, num: int, out: np.ndarray) -> N
 
 @njit(cache=True, nogil=True)
 def repeat_blocks(labels: np.ndarray, factor: int, out: np.ndarray) -> None:
-    """Each label for a block of `factor` x `factor` pixels of `out`, (H, W) int32; blocks may end at its borders."""
+    """Repeat each label for `factor` x `factor` pixels of `out`, (H, W) int32; borders may cut blocks."""
     height, width = out.shape
     for row in range(0, height, factor):
         source = labels[row // factor]

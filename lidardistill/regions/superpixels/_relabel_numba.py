@@ -1,4 +1,4 @@
-"""Numba kernel of `masks.relabel_sequential`; its slow twin, a sort, stands there."""
+"""Numba kernel of `masks.relabel_sequential`; its slow twin, a sort, is there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def relabel(labels: np.ndarray, mask: np.ndarray, low: int, size: int, out: np.n
     """Number the valid ids by their order.
 
     Args:
-        labels: (N,) integers; the valid ones lie in low..low + size - 1.
+        labels: (N,) integers; valid ids lie in low..low + size - 1.
         mask: (N,) bool.
         low, size: range of the valid ids.
         out: (N,) int32, filled; 0 where the mask is False.

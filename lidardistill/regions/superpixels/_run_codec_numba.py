@@ -1,15 +1,15 @@
-"""Numba kernels of the row-run codec; the format stands in `run_codec`, the slow twin in `_run_codec_numpy`."""
+"""Numba kernels of the row-run codec. Format: `run_codec`; slow twin: `_run_codec_numpy`."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
 
-REACH = 7  # runs of the row above among which a partner is sought; any number up to 255 decodes
+REACH = 7  # number of runs of the row above to search for a partner; any number up to 255 decodes
 
 
 def encode_rows(labels: np.ndarray) -> tuple[np.ndarray, ...]:
-    """(H, W) int32, C-contiguous, to the five uint8 streams counts, ops, shifts, ids, gaps."""
+    """Encode (H, W) int32, C-contiguous, to the five uint8 streams counts, ops, shifts, ids, gaps."""
     num_runs = _count_runs(labels)
     # A varint of a 32-bit number takes at most 5 bytes.
     buffers = (
@@ -35,7 +35,7 @@ def decode_rows(
     left: int,
     out: np.ndarray,
 ) -> bool:
-    """Fill `out` (h, w) int32 with the window at (top, left) of a map `width` wide; False if the streams are bad."""
+    """Fill `out` (h, w) int32 with the window at (top, left) of a map; return False for bad streams."""
     return bool(_decode((counts, ops, shifts, ids, gaps), width, top, left, out))
 
 
@@ -47,7 +47,7 @@ def decode_rows_at(
     mirrored: bool,
     out: np.ndarray,
 ) -> bool:
-    """Fill `out` (R, C) int32 with the ids at rows (R,) and cols (C,) int64, which ascend; `mirrored` left to right."""
+    """Fill `out` (R, C) int32 with the ids at ascending rows (R,) and cols (C,); return False if bad."""
     return bool(_decode_at(streams, width, rows, cols, mirrored, out))
 
 
@@ -124,8 +124,8 @@ def _encode(
 
 @njit(cache=True, nogil=True)
 def _get(buffer, position):  # type: ignore[no-untyped-def]
-    """Value and position after it; position -1 where the stream ends too early or the number is too long."""
-    if position < buffer.shape[0] and buffer[position] < 128:  # nearly all of them
+    """Return the value and the next position; -1 if the stream ends too early or the number is too long."""
+    if position < buffer.shape[0] and buffer[position] < 128:  # the usual case
         return np.int64(buffer[position]), position + 1
     value = np.int64(0)
     for byte in range(5):
@@ -150,15 +150,15 @@ def _next_row(streams, at, width, above_begins, above_values, num_above, begins,
     Args:
         streams: counts, ops, shifts, ids, gaps, (n,) uint8 each.
         at: position in each of them.
-        width: of the map.
+        width: columns of the map.
         above_begins: (width + 1,) int64 first pixel of each run of the row above.
         above_values: (width + 1,) int64 their ids.
-        num_above: how many they are.
-        begins: (width + 1,) int64 to write this row's into, `width` behind the last.
-        values: (width + 1,) int64 likewise.
+        num_above: number of runs of the row above.
+        begins: (width + 1,) int64, filled with this row's first pixels, and `width` after the last.
+        values: (width + 1,) int64, filled with this row's ids.
 
     Returns:
-        Runs of this row, -1 where the streams are bad, and the positions behind it.
+        The number of runs of this row (-1 for bad streams), and the positions after it.
     """
     counts, ops, shifts, ids, gaps = streams
     at_count, at_op, at_shift, at_id, at_gap = at
@@ -222,7 +222,7 @@ def _decode(streams, width, top, left, out):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _decode_at(streams, width, rows, cols, mirrored, out):  # type: ignore[no-untyped-def]
-    # A run of the map is a run of the result: of the places that stand in it.
+    # A run of the map is a run of the result: the places inside it.
     places_before = np.empty(width + 1, np.int64)
     place = 0
     for col in range(width + 1):

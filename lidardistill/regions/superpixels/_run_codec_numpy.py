@@ -1,4 +1,4 @@
-"""Slow twin of the row-run codec's kernels: Python lists and numpy, the same bytes and the same maps."""
+"""Slow twin of the row-run codec's kernels: Python lists and numpy, with the same bytes and maps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lidardistill.regions.superpixels._run_codec_numba import REACH
 
 
 def encode_rows(labels: np.ndarray) -> tuple[np.ndarray, ...]:
-    """(H, W) int32 to the five uint8 streams counts, ops, shifts, ids, gaps."""
+    """Encode (H, W) int32 to the five uint8 streams counts, ops, shifts, ids, gaps."""
     counts, ops, shifts, ids, gaps = bytearray(), bytearray(), bytearray(), bytearray(), bytearray()
     above: list[tuple[int, int]] = []
     for row in labels:
@@ -45,7 +45,7 @@ def decode_rows(
     left: int,
     out: np.ndarray,
 ) -> bool:
-    """Fill `out` (h, w) int32 with the window at (top, left) of a map `width` wide; False if the streams are bad."""
+    """Fill `out` (h, w) int32 with the window at (top, left) of a map; return False for bad streams."""
     count_of, shift_of, id_of, gap_of = (_varints(stream) for stream in (counts, shifts, ids, gaps))
     op_of = iter(ops.tolist())
     rows, cols = out.shape
@@ -87,7 +87,7 @@ def decode_rows_at(
     mirrored: bool,
     out: np.ndarray,
 ) -> bool:
-    """As in `_run_codec_numba`: the whole map down to the last row, then a look at each place."""
+    """Like `_run_codec_numba.decode_rows_at`: decode the map down to the last row, then index it."""
     whole = np.empty((int(rows[-1]) + 1, width), np.int32)
     counts, ops, shifts, ids, gaps = streams
     good = decode_rows(counts, ops, shifts, ids, gaps, width, 0, 0, whole)
@@ -121,7 +121,7 @@ def _varint(value: int) -> bytes:
 def _varints(stream: np.ndarray) -> Iterator[int]:
     value, shift = 0, 0
     for byte in stream.tolist():
-        if shift > 28:  # five bytes hold every number that occurs
+        if shift > 28:  # five bytes hold every possible number
             raise IndexError("varint too long")
         value += (byte % 128) << shift
         shift += 7

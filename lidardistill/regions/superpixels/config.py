@@ -1,4 +1,4 @@
-"""Keys of superpixels."""
+"""Config of superpixels."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lidardistill.config.base import Strict
 class SuperpixelConfig(Strict):
     """Superpixels of camera images: SLidR's SLIC by default, computed for each image when it is read.
 
-    num_superpixels: regions that SLIC is asked for; a view has room for twice as many.
+    num_superpixels: requested number of SLIC regions; a view has room for twice as many.
     compactness: weight of position against colour; larger gives squarer regions.
     sigma: Gaussian smoothing of the image, pixels.
-    preset: exact runs our kernels; reference runs scikit-image, which gives the same regions and is 18 times slower.
-    scale: whole factor by which the image is reduced first.
+    preset: exact runs our kernels; reference runs scikit-image (same regions, 18 times slower).
+    scale: whole factor of the image reduction before SLIC.
     cache: folder that keeps superpixels; fill it ahead with `lidardistill superpixels`.
     masks: folder of region maps that another program wrote; nothing is computed then.
     """
@@ -34,7 +34,7 @@ class SuperpixelConfig(Strict):
     def _is_still_there(cls, value: Any) -> Any:
         if value in ("fast", "draft"):
             raise ValueError(
-                f"the preset {value} was removed: remove this key, and set data.superpixels.cache to a folder, so that "
-                "each image is segmented once"
+                f"the preset {value} was removed: remove this key, and set data.superpixels.cache to a "
+                "folder, so that each image is segmented once"
             )
         return value

@@ -1,4 +1,4 @@
-"""Region maps that other programs wrote: segment-anything masks, SLidR's PNGs, arrays of one's own."""
+"""Region maps of other programs: segment-anything masks, SLidR's PNGs, your own arrays."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def read_mask_file(
     """Read one region map.
 
     Args:
-        path: `.npy` (H, W) integers; `.npz` with `labels` (or one single array) and perhaps `mask` (H, W) bool;
-            or `.png` of 8 or 16 bits, grey or palette (the palette's indices are the ids).
-        ignore: the value that means "no region" in this file (255, say, or 0 where the writer used 0 as void).
-            Nothing is guessed: without it every pixel is valid and 0 is an ordinary id.
+        path: `.npy` (H, W) integers; `.npz` with `labels` (or one single array) and an optional `mask` (H, W)
+            bool; or `.png` of 8 or 16 bits, grey or palette (the palette's indices are the ids).
+        ignore: the value that means "no region" in this file, such as 255, or 0 if the writer used 0 as void.
+            With None every pixel is valid and 0 is an ordinary id.
         image_size: (H, W) pixels that the map must have; None accepts any.
 
     Returns:
@@ -33,9 +33,9 @@ def read_mask_file(
         mask: (H, W) bool, False where the pixel belongs to no region.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        CorruptSample: if it cannot be read, is no map of integers, has negative ids that are not ignored, or another
-            size than the image.
+        FileNotFoundError: there is no such file.
+        CorruptSample: the file cannot be read, is no map of integers, has negative ids that are not ignored,
+            or another size than the image.
     """
     path = Path(path)
     if not path.is_file():
@@ -62,8 +62,9 @@ def read_mask_file(
     labels = np.where(mask, stored, 0)
     if labels.size and (labels.min() < 0 or labels.max() > np.iinfo(np.int32).max):
         raise CorruptSample(
-            f"region map {path}: ids must lie in 0..{np.iinfo(np.int32).max}, got {labels.min()}..{labels.max()}; "
-            "write it as .npz with labels, and a bool mask that is False where a pixel has no region"
+            f"region map {path}: ids must lie in 0..{np.iinfo(np.int32).max}, got "
+            f"{labels.min()}..{labels.max()}; write it as .npz with labels, and a bool mask that is False "
+            "where a pixel has no region"
         )
     return labels.astype(np.int32), mask
 
@@ -71,18 +72,18 @@ def read_mask_file(
 def relabel_sequential(
     labels: np.ndarray, mask: np.ndarray | None = None, *, implementation: str = "numba"
 ) -> tuple[np.ndarray, int]:
-    """Number the ids of a map 0..n-1 in their order, leaving no gap.
+    """Renumber the ids of a map 0..n-1 in their order, without a gap.
 
     Args:
         labels: (H, W) int32.
-        mask: (H, W) bool; pixels outside it have no part and get 0. None: all pixels.
+        mask: (H, W) bool; pixels outside it do not count and get 0. None: all pixels.
         implementation: "numba", or "numpy" for the slow twin.
 
     Returns:
         (H, W) int32, and n, the number of ids.
 
     Raises:
-        ValueError: if the arrays are not of these kinds.
+        ValueError: an array has another shape or dtype.
     """
     mask = np.ones(labels.shape, dtype=bool) if mask is None else mask
     if labels.ndim != 2 or labels.dtype != np.int32 or mask.shape != labels.shape or mask.dtype != np.bool_:
@@ -94,7 +95,7 @@ def relabel_sequential(
         return np.zeros(labels.shape, dtype=np.int32), 0
     low = int(labels.min(where=mask, initial=np.iinfo(np.int32).max))
     size = int(labels.max(where=mask, initial=np.iinfo(np.int32).min)) - low + 1
-    # A table beats a sort by far, as long as it is not larger than the map.
+    # A table is much faster than a sort unless it is larger than the map.
     if implementation == "numba" and size <= max(labels.size, 1 << 16):
         out = np.empty(labels.size, dtype=np.int32)
         flat = np.ascontiguousarray(labels).reshape(-1)
@@ -107,21 +108,22 @@ def relabel_sequential(
 
 
 def find_mask_file(root: Path | str, image_key: str) -> Path:
-    """The region map of an image below `root`.
+    """Return the path of the region map of an image below `root`.
 
     Args:
         root: folder of region maps.
-        image_key: the image's path, such as `samples/CAM_FRONT/x.jpg`. Its map may lie at `root/samples/CAM_FRONT/x`,
-            `root/CAM_FRONT/x` or `root/x`, with any of `SUFFIXES`; the first that exists is taken.
+        image_key: the image's path, such as `samples/CAM_FRONT/x.jpg`. Its map may lie at
+            `root/samples/CAM_FRONT/x`, `root/CAM_FRONT/x` or `root/x`, with any of `SUFFIXES`; the first that
+            exists is taken.
 
     Raises:
-        FileNotFoundError: naming the places.
-        ValueError: if the key would leave `root`.
+        FileNotFoundError: there is no map; the message lists the places.
+        ValueError: the key leads outside `root`.
     """
     key = Path(image_key)
     if ".." in key.parts or not key.name:
         raise ValueError(f"image key {image_key!r} names no place below the folder of region maps {root}")
-    # Only the suffix of an image is one: a bare token must not lose what follows a dot in it.
+    # Remove only suffixes of images: the part after a dot in a bare token must stay.
     stem = key.with_suffix("") if key.suffix.lower() in {".jpg", ".jpeg", ".png"} else key
     parts = [part for part in stem.parts if part != stem.anchor]
     tails = dict.fromkeys(Path(*parts[-depth:]) for depth in (3, 2, 1))
@@ -144,11 +146,11 @@ def _read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         arrays, kind = _read_png(path) if suffix == ".png" else (_read_numpy(path), "numpy")
     except FileNotFoundError:
         raise
-    except (
-        Exception
-    ) as error:  # decoders raise classes of all kinds, and nothing but this file decides about it
+    # Decoders raise errors of many classes; all of them mean that this file is damaged.
+    except Exception as error:
         raise CorruptSample(
-            f"region map {path} cannot be read ({str(error) or type(error).__name__}); is it truncated? Write it anew"
+            f"region map {path} cannot be read ({str(error) or type(error).__name__}); is it truncated? "
+            "Write it again"
         ) from error
     if kind not in _MAP_KINDS:
         raise CorruptSample(
@@ -177,10 +179,11 @@ def _read_png(path: Path) -> tuple[dict[str, np.ndarray], str]:
     from PIL import Image
 
     with Image.open(path) as picture:
-        picture.verify()  # compares every chunk's check sum, which decoding alone does not
+        picture.verify()  # checks every chunk's check sum; decoding does not
     with Image.open(path) as picture:
         bits = _png_bits(path)
-        # Pillow stretches grey of fewer than 8 bits to 0..255, which changes the ids; palette indices it leaves.
+        # Pillow stretches grey of fewer than 8 bits to 0..255, which changes the ids; it keeps palette
+        # indices.
         kind = f"mode {picture.mode}, {bits} bits" if picture.mode == "L" and bits < 8 else picture.mode
         return {"labels": np.asarray(picture)}, kind
 

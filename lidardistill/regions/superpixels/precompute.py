@@ -1,7 +1,8 @@
-"""Fill a superpixel store for many images, with several processes, at any time interruptible.
+"""Fill a superpixel store for many images with several processes; the work can be interrupted at any time.
 
-An image that has its entry is skipped, so that the same call continues after an interruption. Several runs, on one
-machine or on many that share the folder, help each other: each begins at another image and skips what it meets.
+Images with an entry are skipped, so the same call continues after an interruption. Several runs, on one
+machine or on many with a shared folder, divide the work: each begins at another image and skips existing
+entries.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ ReadImage = Callable[[Path], np.ndarray]
 
 @dataclass
 class PrecomputeCounts:
-    """What has been done so far.
+    """Progress of `precompute`.
 
     Attributes:
-        total: images asked for.
+        total: requested images.
         computed: entries written by this run.
-        skipped: images that had an entry.
-        failed: (path, reason) of images that could not be used.
+        skipped: images that already had an entry.
+        failed: (path, reason) of unusable images.
         stored_bytes: size of the entries written by this run.
     """
 
@@ -51,8 +52,8 @@ class PrecomputeCounts:
 
     def __str__(self) -> str:
         text = (
-            f"{self.done} of {self.total} images: {self.computed} computed ({self.stored_bytes / 1e6:.1f} MB), "
-            f"{self.skipped} were there, {len(self.failed)} failed"
+            f"{self.done} of {self.total} images: {self.computed} computed "
+            f"({self.stored_bytes / 1e6:.1f} MB), {self.skipped} were there, {len(self.failed)} failed"
         )
         shown = [f"\n  {path}: {reason}" for path, reason in self.failed[:10]]
         return text + "".join(shown) + ("\n  ..." if len(self.failed) > len(shown) else "")
@@ -60,7 +61,7 @@ class PrecomputeCounts:
 
 @dataclass(frozen=True)
 class _Job:
-    """Everything a worker needs; it travels once to each."""
+    """All arguments of a worker."""
 
     store: SuperpixelStore
     read_image: ReadImage
@@ -87,20 +88,20 @@ def precompute(
     """Compute the superpixels that a store lacks.
 
     Args:
-        images: (key, path) of each image; the key is what `SuperpixelSource` will be asked for.
-        store: its key must stand for these very parameters (`store.recipe_key`, or a digest of a config).
-        read_image: gives (H, W, 3) uint8 RGB from a path. With workers it must be importable (no lambda).
+        images: (key, path) of each image; `SuperpixelSource` looks up the same keys.
+        store: its key must belong to these parameters (`store.recipe_key`, or a digest of a config).
+        read_image: reads (H, W, 3) uint8 RGB from a path. With workers it must be importable (no lambda).
         num_superpixels, compactness, sigma, preset, scale: see `source.segment`.
-        workers: processes; 0 works in this one.
-        on_progress: called in this process after every image with how many are through, and how many there are.
+        workers: processes; 0 computes in this process.
+        on_progress: called in this process after every image with (images done, images in all).
 
     Returns:
-        The counts. An image that cannot be read or segmented is listed in `failed` and stops nothing.
+        The counts. An image that cannot be read or segmented is listed in `failed`; the run continues.
 
     Raises:
-        ValueError: if a parameter is out of range, a key comes twice, or `read_image` cannot travel to the workers.
-        OSError: if the store cannot be written, the path named; what is stored stays.
-        RuntimeError: if a worker died. Call again to continue.
+        ValueError: a parameter is out of range, a key occurs twice, or `read_image` cannot be pickled.
+        OSError: the store cannot be written; the message has the path. Existing entries stay.
+        RuntimeError: a worker died. Call again to continue.
     """
     check_slic_arguments(num_superpixels, compactness, sigma, preset)
     check_factor(scale)
@@ -116,8 +117,8 @@ def precompute(
     warm_up(preset)  # here, not in every worker
     if scale > 1:
         warm_up_scaling()
-    # A run that begins elsewhere meets another run's results instead of doing the same work beside it. The order
-    # has no influence on any entry.
+    # A random first image lets parallel runs find each other's results instead of repeating the work. The
+    # order does not change any entry.
     begin = secrets.randbelow(len(images)) if images else 0
     order = [*images[begin:], *images[:begin]]
     for outcome in _outcomes(job, order, min(workers, len(order))):
@@ -135,7 +136,7 @@ def precompute(
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of one image: a failure and its reason, an entry of `stored_bytes`, or nothing to do."""
+    """Result for one image: the reason of a failure, an entry of `stored_bytes`, or neither (skipped)."""
 
     path: str
     failure: str | None = None
@@ -150,7 +151,7 @@ def _make_entry(job: _Job, key: str, path: Path) -> _Outcome:
         labels = segment(image, job.num_superpixels, job.compactness, job.sigma, job.preset, job.scale)
     except (OSError, ValueError) as error:
         return _Outcome(str(path), failure=f"{type(error).__name__}: {error}")
-    # Outside the try: a store that cannot be written concerns every image, and ends the run.
+    # Outside the try: an unwritable store affects every image and ends the run.
     entry = job.store.put(key, labels, made_from=fingerprint(image))
     return _Outcome(str(path), stored_bytes=entry.stat().st_size)
 
@@ -184,9 +185,9 @@ def _outcomes(job: _Job, order: Sequence[tuple[str, Path]], workers: int) -> Ite
                     yield future.result()
         except BrokenProcessPool as error:
             raise RuntimeError(
-                f"precompute: a worker process died (out of memory?); what is stored in {job.store.root} is whole: "
-                "call again to continue, with fewer workers if memory is short"
+                f"precompute: a worker process died (out of memory?); the entries in {job.store.root} are "
+                "whole: call again to continue, with fewer workers if memory is short"
             ) from error
         except BaseException:
-            leash.cut()  # what they were writing is a temporary file; nobody waits for the rest
+            leash.cut()  # unfinished entries are temporary files
             raise

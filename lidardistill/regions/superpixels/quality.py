@@ -1,4 +1,4 @@
-"""How alike two segmentations are, and how well one describes its image."""
+"""Measures of two segmentations' agreement, and of a segmentation's fit to its image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from scipy import ndimage
 
 
 def boundaries(labels: np.ndarray) -> np.ndarray:
-    """(H, W) bool: pixels with a neighbour (left, right, above, below) of another label.
+    """Return (H, W) bool: pixels with a neighbour (left, right, above, below) of another label.
 
     Args:
         labels: (H, W) integers.
@@ -23,14 +23,14 @@ def boundaries(labels: np.ndarray) -> np.ndarray:
 
 
 def boundary_recall(reference: np.ndarray, labels: np.ndarray, tolerance_px: int = 2) -> float:
-    """Share of the reference's boundary pixels that have a boundary pixel of `labels` nearby.
+    """Return the share of the reference's boundary pixels that have a boundary pixel of `labels` nearby.
 
     Args:
         reference, labels: (H, W) integers.
         tolerance_px: nearby means a row and a column distance of at most this many pixels.
 
     Returns:
-        0..1; 1 where the reference has no boundary. With the arguments swapped: boundary precision.
+        0..1; 1 if the reference has no boundary. Swapped arguments give boundary precision.
     """
     check_same_size(reference, labels)
     wanted = boundaries(reference)
@@ -42,13 +42,13 @@ def boundary_recall(reference: np.ndarray, labels: np.ndarray, tolerance_px: int
 
 
 def agreement(reference: np.ndarray, labels: np.ndarray) -> float:
-    """Share of pixels that lie in the region of `labels` that overlaps their reference region most.
+    """Return the share of pixels in the region of `labels` that overlaps their reference region most.
 
     Args:
         reference, labels: (H, W) ids >= 0.
 
     Returns:
-        0..1. Many small regions lower it, one large region does not: read it beside the number of regions.
+        0..1. Many small regions lower it, one large region does not: compare it with the number of regions.
     """
     check_same_size(reference, labels)
     num = int(labels.max()) + 1
@@ -58,7 +58,7 @@ def agreement(reference: np.ndarray, labels: np.ndarray) -> float:
 
 
 def explained_variance(image: np.ndarray, labels: np.ndarray) -> float:
-    """Share of an image's variance that remains when every region is painted in its mean.
+    """Return the share of an image's variance that remains if every region has its mean colour.
 
     Args:
         image: (H, W, C) numbers; Lab is the usual choice.

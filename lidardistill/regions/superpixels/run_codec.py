@@ -1,22 +1,25 @@
 """Row-run codec: label maps as runs of equal ids, each row predicted from the row above.
 
-Exact for every int32 map, without pickle. Region borders move little from one row to the next, so a run is stored
-as "the next run above, begun `shift` pixels further right"; only runs that have no such partner carry an id.
+The codec is exact for every int32 map and uses no pickle. Region borders move little from one row to the
+next, so a run is stored as "the next run above, `shift` pixels further right"; only runs without such a
+partner store an id.
 
-Measured on the six 900x1600 images of the real nuScenes keyframe (SLIC 150 / 6 / 3.0; `bench_superpixels` prints it):
-93 kB a keyframe, against 251 kB as 8-bit PNG (which cannot hold more than 256 ids); 3.2 GB for the 34,149 keyframes.
-All six decode in some 18 ms, of which most is touching fresh memory, a 480x820 window of each in 5 ms; PNG: 38 ms.
+Measured on the six 900x1600 images of the real nuScenes keyframe (SLIC 150 / 6 / 3.0; `bench_superpixels`
+prints it): 93 kB a keyframe, against 251 kB as 8-bit PNG (limited to 256 ids); 3.2 GB for the 34,149
+keyframes. All six decode in some 18 ms, mostly for fresh memory; a 480x820 window of each decodes in 5 ms.
+PNG takes 38 ms.
 
-Layout, little-endian: header (magic, version, H, W, five stream lengths, their CRC-32), then the five streams, joined
-and deflated (zlib, whose Adler-32 check sum guards them). Numbers are LEB128 varints; signed ones are zigzag-folded first.
+Layout, little-endian: header (magic, version, H, W, five stream lengths, their CRC-32), then the five
+streams, joined and deflated (zlib, whose Adler-32 check sum guards them). Numbers are LEB128 varints; signed
+ones are zigzag-folded first.
 
 | stream | one entry for | holds |
 |---|---|---|
 | counts | each row | number of runs |
-| ops | each run | 0: literal; k: the run above that lies k - 1 behind the previous match has the same id |
+| ops | each run | 0: literal; k: the run above, k - 1 after the previous match, has the same id |
 | shifts | each matched run but the first of a row | its begin minus that of the run above (signed) |
 | ids | each literal run | its id (signed) |
-| gaps | each literal run but the first of a row | its begin minus that of the run before |
+| gaps | each literal run but the first of a row | its begin minus that of the previous run |
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from lidardistill.regions.superpixels import _run_codec_numba, _run_codec_numpy
 CODEC_VERSION = 1
 _MAGIC = b"LDRR"
 _FIELDS = struct.Struct("<4sB3xII5I")
-_HEADER_SIZE = _FIELDS.size + 4  # and their CRC-32
+_HEADER_SIZE = _FIELDS.size + 4  # plus their CRC-32
 
 _DEFLATE_LEVEL = 6
 """Level 9 is five times as slow for two percent."""
@@ -40,17 +43,17 @@ _TWINS = {"numba": _run_codec_numba, "numpy": _run_codec_numpy}
 
 
 def encode(labels: np.ndarray, *, implementation: str = "numba") -> bytes:
-    """Write a label map as bytes.
+    """Encode a label map to bytes.
 
     Args:
         labels: (H, W) integers that fit int32; negative ones too.
         implementation: "numba", or "numpy" for the slow twin; the bytes are the same.
 
     Returns:
-        The encoded map; `decode` gives it back exactly.
+        The encoded map; `decode` returns the map exactly.
 
     Raises:
-        ValueError: if `labels` is not a two-dimensional integer array within int32.
+        ValueError: `labels` is no two-dimensional integer array within int32.
     """
     labels = np.asarray(labels)
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
@@ -70,20 +73,20 @@ def encode(labels: np.ndarray, *, implementation: str = "numba") -> bytes:
 def decode(
     data: bytes, *, window: tuple[int, int, int, int] | None = None, implementation: str = "numba"
 ) -> np.ndarray:
-    """Read a label map, or a rectangle of it, back from `encode`'s bytes.
+    """Decode a label map, or a rectangle of it.
 
     Args:
-        data: what `encode` returned.
-        window: (top, left, height, width) in pixels, inside the map; only these pixels are filled, and rows below
-            are not read. None gives all.
+        data: result of `encode`.
+        window: (top, left, height, width) in pixels, inside the map; only these pixels are filled, and rows
+            below are not read. None decodes the whole map.
         implementation: "numba" or "numpy".
 
     Returns:
         (H, W) int32, or (height, width) int32 of the window.
 
     Raises:
-        ValueError: if the bytes are truncated, damaged, of another format or of another version, or the window
-            leaves the map.
+        ValueError: the bytes are truncated, damaged, of another format or version, or the window leaves the
+            map.
     """
     height, width, streams = _unpack(data)
     top, left, rows, cols = (0, 0, height, width) if window is None else window
@@ -105,13 +108,13 @@ def decode_at(
     out: np.ndarray | None = None,
     implementation: str = "numba",
 ) -> np.ndarray:
-    """Read the ids at the crossings of some rows and columns, as a resized crop of the map needs them.
+    """Decode the ids at the crossings of some rows and columns, for a resized crop of the map.
 
-    The map is never filled: of each row only its runs are read, and rows below the last are not read.
+    The full map is never built: only the runs of each row are read, and no row below the last.
 
     Args:
-        data: what `encode` returned.
-        rows: (R,) int64 rows, ascending; a row may come several times.
+        data: result of `encode`.
+        rows: (R,) int64 rows, ascending; a row may occur several times.
         cols: (C,) int64 columns, ascending, or descending for a mirrored crop.
         out: (R, C) int32 to write into, or None for a new array.
         implementation: "numba" or "numpy".
@@ -120,7 +123,7 @@ def decode_at(
         (R, C) int32, `decode(data)[rows][:, cols]`.
 
     Raises:
-        ValueError: as in `decode`; or rows or columns are out of order or leave the map.
+        ValueError: as in `decode`; or rows or columns are unordered or outside the map.
     """
     height, width, streams = _unpack(data)
     if out is None:
@@ -143,7 +146,7 @@ def decode_at(
 
 
 def encoded_size(data: bytes) -> tuple[int, int]:
-    """(H, W) of the map in `data`, from its header alone; ValueError as in `decode`."""
+    """Return (H, W) of the map in `data`, from its header alone; raise ValueError as in `decode`."""
     height, width, _ = _read_header(data)
     return height, width
 
@@ -174,7 +177,7 @@ def _unpack(data: bytes) -> tuple[int, int, list[np.ndarray]]:
     height, width, lengths = _read_header(data)
     inflater = zlib.decompressobj()
     try:
-        # One byte more than promised, so that a longer stream shows, and zlib reaches its check sum.
+        # One byte more than stated, to detect a longer stream, and to let zlib reach its check sum.
         raw = inflater.decompress(memoryview(data)[_HEADER_SIZE:], sum(lengths) + 1)
     except zlib.error as error:
         raise ValueError(f"decode: damaged label map ({error})") from error

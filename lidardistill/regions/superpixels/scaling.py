@@ -1,4 +1,4 @@
-"""Superpixels of a reduced image: area averages down, nearest labels up."""
+"""Reduce images by area averages, and enlarge label maps by nearest neighbour."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def reduce_by_area(image: np.ndarray, factor: int) -> np.ndarray:
 
     Args:
         image: (H, W, C) uint8.
-        factor: whole number of pixels, 1 or more. Blocks that the right or lower border cuts are averaged over
-            the pixels they have.
+        factor: whole number of pixels, 1 or more. Blocks at the right or lower border are averaged over
+            their own pixels.
 
     Returns:
         (ceil(H / factor), ceil(W / factor), C) uint8, rounded to nearest (halves up).
@@ -31,12 +31,12 @@ def enlarge_labels(labels: np.ndarray, factor: int, image_size: tuple[int, int])
     """Repeat the labels of a reduced image back to the size of the full one.
 
     Args:
-        labels: (h, w) int32 of the image that `reduce_by_area` gave.
-        factor: the factor given there.
+        labels: (h, w) int32 of the result of `reduce_by_area`.
+        factor: the same factor as there.
         image_size: (H, W) of the full image, pixels.
 
     Returns:
-        (H, W) int32: pixel (r, c) has the label of block (r // factor, c // factor), which is the nearest.
+        (H, W) int32: pixel (r, c) has the label of its nearest block, (r // factor, c // factor).
     """
     check_factor(factor)
     height, width = image_size
@@ -48,7 +48,7 @@ def enlarge_labels(labels: np.ndarray, factor: int, image_size: tuple[int, int])
 
 
 def warm_up_scaling() -> None:
-    """Compile both ways, so that worker processes find them in numba's cache."""
+    """Compile the kernels of both directions, so that worker processes find them in numba's cache."""
     enlarge_labels(np.zeros((2, 3), np.int32), 2, (4, 6))
     reduce_by_area(np.zeros((4, 6, 3), np.uint8), 2)
 
@@ -56,7 +56,7 @@ def warm_up_scaling() -> None:
 def scale_places(
     rows: np.ndarray, cols: np.ndarray, image_size: tuple[int, int], map_size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which rows and columns of a coarser or finer label map hold the pixels of an image.
+    """Return the rows and columns of a coarser or finer label map for pixels of an image.
 
     Args:
         rows: (R,) int64 rows of the image.

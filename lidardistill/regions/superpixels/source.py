@@ -1,4 +1,4 @@
-"""Where the superpixels of an image come from: computed at once, kept in a store, or read from mask files."""
+"""Sources of superpixels: computed on demand, cached in a store, or read from mask files."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def segment(
     preset: str = "exact",
     scale: int = 1,
 ) -> np.ndarray:
-    """`slic`, at choice on a reduced image.
+    """Run `slic`, optionally on a reduced image.
 
     Args:
         image: (H, W, 3) uint8, RGB.
-        num_superpixels, compactness, sigma, preset: as in `slic`. `sigma` counts pixels of the full image: the
-            reduced one is smoothed by sigma / scale.
-        scale: whole factor by which the image is reduced first, by area averages; the labels are repeated back to
-            full size. On the six real images scale 2 keeps 91 % of the boundaries within 2 pixels and takes a
+        num_superpixels, compactness, sigma, preset: as in `slic`. `sigma` counts pixels of the full image:
+            the reduced one is smoothed by sigma / scale.
+        scale: whole factor of the reduction by area averages before SLIC; the labels are enlarged to full
+            size. On the six real images scale 2 keeps 91 % of the boundaries within 2 pixels and takes a
             quarter to a fifth of the time.
 
     Returns:
@@ -53,40 +53,40 @@ def segment(
 
 
 class LazyImage(Protocol):
-    """An image that is decoded when it is needed; `size` is its height and width in pixels."""
+    """An image that is decoded on demand; `size` is its height and width in pixels."""
 
     size: tuple[int, int]
 
     def __call__(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB."""
+        """Return (H, W, 3) uint8 RGB."""
         ...
 
     def reduced(self, scale: int) -> np.ndarray | None:
-        """(ceil(H / scale), ceil(W / scale), 3) uint8 if it is to be had for less than the whole image, or None."""
+        """Return (ceil(H / scale), ceil(W / scale), 3) uint8 if cheaper than the whole image, or None."""
         ...
 
     def fingerprint(self) -> int | None:
-        """`store.fingerprint` of the whole image if it is to be had for less, or None."""
+        """Return `store.fingerprint` of the whole image if it costs less than decoding, or None."""
         ...
 
 
 class SuperpixelSource:
-    """Superpixels by image, wherever they come from. Instances travel to worker processes.
+    """Superpixels by image, from any source. Instances are picklable.
 
     Args:
-        num_superpixels: how many regions are asked for in an image.
+        num_superpixels: requested number of regions of an image.
         compactness, sigma, preset, scale: see `segment`.
-        store: cache to look into first and to write to: a folder, or a `SuperpixelStore` whose key stands for these
-            very parameters. None computes at each call.
-        mask_root: folder of region maps made elsewhere (`masks.find_mask_file`); nothing is computed then.
-        mask_ignore: the value in these files that means "no region".
-        max_id_bound: rows that are reserved for each view; every id stays below it. Default: twice
-            `num_superpixels`, because SLIC keeps no region smaller than half of the mean one.
+        store: cache that is read first and then written: a folder, or a `SuperpixelStore` whose key belongs
+            to these parameters. None computes at each call.
+        mask_root: folder of region maps of other programs (`masks.find_mask_file`); nothing is computed then.
+        mask_ignore: value that means "no region" in these files.
+        max_id_bound: reserved rows for each view; every id stays below it. Default: twice `num_superpixels`,
+            because SLIC keeps no region smaller than half of the mean one.
         write: False only reads from the store.
 
     Raises:
-        ValueError: if a parameter is out of range, or both a store and mask files are given.
-        FileNotFoundError: if there is no folder `mask_root`.
+        ValueError: a parameter is out of range, or both `store` and `mask_root` are given.
+        FileNotFoundError: there is no folder `mask_root`.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class SuperpixelSource:
 
     @classmethod
     def of(cls, config: SuperpixelConfig) -> SuperpixelSource:
-        """The superpixels of a config."""
+        """Build the source of a config."""
         return cls(
             config.num_superpixels,
             config.compactness,
@@ -142,19 +142,19 @@ class SuperpixelSource:
     def __call__(
         self, image: np.ndarray | Callable[[], np.ndarray], key: str
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Superpixels of one image.
+        """Return the superpixels of one image.
 
         Args:
-            image: (H, W, 3) uint8 RGB, or a function that gives it and that is called only when it is needed.
-            key: the image's name: its path inside the data set. Store and mask files are looked up by it.
+            image: (H, W, 3) uint8 RGB, or a function that returns it; the function is called only if needed.
+            key: path of the image inside the data set; it identifies the image in store and mask files.
 
         Returns:
             labels: (H, W) int32, ids 0..n-1 with n <= `max_id_bound`; 0 where the mask is False.
             mask: (H, W) bool, False where the pixel belongs to no superpixel.
 
         Raises:
-            ValueError: if there are more superpixels than rows reserved for them, or a mask file is unusable.
-            FileNotFoundError: if the image has no mask file below `mask_root`.
+            ValueError: there are more superpixels than reserved rows, or a mask file is unusable.
+            FileNotFoundError: the image has no mask file below `mask_root`.
         """
         if self.mask_root is not None:
             image_size = (image.shape[0], image.shape[1]) if isinstance(image, np.ndarray) else None
@@ -164,7 +164,7 @@ class SuperpixelSource:
         return labels, np.ones(labels.shape, dtype=bool)
 
     def warm_up(self) -> None:
-        """Compile what a worker may need: the segmentation, its scale, and the codec of the store both ways."""
+        """Compile a worker's kernels: segmentation, scaling, and the store's codec in both directions."""
         if self.mask_root is not None:
             return
         warm_up(self.preset)
@@ -179,20 +179,20 @@ class SuperpixelSource:
     def at(
         self, image: LazyImage, key: str, rows: np.ndarray, cols: np.ndarray, *, out: np.ndarray
     ) -> np.ndarray | None:
-        """Superpixels of one image at the crossings of some rows and columns, for the price of these alone.
+        """Return the superpixels of one image at the crossings of some rows and columns.
 
-        The twin is to call the source and to index what it gives. Differs from it in: an image that is at hand
-        reduced by exactly `scale` is segmented as it is, where there is no store whose entries this would spoil.
+        The slow twin is a call of the source, indexed. Differs from it in: without a store, an image that
+        already exists reduced by exactly `scale` is segmented directly.
 
         Args:
             image: the image.
             key: as in a call.
             rows: (R,) int64 rows of the image, ascending.
             cols: (C,) int64 columns of the image, ascending or descending.
-            out: (R, C) int32 to write the ids into. Those from a store are not compared with `max_id_bound`.
+            out: (R, C) int32 to write the ids into. Ids from a store are not compared with `max_id_bound`.
 
         Returns:
-            (R, C) bool mask, or None where all belong to a superpixel.
+            (R, C) bool mask, or None if all pixels belong to a superpixel.
 
         Raises:
             ValueError, FileNotFoundError: as in a call.
@@ -230,8 +230,8 @@ class SuperpixelSource:
     def _check_count(self, count: int, key: str) -> None:
         if count > self.max_id_bound:
             raise ValueError(
-                f"image {key!r} has {count} superpixels, but {self.max_id_bound} rows are reserved for each view: twice "
-                f"data.superpixels.num_superpixels. Set that to {-(-count // 2)} or more"
+                f"image {key!r} has {count} superpixels, but {self.max_id_bound} rows are reserved for each "
+                f"view: twice data.superpixels.num_superpixels. Set that to {-(-count // 2)} or more"
             )
 
     def _labels(self, image: np.ndarray | Callable[[], np.ndarray], key: str) -> np.ndarray:
@@ -246,7 +246,7 @@ class SuperpixelSource:
             try:
                 self.store.put(key, labels, made_from=fingerprint(pixels))
             except OSError as error:
-                # The cache is a convenience: a full or read-only disk costs time, not the run.
+                # The cache is optional: a full or read-only disk costs time, but does not end the run.
                 self.write = False
                 warnings.warn(
                     f"superpixels are computed but no longer stored: {error}", RuntimeWarning, stacklevel=4

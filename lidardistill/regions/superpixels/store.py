@@ -1,7 +1,7 @@
-"""A folder of superpixel maps, one small file an image: an optional cache that many processes may share.
+"""Superpixel store: an optional cache folder with one small file for each image, for many processes.
 
-A write goes to a temporary name in the same folder, is synced, and renamed: a reader or a killed process sees the
-whole entry or none. A damaged entry counts as missing, with a warning, and the next `put` replaces it.
+A write creates a temporary file in the same folder, syncs and renames it, so that entries are whole or
+absent, also after a kill. A damaged entry counts as missing, with a warning, and the next `put` replaces it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from lidardistill.regions.superpixels.run_codec import CODEC_VERSION, decode, de
 from lidardistill.regions.superpixels.scaling import scale_places
 
 _MAGIC = b"LDSP"
-_HEADER = struct.Struct("<4sI")  # magic, CRC-32 of all that follows
-_LEAD = struct.Struct("<II")  # fingerprint of the image or 0, length of the identity that follows
+_HEADER = struct.Struct("<4sI")  # magic, CRC-32 of the rest
+_LEAD = struct.Struct("<II")  # fingerprint of the image or 0, length of the identity after it
 _SUFFIX = ".ldsp"
 
 
 def recipe_key(num_superpixels: int, compactness: float, sigma: float, preset: str, scale: int = 1) -> str:
-    """The parameters of a segmentation as one line of text: equal parameters give equal text."""
+    """Return the parameters of a segmentation as one line of text; equal parameters give equal text."""
     recipe = {
         "num_superpixels": int(num_superpixels),
         "compactness": float(compactness),
@@ -42,7 +42,7 @@ def recipe_key(num_superpixels: int, compactness: float, sigma: float, preset: s
 
 
 def fingerprint(image: np.ndarray) -> int:
-    """A 32-bit number that tells one image from another under the same name, from every 16th pixel (some 0.1 ms).
+    """Return a 32-bit number that identifies an image, computed from every 16th pixel (some 0.1 ms).
 
     Args:
         image: (H, W, 3) uint8.
@@ -60,11 +60,11 @@ class SuperpixelStore:
     """Superpixel maps by image, for one recipe. Several recipes may share a folder.
 
     Args:
-        root: folder, made at the first `put`. Reading needs no right to write.
-        key: how the maps were made, see `recipe_key`. It is hashed together with the image's key and the version
-            of the codec into the file name, and is written into the entry in plain text.
+        root: folder; the first `put` creates it. Reading needs no write permission.
+        key: recipe of the maps, see `recipe_key`. The file name is a hash of it, the image's key and the
+            version of the codec; the entry contains it in plain text.
 
-    Instances hold nothing but these two, so that they travel to worker processes.
+    Instances hold only these two and are picklable.
     """
 
     def __init__(self, root: Path | str, key: str) -> None:
@@ -72,23 +72,23 @@ class SuperpixelStore:
         self.key = key
 
     def path_of(self, image_key: str | Path) -> Path:
-        """The file that holds, or would hold, the map of this image; 256 folders keep each of them small."""
+        """Return the path of this image's entry; 256 subfolders keep each folder small."""
         return Path(self._name_of(self._identity(image_key)))
 
     def has(self, image_key: str | Path, *, made_from: int | None = None) -> bool:
-        """Whether `get` would find an entry: its check sum is compared, the map is not decoded."""
+        """Return whether `get` would find an entry; its check sum is compared, the map is not decoded."""
         return self._read(image_key, made_from) is not None
 
     def get(self, image_key: str | Path, *, made_from: int | None = None) -> np.ndarray | None:
-        """The map of an image.
+        """Return the map of an image.
 
         Args:
-            image_key: what names the image: its path inside the data set, for instance.
-            made_from: `fingerprint` of the image at hand; an entry that was made from another image under the same
-                name (a synthetic world that was built anew) then counts as missing. None does not compare.
+            image_key: name of the image, such as its path inside the data set.
+            made_from: `fingerprint` of the current image; an entry of another image with the same name (such
+                as in a rebuilt synthetic world) then counts as missing. None does not compare.
 
         Returns:
-            (H, W) int32, or None where there is no entry or an unusable one (then with a RuntimeWarning).
+            (H, W) int32, or None if there is no entry or an unusable one (then with a RuntimeWarning).
         """
         return self._decoded(image_key, made_from, decode)
 
@@ -102,7 +102,7 @@ class SuperpixelStore:
         out: np.ndarray,
         made_from: int | None = None,
     ) -> np.ndarray | None:
-        """The map of an image at the crossings of some rows and columns; the rest of it is not made.
+        """Return the map of an image at the crossings of some rows and columns, without building the rest.
 
         Args:
             image_key, made_from: as in `get`.
@@ -130,11 +130,11 @@ class SuperpixelStore:
             return None
         try:
             return decoder(data)
-        except ValueError as error:  # its check sum is right, so this is the work of another program
+        except ValueError as error:  # the check sum is right, so another program wrote this entry
             return self._missing(self.path_of(image_key), f"cannot be decoded ({error})")
 
     def put(self, image_key: str | Path, labels: np.ndarray, *, made_from: int | None = None) -> Path:
-        """Write, or replace, the map of an image.
+        """Write or replace the map of an image.
 
         Args:
             image_key: as in `get`.
@@ -145,7 +145,7 @@ class SuperpixelStore:
             The file.
 
         Raises:
-            OSError: if it cannot be written (disk full, read-only folder); nothing is left behind.
+            OSError: the entry cannot be written (disk full, read-only folder); no temporary file stays.
         """
         path = self.path_of(image_key)
         identity = self._identity(image_key)
@@ -164,15 +164,15 @@ class SuperpixelStore:
             if isinstance(error, OSError):
                 raise OSError(
                     error.errno,
-                    f"cannot write the superpixels of {str(image_key)!r}: {error.strerror}; free some space or choose "
-                    "another folder (nothing was left behind, what is stored already stays usable)",
+                    f"cannot write the superpixels of {str(image_key)!r}: {error.strerror}; free some space "
+                    "or choose another folder (nothing was left behind, existing entries stay usable)",
                     str(path),
                 ) from error
             raise
         return path
 
     def remove_temporary(self, older_than_s: float = 3600.0) -> int:
-        """Delete what killed writers left behind; younger files may belong to a writer at work. Returns how many."""
+        """Delete old temporary files of killed writers, not those of running ones; return their number."""
         removed = 0
         for path in self.root.glob(f"??/.*{_SUFFIX}.*.tmp"):
             with contextlib.suppress(OSError):
@@ -188,7 +188,7 @@ class SuperpixelStore:
         ).encode()
 
     def _name_of(self, identity: bytes) -> str:
-        # Text, not Path: paths that are put together for each image cost six per cent of a keyframe.
+        # Text, not Path: building Path objects for each image costs six per cent of a keyframe.
         digest = hashlib.blake2b(identity, digest_size=16).hexdigest()
         return f"{self.root}/{digest[:2]}/{digest[2:]}{_SUFFIX}"
 

@@ -1,9 +1,10 @@
-"""DBSCAN on a grid: distances are taken only where a cell alone cannot tell. The twin is `_clusters_numpy`.
+"""DBSCAN on a grid: cells decide most neighbours, distances the rest. The slow twin is `_clusters_numpy`.
 
-Cells are so small that two points of one are always neighbours. A cell with enough points is therefore all
-core, the cores of a cell are always of one cluster, and clusters are unions of cells; two cells need one
-close pair to join. Cells are kept as sorted keys, so that the cells behind one are 13 short runs, found by
-pointers that only move on; the cells before it see it among theirs.
+Cells are so small that two points of one cell are always neighbours. Therefore all points of a cell with
+enough points are core points, the core points of a cell belong to one cluster, and clusters are unions of
+cells; one close pair joins two cells. Cells are sorted keys: the later neighbours of a cell are 13 short
+runs, found by pointers that only move forward. The earlier neighbours of a cell find it among their later
+ones.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ _REACH = 2  # cells: a side is just over eps / 2
 _WIDTH = 2 * _REACH + 1
 _STEP_Y = MAX_CELLS + 2 * _REACH  # cells at the border of the grid have empty neighbours
 _STEP_Z = _STEP_Y * _STEP_Y
-_NUM_RUNS = _WIDTH * _WIDTH // 2 + 1  # the rows of cells at dz > 0, those at dz = 0 and dy > 0, and its own
+_NUM_RUNS = _WIDTH * _WIDTH // 2 + 1  # rows of cells at dz > 0, rows at dz = 0 and dy > 0, and the cell's row
 
 
 @njit(cache=True, nogil=True)
 def cell_keys(cells):  # type: ignore[no-untyped-def]
-    """Numbers cells so that a neighbour is a constant step away: (3, N) int64 x, y, z to (N,) int64."""
+    """Number cells (3, N) int64 x, y, z as (N,) int64, so that a neighbour is a constant step away."""
     keys = np.empty(cells.shape[1], np.int64)
     for i in range(keys.shape[0]):
         keys[i] = (cells[2, i] + _REACH) * _STEP_Z + (cells[1, i] + _REACH) * _STEP_Y + cells[0, i] + _REACH
@@ -30,17 +31,17 @@ def cell_keys(cells):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def dbscan(xyz, keys, order, eps, min_points, cluster, cluster_mask, core_mask):  # type: ignore[no-untyped-def]
-    """Clusters points that are sorted by cell.
+    """Cluster points that are sorted by cell.
 
     Args:
         xyz: (N, 3) float64, metres, sorted.
         keys: (N,) int64 ascending cell of each.
-        order: (N,) int64 row of each point among the unsorted.
+        order: (N,) int64 row of each sorted point in the unsorted points.
         eps: radius, metres; cells are at most eps / sqrt(3) wide.
-        min_points: neighbours, itself included, that make a core point.
-        cluster: (N,) int32 zeros, filled, unsorted.
-        cluster_mask: (N,) bool False, filled, unsorted.
-        core_mask: (N,) bool False, filled, unsorted.
+        min_points: neighbours of a core point, itself included.
+        cluster: (N,) int32 zeros, filled in the unsorted order.
+        cluster_mask: (N,) bool False, filled in the unsorted order.
+        core_mask: (N,) bool False, filled in the unsorted order.
 
     Returns:
         The number of clusters.
@@ -58,7 +59,7 @@ def dbscan(xyz, keys, order, eps, min_points, cluster, cluster_mask, core_mask):
     start[num_cells] = num_points
     begin, end = _neighbor_runs(cell_key[:num_cells])
 
-    # Pairs of cells with a pair of points in reach, or with too many points to look for one yet.
+    # Pairs of cells with a pair of points within reach, or with enough points to postpone the search.
     near = np.empty((np.int64((end - begin).sum()), 2), np.int32)
     num_near = 0
     neighbors = np.empty(num_points, np.int64)
@@ -131,8 +132,7 @@ def dbscan(xyz, keys, order, eps, min_points, cluster, cluster_mask, core_mask):
 
 @njit(cache=True, nogil=True)
 def _reach_border(xyz, core, squared, candidate, start, c, d, best):  # type: ignore[no-untyped-def]
-    """Points of cell d that are no cores and near a core of cell c join its cluster, if it is a better
-    one."""
+    """Let border points of cell d near a core point of cell c join its cluster, if its number is smaller."""
     for i in range(start[d], start[d + 1]):
         if core[i] or best[i] <= candidate:
             continue
@@ -144,8 +144,7 @@ def _reach_border(xyz, core, squared, candidate, start, c, d, best):  # type: ig
 
 @njit(cache=True, nogil=True)
 def _neighbor_runs(cell_key):  # type: ignore[no-untyped-def]
-    """Which cells behind a cell lie within reach, a run for each (dz, dy): two (13, num_cells) int32,
-    half-open."""
+    """Return the half-open runs of later cells within reach, one for each (dz, dy): two (13, C) int32."""
     num_cells = cell_key.shape[0]
     begin = np.empty((_NUM_RUNS, num_cells), np.int32)
     end = np.empty((_NUM_RUNS, num_cells), np.int32)
@@ -169,7 +168,7 @@ def _neighbor_runs(cell_key):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _cores_meet(xyz, core, squared, a_begin, a_end, b_begin, b_end):  # type: ignore[no-untyped-def]
-    """Whether a core of one cell lies within reach of a core of the other."""
+    """Return whether a core point of one cell lies within reach of a core point of the other."""
     for i in range(a_begin, a_end):
         if not core[i]:
             continue

@@ -1,5 +1,4 @@
-"""Slow twin of `_clusters_numba`: all distances, then one search from each core point that has no cluster
-yet."""
+"""Slow twin of `_clusters_numba`: all distances, then a search from each core point without a cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ def dbscan(
     cluster_mask: np.ndarray,
     core_mask: np.ndarray,
 ) -> int:
-    """(3, N) float64 metres, not sorted; fills the three arrays as `_clusters_numba.dbscan` does."""
+    """Cluster (3, N) float64 metres, not sorted; fill the three arrays like `_clusters_numba.dbscan`."""
     x, y, z = (axis[:, None] - axis[None, :] for axis in xyz)
     near = x * x + y * y + z * z <= eps * eps
     core_mask[:] = near.sum(axis=1) >= min_points

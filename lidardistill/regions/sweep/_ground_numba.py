@@ -20,13 +20,13 @@ def fit_planes(  # type: ignore[no-untyped-def]
     planes,
     height,
 ):
-    """Fits a plane to every zone and measures every point from the plane of its own.
+    """Fit a plane to every zone and compute the height of every point above the plane of its zone.
 
     Args:
         xyz: (3, N) float64, metres.
         zone: (N,) int64 sector * num_rings + ring.
         seed_quantile, seed_height, thickness, iterations, max_slope, min_points, min_spread: see
-        `GroundConfig`.
+            `GroundConfig`.
         planes: (num_sectors, num_rings, 3) float64 zeros, filled.
         height: (N,) float64, filled.
     """
@@ -52,7 +52,7 @@ def fit_planes(  # type: ignore[no-untyped-def]
         for place in range(start[first], start[first + 1]):
             near[num_near] = order[place]
             num_near += 1
-    # Without a point nearby the whole sweep has to tell how high the sensor stands.
+    # Without points nearby, the whole sweep gives the height of the sensor.
     near = near[:num_near] if num_near > 0 else order
     heights = np.empty(near.shape[0])
     for k in range(near.shape[0]):
@@ -80,7 +80,7 @@ def fit_planes(  # type: ignore[no-untyped-def]
 def _refine(  # type: ignore[no-untyped-def]
     xyz, members, before, seed_height, thickness, iterations, max_slope, min_points, min_spread
 ):
-    """The plane of the points `members` (n,), or `before` (3,) where they give none."""
+    """Return the plane of the points `members` (n,), or `before` (3,) if they give none."""
     plane = before.copy()
     for turn in range(iterations):
         reach = seed_height if turn == 0 else thickness

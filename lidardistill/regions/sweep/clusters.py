@@ -1,4 +1,4 @@
-"""Regions of a LiDAR sweep without labels: the road goes, what stands on it falls into clusters."""
+"""Regions of a LiDAR sweep without labels: remove the ground, cluster the rest."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from lidardistill.spans import spanned
 
 Implementation = Literal["numba", "numpy"]
 NUM_HEADINGS = 8
-"""Headings over half a turn along which a cluster is measured: its length is at most 2 % longer than the
-figure."""
+"""Headings over half a turn for the length of a cluster; the true length is at most 2 % larger."""
 
 
 class Clusters(NamedTuple):
@@ -25,7 +24,7 @@ class Clusters(NamedTuple):
             where `cluster_mask` is False.
         cluster_mask: (N,) bool, False for noise.
         core_mask: (N,) bool, True for points with enough neighbours.
-        num_clusters: how many.
+        num_clusters: number of clusters.
     """
 
     cluster: np.ndarray
@@ -37,20 +36,19 @@ class Clusters(NamedTuple):
 def dbscan(
     points: np.ndarray, eps_m: float, min_points: int, *, implementation: Implementation = "numba"
 ) -> Clusters:
-    """Density-based clustering in x, y, z.
+    """Cluster points by density in x, y, z.
 
     A point with at least `min_points` points within `eps_m` (the distance included, itself counted) is a core
-    point; core points within `eps_m` of each other share a cluster. DBSCAN leaves open what becomes of a
-    border point, one that is no core but has cores of several clusters in reach. Here it joins that cluster
-    among them whose first core point comes first in `points`, which is what scikit-learn's order of search
-    comes to: ids are equal to its own.
+    point; core points within `eps_m` of each other share a cluster. DBSCAN does not define the cluster of a
+    border point (no core point itself) with core points of several clusters in reach. Here it joins the
+    cluster whose first core point is first in `points`. This equals scikit-learn's order of search, so ids
+    are equal to scikit-learn's.
 
     Args:
         points: (N, >=3) metres; columns after z are not read.
         eps_m: radius, above zero.
         min_points: at least 1.
-        implementation: "numba", which looks at neighbouring cells of a grid, or "numpy", which looks at all
-            pairs.
+        implementation: "numba" searches neighbouring cells of a grid; "numpy" compares all pairs.
 
     Returns:
         The clusters, in float64 arithmetic; none for no points.
@@ -74,7 +72,8 @@ def dbscan(
     if implementation == "numpy":
         count = _clusters_numpy.dbscan(xyz, eps_m, min_points, cluster, mask, core)
         return Clusters(cluster, mask, core, count)
-    # In a cell of this side no two points are more than eps apart, rounding included: its cores need no distances.
+    # In a cell of this side all points are within eps, rounding included, so that its cores need no
+    # distances.
     side = eps_m / np.sqrt(3.0) * (1 - 1e-9)
     cells = np.floor((xyz - xyz.min(axis=1, keepdims=True)) / side)
     if cells.max() >= _clusters_numba.MAX_CELLS:
@@ -91,12 +90,12 @@ def dbscan(
 
 
 class ClusterSizes(NamedTuple):
-    """How large clusters are.
+    """Sizes of clusters.
 
     Attributes:
         num_points: (K,) int64.
         length_m: (K,) float64 largest extent in x, y over `NUM_HEADINGS` headings, so that it does not depend
-            on how the vehicle stands.
+            on the object's heading.
         height_m: (K,) float64 extent in z.
     """
 
@@ -106,7 +105,7 @@ class ClusterSizes(NamedTuple):
 
 
 def cluster_sizes(points: np.ndarray, clusters: Clusters) -> ClusterSizes:
-    """Measures every cluster; `points` (N, >=3) are those that were clustered, metres."""
+    """Measure every cluster; `points` (N, >=3) are the clustered points, metres."""
     ids = clusters.cluster[clusters.cluster_mask]
     x, y, z = np.asarray(points)[clusters.cluster_mask, :3].T.astype(np.float64)
     num = clusters.num_clusters
@@ -130,7 +129,7 @@ class Proposals(NamedTuple):
         region_mask: (N,) bool, True for semantic-rich points. All others (ground, noise, dropped clusters,
             the vehicle itself) are semantic-less.
         ground_mask: (N,) bool.
-        num_regions: how many.
+        num_regions: number of regions.
     """
 
     region: np.ndarray
@@ -146,8 +145,9 @@ def propose_regions(
     *,
     implementation: Implementation = "numba",
 ) -> Proposals:
-    """Finds the objects of a sweep without labels: no ground, DBSCAN, no clusters that are too small, long or
-    high.
+    """Find the objects of a sweep without labels.
+
+    Ground points are removed, DBSCAN clusters the rest, and too small, long or high clusters are dropped.
 
     Args:
         points: (N, >=3) LiDAR frame, metres, z up within a few degrees; columns after z are not read.

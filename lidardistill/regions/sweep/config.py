@@ -1,4 +1,4 @@
-"""Regions of a LiDAR sweep: how the ground is removed and objects are clustered."""
+"""Config of ground removal and clustering of a LiDAR sweep."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from lidardistill.config.base import Strict
 
 
 class GroundConfig(Strict):
-    """Ground removal before clustering. CALICO removes the ground without a recipe: every value here is our
-    choice.
+    """Ground removal before clustering. CALICO gives no recipe for it: every value here is our choice.
 
     num_sectors: equal sectors of azimuth.
     ring_edges_m: ascending distances between the rings of zones; the last ring has no end.
     seed_quantile: the search starts at this quantile of the heights in the first ring: above the share of
         echoes from below the road, below the share of the road.
-    seed_height_m: the first plane of a zone is fitted to points this near to the plane of its neighbour.
+    seed_height_m: the first fit of a zone uses points within this distance of its neighbour's plane.
     thickness_m: points less than this above their plane are ground.
-    iterations: plane fits of a zone; each but the first takes the points within `thickness_m` of the plane
-        before.
-    max_slope: rise over run of the steepest plane that is accepted.
-    min_points: fewest points that a fit needs.
+    iterations: plane fits of a zone; each but the first uses points within `thickness_m` of the previous
+        plane.
+    max_slope: rise over run of the steepest accepted plane.
+    min_points: smallest number of points of a fit.
     min_spread: smallest determinant of the points' covariance in x, y over its squared trace, 0..0.25: points
-        along a line hold no plane.
+        along a line define no plane.
     """
 
     num_sectors: PositiveInt = 8
@@ -46,16 +45,14 @@ class GroundConfig(Strict):
 
 
 class RegionConfig(Strict):
-    """Regions of a sweep, found without labels. `eps_m` and `min_neighbors` are CALICO's, the rest is our
-    choice.
+    """Regions of a sweep without labels. `eps_m` and `min_neighbors` are CALICO's; the rest is our choice.
 
     eps_m: radius of DBSCAN.
-    min_neighbors: points within it that make a core point, itself counted.
-    min_range_m: points nearer to the sensor see the vehicle itself and are in no region.
+    min_neighbors: points within `eps_m` of a core point, itself counted.
+    min_range_m: nearer points lie on the vehicle itself and belong to no region.
     min_points: clusters of fewer points are dropped.
-    max_length_m: longer clusters are dropped, whichever way they point. CALICO: "too large", no figure; a bus
-        is 12 m.
-    max_height_m: higher ones too. CALICO: "or high", no figure; a lorry is 4 m.
+    max_length_m: longer clusters are dropped, for any heading. CALICO: "too large", no figure; a bus is 12 m.
+    max_height_m: higher clusters are dropped. CALICO: "or high", no figure; a lorry is 4 m.
     ground: removal of the ground, before clustering.
     """
 

@@ -1,4 +1,4 @@
-"""Which points of a sweep lie on the ground: a plane in every zone of the disc around the vehicle."""
+"""Ground points of a sweep: fit a plane in every zone of the disc around the vehicle."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ class Ground(NamedTuple):
     Attributes:
         ground_mask: (N,) bool, True for points on or under the ground.
         height_m: (N,) float64 vertical distance of each point from the plane of its zone, up positive.
-        planes: (num_sectors, num_rings, 3) float64, z = planes[..., 0] * x + planes[..., 1] * y + planes[...,
-            2].
+        planes: (num_sectors, num_rings, 3) float64 a, b, c of z = a * x + b * y + c.
     """
 
     ground_mask: np.ndarray
@@ -33,14 +32,13 @@ def find_ground(
     *,
     implementation: Implementation = "numba",
 ) -> Ground:
-    """Fits the road zone by zone, from the vehicle outwards.
+    """Fit the road zone by zone, from the vehicle outwards.
 
-    The plane under the vehicle is fitted to the whole first ring, from a level plane at a low quantile of its
-    heights. Every zone starts from the plane of the zone inwards of it (those of the first ring from the one
-    under the
-    vehicle): it takes the points near that plane, fits its own to them by least squares of the height, and
-        repeats.
-    Where too few points, points along a line or too steep a plane come out, the plane it started from stays.
+    The plane under the vehicle is fitted to the whole first ring, starting from a level plane at a low
+    quantile of its heights. Every zone starts from the plane of its inner neighbour (in the first ring from
+    the plane under the vehicle), fits its own plane to the points near it by least squares of the height, and
+    repeats. With too few points, points along a line or too steep a plane, the zone keeps the plane of its
+    start.
 
     Args:
         points: (N, >=3) LiDAR frame, metres, z up within a few degrees; columns after z are not read.
@@ -48,7 +46,7 @@ def find_ground(
         implementation: "numba", or "numpy" for the slow twin.
 
     Returns:
-        Mask, heights and planes; for no points, none, and level planes at 0.
+        Mask, heights and planes. Without points: empty arrays, and level planes at 0.
 
     Raises:
         ValueError: wrong shape, coordinates that are not finite.
@@ -56,7 +54,7 @@ def find_ground(
     Source: after the ground plane fitting of Zermas et al., "Fast Segmentation of 3D Point Clouds", ICRA
         2017.
     Differs from the paper in: zones are sectors and rings instead of strips along x, and start from their
-        neighbour instead of from their lowest points, which a zone without a view of the road does not have.
+        neighbour instead of from their lowest points; a zone without a view of the road has no such points.
     """
     xyz = check_points(points)
     x, y, _ = xyz
@@ -85,7 +83,7 @@ def find_ground(
 
 
 def check_points(points: np.ndarray) -> np.ndarray:
-    """(3, N) float64 copy of x, y, z.
+    """Return a (3, N) float64 copy of x, y, z.
 
     Raises:
         ValueError: wrong shape, coordinates that are not finite.

@@ -1,4 +1,4 @@
-"""Which points of a sweep a contrast of regions looks at: some inside regions, some outside.
+"""Sample points of a sweep for region contrast: some inside regions, some outside.
 
 Regions come from `lidardistill.regions.sweep.clusters.propose_regions`; no label is involved.
 """
@@ -13,14 +13,14 @@ from lidardistill.spans import spanned
 
 
 class RegionPoints(NamedTuple):
-    """Sampled points, those inside regions first.
+    """Sampled points; points inside regions are first.
 
     Attributes:
         idx: (K,) int64 rows of the sweep, none twice.
         region_of: (K,) int64 region 0..num_regions-1 without a gap, by ascending id of the sweep's regions;
             meaningless where `rich_mask` is False.
         rich_mask: (K,) bool, True for semantic-rich points, those inside a region.
-        num_regions: R, regions that gave at least one point.
+        num_regions: R, regions with at least one sampled point.
     """
 
     idx: np.ndarray
@@ -40,27 +40,27 @@ def sample_region_points(
     max_per_region: int = 32,
     eligible: np.ndarray | None = None,
 ) -> RegionPoints:
-    """Draws points without replacement, evenly among those that may be drawn.
+    """Draw points without replacement, uniformly among the eligible ones.
 
     Args:
         region: (N,) integer region id, meaningless where `region_mask` is False.
         region_mask: (N,) bool, True for semantic-rich points.
-        generator: of the draw.
-        num_rich: semantic-rich points at most; fewer where the sweep holds fewer.
-        num_plain: semantic-less points at most.
-        max_per_region: points of one region at most, so that one lorry does not fill the sample.
+        generator: random generator of the draw.
+        num_rich: largest number of semantic-rich points; the sweep may have fewer.
+        num_plain: largest number of semantic-less points.
+        max_per_region: largest number of points of one region, so that one lorry does not fill the sample.
         eligible: (N,) bool, False for points that must not be drawn, such as those beyond the map; None: all
-            may.
+            points are eligible.
 
     Returns:
-        The points; none of a kind that the sweep does not hold.
+        The points; possibly none of a kind.
 
     Raises:
         ValueError: shapes that do not fit, or counts out of range.
 
     Source: CALICO (Sun et al., ICLR 2024), section 3: 1024 semantic-rich and 1024 semantic-less points a
         scene.
-    Differs from the paper in: the limit a region, on which the paper is silent.
+    Differs from the paper in: the limit for each region; the paper gives none.
     """
     region, region_mask = np.asarray(region), np.asarray(region_mask)
     allowed = np.ones(region.shape, bool) if eligible is None else np.asarray(eligible)
@@ -72,11 +72,11 @@ def sample_region_points(
     if num_rich < 0 or num_plain < 0 or max_per_region < 1:
         raise ValueError(
             "sample_region_points: expected num_rich and num_plain of at least 0 and max_per_region of "
-            "at least 1, "
-            f"got {num_rich}, {num_plain} and {max_per_region}"
+            "at least 1, got "
+            f"{num_rich}, {num_plain} and {max_per_region}"
         )
     rich = generator.permutation(np.flatnonzero(region_mask & allowed))
-    # One region after another, each in the order drawn; a point's place in its region decides whether it stays.
+    # Sort by region, keeping the order drawn; a point stays if its place in its region is small enough.
     order = np.argsort(region[rich], kind="stable")
     _, first, count = np.unique(region[rich][order], return_index=True, return_counts=True)
     place = np.empty(len(rich), np.int64)

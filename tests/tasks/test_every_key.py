@@ -39,7 +39,7 @@ VERBS = ("slidr", "ppkt", "bevcontrast", "prc", "rad", "probe", "online", "finet
 
 OF_EVERY_VERB = re.compile(
     r"trainer\..*|accelerator|name|data\.(dataroot|max_corrupt|missing|num_workers)|.*\.cache|teacher_cache"
-    r"|method\.negatives|.*\.ground\.iterations|method\.warp|method\.pairs"
+    r"|data\.superpixels\.preset|method\.negatives|.*\.ground\.iterations|method\.warp|method\.pairs"
 )
 """Keys whose effect other tests ask for.
 

@@ -86,7 +86,8 @@ def centerpoint(preset: str, clouds: list[np.ndarray] | None = None) -> dict[str
         counts = torch.bincount(inputs.point2voxel[inputs.point_mask])
         limit = batch["voxels"]["voxels"].shape[1]
         voxels_cut = 0 if net.reads_points else int((counts > limit).sum())
-        # The same voxels for both, in float32 and float64: what is left is the network, then without its rounding.
+        # The same voxels for both, in float32 and float64: what is left is the network, then without its
+        # rounding.
         same = bev_inputs_of(batch["voxels"], len(scans))
         bev_same = net(same).bev
         draw(head, lambda: head(bev))

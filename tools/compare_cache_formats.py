@@ -1,11 +1,14 @@
-"""Measure our cache formats against standard ones, alternating in one process: see docs/decisions 0024 and 0025.
+"""Measure our cache formats against standard ones, alternating in one process: see docs/decisions 0024 and
+0025.
 
     python tools/compare_cache_formats.py [--dataroot ROOT] [--rounds N]
 
-`superpixels`: a keyframe's six maps at the crossings of its crops, from row runs and from zlib (level 1) of the whole map.
-`images`: six reduced images, from bare bytes with a head and from .npy with mmap_mode "c"; each is touched at its crop.
-`keyframe`: a keyframe of the loader with both caches, for scale. Milliseconds, medians; and the share of a keyframe that the
-standard format adds.
+`superpixels`: a keyframe's six maps at the crossings of its crops, from row runs and from zlib (level 1) of
+    the whole map.
+`images`: six reduced images, from bare bytes with a head and from .npy with mmap_mode "c"; each is touched at
+    its crop.
+`keyframe`: a keyframe of the loader with both caches, for scale. Milliseconds, medians; and the share of a
+keyframe that the standard format adds.
 """
 
 from __future__ import annotations

@@ -118,7 +118,9 @@ SIZES = {
 
 
 def filled(preset: str) -> LidarBev:
-    """The network of a preset; pillars take mmdet3d's number of points and fill up with zeros, as mmdet3d does."""
+    """The network of a preset; pillars take mmdet3d's number of points and fill up with zeros, as mmdet3d
+    does.
+    """
     from lidardistill.export.mmdet3d_parts import MAX_POINTS
 
     side = 54.0 if preset == "voxelnet0075" else 51.2

@@ -15,7 +15,9 @@ BEARING_DEG = 30.0
 NUM_PLACES = 16
 ABOVE_GROUND_M = 0.4
 GROUND_M = (-3.0, -0.5)
-"""Where the ground may be, against the sensor: points that lie elsewhere are noise, or on no ground that a car stands on."""
+"""Where the ground may be, against the sensor: points that lie elsewhere are noise, or on no ground that a
+car stands on.
+"""
 _AZIMUTH_STEP_DEG = 0.1
 _RANGE_NOISE_M = 0.02
 
@@ -29,8 +31,9 @@ def spoofing(
 ) -> CorruptedScan:
     """Adds points where a car just ahead would return them.
 
-    The car stands on the ground 7 to 10 m ahead, heading as the ego car does, at the emptiest of 16 random places. Its
-    points lie where the sensor's beams meet the sides that it can see; their intensities are those of points of the scan.
+    The car stands on the ground 7 to 10 m ahead, heading as the ego car does, at the emptiest of 16 random
+    places. Its points lie where the sensor's beams meet the sides that it can see; their intensities are
+    those of points of the scan.
 
     Args:
         points: (N, 4 or more) float32 x, y, z, intensity, LiDAR frame, metres.
@@ -39,15 +42,16 @@ def spoofing(
         forward: (2,) unit x, y of the driving direction; nuScenes' LiDAR frame has it along y.
 
     Returns:
-        The scan with `num_points` more at its end, all injected, and the feigned box. Further columns are 0 there.
+        The scan with `num_points` more at its end, all injected, and the feigned box. Further columns are 0
+        there.
 
     Raises:
         ValueError: wrong shape, or no points to take the ground from.
 
-    Source: Sun et al., Towards robust LiDAR-based perception (USENIX Security 2020), the front-near obstacle from up to
-        200 points; 60, 100 and 200 points as in CALICO's (ICLR 2024) table on spoofing.
-    Differs from the paper in: their points are recorded traces of occluded cars, these are cast on a box; nothing that
-        lies behind the car is taken away.
+    Source: Sun et al., Towards robust LiDAR-based perception (USENIX Security 2020), the front-near obstacle
+        from up to 200 points; 60, 100 and 200 points as in CALICO's (ICLR 2024) table on spoofing.
+    Differs from the paper in: their points are recorded traces of occluded cars, these are cast on a box;
+        nothing that lies behind the car is taken away.
     """
     check_points(points, "spoofing")
     if len(points) == 0 or num_points < 1:

@@ -14,10 +14,10 @@ class CorruptedScan:
     Attributes:
         points: (N', C) float32, columns as in the scan; LiDAR frame, metres.
         source: (N',) int64 row of the scan that each point comes from; meaningless where `injected` is True.
-        injected: (N',) bool, True for an echo that no object of the scene returned: fog, a snowflake, another LiDAR's
-            pulse, an attacker's.
-        fake_box: (7,) float64 x, y, z of the centre, length, width, height (metres), yaw about z (radians) of an object
-            that an attacker feigns, LiDAR frame; None without one.
+        injected: (N',) bool, True for an echo that no object of the scene returned: fog, a snowflake, another
+            LiDAR's pulse, an attacker's.
+        fake_box: (7,) float64 x, y, z of the centre, length, width, height (metres), yaw about z (radians) of
+            an object that an attacker feigns, LiDAR frame; None without one.
     """
 
     points: np.ndarray

@@ -20,8 +20,8 @@ def rings_by_elevation(
 ) -> np.ndarray:
     """The beam of each point where the scan does not say it, for evenly spaced beams.
 
-    On nuScenes' own scans, whose points are moved to one instant, nine in ten come out as stored and the others one
-    beam beside it.
+    On nuScenes' own scans, whose points are moved to one instant, nine in ten come out as stored and the
+    others one beam beside it.
 
     Args:
         points: (N, 3 or more) x, y, z, LiDAR frame, metres.
@@ -52,8 +52,8 @@ def beam_missing(
         ValueError: shapes that do not fit, or more beams than the scan has.
 
     Source: Robo3D (Kong et al., ICCV 2023), beam missing; 8, 16 and 24 of nuScenes' 32 beams.
-    Differs from the paper in: the lost beams are all different and may be any (the released script draws from beams 2
-        to 28 and may draw one twice, so fewer are lost than it says).
+    Differs from the paper in: the lost beams are all different and may be any (the released script draws from
+        beams 2 to 28 and may draw one twice, so fewer are lost than it says).
     """
     _check_rings(points, rings, "beam-missing")
     present = np.unique(rings)
@@ -70,7 +70,8 @@ def cross_sensor(
 ) -> CorruptedScan:
     """The scan as a sensor with fewer beams and a coarser turn would have it.
 
-    Beams are kept evenly over the sensor's height, and of each beam every `every`-th point by azimuth. Nothing is drawn.
+    Beams are kept evenly over the sensor's height, and of each beam every `every`-th point by azimuth.
+    Nothing is drawn.
 
     Args:
         points: (N, 4 or more) float32.
@@ -82,9 +83,10 @@ def cross_sensor(
     Raises:
         ValueError: shapes that do not fit, or more beams kept than there are.
 
-    Source: Robo3D (Kong et al., ICCV 2023), cross-sensor; 24, 16 and 8 of nuScenes' 32 beams, every second point.
-    Differs from the paper in: points are thinned out along each beam. The released script takes every second point of
-        the file, which in nuScenes' firing order takes whole beams away.
+    Source: Robo3D (Kong et al., ICCV 2023), cross-sensor; 24, 16 and 8 of nuScenes' 32 beams, every second
+        point.
+    Differs from the paper in: points are thinned out along each beam. The released script takes every second
+        point of the file, which in nuScenes' firing order takes whole beams away.
     """
     _check_rings(points, rings, "cross-sensor")
     if not 1 <= num_kept <= num_rings or every < 1:
@@ -105,7 +107,8 @@ def crosstalk(points: np.ndarray, generator: np.random.Generator, *, share: floa
 
     Args:
         points: (N, 4 or more) float32; intensity 0..255.
-        generator: draws which points, and where they go: 3 m of Gaussian noise along each axis, 3 of intensity.
+        generator: draws which points, and where they go: 3 m of Gaussian noise along each axis, 3 of
+            intensity.
         share: of the points, 0..1.
 
     Returns:
@@ -128,8 +131,8 @@ def motion_blur(points: np.ndarray, generator: np.random.Generator, *, jitter_m:
 
     Args:
         points: (N, 4 or more) float32.
-        generator: draws one shift of the scan, `jitter_m` of Gaussian noise along each axis, and one for each point, a
-            tenth of that along x and y and a twentieth along z, cut off at three times `jitter_m`.
+        generator: draws one shift of the scan, `jitter_m` of Gaussian noise along each axis, and one for each
+            point, a tenth of that along x and y and a twentieth along z, cut off at three times `jitter_m`.
         jitter_m: metres.
 
     Source: Robo3D (Kong et al., ICCV 2023), motion blur; 0.20, 0.25 and 0.30 m.
@@ -157,8 +160,8 @@ def incomplete_echo(
         ValueError: shapes that do not fit.
 
     Source: Robo3D (Kong et al., ICCV 2023), incomplete echo; 75, 85 and 95 %.
-    Differs from the paper in: the weakest echoes go, so that dark vehicles vanish and bright ones stay whole; Robo3D
-        thins out the points of each class of vehicles at random.
+    Differs from the paper in: the weakest echoes go, so that dark vehicles vanish and bright ones stay whole;
+        Robo3D thins out the points of each class of vehicles at random.
     """
     check_points(points, "incomplete-echo")
     if vehicle_mask.shape != points.shape[:1] or vehicle_mask.dtype != np.bool_:

@@ -1,7 +1,7 @@
 """Corruptions by name and severity, drawn the same for every model.
 
-Source: Robo3D (Kong et al., ICCV 2023) for the list, its three severities and their values on nuScenes, unless said
-otherwise; CALICO (Sun et al., ICLR 2024) for spoofing.
+Source: Robo3D (Kong et al., ICCV 2023) for the list, its three severities and their values on nuScenes,
+unless said otherwise; CALICO (Sun et al., ICLR 2024) for spoofing.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from lidardistill.corruptions.sensor import (
 from lidardistill.corruptions.weather import fog, snow
 
 SEVERITIES: Mapping[str, tuple[dict[str, Any], ...]] = {
-    # Robo3D's backscatter; it draws the attenuation for each scan from 0 to 0.06, and here it grows: visibility of 300, 100
-    # and 50 m (Hahner et al., ICCV 2021).
+    # Robo3D's backscatter; it draws the attenuation for each scan from 0 to 0.06, and here it grows:
+    # visibility of 300, 100 and 50 m (Hahner et al., ICCV 2021).
     "fog": tuple(
         {"attenuation_per_m": a, "backscatter": b} for a, b in ((0.01, 0.008), (0.03, 0.05), (0.06, 0.2))
     ),
@@ -81,8 +81,8 @@ def corrupt(
     """One corruption of one scan.
 
     Args:
-        points: (N, 4 or more) float32 x, y, z, intensity 0..255 and further columns, which stay with their points;
-            LiDAR frame, metres.
+        points: (N, 4 or more) float32 x, y, z, intensity 0..255 and further columns, which stay with their
+            points; LiDAR frame, metres.
         name: key of `SEVERITIES`.
         severity: 1 light, 2 moderate, 3 heavy.
         generator: all randomness.
@@ -90,7 +90,8 @@ def corrupt(
         vehicle_mask: (N,) bool points on vehicles; needed for "incomplete-echo" alone.
 
     Raises:
-        ValueError: an unknown name or severity, shapes that do not fit, or no `vehicle_mask` where it is needed.
+        ValueError: an unknown name or severity, shapes that do not fit, or no `vehicle_mask` where it is
+            needed.
     """
     if name not in SEVERITIES or not 1 <= severity <= len(SEVERITIES[name]):
         raise ValueError(

@@ -15,7 +15,9 @@ MAX_INTENSITY = 255.0
 FOG_PULSE_S = 20e-9  # half-power width of the pulse; Hahner 2021, table 1
 HARD_REFLECTIVITY = 1e-6 / np.pi  # differential reflectivity of a hard target, beta_0; Hahner 2021
 CROSSOVER_M = (0.9, 1.0)
-"""The receiver begins to see the beam at the first of these ranges, and sees all of it from the second; Hahner 2021."""
+"""The receiver begins to see the beam at the first of these ranges, and sees all of it from the second;
+Hahner 2021.
+"""
 _GRID_M = 0.1
 _GRID_END_M = 40.0
 _CLUTTER_SPREAD_M, _CLUTTER_SHAPE = 10.0, (2.0, 20.0)
@@ -30,17 +32,18 @@ def fog(
 ) -> CorruptedScan:
     """Each beam keeps the stronger of two echoes: the object's, dimmed both ways, and the fog's own.
 
-    The object's echo loses exp(-2 alpha R). The fog's is largest a few metres before the sensor, whatever stands
-    behind; relative to a hard target its strength grows with the square of that one's range, so far and dark objects
-    vanish first. Its range scatters by 10 m times a Beta(2, 20) variable, and never lies behind the object.
+    The object's echo loses exp(-2 alpha R). The fog's is largest a few metres before the sensor, whatever
+    stands behind; relative to a hard target its strength grows with the square of that one's range, so far
+    and dark objects vanish first. Its range scatters by 10 m times a Beta(2, 20) variable, and never lies
+    behind the object.
 
     Args:
         points: (N, 4 or more) float32 x, y, z, intensity 0..255, LiDAR frame, metres.
         generator: draws the scatter.
-        attenuation_per_m: alpha, 1/m; visibility (the meteorological optical range) is ln(20) / alpha: 0.01 is 300 m,
-            0.06 is 50 m.
-        backscatter: beta, what a cubic metre of fog sends back, 1 / (m sr); None takes 0.046 / visibility, which real fog
-            has. Robo3D's three severities are 9 to 200 times that.
+        attenuation_per_m: alpha, 1/m; visibility (the meteorological optical range) is ln(20) / alpha: 0.01
+            is 300 m, 0.06 is 50 m.
+        backscatter: beta, what a cubic metre of fog sends back, 1 / (m sr); None takes 0.046 / visibility,
+            which real fog has. Robo3D's three severities are 9 to 200 times that.
 
     Returns:
         The scan with as many points; echoes of the fog are injected.
@@ -48,8 +51,8 @@ def fog(
     Raises:
         ValueError: wrong shape, or an attenuation or a backscatter below 0.
 
-    Source: Hahner et al., Fog simulation on real LiDAR point clouds (ICCV 2021), sections 3.2 and 3.3; the scatter is
-        that of the released code.
+    Source: Hahner et al., Fog simulation on real LiDAR point clouds (ICCV 2021), sections 3.2 and 3.3; the
+        scatter is that of the released code.
     Differs from the paper in: intensities are not rounded.
     """
     check_points(points, "fog")
@@ -78,15 +81,17 @@ def fog(
 def fog_echo(attenuation_per_m: float) -> tuple[np.ndarray, np.ndarray]:
     """The strongest echo of homogeneous fog before a hard target.
 
-    The received power of range R is the pulse, a squared sine over two half-power widths, weighed by what the fog
-    scatters back from the ranges it covers: exp(-2 alpha r) / r^2 times the share of the beam that the receiver sees.
+    The received power of range R is the pulse, a squared sine over two half-power widths, weighed by what the
+    fog
+    scatters back from the ranges it covers: exp(-2 alpha r) / r^2 times the share of the beam that the
+        receiver sees.
 
     Args:
         attenuation_per_m: alpha, 1/m.
 
     Returns:
-        (K,) float64 range of the echo in metres and (K,) float64 its strength in seconds / m^2, for hard targets at
-        0, 0.1, 0.2, ... m; the last entry stands for all behind it.
+        (K,) float64 range of the echo in metres and (K,) float64 its strength in seconds / m^2, for hard
+        targets at 0, 0.1, 0.2, ... m; the last entry stands for all behind it.
 
     Source: Hahner et al. (ICCV 2021), equations 7 to 12.
     """
@@ -122,11 +127,11 @@ def snow(
 ) -> CorruptedScan:
     """Flakes cover a part of each beam: the object's echo loses that part, and a near flake may outshine it.
 
-    Flakes are discs in the plane of the beam, their number and sizes after Gunn and Marshall. A flake of diameter D at
-    range r covers min(1, D / (r * divergence)) of the beam, and its own echo is 0.9 * 255 of that part over r^2.
-    Where the strongest flake is stronger than what is left of the object, the point lies at the flake. Of the others,
-    those that were at the sensor's limit before (the smallest intensities at their range) and lost more than
-    1 - `noise_floor` of their light are gone.
+    Flakes are discs in the plane of the beam, their number and sizes after Gunn and Marshall. A flake of
+    diameter D at range r covers min(1, D / (r * divergence)) of the beam, and its own echo is 0.9 * 255 of
+    that part over r^2. Where the strongest flake is stronger than what is left of the object, the point lies
+    at the flake. Of the others, those that were at the sensor's limit before (the smallest intensities at
+    their range) and lost more than 1 - `noise_floor` of their light are gone.
 
     Args:
         points: (N, 4 or more) float32 x, y, z, intensity 0..255, LiDAR frame, metres.
@@ -141,9 +146,11 @@ def snow(
     Raises:
         ValueError: wrong shape, or a rate or velocity that is not above 0.
 
-    Source: Hahner et al., LiDAR snowfall simulation (CVPR 2022), section 3; rates and velocities as Robo3D (ICCV 2023).
-    Differs from the paper in: flakes are drawn for each beam for itself, with their centre inside it, and do not shade
-        each other; the sensor's limit is the smallest intensity in 10 m of range, not a fit to labelled ground.
+    Source: Hahner et al., LiDAR snowfall simulation (CVPR 2022), section 3; rates and velocities as Robo3D
+        (ICCV 2023).
+    Differs from the paper in: flakes are drawn for each beam for itself, with their centre inside it, and do
+        not shade each other; the sensor's limit is the smallest intensity in 10 m of range, not a fit to
+        labelled ground.
     """
     check_points(points, "snow")
     if not (snowfall_mm_h > 0 and terminal_velocity_m_s > 0):
@@ -178,10 +185,12 @@ def snow(
 def flakes(snowfall_mm_h: float, terminal_velocity_m_s: float) -> tuple[float, float]:
     """Snowflakes in a plane of the air: how many to the square metre, and their mean diameter in metres.
 
-    The share of the plane that they cover is snowfall / (density * velocity). Diameters are exponential with the rate
-    2.55 R^-0.48 to the millimetre (Gunn and Marshall 1958), R being the rainfall that the snowfall corresponds to.
+    The share of the plane that they cover is snowfall / (density * velocity). Diameters are exponential with
+    the rate 2.55 R^-0.48 to the millimetre (Gunn and Marshall 1958), R being the rainfall that the snowfall
+    corresponds to.
 
-    Source: Hahner et al. (CVPR 2022), section 3, and its released code for the conversion of snowfall to rainfall.
+    Source: Hahner et al. (CVPR 2022), section 3, and its released code for the conversion of snowfall to
+        rainfall.
     """
     occupied = snowfall_mm_h / (3.6e6 * SNOW_DENSITY * terminal_velocity_m_s)
     rain_mm_h = (snowfall_mm_h / (487 * SNOW_DENSITY * _FLAKE_M * terminal_velocity_m_s)) ** 1.5

@@ -12,7 +12,8 @@ from lidardistill.data.frame import Frame, Sweep
 
 
 class Source(Protocol):
-    """Keyframes of one data set, row by row: by scene, then by time. Pretraining sees this and nothing more. Picklable.
+    """Keyframes of one data set, row by row: by scene, then by time. Pretraining sees this and nothing more.
+    Picklable.
 
     Attributes:
         kind: of data set, as in `datasets.kinds`.

@@ -1,4 +1,6 @@
-"""Arrays on disk: a folder that is written in one piece, mapped by all processes, and rebuilt if it is damaged."""
+"""Arrays on disk: a folder that is written in one piece, mapped by all processes, and rebuilt if it is
+damaged.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,8 @@ def load_columns(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] |
         folder: one index.
 
     Returns:
-        Columns by name, read-only and shared by all processes that map them, and what `save_columns` was given
-        beside them. None where there is no index, or a damaged one.
+        Columns by name, read-only and shared by all processes that map them, and what `save_columns` was
+        given beside them. None where there is no index, or a damaged one.
     """
     try:
         meta = json.loads((folder / _META).read_text())

@@ -11,8 +11,8 @@ from typing import Protocol
 def cache_folders(dataroot: Path) -> list[Path]:
     """Folders for what is derived from a data set, best first.
 
-    The data set's own comes first, so that all users of a disk share it; the user's cache (LIDARDISTILL_CACHE,
-    XDG_CACHE_HOME or ~/.cache) is for data sets that cannot be written.
+    The data set's own comes first, so that all users of a disk share it; the user's cache
+    (LIDARDISTILL_CACHE, XDG_CACHE_HOME or ~/.cache) is for data sets that cannot be written.
     """
     user = os.environ.get("LIDARDISTILL_CACHE") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "lidardistill"

@@ -1,4 +1,7 @@
-"""The kinds of data set. To add one: a folder with its `Source`, a line in the three lists and one in `open_source`."""
+"""The kinds of data set.
+
+To add one: a folder with its `Source`, a line in the three lists and one in `open_source`.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,9 @@ class SourceKeys(Strict):
 def source_config(
     kind: str, dataroot: Path | str, version: str | None = None, missing: str = "error"
 ) -> SourceConfig:
-    """The source that options of a command line name; raises ValueError for an unknown kind or an option it lacks."""
+    """The source that options of a command line name; raises ValueError for an unknown kind or an option
+    it lacks.
+    """
     if kind not in _CLASSES:
         raise ValueError(f"--kind {kind}: expected {' or '.join(_CLASSES)}")
     values = {"kind": kind, "dataroot": str(dataroot), "missing": missing}
@@ -80,7 +85,8 @@ def open_source(
 
     Args:
         config: its keys.
-        cache_dir: folder for what is derived from the data set, such as an index; None takes the data set's own place.
+        cache_dir: folder for what is derived from the data set, such as an index; None takes the data set's
+            own place.
         build: False to refuse where an index would have to be built first.
 
     Raises:

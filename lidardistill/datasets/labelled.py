@@ -1,4 +1,5 @@
-"""The contract for labels and judges, apart from `Source`: pretraining imports neither this module nor a room's labels.
+"""The contract for labels and judges, apart from `Source`: pretraining imports neither this module nor a
+room's labels.
 
 A room with labels has a folder `labels/`; `datasets/label_kinds.py` is the one list of those rooms.
 """
@@ -23,8 +24,9 @@ class FrameBoxes:
     """Boxes of one keyframe that belong to the detection task, n of them.
 
     Attributes:
-        boxes: (n, 9) float32 x, y, z of the centre, length, width, height in metres, yaw about z in radians from x
-            towards y, velocity x, y in metres a second (NaN where the data set cannot tell); LiDAR frame at LiDAR time.
+        boxes: (n, 9) float32 x, y, z of the centre, length, width, height in metres, yaw about z in radians
+            from x towards y, velocity x, y in metres a second (NaN where the data set cannot tell); LiDAR
+            frame at LiDAR time.
         labels: (n,) int64 place in the classes of `BoxLabels`.
         num_lidar_pts: (n,) int64 points of the keyframe's scan inside, as the data set counts them.
         num_radar_pts: (n,) int64 points of all radars inside.
@@ -55,11 +57,12 @@ class FrameDetections(NamedTuple):
     """Detections of one keyframe, n boxes in any order.
 
     Attributes:
-        boxes: (n, 9) x, y, z of the centre, length, width, height in metres, yaw about z in radians from x towards y,
-            velocity x, y in metres a second; LiDAR frame of the keyframe, before any augmentation.
+        boxes: (n, 9) x, y, z of the centre, length, width, height in metres, yaw about z in radians from x
+            towards y, velocity x, y in metres a second; LiDAR frame of the keyframe, before any augmentation.
         scores: (n,) 0..1.
         labels: (n,) int place in the classes of `BoxLabels`.
-        attributes: (n,) int place in the data set's attributes or -1 for none; None leaves the choice to the judge.
+        attributes: (n,) int place in the data set's attributes or -1 for none; None leaves the choice to the
+            judge.
     """
 
     boxes: np.ndarray
@@ -103,11 +106,15 @@ class PointJudge(Protocol):
     """Scores of predicted point classes."""
 
     def check(self, split: str) -> None:
-        """Refuse, before anything is trained, a split that `score` would refuse; raises ImportError or ValueError."""
+        """Refuse, before anything is trained, a split that `score` would refuse; raises ImportError or
+        ValueError.
+        """
         ...
 
     def write(self, out: Path, split: str, predictions: Iterable[tuple[int, np.ndarray]]) -> Path:
-        """Write predictions: pairs of row and (M,) integers, the place in `classes` of every point of the scan file."""
+        """Write predictions: pairs of row and (M,) integers, the place in `classes` of every point of the
+        scan file.
+        """
         ...
 
     def score(self, split: str, out: Path) -> dict[str, Any]:
@@ -144,7 +151,9 @@ class BoxJudge(Protocol):
     """Scores of detections."""
 
     def check(self, split: str) -> None:
-        """Refuse, before anything is trained, a split that `score` would refuse; raises ImportError or ValueError."""
+        """Refuse, before anything is trained, a split that `score` would refuse; raises ImportError or
+        ValueError.
+        """
         ...
 
     def write(
@@ -183,8 +192,8 @@ class MapLabels(Protocol):
 
 
 Corrupt = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
-"""(stored points (M, columns), row) -> corrupted points (M', columns), and (M',) int64 point of the scan that each comes
-from, -1 for a point that was brought in."""
+"""(stored points (M, columns), row) -> corrupted points (M', columns), and (M',) int64 point of the scan that
+each comes from, -1 for a point that was brought in."""
 
 
 class Labels(Protocol):

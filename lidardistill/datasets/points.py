@@ -12,7 +12,10 @@ from lidardistill.data.frame import CorruptSample
 log = logging.getLogger(__name__)
 
 LEAST_FINITE = 0.25
-"""Share of the points of a scan that must be finite. Organised clouds hold NaN for each beam without a return."""
+"""Share of the points of a scan that must be finite.
+
+Organised clouds hold NaN for each beam without a return.
+"""
 
 _warned: set[Path] = set()
 
@@ -30,7 +33,8 @@ def read_scan(path: Path, num_columns: int) -> tuple[np.ndarray, np.ndarray | No
         num_columns: values stored for a point: 5 in nuScenes (x, y, z, intensity, ring), 4 in KITTI.
 
     Returns:
-        points: (N, 4) float32: x, y, z in metres in the LiDAR frame, and the intensity as stored. N is at least 1.
+        points: (N, 4) float32: x, y, z in metres in the LiDAR frame, and the intensity as stored. N is at
+            least 1.
         kept: (M,) bool, which of the M points of the file were kept; None if all were.
 
     Raises:

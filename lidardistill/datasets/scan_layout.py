@@ -1,4 +1,6 @@
-"""Does a scan file have the layout that its data set promises? Files tell no layout, so their values are looked at."""
+"""Does a scan file have the layout that its data set promises? Files tell no layout, so their values are
+looked at.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ class Layout(NamedTuple):
 
 
 class Oddity(NamedTuple):
-    """What is wrong with a scan file: an error if its values are no points, a warning if they may still be."""
+    """What is wrong with a scan file: an error if its values are no points, a warning if they may still
+    be.
+    """
 
     level: Literal["error", "warning"]
     text: str
@@ -60,11 +64,13 @@ def check_layout(path: Path, columns: int, most_intensity: float) -> Oddity | No
 
     Args:
         path: scan file, which exists.
-        columns: float32 values a point that the data set promises: x, y, z, intensity, and the ring if there are 5.
+        columns: float32 values a point that the data set promises: x, y, z, intensity, and the ring if there
+            are 5.
         most_intensity: largest intensity that the data set promises, 255 or 1.
 
     Returns:
-        An error for another layout, which is named if one fits; a warning for odd values; None if all is right.
+        An error for another layout, which is named if one fits; a warning for odd values; None if all is
+        right.
     """
     data = path.read_bytes()
     promised = Layout("<f4", columns)

@@ -26,32 +26,35 @@ def read_sweeps(
 ) -> np.ndarray:
     """Read the scan of a keyframe and those before it, and move them to where the sensor then stands.
 
-    Each scan is moved by one 4x4 matrix, its own LiDAR frame through the global frame into the keyframe's, composed in
+    Each scan is moved by one 4x4 matrix, its own LiDAR frame through the global frame into the keyframe's,
+    composed in
     float64: rotation and translation of the ego car. What moves by itself leaves a trail.
 
-    At the start of a scene there are fewer scans before, down to none, and so fewer points: as in the devkit, nothing
-    is repeated to fill up. (CenterPoint repeats the oldest scan. Copies of points tell a network nothing new, and
-    weigh the mean of a voxel towards what is oldest.)
+    At the start of a scene there are fewer scans before, down to none, and so fewer points: as in the devkit,
+    nothing is repeated to fill up. (CenterPoint repeats the oldest scan. Copies of points tell a network
+    nothing new, and weigh the mean of a voxel towards what is oldest.)
 
     Args:
         source: names the scans.
         row: keyframe.
-        num_sweeps: scans before the keyframe's own, at most; other keyframes count among them. 0 reads one scan alone.
-            What papers call ten sweeps is 9 here.
-        close_m: points of each scan with |x| and |y| below this, metres, in that scan's own frame, are left out: they
-            are of the ego car. 0 keeps them.
+        num_sweeps: scans before the keyframe's own, at most; other keyframes count among them. 0 reads one
+            scan alone. What papers call ten sweeps is 9 here.
+        close_m: points of each scan with |x| and |y| below this, metres, in that scan's own frame, are left
+            out: they are of the ego car. 0 keeps them.
         keyframe_points: (N, 4) float32 points of the keyframe's own scan, where they have been read already.
 
     Returns:
-        (N, 5) float32 x, y, z in metres, LiDAR frame of the keyframe at its time; intensity as stored; seconds before
-        the keyframe, >= 0. The keyframe's own points come first and lag by exactly 0, older scans follow, newest first.
+        (N, 5) float32 x, y, z in metres, LiDAR frame of the keyframe at its time; intensity as stored;
+        seconds before the keyframe, >= 0. The keyframe's own points come first and lag by exactly 0, older
+        scans follow, newest first.
 
     Raises:
         ValueError: a negative argument.
         FileNotFoundError: a scan is missing.
         CorruptSample: a scan cannot be used.
 
-    Source: CenterPoint (Yin et al., CVPR 2021) section 4.2 and the devkit's `LidarPointCloud.from_file_multisweep`.
+    Source: CenterPoint (Yin et al., CVPR 2021) section 4.2 and the devkit's
+        `LidarPointCloud.from_file_multisweep`.
     """
     if num_sweeps < 0 or not close_m >= 0:
         raise ValueError(f"expected num_sweeps and close_m of at least 0, got {num_sweeps} and {close_m}")

@@ -126,8 +126,9 @@ def _in_processes(
     ):
         try:
             futures = [pool.submit(function, *some) for some in arguments]
-            # The executor wakes its manager before it starts a process, so that the manager may not watch the last
-            # one and miss its death. One more job wakes it again (CPython 3.11, `ProcessPoolExecutor.submit`).
+            # The executor wakes its manager before it starts a process, so that the manager may not watch the
+            # last one and miss its death. One more job wakes it again (CPython 3.11,
+            # `ProcessPoolExecutor.submit`).
             pool.submit(int)
             waiting = set(futures)
             while waiting:

@@ -1,4 +1,6 @@
-"""Is a data set complete, readable and calibrated? The tables whole, the files by name, a sample of them opened."""
+"""Is a data set complete, readable and calibrated? The tables whole, the files by name, a sample of them
+opened.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ SAMPLED = 16
 """Keyframes, evenly spread, that are opened."""
 
 LEAST_PAIRED = 0.01
-"""Share of a scan's points that each camera should see; in nuScenes it is 9 to 14 % (one real keyframe, measured)."""
+"""Share of a scan's points that each camera should see; in nuScenes it is 9 to 14 % (one real keyframe,
+measured).
+"""
 
 MOST_APART_MS = 60.0
 """A LiDAR turn takes 50 ms, and each camera fires while the beam passes it."""
@@ -132,7 +136,9 @@ def _with_path(error: Exception, path: Path) -> str:
 
 
 def _layouts(source: Source, rows: list[int]) -> list[Finding]:
-    """Whether scans hold the columns that the data set promises; the first finding of each level, with a count."""
+    """Whether scans hold the columns that the data set promises; the first finding of each level, with a
+    count.
+    """
     odd = [found for row in rows if (found := check_scan(source, row)) is not None]
     shown = []
     for level in ("error", "warning"):

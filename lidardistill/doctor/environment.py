@@ -1,4 +1,6 @@
-"""Is everything here that a run needs? Most of it is read from metadata: what is broken may crash at its import."""
+"""Is everything here that a run needs? Most of it is read from metadata: what is broken may crash at its
+import.
+"""
 
 from __future__ import annotations
 

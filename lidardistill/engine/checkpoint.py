@@ -1,7 +1,8 @@
 """Checkpoints: whole or absent, checked before use, and never of another run.
 
-A checkpoint is two files: `step-00001000.pt`, which torch.load(weights_only=True) reads, and `step-00001000.json` with
-its size and SHA-256. The second is written last, so a checkpoint without it was never finished and does not count.
+A checkpoint is two files: `step-00001000.pt`, which torch.load(weights_only=True) reads, and
+`step-00001000.json` with its size and SHA-256. The second is written last, so a checkpoint without it was
+never finished and does not count.
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ def load_checkpoint(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: truncated, not a checkpoint of ours, holds code, or belongs to another config (keys named).
+        ValueError: truncated, not a checkpoint of ours, holds code, or belongs to another config (keys
+            named).
     """
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path}: no such file")
@@ -172,7 +174,8 @@ def config_differences(
 ) -> list[str]:
     """One line `a.b: was X, now Y` for every dotted key whose value differs.
 
-    A key that stands in one of them alone, inside a mapping that both have, came or went with a version of this package
+    A key that stands in one of them alone, inside a mapping that both have, came or went with a version of
+    this package
     and does not count: `run_folder.claim_run` has compared the configs with their defaults.
     """
     was, now = _flatten(json.loads(json.dumps(saved))), _flatten(json.loads(json.dumps(current)))

@@ -1,8 +1,9 @@
 """Devices, precision and process groups: a thin layer over Lightning Fabric.
 
-One process a device, started by `torchrun` or by SLURM's `srun`; nothing here starts processes. The model is not
-wrapped: gradients are averaged after the backward pass (`average_gradients`), so a rank whose batch leaves parameters
-unused, or that has nothing to contrast, takes part like any other and nothing hangs.
+One process a device, started by `torchrun` or by SLURM's `srun`; nothing here starts processes. The model is
+not
+wrapped: gradients are averaged after the backward pass (`average_gradients`), so a rank whose batch leaves
+parameters unused, or that has nothing to contrast, takes part like any other and nothing hangs.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ def make_fabric(accelerator: str = "auto", precision: str = "fp32") -> Fabric:
 
 
 def launched_processes() -> tuple[int, int]:
-    """(processes on this node, nodes) from the environment of torchrun or SLURM; (1, 1) without a launcher."""
+    """(processes on this node, nodes) from the environment of torchrun or SLURM; (1, 1) without a
+    launcher.
+    """
     env = os.environ
     if "TORCHELASTIC_RUN_ID" in env:
         local = int(env["LOCAL_WORLD_SIZE"])
@@ -88,8 +91,8 @@ def gather_objects(value: Any) -> list[Any]:
 def average_gradients(params: list[nn.Parameter], extra: Tensor) -> Tensor:
     """Replace every gradient by its mean over the ranks, in one collective.
 
-    A parameter without a gradient on this rank counts as zero. NaN on one rank becomes NaN on all, so that all ranks
-    decide alike about the step.
+    A parameter without a gradient on this rank counts as zero. NaN on one rank becomes NaN on all, so that
+    all ranks decide alike about the step.
 
     Args:
         params: the same on every rank.

@@ -14,8 +14,8 @@ from lidardistill.progress import Bar
 
 log = logging.getLogger(__name__)
 
-# If a run waits for data for more than this share of its time, the loader is too slow for the device. Advice is given
-# once, and not in the first steps, which are not typical.
+# If a run waits for data for more than this share of its time, the loader is too slow for the device. Advice
+# is given once, and not in the first steps, which are not typical.
 _SLOW_LOADER = 0.05
 _ADVISE_AFTER_STEPS = 20
 
@@ -24,7 +24,8 @@ _PLAIN_EVERY_S = 30.0
 
 
 class MetricsFile:
-    """metrics.jsonl: one JSON object a line, each with `step`; a killed process loses at most the line it wrote.
+    """metrics.jsonl: one JSON object a line, each with `step`; a killed process loses at most the line it
+    wrote.
 
     Args:
         path: the file.
@@ -62,7 +63,8 @@ class RunLogger:
         write: False on ranks above 0: all methods do nothing.
         progress: show progress: a live line on a terminal, else a plain line now and then.
         label: first words of the line.
-        data_wait_advice: advice about a loader that is too slow; logged once, whether or not progress is shown.
+        data_wait_advice: advice about a loader that is too slow; logged once, whether or not progress is
+            shown.
     """
 
     def __init__(
@@ -116,7 +118,8 @@ class RunLogger:
 
         Args:
             step: steps done.
-            data_wait_share: share of this part's time, but for its first step, that was spent waiting for batches.
+            data_wait_share: share of this part's time, but for its first step, that was spent waiting for
+                batches.
         """
         if (
             self._write

@@ -1,7 +1,8 @@
-"""The training loop: it trains a model from the newest checkpoint to the last step. It knows no method by name.
+"""The training loop: it trains a model from the newest checkpoint to the last step. It knows no method by
+name.
 
-A run is a function of (code, config, data, seed). The loop draws no random numbers, and its counters are part of the
-checkpoint, so a run that is killed at any step and started again gives the losses of one that was not.
+A run is a function of (code, config, data, seed). The loop draws no random numbers, and its counters are part
+of the checkpoint, so a run that is killed at any step and started again gives the losses of one that was not.
 """
 
 from __future__ import annotations
@@ -48,11 +49,12 @@ class Training:
     Attributes:
         fabric: launched, of `distributed.make_fabric`; gives device, autocast and ranks.
         model: all that trains, on the device, not wrapped, in its modes (train, eval).
-        terms: (batch on the device, step from 0, diagnose) to the losses; runs under autocast, `trainer.accumulate` times
-            a step. `diagnose` is true if the step's metrics are written.
+        terms: (batch on the device, step from 0, diagnose) to the losses; runs under autocast,
+            `trainer.accumulate` times a step. `diagnose` is true if the step's metrics are written.
         optimizer: over the model's parameters, of `make_optimizer`.
         schedule: learning rate of each step.
-        batches: number of the first batch (step * accumulate) to an endless iterator of batches from there on.
+        batches: number of the first batch (step * accumulate) to an endless iterator of batches from there
+            on.
         trainer: intervals, precision and limits; see `TrainerConfig`.
         total_steps: optimizer steps of the whole run.
         config: resolved config as JSON values; a checkpoint of another one is refused.
@@ -71,7 +73,9 @@ class Training:
     may_differ: tuple[str, ...] = ()
 
     def is_logged(self, step: int) -> bool:
-        """Whether the metrics of this step (from 0) are written: the first, the last, and every `log_every`th."""
+        """Whether the metrics of this step (from 0) are written: the first, the last, and every
+        `log_every`th.
+        """
         return step == 0 or (step + 1) % self.trainer.log_every == 0 or step + 1 == self.total_steps
 
 
@@ -147,7 +151,8 @@ def run_loop(
 
     Raises:
         ValueError: the checkpoint belongs to another config or model, or all checkpoints are damaged.
-        RuntimeError: too many steps in a row were not finite, with the sample tokens; the quarantine is over budget.
+        RuntimeError: too many steps in a row were not finite, with the sample tokens; the quarantine is over
+            budget.
         OSError: a checkpoint cannot be written.
         Interrupted: one of several processes had to leave a wait, so that nothing could be saved.
     """
@@ -179,7 +184,8 @@ def run_loop(
     judge = _Judge(stepper, progress, fabric, trainer.max_nonfinite, run_dir)
     saved_at = progress.step
     source: Prefetcher | None = None
-    # Seconds and wait after the first step of this part of the run, in which workers start and kernels compile.
+    # Seconds and wait after the first step of this part of the run, in which workers start and kernels
+    # compile.
     first: tuple[float, float] | None = None
     try:
         with StopSignal() as stop:
@@ -288,7 +294,9 @@ def _scaler(training: Training) -> torch.amp.GradScaler | None:
 
 
 class _Judge:
-    """Counts what became of the steps, each when the next one is on its way: the device never waits for the host."""
+    """Counts what became of the steps, each when the next one is on its way: the device never waits for
+    the host.
+    """
 
     def __init__(
         self, stepper: Stepper, progress: _Progress, fabric: Fabric, max_nonfinite: int, run_dir: Path

@@ -45,7 +45,9 @@ class Manifest:
         self._write()
 
     def finish(self, outcome: str = "finished", **figures: Any) -> None:
-        """Record the end: `outcome` such as finished, interrupted, failed; `figures` such as steps and seconds."""
+        """Record the end: `outcome` such as finished, interrupted, failed; `figures` such as steps and
+        seconds.
+        """
         self._session.update(end=_now(), outcome=outcome, peak_memory=peak_memory(), **figures)
         self._write()
 
@@ -54,7 +56,9 @@ class Manifest:
 
 
 def git_state(folder: Path | None = None) -> dict[str, Any]:
-    """commit and dirty (tracked files changed) of the checkout this package runs from; None outside of one."""
+    """commit and dirty (tracked files changed) of the checkout this package runs from; None outside of
+    one.
+    """
     folder = folder or Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str | None:

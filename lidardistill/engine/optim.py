@@ -37,7 +37,8 @@ def make_optimizer(
     Raises:
         ValueError: another kind, nothing to train, or a learning rate that is not above 0.
 
-    Source: SGD with momentum 0.9, dampening 0.1, weight decay 1e-4: SLidR (CVPR 2022), the authors' configuration.
+    Source: SGD with momentum 0.9, dampening 0.1, weight decay 1e-4: SLidR (CVPR 2022), the authors'
+        configuration.
     """
     if not lr > 0:
         raise ValueError(f"optimizer.lr must be above 0, got {lr}")
@@ -111,7 +112,8 @@ def make_schedule(
     Raises:
         ValueError: another kind, or values that do not fit together.
 
-    Source: cosine by epoch: SLidR's CosineAnnealingLR. Warm cosine: BEVContrast, 0.05 and 0.01. One cycle: Smith and Topin, 2018, with torch's
+    Source: cosine by epoch: SLidR's CosineAnnealingLR. Warm cosine: BEVContrast, 0.05 and 0.01. One cycle:
+        Smith and Topin, 2018, with torch's
     div_factor 25, final_div_factor 1e4. Differs from it in: momentum is not cycled.
     """
     if total_steps < 1:
@@ -179,8 +181,8 @@ class EMA:
 
     Args:
         model: what is averaged; frozen parameters are left out.
-        decay: weight of the past, in 0..1. Early on min(decay, (1 + n) / (10 + n)) is used, so that the average
-            forgets the initial weights.
+        decay: weight of the past, in 0..1. Early on min(decay, (1 + n) / (10 + n)) is used, so that the
+            average forgets the initial weights.
 
     Source: the decay's start: TensorFlow's ExponentialMovingAverage; Polyak and Juditsky, 1992.
     """
@@ -194,7 +196,9 @@ class EMA:
 
     @torch.no_grad()
     def update(self, model: nn.Module, taken: Tensor) -> None:
-        """Take in the weights after one optimiser step; `taken`, () bool on the device, False for one that was none."""
+        """Take in the weights after one optimiser step; `taken`, () bool on the device, False for one that
+        was none.
+        """
         self.num_updates += 1
         weight = 1 - min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         current = _averaged(model)

@@ -16,15 +16,17 @@ from lidardistill.spans import span
 class Prefetcher:
     """Iterates over a source of batches and hands them out on a device, in the source's order.
 
-    On CUDA the next batch is fetched and copied by `look_ahead`, which the caller calls once it has queued the work of
-    the current one: the copy runs on a stream of its own, beside that work, where the source's memory is pinned.
-    Elsewhere `look_ahead` does nothing, and a batch is fetched when it is asked for.
+    On CUDA the next batch is fetched and copied by `look_ahead`, which the caller calls once it has queued
+    the work of
+    the current one: the copy runs on a stream of its own, beside that work, where the source's memory is
+    pinned. Elsewhere `look_ahead` does nothing, and a batch is fetched when it is asked for.
 
-    Nothing but time depends on looking ahead: batches come as without, and an error, or the end, of the source is
-    kept until it is that batch's turn, so a caller that stops before it never sees it.
+    Nothing but time depends on looking ahead: batches come as without, and an error, or the end, of the
+    source is kept until it is that batch's turn, so a caller that stops before it never sees it.
 
     Args:
-        source: batches with a method `to(device, non_blocking=)`; dataclasses, whose tensors may stand in nested ones.
+        source: batches with a method `to(device, non_blocking=)`; dataclasses, whose tensors may stand in
+            nested ones.
         device: where they go.
         ahead: whether to look ahead; None for what the device suggests.
 
@@ -52,7 +54,8 @@ class Prefetcher:
             current = torch.cuda.current_stream(self._device)
             current.wait_stream(self._stream)
             for tensor in _tensors(batch):
-                # Its memory belongs to the copying stream, which must not take it back while this one reads it.
+                # Its memory belongs to the copying stream, which must not take it back while this one reads
+                # it.
                 tensor.record_stream(current)
         return batch
 

@@ -16,7 +16,9 @@ log = logging.getLogger(__name__)
 
 
 def changing_state(model: nn.Module) -> dict[str, Tensor]:
-    """Weights that train and buffers of modules in training mode: a frozen teacher is not stored at every step."""
+    """Weights that train and buffers of modules in training mode: a frozen teacher is not stored at every
+    step.
+    """
     state = {name: param.detach() for name, param in model.named_parameters() if param.requires_grad}
     for prefix, module in model.named_modules():
         if module.training:

@@ -59,8 +59,8 @@ def claim_run(run: Path, verb: str, config: BaseModel, **inputs: str) -> None:
             )
         if old == new:
             return
-        # Free keys differ, and later readers of the folder want their new values; or the folder's first run stopped
-        # before it wrote anything, so the folder is free for a corrected config.
+        # Free keys differ, and later readers of the folder want their new values; or the folder's first run
+        # stopped before it wrote anything, so the folder is free for a corrected config.
     elif run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise ValueError(
             f"{run} exists and is no run of lidardistill (it has no {CONFIG_FILE}): name another --out"
@@ -72,7 +72,8 @@ def claim_run(run: Path, verb: str, config: BaseModel, **inputs: str) -> None:
 
 
 def _with_defaults(values: dict[str, Any], model: type[BaseModel], head: tuple[str, ...]) -> dict[str, Any]:
-    """The values of a config.yaml with the defaults of keys that its version did not have; unreadable ones as they are.
+    """The values of a config.yaml with the defaults of keys that its version did not have; unreadable ones as
+    they are.
 
     Args:
         values: content of the file.

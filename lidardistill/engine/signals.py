@@ -1,4 +1,6 @@
-"""Signals end a run in order: a step is finished and saved, and anything that blocks is left within seconds."""
+"""Signals end a run in order: a step is finished and saved, and anything that blocks is left within
+seconds.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-# Exit code of a run that a signal stopped after it saved itself: run the same command again (sysexits.h has 64..78).
+# Exit code of a run that a signal stopped after it saved itself: run the same command again (sysexits.h has
+# 64..78).
 EXIT_INTERRUPTED = 85
 
 # SIGTERM: schedulers; SIGUSR1: SLURM's --signal before the time limit; SIGINT: Ctrl-C.
@@ -29,11 +32,13 @@ class Interrupted(BaseException):
 
 
 class StopSignal:
-    """While entered, SIGTERM, SIGUSR1 and Ctrl-C set `name` instead of ending the process; a second Ctrl-C ends it.
+    """While entered, SIGTERM, SIGUSR1 and Ctrl-C set `name` instead of ending the process; a second Ctrl-C
+    ends it.
 
-    Inside `waiting()` the process may block for ever, so `Interrupted` is raised there `GRACE_S` seconds after the
-    signal. A second SIGTERM changes nothing: torchrun passes on the one it gets, and the process group got it already.
-    Outside of the main thread Python takes no handlers, and nothing is changed.
+    Inside `waiting()` the process may block for ever, so `Interrupted` is raised there `GRACE_S` seconds
+    after the
+    signal. A second SIGTERM changes nothing: torchrun passes on the one it gets, and the process group got it
+    already. Outside of the main thread Python takes no handlers, and nothing is changed.
 
     Attributes:
         name: of the signal that came, else None.
@@ -61,7 +66,9 @@ class StopSignal:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around a wait without end, such as that for a batch; raises `Interrupted` there once a signal is overdue."""
+        """Around a wait without end, such as that for a batch; raises `Interrupted` there once a signal is
+        overdue.
+        """
         self._waiting = True
         try:
             if self._overdue:
@@ -86,7 +93,9 @@ class StopSignal:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """While entered, SIGTERM and SIGUSR1 raise `Interrupted` at once, so that every `finally` has its turn."""
+    """While entered, SIGTERM and SIGUSR1 raise `Interrupted` at once, so that every `finally` has its
+    turn.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,6 @@
-"""One optimiser step that never waits for the device: whether it is taken is decided there, and read a step later."""
+"""One optimiser step that never waits for the device: whether it is taken is decided there, and read a
+step later.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,8 @@ class StepRecord:
         is_first: no step has been taken before; it is to be read before the next (see `Stepper.forget`).
         terms: of its last batch.
         tokens: sample tokens of its batches on this rank.
-        numbers: (4,) float32 on the host, being copied: loss, 1 where a rank was asked to stop, gradient norm, scale of
-            float16's losses.
+        numbers: (4,) float32 on the host, being copied: loss, 1 where a rank was asked to stop, gradient
+            norm, scale of float16's losses.
         copied: the end of that copy; None where there is nothing to wait for.
     """
 
@@ -150,7 +152,8 @@ class Stepper:
         """One step, on its way to the device when this returns.
 
         Raises:
-            Interrupted: a signal ended the wait for a batch; model and random states are those before this step.
+            Interrupted: a signal ended the wait for a batch; model and random states are those before this
+                step.
         """
         is_first = not self.optimizer.state
         random = random_state() if self.accumulate > 1 else None
@@ -196,7 +199,9 @@ class Stepper:
 
     @torch.no_grad()
     def _take(self, finite: Tensor) -> None:
-        """Move the weights where `finite`, () bool on the device; else put back what the forward pass has changed."""
+        """Move the weights where `finite`, () bool on the device; else put back what the forward pass has
+        changed.
+        """
         skipped = (~finite).float()
         self.optimizer.grad_scale, self.optimizer.found_inf = None, skipped  # type: ignore[attr-defined]
         self.optimizer.step()
@@ -211,7 +216,8 @@ class Stepper:
     def forget(self, skipped: StepRecord) -> None:
         """Take back what the host holds of a step that was skipped.
 
-        Fused SGD leaves the momentum of a first step undefined where it is skipped, and the next would take it.
+        Fused SGD leaves the momentum of a first step undefined where it is skipped, and the next would take
+        it.
         """
         if self.ema is not None:
             self.ema.num_updates -= 1

@@ -16,8 +16,8 @@ class Terms:
         losses: 0-d tensors by name, detached parts of the loss.
         counts: 0-d tensors or ints by name, such as pairs and superpixels.
         diagnostics: 0-d tensors by name, such as match accuracy.
-        num_matches: pairs, cells or points that the loss compared, a 0-d tensor or an int. 0 means that the step had
-            nothing to learn from; None, that the loss compares nothing.
+        num_matches: pairs, cells or points that the loss compared, a 0-d tensor or an int. 0 means that the
+            step had nothing to learn from; None, that the loss compares nothing.
     """
 
     loss: Tensor

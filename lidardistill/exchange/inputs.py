@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 
 FIRST_LAYERS = ("encoder.stem.conv.weight", "encoder.linear.weight", "stem.conv.weight")
-"""Of VoxelNet, pillars and MinkUNet. Input channels come last, and pillars have six more of their own behind them."""
+"""Of VoxelNet, pillars and MinkUNet.
+
+Input channels come last, and pillars have six more of their own behind them.
+"""
 
 
 def with_columns(

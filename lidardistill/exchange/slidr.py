@@ -41,7 +41,9 @@ _BLOCK = re.compile(r"block([1-8])\.(\d+)\.(.+)")
 
 
 def slidr_prefix(state: Mapping[str, Tensor]) -> str | None:
-    """Beginning of the backbone's names, such as `model_points.` or `state_dict.model.`; None for another family."""
+    """Beginning of the backbone's names, such as `model_points.` or `state_dict.model.`; None for another
+    family.
+    """
     return next((key.removesuffix(_STEM) for key in state if key.endswith(_STEM)), None)
 
 

@@ -15,7 +15,9 @@ from lidardistill.backbones.minkunet.config import MinkUNetLayers
 from lidardistill.backbones.minkunet.net import LEVELS
 
 COLUMNS = ("x", "y", "z", "intensity", "time_lag")
-"""Of the points that mmdet3d's nuScenes pipelines give a detector: intensity as stored, seconds before the keyframe."""
+"""Of the points that mmdet3d's nuScenes pipelines give a detector: intensity as stored, seconds before the
+keyframe.
+"""
 SEGMENTOR_COLUMNS = COLUMNS[:4]
 MAX_POINTS = {"voxelnet": 10, "pillars": 20}
 """Points of a voxel that CenterPoint's configurations let count."""

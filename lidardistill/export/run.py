@@ -1,4 +1,6 @@
-"""The student backbone alone, in a file that any other framework can read, and a card that says what it is."""
+"""The student backbone alone, in a file that any other framework can read, and a card that says what it
+is.
+"""
 
 from __future__ import annotations
 

@@ -178,7 +178,8 @@ class Method(nn.Module):
         raise ValueError("this method compares no points with pixels, so there is no joint space to show")
 
     def shown_maps(self, voxels: VoxelBatch, xy: Tensor, cameras: dict[str, Any] | None) -> list[ShownMap]:
-        """Maps of one keyframe for a picture; a student without a map gives the mean of its points in each cell.
+        """Maps of one keyframe for a picture; a student without a map gives the mean of its points in each
+        cell.
 
         Args:
             voxels: one scan.

@@ -28,7 +28,8 @@ def info_nce(
 ) -> Tensor:
     """Cross-entropy of finding each anchor's positive among all candidates.
 
-    Rows are taken as they are (SLidR's superpixel means are not re-normalised); logits are computed in float32.
+    Rows are taken as they are (SLidR's superpixel means are not re-normalised); logits are computed in
+    float32.
 
     Args:
         anchor: (K, D) floating point.
@@ -42,8 +43,8 @@ def info_nce(
         anchor_candidates: (N, D) what the positives choose from when `symmetric` and `candidates` is given.
 
     Returns:
-        Scalar float32 (float64 for float64 inputs). With K = 0 a zero through which gradients (zeros) reach every
-        input, so that collectives and optimisers go on; this is logged once.
+        Scalar float32 (float64 for float64 inputs). With K = 0 a zero through which gradients (zeros) reach
+        every input, so that collectives and optimisers go on; this is logged once.
 
     Raises:
         ValueError: temperature not above 0, rows that do not match, an offset outside the candidates.

@@ -30,16 +30,17 @@ def contrast_diagnostics(anchor: Tensor, positive: Tensor, temperature: float) -
         log_candidates: log K, the loss of guessing. A loss near it has learnt nothing.
         match_top1: share of anchors whose own positive is the most similar candidate, 0..1.
         alignment: mean squared distance of matched unit vectors, 0..4, lower is better.
-        uniformity: log of the mean of exp(-2 d^2) over pairs of different anchors, unit vectors; 0 when collapsed,
-            down to -4 for opposite points, lower is more uniform.
-        anchor_std, positive_std: standard deviation over rows of unit vectors, root mean square over channels,
-            times sqrt(D): 1 when spread over the sphere, 0 when collapsed.
+        uniformity: log of the mean of exp(-2 d^2) over pairs of different anchors, unit vectors; 0 when
+            collapsed, down to -4 for opposite points, lower is more uniform.
+        anchor_std, positive_std: standard deviation over rows of unit vectors, root mean square over
+            channels, times sqrt(D): 1 when spread over the sphere, 0 when collapsed.
         effective_rank: exp of the entropy of the anchors' normalised singular values, 1..min(K, D).
 
     Raises:
         ValueError: rows that do not match, temperature not above 0.
 
-    Source: alignment and uniformity: Wang and Isola, ICML 2020, with alpha = 2, t = 2. Effective rank: Roy and
+    Source: alignment and uniformity: Wang and Isola, ICML 2020, with alpha = 2, t = 2. Effective rank: Roy
+        and
     Vetterli, EUSIPCO 2007. Standard deviation: Chen and He, SimSiam, CVPR 2021, section 4.1.
     """
     if not temperature > 0:
@@ -70,7 +71,8 @@ def contrast_diagnostics(anchor: Tensor, positive: Tensor, temperature: float) -
 
 @torch.no_grad()
 def effective_rank(rows: Tensor) -> Tensor:
-    """exp(entropy) of the singular values of (K, D) normalised to sum 1: a 0-d float32 tensor, 0 for all-zero rows.
+    """exp(entropy) of the singular values of (K, D) normalised to sum 1: a 0-d float32 tensor, 0 for all-zero
+    rows.
 
     Source: Roy and Vetterli, EUSIPCO 2007. Differs from the paper in: singular values are square roots of the
     eigenvalues of the smaller Gram matrix, in float64.
@@ -89,7 +91,8 @@ def is_collapsed(diagnostics: Mapping[str, Tensor | float]) -> str | None:
     """A sentence for the user where the student's features have collapsed, else None.
 
     Args:
-        diagnostics: of `contrast_diagnostics`, tensors or floats; reads them, so call it where the log is written.
+        diagnostics: of `contrast_diagnostics`, tensors or floats; reads them, so call it where the log is
+            written.
     """
     if "log_candidates" not in diagnostics or float(diagnostics["log_candidates"]) < math.log(_FEWEST_ROWS):
         return None

@@ -15,8 +15,9 @@ def gaussian_radius(length: Tensor, width: Tensor, min_overlap: float) -> Tensor
         length, width: (n,) cells.
         min_overlap: intersection over union that must be left.
 
-    Source: CornerNet (Law and Deng, ECCV 2018) section 3.2, as its released code and CenterPoint compute it: the root
-        of each quadratic is divided by 2 and not by 2 a, which makes the radii of the last two cases larger.
+    Source: CornerNet (Law and Deng, ECCV 2018) section 3.2, as its released code and CenterPoint compute it:
+        the root of each quadratic is divided by 2 and not by 2 a, which makes the radii of the last two cases
+        larger.
     """
     total, area = length + width, length * width
     o = min_overlap

@@ -1,4 +1,7 @@
-"""How a verb runs: claim the folder, build, record, train, average, finish. Every verb that trains goes through here."""
+"""How a verb runs: claim the folder, build, record, train, average, finish.
+
+Every verb that trains goes through here.
+"""
 
 from __future__ import annotations
 

@@ -43,8 +43,8 @@ class SameConv2d(nn.Conv2d):
             input.shape[-2:], size, self.kernel_size, self.stride, strict=True
         ):
             total = max((out - 1) * step + kernel - side, 0)
-            # Padded by a whole step more on both sides where they differ, the convolution finds one more value before the
-            # first; to drop it is cheaper than to copy the input into a larger one.
+            # Padded by a whole step more on both sides where they differ, the convolution finds one more
+            # value before the first; to drop it is cheaper than to copy the input into a larger one.
             uneven = total % 2
             padding.append(total // 2 + uneven * step)
             begin.append(uneven)
@@ -53,7 +53,9 @@ class SameConv2d(nn.Conv2d):
 
 
 class InvertedBottleneck(nn.Module):
-    """Expand 1x1, depthwise, project 1x1, with a shortcut where the shape stays; names are the checkpoint's."""
+    """Expand 1x1, depthwise, project 1x1, with a shortcut where the shape stays; names are the
+    checkpoint's.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -227,7 +229,9 @@ def load_efficientnet_lite0(path: str | Path | None = None) -> EfficientNetLite0
 
 
 def random_efficientnet_lite0(seed: int) -> EfficientNetLite0:
-    """The same network with weights drawn from a seed: the control that says what architecture alone teaches."""
+    """The same network with weights drawn from a seed: the control that says what architecture alone
+    teaches.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return EfficientNetLite0()

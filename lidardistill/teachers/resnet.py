@@ -30,7 +30,9 @@ CHECKPOINT_PREFIXES: tuple[tuple[str, str], ...] = (
     ("a state dict inside state_dict", "state_dict."),
     ("torchvision or DINO, backbone alone", ""),
 )
-"""Where published checkpoints keep the backbone: the first row whose prefix + `conv1.weight` exists is taken."""
+"""Where published checkpoints keep the backbone: the first row whose prefix + `conv1.weight` exists is
+taken.
+"""
 
 NOT_BACKBONE = ("fc.", "projection_head.", "prototypes", "head.")
 """Beginnings of the names of heads under the backbone's prefix; they are left out."""
@@ -117,7 +119,9 @@ class ResNet50(nn.Module):
         return self.stages(images)[-1]
 
     def stages(self, images: Tensor) -> list[Tensor]:
-        """(V, 3, H, W) RGB in 0..1 to the maps behind each of the four stages: 256, 512, 1024 and 2048 channels."""
+        """(V, 3, H, W) RGB in 0..1 to the maps behind each of the four stages: 256, 512, 1024 and 2048
+        channels.
+        """
         x = (images - self.mean) / self.std
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
         x = F.max_pool2d(x, 3, 2, 1)

@@ -1,4 +1,6 @@
-"""What every backbone of `backbones/kinds.py` keeps: shapes, masks, empty scans, gradients, the features of a point."""
+"""What every backbone of `backbones/kinds.py` keeps: shapes, masks, empty scans, gradients, the features
+of a point.
+"""
 
 from __future__ import annotations
 

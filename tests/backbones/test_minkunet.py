@@ -71,7 +71,9 @@ def test_batchnorm_momentum_inside_blocks_is_another():
 
 
 def test_first_weights_have_minkowski_engines_bounds():
-    """1 / sqrt(channels * cells), channels being those of the input, of a transposed convolution those of the output."""
+    """1 / sqrt(channels * cells), channels being those of the input, of a transposed convolution those of
+    the output.
+    """
     torch.manual_seed(0)
     net = minkunet("minkunet34", 1)
     found = {f"up.{i}": float(up.conv.weight.detach().abs().max()) for i, up in enumerate(net.up)}

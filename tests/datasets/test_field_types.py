@@ -1,4 +1,6 @@
-"""Fields of nuScenes' tables that are of another type than expected, and names that must not leave their folder."""
+"""Fields of nuScenes' tables that are of another type than expected, and names that must not leave their
+folder.
+"""
 
 from __future__ import annotations
 

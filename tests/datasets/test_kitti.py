@@ -34,7 +34,9 @@ def test_the_real_frame(kitti_one):
 
 
 def test_real_points_land_in_the_real_picture(kitti_one):
-    """The file holds the turn of the LiDAR cut to the camera's view: nearly all of it projects into the picture."""
+    """The file holds the turn of the LiDAR cut to the camera's view: nearly all of it projects into the
+    picture.
+    """
     frame = KittiSource(kitti_one).frame(0)
     xyz1 = np.c_[frame.points[:, :3], np.ones(len(frame.points))]
     cam = xyz1 @ (frame.cam2img[0] @ frame.lidar2cam[0]).T

@@ -104,7 +104,8 @@ def test_a_scan_of_hardly_any_finite_points_is_corrupt(small_root):
         index.frame(3)
 
 
-# --- lenses ------------------------------------------------------------------------------------------------------------
+# --- lenses
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_lens_of_the_tables_reaches_the_frame(small_root):
@@ -138,7 +139,8 @@ def test_a_lens_that_is_none_names_its_row(small_root, value):
         opened(small_root.write(), "error")
 
 
-# --- damage on disk ----------------------------------------------------------------------------------------------------
+# --- damage on disk
+# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 4000, b"PK\x03\x04" + b"\0" * 100, b"\x93NUMPY", b"junk"])

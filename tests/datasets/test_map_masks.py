@@ -84,7 +84,8 @@ def test_areas_are_the_devkits_but_for_half_a_cell(city, place, yaw, x, y, half_
     for mine, other, name in zip(ours, theirs, AREAS, strict=True):
         assert mine.any() or (half_m == 15.0 and name == "carpark_area"), name
         different = mine != other
-        # Only an edge that leaves the patch, which ours and theirs cut half a cell apart, may come out one cell aside.
+        # Only an edge that leaves the patch, which ours and theirs cut half a cell apart, may come out one
+        # cell aside.
         assert different.mean() < 0.02, name
         assert on_a_border(mine)[different].all(), name
         if half_m == 120.0 and name in ("ped_crossing", "stop_line", "carpark_area"):  # whole inside
@@ -153,7 +154,8 @@ def test_masks_follow_the_augmentation(tiny_world):
     shifted[:2, 3] = 2.0, -1.0
     moved = masks.read("scene-0103", lidar2global, shifted)
     for number, name in enumerate(CLASSES):
-        # A corner exactly between two cells may fall to either side of a mirror: no more than borders may differ.
+        # A corner exactly between two cells may fall to either side of a mirror: no more than borders may
+        # differ.
         expected = plain[number][:, ::-1]
         assert (flip_x[number] != expected).sum() <= on_a_border(expected).sum() / 2 + 8, name
         assert (flip_x[number] & expected).sum() > 0.6 * expected.sum(), name

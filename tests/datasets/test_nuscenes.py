@@ -197,7 +197,8 @@ def test_the_real_keyframe_equals_the_devkits_chain(nuscenes_one, tmp_path):
         assert str(frame.image_paths[view]) == nusc.get_sample_data_path(camera["token"])
 
 
-# --- on disk -----------------------------------------------------------------------------------------------------------
+# --- on disk
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_it_is_built_once_and_lies_in_the_dataroot(small_root, monkeypatch):

@@ -51,7 +51,8 @@ def test_splits_do_not_overlap() -> None:
     assert slidr_train | slidr_val == train
     mini_train, mini_val = set(official_scenes("mini_train")), set(official_scenes("mini_val"))
     assert not mini_train & mini_val
-    # two scenes of mini_train (0553, 0796) are in the official val: the mini split is not a part of the big one
+    # two scenes of mini_train (0553, 0796) are in the official val: the mini split is not a part of the big
+    # one
     assert len(mini_train - train) == 2
     assert mini_train <= train | val
     assert mini_val <= val

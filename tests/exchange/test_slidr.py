@@ -25,7 +25,9 @@ LEVEL = {"conv1p1s2": 1, "conv2p2s2": 2, "conv3p4s2": 4, "conv4p8s2": 8}
 
 
 def published(seed: int = 0) -> dict[str, Tensor]:
-    """A Res16UNet's state dict as MinkowskiEngine names and shapes it, float64, with statistics that do something."""
+    """A Res16UNet's state dict as MinkowskiEngine names and shapes it, float64, with statistics that do
+    something.
+    """
     draw = torch.Generator().manual_seed(seed)
     state: dict[str, Tensor] = {}
 

@@ -195,7 +195,9 @@ def test_a_camera_network_is_refused(finished, tmp_path):
 
 
 def test_each_file_has_its_own_card(finished, tmp_path):
-    """Formats of one stem lie side by side, and each card says which run, method and recipe made the weights."""
+    """Formats of one stem lie side by side, and each card says which run, method and recipe made the
+    weights.
+    """
     run, _ = finished("minkunet")
     cards = {
         kind: export_backbone(run, tmp_path / f"weights{ENDINGS[kind]}", kind)

@@ -391,7 +391,8 @@ def test_the_real_keyframe(nuscenes_one, monkeypatch, tmp_path):
         left = np.bincount(sample.pairing_images[:, 0], minlength=6)
         shares.append(left.sum() / len(still.pairing_points))
         assert left.min() > 1024 or shares[-1] > 0.5
-        # Points keep their voxel: the cell of each, computed anew, differs from its voxel's by the grid's shift alone.
+        # Points keep their voxel: the cell of each, computed anew, differs from its voxel's by the grid's
+        # shift alone.
         x, y, z = sample.points[:, :3].T.astype(np.float64)
         cells = np.floor([z / 0.1, np.degrees(np.arctan2(y, x)), np.hypot(x, y) / 0.1]).astype(int).T
         shift = sample.voxels.voxel_coords[sample.voxels.point2voxel] - cells

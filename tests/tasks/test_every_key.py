@@ -1,4 +1,6 @@
-"""Every key of every verb's config does something: another value changes what is built, or a message names the key."""
+"""Every key of every verb's config does something: another value changes what is built, or a message names
+the key.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,9 @@ OF_EVERY_VERB = re.compile(
 )
 """Keys whose effect other tests ask for.
 
-Those of the loop and the verb (test_verb.py, test_loop.py), missing scenes (test_nuscenes.py), caches, two ranks, and a few that need more than 600 points or
-two keyframes a scene (tests/regions/test_ground.py, tests/methods/test_bevcontrast.py).
+Those of the loop and the verb (test_verb.py, test_loop.py), missing scenes (test_nuscenes.py), caches, two
+ranks, and a few that need more than 600 points or two keyframes a scene (tests/regions/test_ground.py,
+tests/methods/test_bevcontrast.py).
 """
 
 IDLE = {"rad": re.compile(r"data\.augment\.(cuboid|crop)_(?!images).*")}
@@ -260,14 +263,18 @@ FABRIC = make_fabric("cpu")
 
 
 def told(error: Exception, key: str) -> bool:
-    """Whether a message names the key, a group of keys that it belongs to, or the value that cannot be found."""
+    """Whether a message names the key, a group of keys that it belongs to, or the value that cannot be
+    found.
+    """
     parts = key.split(".")
     names = [parts[-1], *(".".join(parts[:n]) for n in range(2, len(parts)))]
     return any(name in str(error) for name in [*names, "nowhere", "v1.0-trainval"])
 
 
 def effect(verb: str, root: Path, key: str, other: Any, plain: dict[str, Any]) -> str | None:
-    """What another value does: the part that differs or "refused"; None for nothing, "invalid" for no valid value."""
+    """What another value does: the part that differs or "refused"; None for nothing, "invalid" for no
+    valid value.
+    """
     try:
         task = task_of(verb, root, f"{key}={json.dumps(other)}")
     except (ValueError, ValidationError) as error:

@@ -1,4 +1,6 @@
-"""How every verb runs, on a task of milliseconds; and what fine-tuning had wrong while it had a run of its own."""
+"""How every verb runs, on a task of milliseconds; and what fine-tuning had wrong while it had a run of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def test_what_a_config_has_wrong_comes_out_before_anything_is_recorded(tmp_path)
 
 
 def test_an_error_and_a_signal_are_recorded_wherever_they_come(tmp_path):
-    """The manifest never says "running" for ever, and a signal outside of the loop needs no step to be noticed."""
+    """The manifest never says "running" for ever, and a signal outside of the loop needs no step to be
+    noticed.
+    """
 
     def fail(run):
         raise OSError("disk full")

@@ -63,7 +63,9 @@ class EfficientNetStages(nn.Module):
         return self.network.block_features(images, self.blocks)
 
     def first_px(self, height: int, width: int) -> list[tuple[float, float]]:
-        """TensorFlow pads to the right: every stride over an even side moves the cells by half a kernel of its own."""
+        """TensorFlow pads to the right: every stride over an even side moves the cells by half a kernel of
+        its own.
+        """
         sides, first, stride = [height, width], [0.0, 0.0], 1
         convs: list[Any] = [self.network._conv_stem]
         found = []

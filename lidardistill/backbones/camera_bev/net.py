@@ -120,7 +120,9 @@ class CameraBev(nn.Module):
         batch_size: int,
         view_mask: Tensor | None = None,
     ) -> Tensor:
-        """The view transform alone: (B, context_channels, H', W') of `splat_grid`, float32; arguments as `forward`."""
+        """The view transform alone: (B, context_channels, H', W') of `splat_grid`, float32; arguments as
+        `forward`.
+        """
         features = self.encoder(images)
         num_depths = len(self.depth_m)
         rows = self.depth_net(features).permute(0, 2, 3, 1).flatten(0, 2)  # pixels by view, row, column

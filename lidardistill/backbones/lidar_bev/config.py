@@ -82,7 +82,9 @@ class LidarBevConfig(BackboneConfig):
         return PRESETS[self.preset].encoder == "pillars"
 
     def check(self, voxels: VoxelConfig) -> None:
-        """Refuse voxels that are not cartesian, have no range or are rounded, and features in the wrong order."""
+        """Refuse voxels that are not cartesian, have no range or are rounded, and features in the wrong
+        order.
+        """
         wanted: dict[str, tuple[str, str]] = {
             "kind": (voxels.kind, "cartesian"),
             "rounding": (voxels.rounding, "floor"),

@@ -1,4 +1,6 @@
-"""PointPillars: points to columns, a small network and a maximum over each, columns to a bird's-eye-view map."""
+"""PointPillars: points to columns, a small network and a maximum over each, columns to a bird's-eye-view
+map.
+"""
 
 from __future__ import annotations
 

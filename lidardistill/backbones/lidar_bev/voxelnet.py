@@ -1,4 +1,6 @@
-"""VoxelNet: SECOND's sparse encoder, which turns voxels into a bird's-eye-view map at an eighth of their resolution."""
+"""VoxelNet: SECOND's sparse encoder, which turns voxels into a bird's-eye-view map at an eighth of their
+resolution.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from lidardistill.sparse.sparse import SparseConv3d, SparseTensor, SubMConv3d, s
 STAGES = 4
 BN_EPS, BN_MOMENTUM = 1e-3, 0.01  # SECOND, and everything after it
 _PADDING = (1, 1, (0, 1, 1))
-"""Padding z, y, x of the three convolutions with stride 2: the third leaves out z, so that 41 cells become 21, 11, 5."""
+"""Padding z, y, x of the three convolutions with stride 2: the third leaves out z, so that 41 cells become
+21, 11, 5.
+"""
 
 
 class ConvNormRelu(nn.Module):

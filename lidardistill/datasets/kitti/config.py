@@ -11,7 +11,8 @@ class KittiConfig(Strict):
     """KITTI's object benchmark.
 
     dataroot: folder that holds training/ (velodyne/, image_2/, calib/) and perhaps testing/.
-    missing: error reports a picture or calibration that is not on disk; skip leaves out every frame that lacks one.
+    missing: error reports a picture or calibration that is not on disk; skip leaves out every frame that
+        lacks one.
     """
 
     kind: Literal["kitti"]

@@ -29,12 +29,13 @@ CHANNEL = "image_2"
 class KittiSource:
     """All frames of `training/`, then those of `testing/`, by name.
 
-    Every frame is a scene of its own: the object benchmark has no time and no ego motion, so that no two frames can be
-    paired. Times are 0; the LiDAR frame is ego and global frame. Labels are not read.
+    Every frame is a scene of its own: the object benchmark has no time and no ego motion, so that no two
+    frames can be paired. Times are 0; the LiDAR frame is ego and global frame. Labels are not read.
 
     Args:
         dataroot: folder that holds `training/` and `testing/`, or one of them.
-        missing: "skip" leaves out every frame that lacks its picture or calibration, with a warning; "error" keeps them.
+        missing: "skip" leaves out every frame that lacks its picture or calibration, with a warning; "error"
+            keeps them.
 
     Raises:
         FileNotFoundError: there are no scans, or "skip" leaves none.

@@ -1,4 +1,6 @@
-"""Where the index of a nuScenes root lies on disk, whether it is fresh, and how it gets there in one piece."""
+"""Where the index of a nuScenes root lies on disk, whether it is fresh, and how it gets there in one
+piece.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ def candidate_places(
 ) -> list[Path]:
     """Folders that may hold the indexes of a version, best first.
 
-    They are those of `cache_folders`; a `cache_dir` replaces both. `kind` keeps apart what comes from the same tables.
+    They are those of `cache_folders`; a `cache_dir` replaces both. `kind` keeps apart what comes from the
+    same tables.
     """
     name = f"{kind}-{version}"
     root_key = hashlib.sha256(str(dataroot.resolve()).encode()).hexdigest()[:12]

@@ -12,8 +12,8 @@ class NuScenesConfig(Strict):
 
     dataroot: folder that holds samples/ and the tables.
     version: name of the folder of tables, such as v1.0-trainval or v1.0-mini.
-    missing: error reports a scan or picture that is not on disk; skip leaves out every scene that lacks one, for users
-        who have some of the ten parts of the data set.
+    missing: error reports a scan or picture that is not on disk; skip leaves out every scene that lacks one,
+        for users who have some of the ten parts of the data set.
     """
 
     kind: Literal["nuscenes"] = "nuscenes"

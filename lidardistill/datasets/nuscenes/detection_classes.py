@@ -1,7 +1,7 @@
 """nuScenes' detection task: its ten classes, the categories they are made of, and the attributes of a box.
 
-Source: nuScenes detection task (nuscenes-devkit, eval/detection/README.md): the mapping of categories and the list of
-attributes that each class may have.
+Source: nuScenes detection task (nuscenes-devkit, eval/detection/README.md): the mapping of categories and the
+list of attributes that each class may have.
 """
 
 from __future__ import annotations

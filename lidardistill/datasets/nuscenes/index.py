@@ -1,4 +1,7 @@
-"""Building the columns of the nuScenes index from the JSON tables. Happens once; opening is in nuscenes.py."""
+"""Building the columns of the nuScenes index from the JSON tables.
+
+Happens once; opening is in nuscenes.py.
+"""
 
 from __future__ import annotations
 
@@ -54,23 +57,22 @@ def build_columns(tables: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         tables: folder of the version's JSON tables.
 
     Returns:
-        Columns, with K keyframes, C calibrated sensors, S sweeps, slots as in `SENSORS`:
-        sample_tokens (K,) bytes and token_order (K,) int32, which sorts them; scene (K,) int32 number in `scene_names`;
-        lidar_tokens (K,) bytes, the LiDAR's sample_data token;
-        timestamps_us (K, 7) int64; image_size (K, 6, 2) int32 height, width;
-        calibration (K, 7) int32 row in sensor2ego (C, 4, 4), cam2img (C, 4, 4) float64 (identity for the LiDAR) and
-        distortion (C, 8) float64, see `geometry.lens`;
-        ego2global (K, 4, 4) float64 at LiDAR time; lidar2cam (K, 6, 4, 4) float64, LiDAR frame at LiDAR time to
-        camera frame at camera time, through the global frame;
-        names and names_offsets: (7 K) file names as in `pack_names`; lidarseg and lidarseg_offsets: K names, "" where
-        there is none;
-        sweep_offsets (K + 1,) int64: LiDAR scans after the keyframe before (of the same scene) and before this one, in
-        time; sweep_timestamps_us (S,) int64; sweep_lidar2global (S, 4, 4) float64; sweep_names, sweep_names_offsets.
+        Columns, with K keyframes, C calibrated sensors, S sweeps, slots as in `SENSORS`: sample_tokens (K,)
+        bytes and token_order (K,) int32, which sorts them; scene (K,) int32 number in `scene_names`;
+        lidar_tokens (K,) bytes, the LiDAR's sample_data token; timestamps_us (K, 7) int64; image_size (K, 6,
+        2) int32 height, width; calibration (K, 7) int32 row in sensor2ego (C, 4, 4), cam2img (C, 4, 4)
+        float64 (identity for the LiDAR) and distortion (C, 8) float64, see `geometry.lens`; ego2global (K, 4,
+        4) float64 at LiDAR time; lidar2cam (K, 6, 4, 4) float64, LiDAR frame at LiDAR time to camera frame at
+        camera time, through the global frame;
+        names and names_offsets: (7 K) file names as in `pack_names`; lidarseg and lidarseg_offsets: K names,
+        "" where there is none; sweep_offsets (K + 1,) int64: LiDAR scans after the keyframe before (of the
+        same scene) and before this one, in time; sweep_timestamps_us (S,) int64; sweep_lidar2global (S, 4, 4)
+        float64; sweep_names, sweep_names_offsets.
         And meta: scene_names in database order.
 
     Raises:
-        ValueError: a dangling reference, a missing sensor, a calibration that is not rigid, a file name that leaves the
-            dataroot, a table that is not JSON. The message names the table and the token.
+        ValueError: a dangling reference, a missing sensor, a calibration that is not rigid, a file name that
+            leaves the dataroot, a table that is not JSON. The message names the table and the token.
     """
     scenes = read_table(tables, "scene")
     scene_names = [text_of(row, "name", "scene") for row in scenes]
@@ -159,8 +161,8 @@ def _read_sample_data(
     cameras = {token.encode() for token, slot in calibrations.slot_of.items() if slot}
 
     def keep(body: bytes, rows: list[bytes]) -> Iterable[bool]:
-        # Seven rows in ten are of radars or of pictures between keyframes. A keyframe's row holds true; a row that
-        # holds neither true nor false is parsed too, so that its type is checked.
+        # Seven rows in ten are of radars or of pictures between keyframes. A keyframe's row holds true; a row
+        # that holds neither true nor false is parsed too, so that its type is checked.
         mountings = field_values(_CALIBRATION, body, rows)
         if mountings is None:
             return repeat(True)

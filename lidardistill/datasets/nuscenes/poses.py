@@ -39,7 +39,8 @@ class Calibrations(NamedTuple):
         row_of: calibrated_sensor token to row in the arrays below.
         sensor2ego: (C, 4, 4) float64.
         cam2img: (C, 4, 4) float64, identity for the LiDAR.
-        distortion: (C, 8) float64 of the field camera_distortion, as in `geometry.lens`; zeros where it is absent.
+        distortion: (C, 8) float64 of the field camera_distortion, as in `geometry.lens`; zeros where it is
+            absent.
     """
 
     slot_of: dict[str, int]
@@ -91,7 +92,9 @@ def _cam2img(row: Row, name: str) -> np.ndarray:
 
 
 def _distortion(row: Row, name: str) -> np.ndarray:
-    """(8,) lens coefficients; zeros if the field is absent, null, empty or all zero, as the pictures are undistorted."""
+    """(8,) lens coefficients; zeros if the field is absent, null, empty or all zero, as the pictures are
+    undistorted.
+    """
     given = row.get("camera_distortion")
     if not given:
         return np.zeros(NUM_COEFFICIENTS)

@@ -31,7 +31,8 @@ POINT_COLUMNS = 5
 
 
 class NuScenesIndex:
-    """All keyframes of one version of a nuScenes root. Row i is a keyframe: by scene in database order, then by time.
+    """All keyframes of one version of a nuScenes root. Row i is a keyframe: by scene in database order, then
+    by time.
 
     Make it with `NuScenesIndex.open`. Pickling it carries its place on disk, not its contents.
 
@@ -95,11 +96,13 @@ class NuScenesIndex:
             version: name of its folder of tables.
             cache_dir: put the index here instead.
             build: False to refuse where it would have to be built.
-            missing: "skip" leaves every scene out of all splits that lacks a scan or picture of a keyframe on disk,
-                with a warning that names them; "error" looks at no file here, and reading a missing one fails.
+            missing: "skip" leaves every scene out of all splits that lacks a scan or picture of a keyframe on
+                disk, with a warning that names them; "error" looks at no file here, and reading a missing one
+                fails.
 
         Raises:
-            FileNotFoundError: no root or no tables (with the expected tree), or no index and `build` is False.
+            FileNotFoundError: no root or no tables (with the expected tree), or no index and `build` is
+                False.
             ValueError: unknown version, or tables that contradict themselves; see `index.build_columns`.
         """
         root = Path(dataroot).expanduser().absolute()
@@ -260,12 +263,17 @@ class NuScenesIndex:
         return {name: (len(present.intersection(scenes)), len(scenes)) for name, scenes in official.items()}
 
     def lidarseg_path(self, row: int) -> Path | None:
-        """The file of the keyframe's point labels, None where the root has none. Only a name: nothing is opened."""
+        """The file of the keyframe's point labels, None where the root has none.
+
+        Only a name: nothing is opened.
+        """
         name = self._name("lidarseg", self._row(row))
         return self.dataroot / name if name else None
 
     def sweeps(self, row: int) -> tuple[Sweep, ...]:
-        """The LiDAR scans between the keyframe before, of the same scene, and this one, in the order of time."""
+        """The LiDAR scans between the keyframe before, of the same scene, and this one, in the order of
+        time.
+        """
         first, last = self._columns["sweep_offsets"][self._row(row) :][:2].tolist()
         return tuple(
             Sweep(
@@ -343,7 +351,8 @@ class NuScenesIndex:
 
 def _build(tables: Path, places: list[Path], digest: str) -> Path:
     """Build the index in the first place that can be written; return its folder."""
-    # imported here because the builder needs the geometry layer, and with it numba, which opening must not pay for
+    # imported here because the builder needs the geometry layer, and with it numba, which opening must not
+    # pay for
     from lidardistill.datasets.nuscenes.index import build_columns
 
     if any(place.is_dir() and any(place.glob("v*")) for place in places):

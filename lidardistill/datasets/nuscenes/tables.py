@@ -41,8 +41,8 @@ _PATH_MARKS = re.compile(r"[/\\]|^[A-Za-z]:")
 Row = dict[str, Any]
 
 Keep = Callable[[bytes, list[bytes]], Iterable[bool]]
-"""Says which rows to parse: gets the bytes of many rows, and the same cut into rows without their closing braces; gives
-a truth value for each row. It may keep too much; the caller looks again."""
+"""Says which rows to parse: gets the bytes of many rows, and the same cut into rows without their closing
+braces; gives a truth value for each row. It may keep too much; the caller looks again."""
 
 
 def expected_tree(dataroot: Path, version: str) -> str:
@@ -116,7 +116,9 @@ def field_of(row: Row, key: str, table: str) -> Any:
 
 
 def text_of(row: Row, key: str, table: str) -> str:
-    """A field that is used as a string or as a key into another table; raises ValueError for anything else."""
+    """A field that is used as a string or as a key into another table; raises ValueError for anything
+    else.
+    """
     value = field_of(row, key, table)
     if type(value) is not str:
         raise wrong_field(row, key, table, "a string")
@@ -124,7 +126,9 @@ def text_of(row: Row, key: str, table: str) -> str:
 
 
 def token_of(row: Row, key: str, table: str) -> str:
-    """A field that names a row, and so may become part of a file name; raises ValueError if it could leave a folder."""
+    """A field that names a row, and so may become part of a file name; raises ValueError if it could leave
+    a folder.
+    """
     value = text_of(row, key, table)
     if not is_file_name(value):
         raise wrong_field(
@@ -137,7 +141,9 @@ def token_of(row: Row, key: str, table: str) -> str:
 
 
 def integer_of(row: Row, key: str, table: str, *, least: int = -(1 << 63), most: int = (1 << 63) - 1) -> int:
-    """A field that is used as a whole number (1.0 is one, true is none); raises ValueError for anything else."""
+    """A field that is used as a whole number (1.0 is one, true is none); raises ValueError for anything
+    else.
+    """
     value = field_of(row, key, table)
     if type(value) is float and value.is_integer():
         value = int(value)
@@ -164,7 +170,9 @@ def list_of(row: Row, key: str, table: str) -> list[Any]:
 
 
 def as_numbers(value: Any) -> np.ndarray:
-    """A nested list of numbers as float64; raises ValueError for null, text, true or false, and ragged lists."""
+    """A nested list of numbers as float64; raises ValueError for null, text, true or false, and ragged
+    lists.
+    """
     values = np.array(value)
     if values.dtype.kind not in "iuf":
         raise ValueError("not a list of numbers")
@@ -202,8 +210,8 @@ def _name_of(row: Row) -> str:
 def stream_table(folder: Path, name: str, keep: Keep, *, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[Row]:
     """Read a large table piece by piece and parse only what is wanted.
 
-    nuScenes' rows are flat objects, so every `}` ends a row; a table that breaks this rule is refused, because a
-    row cut elsewhere is no JSON.
+    nuScenes' rows are flat objects, so every `}` ends a row; a table that breaks this rule is refused,
+    because a row cut elsewhere is no JSON.
 
     Args:
         folder: folder of the tables.
@@ -246,7 +254,9 @@ def stream_table(folder: Path, name: str, keep: Keep, *, chunk_bytes: int = _CHU
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Millions of short-lived rows, none in a cycle: looking for cycles among them costs a fifth of the time."""
+    """Millions of short-lived rows, none in a cycle: looking for cycles among them costs a fifth of the
+    time.
+    """
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -40,8 +40,8 @@ FORMAT = 2
 class FeatureStore:
     """One .npy file a keyframe, written atomically; any number of processes may read and write.
 
-    The name of a file has the token of the keyframe, and the state of its pictures and region maps: size and time of
-    change of each. Features of other pictures, or of regions with other numbers, are never taken.
+    The name of a file has the token of the keyframe, and the state of its pictures and region maps: size and
+    time of change of each. Features of other pictures, or of regions with other numbers, are never taken.
 
     Args:
         root: folder, made at the first `put`.

@@ -22,8 +22,8 @@ class SLidRConfig(MethodConfig):
     pairing: real; or a control: `permuted` draws the superpixel of each superpoint anew at every step,
         `other_keyframe` takes the teacher's features from another keyframe.
 
-    If the student makes a map, each point has the features of its cell; SLidR's own VoxelNet code interpolates
-    between cells.
+    If the student makes a map, each point has the features of its cell; SLidR's own VoxelNet code
+    interpolates between cells.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset(

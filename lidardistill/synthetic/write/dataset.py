@@ -245,7 +245,8 @@ def _render_here(
 def _render_in_processes(
     root: Path, jobs: list[_Job], record: Recorder | None, progress: _Progress, workers: int
 ) -> list[Tables]:
-    """Render one scene a process at a time. An error ends all processes, so that nobody writes when the caller cleans up.
+    """Render one scene a process at a time. An error ends all processes, so that nobody writes when the
+    caller cleans up.
 
     The other processes start after the first keyframe, so that they load the kernels that the first one
     compiled.

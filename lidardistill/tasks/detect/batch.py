@@ -22,10 +22,11 @@ class DetectionSample:
     Attributes:
         sample_token: the keyframe.
         row: its index row.
-        points: (N, 5) float32, augmented LiDAR frame: x, y, z metres, intensity as stored, seconds before the keyframe.
+        points: (N, 5) float32, augmented LiDAR frame: x, y, z metres, intensity as stored, seconds before the
+            keyframe.
         voxels: input of the backbone.
-        boxes: (n, 9) float32 x, y, z of the centre, length, width, height in metres, yaw about z in radians, velocity
-            x, y in metres a second (NaN where unknown); augmented LiDAR frame.
+        boxes: (n, 9) float32 x, y, z of the centre, length, width, height in metres, yaw about z in radians,
+            velocity x, y in metres a second (NaN where unknown); augmented LiDAR frame.
         labels: (n,) int64 place in the classes of `BoxLabels`.
         old2new: (4, 4) float64, LiDAR frame to augmented LiDAR frame.
         lidar2global: (4, 4) float64, from the LiDAR frame before augmentation.
@@ -61,8 +62,8 @@ class DetectionBatch(Batch):
         old2new: (B, 4, 4) float64, LiDAR frame to augmented LiDAR frame; scaled and mirrored, so not rigid.
         lidar2global: (B, 4, 4) float64, from the LiDAR frame before augmentation.
         images: (V, 3, H, W) float32 in 0..1 of all cameras of the batch, or None, and so the three below.
-        lidar2cam: (V, 4, 4) float64, from the LiDAR frame before augmentation; `lidar2cam @ inverse(old2new)` from the
-            augmented one.
+        lidar2cam: (V, 4, 4) float64, from the LiDAR frame before augmentation; `lidar2cam @ inverse(old2new)`
+            from the augmented one.
         cam2img: (V, 4, 4) float64 to pixels of `images`.
         view_offsets: (B + 1,) int64 from 0.
     """
@@ -108,8 +109,8 @@ def collate_detection(samples: Sequence[DetectionSample]) -> DetectionBatch:
         The batch.
 
     Raises:
-        ValueError: no samples, voxels with different numbers of features, or images in some samples only or of
-            different sizes.
+        ValueError: no samples, voxels with different numbers of features, or images in some samples only or
+            of different sizes.
     """
     sources = sources_of(samples)
     voxels = collate_voxels([s.voxels for s in samples])

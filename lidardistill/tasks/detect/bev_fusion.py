@@ -21,7 +21,8 @@ class ConvFuser(nn.Module):
         ValueError: a number below one.
 
     Source: BEVFusion (Liu et al., ICRA 2023) section 3.3, the convolutional fusion of its released code.
-    Differs from the paper in: a cell that no camera sees counts as zeros in the cameras' map, whatever stands there.
+    Differs from the paper in: a cell that no camera sees counts as zeros in the cameras' map, whatever stands
+        there.
     """
 
     def __init__(self, lidar_channels: int, camera_channels: int, out_channels: int) -> None:
@@ -74,8 +75,8 @@ def on_grid(
         mask: (B, H, W) bool, cells that hold something; None: all do.
 
     Returns:
-        (B, C, H', W') of `target`, and (B, H', W') bool: cells whose centre lies on the map and in the mask. Where
-        the grids are the same, what was given.
+        (B, C, H', W') of `target`, and (B, H', W') bool: cells whose centre lies on the map and in the mask.
+        Where the grids are the same, what was given.
 
     Raises:
         ValueError: shapes that do not fit.

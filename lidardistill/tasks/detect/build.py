@@ -20,7 +20,9 @@ NUM_CLASSES = tuple(map(len, TASKS))
 
 
 def build_detector(config: DetectConfig) -> Detector:
-    """A detector whose first weights follow from the seed; the backbone's are those that pretraining starts from."""
+    """A detector whose first weights follow from the seed; the backbone's are those that pretraining
+    starts from.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         backbone = config.student.build(config.voxels)

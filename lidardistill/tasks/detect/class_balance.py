@@ -12,9 +12,9 @@ def class_balanced_rows(
 ) -> np.ndarray:
     """Draw keyframes so that each class is the reason for equally many.
 
-    With S the number of (keyframe, class) pairs, S / C keyframes are drawn, with replacement, from those of each of the
-    C classes that occur. On nuScenes' training split that is 4.4 times as many as there are, which an epoch then
-    holds.
+    With S the number of (keyframe, class) pairs, S / C keyframes are drawn, with replacement, from those of
+    each of the C classes that occur. On nuScenes' training split that is 4.4 times as many as there are,
+    which an epoch then holds.
 
     Args:
         rows: (n,) index rows.
@@ -22,8 +22,8 @@ def class_balanced_rows(
         generator: where they are drawn from; once a run, not once an epoch.
 
     Returns:
-        (m,) int64 index rows with repetitions, class after class: the sampler's order mixes them. A keyframe without any
-        object is not among them.
+        (m,) int64 index rows with repetitions, class after class: the sampler's order mixes them. A keyframe
+        without any object is not among them.
 
     Raises:
         ValueError: shapes that do not fit, or no object at all.

@@ -1,4 +1,5 @@
-"""Augmentation of a detector's training: it mirrors, turns, scales and shifts the cloud and, with it, the boxes.
+"""Augmentation of a detector's training: it mirrors, turns, scales and shifts the cloud and, with it, the
+boxes.
 
 Source: CenterPoint (Yin et al., CVPR 2021) section 4.2 and its configuration for nuScenes: values and order.
 """
@@ -17,10 +18,12 @@ def draw_old2new(config: DetectionAugmentConfig | None, generator: np.random.Gen
 
     Args:
         config: which steps; None for none.
-        generator: flips, angle, factor and shift are drawn from it, in this order; a step that is off draws nothing.
+        generator: flips, angle, factor and shift are drawn from it, in this order; a step that is off draws
+            nothing.
 
     Returns:
-        (4, 4) float64 `p_new = old2new @ p_old`: a similarity around z, mirrored or not; the identity if all is off.
+        (4, 4) float64 `p_new = old2new @ p_old`: a similarity around z, mirrored or not; the identity if all
+            is off.
     """
     old2new = np.eye(4)
     if config is None:

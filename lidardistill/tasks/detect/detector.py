@@ -1,4 +1,6 @@
-"""CenterPoint: a LiDAR backbone, the cameras' map beside it where there is one, and the head that finds centres."""
+"""CenterPoint: a LiDAR backbone, the cameras' map beside it where there is one, and the head that finds
+centres.
+"""
 
 from __future__ import annotations
 

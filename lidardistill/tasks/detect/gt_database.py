@@ -61,18 +61,19 @@ class GTDatabase:
     ) -> GTDatabase:
         """Cut all objects out of some keyframes.
 
-        One keyframe after another, about 20 ms each with ten scans. A real keyframe gives about 20 kB a scan: all of
-        nuScenes' training split with ten scans is some gigabytes, and wants a folder. Without one, the objects stay in
-        memory, once in each worker process.
+        One keyframe after another, about 20 ms each with ten scans. A real keyframe gives about 20 kB a scan:
+        all of nuScenes' training split with ten scans is some gigabytes, and wants a folder. Without one, the
+        objects stay in memory, once in each worker process.
 
         Args:
             index: names the scans.
             boxes: of the same index.
             rows: (n,) index rows whose labels may be used for training, and no others.
             num_sweeps, close_m: as in `read_sweeps`; those of the training that pastes.
-            min_points: for each class, points of those scans that an object needs; None: 5, as in CenterPoint.
-            folder: keep it there, mapped and shared by all workers; a second call with the same arguments reads it.
-                Each state of labels, scans, rows and settings has a place of its own in it.
+            min_points: for each class, points of those scans that an object needs; None: 5, as in
+                CenterPoint.
+            folder: keep it there, mapped and shared by all workers; a second call with the same arguments
+                reads it. Each state of labels, scans, rows and settings has a place of its own in it.
 
         Returns:
             The objects. A keyframe that cannot be read is left out, with a warning.

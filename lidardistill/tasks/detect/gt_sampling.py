@@ -1,7 +1,7 @@
 """Paste objects of other keyframes into a scan, so that every scan shows rare classes.
 
-For LiDAR alone: a pasted object stands in no picture, and a network that looks at both would learn to distrust its
-cameras. `DetectionRecipe` refuses the two together.
+For LiDAR alone: a pasted object stands in no picture, and a network that looks at both would learn to
+distrust its cameras. `DetectionRecipe` refuses the two together.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ class GTSampler:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Fill a scan up with objects.
 
-        Objects come one by one, class by class, to the place where they stood in their own scan. One that would share
-        ground with a box of the scan, or with one that came before it, is left out and not replaced. The scan's own
+        Objects come one by one, class by class, to the place where they stood in their own scan. One that
+        would share ground with a box of the scan, or with one that came before it, is left out and not
+        replaced. The scan's own
         points inside the pasted boxes go: a solid object would have hidden them or stood in their place.
 
         Args:

@@ -55,7 +55,8 @@ def detect(
         config: resolved config.
         weights: a pretraining run, an exported file, or `random`.
         run: run folder; a finished one is read, not repeated.
-        camera_weights: the same for the camera network, if the config has one; `random` leaves what its config names.
+        camera_weights: the same for the camera network, if the config has one; `random` leaves what its
+            config names.
         progress: show progress.
 
     Returns:

@@ -27,20 +27,22 @@ Corrupt = Callable[[np.ndarray, int], np.ndarray]
 class DetectionRecipe(Recipe[DetectionSample]):
     """Keyframes as a detector sees them: scans with those before them, boxes, and images if it fuses.
 
-    In training: objects of other keyframes are pasted, then cloud and boxes are moved together, then boxes whose centre
-    has left the range go, then the cloud becomes voxels. Images are neither turned nor flipped; `old2new` tells how the
-    cloud was moved.
+    In training: objects of other keyframes are pasted, then cloud and boxes are moved together, then boxes
+    whose centre has left the range go, then the cloud becomes voxels. Images are neither turned nor flipped;
+    `old2new` tells how the cloud was moved.
 
     Attributes:
-        scan: turns points into the input of a backbone; boxes are kept if their centre lies in the x and y of its range.
+        scan: turns points into the input of a backbone; boxes are kept if their centre lies in the x and y of
+            its range.
         read_boxes: index row -> boxes, `BoxTable.read`; None for scans without.
         num_sweeps: scans before the keyframe's own, see `read_sweeps`.
         augment: how the cloud is moved; None leaves it alone.
         gt_sampler: pastes objects, or None. Not with cameras: a pasted object stands in no image.
         cameras: how images are read; None for LiDAR alone.
-        min_points: boxes with fewer points, of LiDAR and radar, are left out: nobody can see them, and nuScenes does
-            not ask for them.
-        corrupt: changes the points (N, 5) of an index row before anything else, such as `corruptions.Corruption`.
+        min_points: boxes with fewer points, of LiDAR and radar, are left out: nobody can see them, and
+            nuScenes does not ask for them.
+        corrupt: changes the points (N, 5) of an index row before anything else, such as
+            `corruptions.Corruption`.
 
     Raises:
         ValueError: a `gt_sampler` beside cameras, or with other sweeps, or without `read_boxes`.

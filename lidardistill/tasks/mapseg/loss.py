@@ -24,8 +24,8 @@ def sigmoid_focal_loss(
     Raises:
         ValueError: shapes that differ, masks that are not bool, or no cells.
 
-    Source: Focal Loss (Lin et al., ICCV 2017) equation 5; BEVFusion (Liu et al., ICRA 2023) adds the classes' means,
-        with gamma 2 and no alpha.
+    Source: Focal Loss (Lin et al., ICCV 2017) equation 5; BEVFusion (Liu et al., ICRA 2023) adds the classes'
+        means, with gamma 2 and no alpha.
     """
     if logits.shape != masks.shape or logits.ndim != 4 or masks.dtype != torch.bool or not logits.numel():
         raise ValueError(

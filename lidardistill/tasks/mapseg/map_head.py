@@ -1,4 +1,6 @@
-"""BEVFusion's head for map segmentation: a map on its own grid, two convolutions, one logit a class and cell."""
+"""BEVFusion's head for map segmentation: a map on its own grid, two convolutions, one logit a class and
+cell.
+"""
 
 from __future__ import annotations
 

@@ -54,8 +54,8 @@ def mapseg(config: MapSegConfig, weights: str, run: Path, *, progress: bool = Tr
         progress: show progress.
 
     Returns:
-        Content of `metrics.json`: see `tasks.mapseg.score.map_scores`, and evaluator, split, num_keyframes; empty on
-        processes other than the first.
+        Content of `metrics.json`: see `tasks.mapseg.score.map_scores`, and evaluator, split, num_keyframes;
+        empty on processes other than the first.
 
     Raises:
         Interrupted: a signal stopped it; what was done is kept.

@@ -1,7 +1,8 @@
 """IoU of map masks over thresholds, as BEVFusion reports it: the best threshold of each class, then the mean.
 
 Source: BEVFusion (Liu et al., ICRA 2023), section 4.2 and its released evaluation.
-Differs from it in: a class that no keyframe has and no cell is taken for is left out of the mean (it counts 0 there).
+Differs from it in: a class that no keyframe has and no cell is taken for is left out of the mean (it counts 0
+    there).
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def map_scores(
         thresholds: T.
 
     Returns:
-        miou: mean over classes of the best IoU, 0..1; iou: class to its best IoU; threshold: class to where that is;
+        miou: mean over classes of the best IoU, 0..1; iou: class to its best IoU; threshold: class to where
+            that is;
         iou_by_threshold: class to one IoU a threshold. None for a class that is neither there nor taken for.
     """
     hits, wrong, missed = counts

@@ -27,8 +27,8 @@ from lidardistill.tasks.runs import read_run
 class DetectionJudge:
     """NDS on clean and on corrupted scans.
 
-    With sweeps, the cloud that they make is corrupted as a whole: each of its points as if the sensor of the keyframe
-    had just seen it.
+    With sweeps, the cloud that they make is corrupted as a whole: each of its points as if the sensor of the
+    keyframe had just seen it.
 
     Args:
         run: detection run without cameras.

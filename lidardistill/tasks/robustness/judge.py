@@ -11,7 +11,8 @@ class Judged(NamedTuple):
     Attributes:
         accuracy: mIoU or NDS, 0..1.
         by_class: class to IoU or AP, None where it cannot be told.
-        success: share of the attacked keyframes in which the attack succeeds; None where nothing was attacked.
+        success: share of the attacked keyframes in which the attack succeeds; None where nothing was
+            attacked.
     """
 
     accuracy: float

@@ -39,13 +39,14 @@ def evaluate_corrupted(
         on_score: called after each severity with corruption, severity and accuracy.
 
     Returns:
-        What `robustness.json` holds: split, seed, metric, evaluator, clean (accuracy), accuracy (corruption to one a
-        severity), by_class (the same by class), rr, mrr, attack_success (attack to one share of the keyframes a
-        severity), and with a baseline ce, mce and baseline. Attacks take no part in the means.
+        What `robustness.json` holds: split, seed, metric, evaluator, clean (accuracy), accuracy (corruption
+        to one a severity), by_class (the same by class), rr, mrr, attack_success (attack to one share of the
+        keyframes a severity), and with a baseline ce, mce and baseline. Attacks take no part in the means.
 
     Raises:
         FileNotFoundError: `run` is no run, or has not finished.
-        ValueError: an unknown corruption, a run of another task, or a baseline of another split, seed, metric or list.
+        ValueError: an unknown corruption, a run of another task, or a baseline of another split, seed, metric
+            or list.
     """
     names = check_names(corruptions)
     judge = _judge(task, run, split, out, seed)

@@ -19,9 +19,10 @@ from lidardistill.tasks.segment.run import evaluate, open_classifier, prediction
 class SegmentationJudge:
     """mIoU on clean and on corrupted scans.
 
-    For each corruption and severity a root with the corrupted scans and labels is written to a temporary folder beside
-    `out`, predicted, scored by the evaluator of the clean scans, and removed. A point that the corruption lost is not
-    in it, and one that it brought is labelled as noise, which no evaluator counts.
+    For each corruption and severity a root with the corrupted scans and labels is written to a temporary
+    folder beside
+    `out`, predicted, scored by the evaluator of the clean scans, and removed. A point that the corruption
+    lost is not in it, and one that it brought is labelled as noise, which no evaluator counts.
 
     Args:
         run: probe or fine-tuning run.

@@ -1,4 +1,6 @@
-"""Which points of a scan lie on vehicles, from labels or from boxes; for corruptions that strike vehicles alone."""
+"""Which points of a scan lie on vehicles, from labels or from boxes; for corruptions that strike vehicles
+alone.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Linear probe: how well one linear layer predicts the labels from frozen features.
 
 Source: SLidR (CVPR 2022), section 4.2, linear probing of a frozen backbone in eval mode.
-Differs from the paper in: the features are computed once from scans without augmentation, standardised, and the layer is
-fitted until it has converged; BatchNorm statistics can be recalibrated first, in every arm alike (a random network has
-none, and would look worse than it is).
+Differs from the paper in: the features are computed once from scans without augmentation, standardised, and
+the layer is fitted until it has converged; BatchNorm statistics can be recalibrated first, in every arm alike
+(a random network has none, and would look worse than it is).
 """
 
 from __future__ import annotations
@@ -136,7 +136,8 @@ def fit_linear(
 def predict_points(backbone: Backbone, head: nn.Linear, voxels: VoxelBatch) -> Tensor:
     """Most likely class 0..K-1 of every raw point of a batch, (N,) int64.
 
-    A point outside the voxel grid or the map has no features; it gets the class that the head gives to zero features.
+    A point outside the voxel grid or the map has no features; it gets the class that the head gives to zero
+    features.
     """
     features = backbone(voxels)
     logits = head(features.rows.float())

@@ -138,7 +138,9 @@ class SegmentTask(Task[SegmentWork]):
 
 
 class ProbeTask(SegmentTask):
-    """What both probes have in common: a frozen backbone, which must see the input that it was trained with."""
+    """What both probes have in common: a frozen backbone, which must see the input that it was trained
+    with.
+    """
 
     verb: ClassVar[str] = "probe"
     config: ProbeConfig
@@ -222,7 +224,8 @@ def check_card(weights: str, voxels: VoxelConfig) -> None:
     """Refuse to probe a backbone on voxels that it was not pretrained with.
 
     Args:
-        weights: a pretraining run, an exported file, or `random`; without a card beside it nothing is compared.
+        weights: a pretraining run, an exported file, or `random`; without a card beside it nothing is
+            compared.
         voxels: of the probe.
 
     Raises:
@@ -319,7 +322,9 @@ def predictions(
 
 
 def of_file(classes: np.ndarray, kept: np.ndarray | None) -> np.ndarray:
-    """(M,) classes of all points of a scan file, from those of the N points that were kept; 0 for the others."""
+    """(M,) classes of all points of a scan file, from those of the N points that were kept; 0 for the
+    others.
+    """
     if kept is None:
         return classes
     whole = np.zeros(len(kept), classes.dtype)
@@ -340,7 +345,9 @@ def calibrate(
     keyframes: int,
     device: torch.device,
 ) -> None:
-    """Recompute BatchNorm statistics on unaugmented, unlabelled training scans; 0 keyframes leave them alone."""
+    """Recompute BatchNorm statistics on unaugmented, unlabelled training scans; 0 keyframes leave them
+    alone.
+    """
     if keyframes == 0:
         return
     rows = spread(index.rows_of_split(data.train_split), keyframes)

@@ -9,7 +9,9 @@ from lidardistill.tasks.detect.center.head import BRANCHES, NUM_VALUES, TASKS, C
 
 
 def test_sizes_are_centerpoints():
-    """mmdet3d's CenterPoint has 8.94 M parameters with 7.27 M in front of the head, pillars 5.98 M with 4.39 M."""
+    """mmdet3d's CenterPoint has 8.94 M parameters with 7.27 M in front of the head, pillars 5.98 M with
+    4.39 M.
+    """
     assert sum(p.numel() for p in CenterHead(512).parameters()) == pytest.approx(8.94e6 - 7_271_120, abs=5e3)
     assert sum(p.numel() for p in CenterHead(384).parameters()) == pytest.approx(5.98e6 - 4_389_440, abs=5e3)
     assert sum(len(task) for task in TASKS) == len({name for task in TASKS for name in task}) == 10

@@ -1,4 +1,7 @@
-"""Detection configs: what they refuse names the key. CenterPoint's values are pinned in tests/contract/facts.yaml."""
+"""Detection configs: what they refuse names the key.
+
+CenterPoint's values are pinned in tests/contract/facts.yaml.
+"""
 
 from __future__ import annotations
 

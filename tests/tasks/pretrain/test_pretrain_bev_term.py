@@ -1,4 +1,6 @@
-"""SLidR with a term seen from above, from config to run folder; and BEVContrast on a backbone that makes maps."""
+"""SLidR with a term seen from above, from config to run folder; and BEVContrast on a backbone that makes
+maps.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""CALICO's first stage from config to run folder, on a world of seconds: no camera, no teacher, the same engine."""
+"""CALICO's first stage from config to run folder, on a world of seconds: no camera, no teacher, the same
+engine.
+"""
 
 from __future__ import annotations
 

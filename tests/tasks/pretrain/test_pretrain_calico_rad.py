@@ -1,4 +1,6 @@
-"""CALICO's second stage from config to run folder, on a world of seconds, behind a first stage of two steps."""
+"""CALICO's second stage from config to run folder, on a world of seconds, behind a first stage of two
+steps.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A corrupted root is a nuScenes root: our index opens it, the devkit scores it, and its source stays as it was."""
+"""A corrupted root is a nuScenes root: our index opens it, the devkit scores it, and its source stays as
+it was.
+"""
 
 from __future__ import annotations
 

@@ -60,7 +60,9 @@ def test_a_detector_against_itself(trained, tmp_path):
 
 
 def fake_predictions(found):
-    """Stands in for `predictions`: takes the scans through the data set's hook, then says what `found` makes of them."""
+    """Stands in for `predictions`: takes the scans through the data set's hook, then says what `found`
+    makes of them.
+    """
 
     def predict(detector, config, index, split, device, corrupt):
         for row in index.rows_of_scenes(["scene-0103", "scene-0916"]).tolist():

@@ -1,4 +1,6 @@
-"""Scans for the downstream tasks: a target for every raw point, and no keyframe silently exchanged in evaluation."""
+"""Scans for the downstream tasks: a target for every raw point, and no keyframe silently exchanged in
+evaluation.
+"""
 
 from dataclasses import replace
 

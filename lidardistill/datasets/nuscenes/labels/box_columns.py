@@ -1,4 +1,7 @@
-"""Building the columns of a `BoxTable` from nuScenes' annotations. Happens once; opening is in nuscenes_boxes.py."""
+"""Building the columns of a `BoxTable` from nuScenes' annotations.
+
+Happens once; opening is in nuscenes_boxes.py.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,9 @@ from lidardistill.datasets.nuscenes.tables import (
 from lidardistill.geometry.rigid import invert_rigid, quaternion_to_rotation
 
 MAX_TIME_DIFFERENCE_S = 1.5
-"""Keyframes further apart than this say nothing about a velocity; twice as much for a difference around the middle."""
+"""Keyframes further apart than this say nothing about a velocity; twice as much for a difference around
+the middle.
+"""
 
 _CHUNK_ROWS = 1 << 15
 
@@ -35,8 +40,8 @@ class _Annotations(NamedTuple):
     """Annotations of the ten classes: n rows, in the order of the table.
 
     Attributes:
-        tokens, before, after: (n,) bytes, own token and those of the same object a keyframe earlier and later, b"" for
-            none.
+        tokens, before, after: (n,) bytes, own token and those of the same object a keyframe earlier and
+            later, b"" for none.
         row: (n,) int64 index row of the keyframe.
         label, attribute: (n,) int64.
         points: (n, 2) int64 of the LiDAR, of the radars.
@@ -65,13 +70,13 @@ def build_box_columns(tables: Path, index: NuScenesIndex) -> dict[str, np.ndarra
         index: of the same tables; its rows are the rows of the result.
 
     Returns:
-        Columns, with K keyframes and n boxes of the ten classes, by keyframe and then in the order of the table:
-        box_offsets (K + 1,) int64 from 0; boxes (n, 9) float32; labels and attributes (n,) int8; num_lidar_pts and
-        num_radar_pts (n,) int32. See `FrameBoxes`.
+        Columns, with K keyframes and n boxes of the ten classes, by keyframe and then in the order of the
+        table: box_offsets (K + 1,) int64 from 0; boxes (n, 9) float32; labels and attributes (n,) int8;
+        num_lidar_pts and num_radar_pts (n,) int32. See `FrameBoxes`.
 
     Raises:
-        ValueError: a dangling reference, a box without extent or with something other than numbers, more than one
-            attribute. The message names the token.
+        ValueError: a dangling reference, a box without extent or with something other than numbers, more than
+            one attribute. The message names the token.
     """
     with collector_paused():
         found = _read_annotations(tables, index)
@@ -231,8 +236,8 @@ def _sample_times_s(tables: Path, index: NuScenesIndex) -> np.ndarray:
 def _velocities(found: _Annotations, times_s: np.ndarray) -> np.ndarray:
     """(n, 3) float64 metres a second, global frame; NaN where it cannot be told.
 
-    From the keyframe before to the one after where the object has both, else from or to its own; unknown where they lie
-    too far apart.
+    From the keyframe before to the one after where the object has both, else from or to its own; unknown
+    where they lie too far apart.
 
     Source: nuscenes-devkit, `NuScenes.box_velocity`.
     """

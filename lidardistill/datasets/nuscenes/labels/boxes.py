@@ -68,8 +68,8 @@ class BoxTable:
 
         Raises:
             FileNotFoundError: this version has no annotations.
-            ValueError: tables that contradict themselves, see `box_columns.build_box_columns`, or that changed
-                since `index` was opened.
+            ValueError: tables that contradict themselves, see `box_columns.build_box_columns`, or that
+                changed since `index` was opened.
         """
         tables = index.dataroot / index.version
         missing = [f"{name}.json" for name in ANNOTATION_TABLES if not (tables / f"{name}.json").is_file()]
@@ -157,7 +157,8 @@ def _keyframes_digest(index: NuScenesIndex) -> str:
 
 
 def _build(tables: Path, index: NuScenesIndex, places: list[Path], digest: str, keyframes: str) -> Path:
-    # imported here because the builder needs the geometry layer, and with it numba, which opening must not pay for
+    # imported here because the builder needs the geometry layer, and with it numba, which opening must not
+    # pay for
     from lidardistill.datasets.nuscenes.labels.box_columns import build_box_columns
 
     log.info("reading the boxes of %s; this happens once", tables)

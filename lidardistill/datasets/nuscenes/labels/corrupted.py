@@ -1,4 +1,6 @@
-"""A nuScenes root whose scans and labels are corrupted, as nuScenes-C is: everything that reads nuScenes reads it."""
+"""A nuScenes root whose scans and labels are corrupted, as nuScenes-C is: everything that reads nuScenes
+reads it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from lidardistill.datasets.nuscenes.source import POINT_COLUMNS, NuScenesIndex
 from lidardistill.datasets.points import read_points
 
 NOISE = RAW_CLASSES.index("noise")
-"""nuScenes' raw class of echoes that belong to no object ("dust, vapour, fog, raindrops, reflections"); not evaluated."""
+"""nuScenes' raw class of echoes that belong to no object ("dust, vapour, fog, raindrops, reflections");
+not evaluated.
+"""
 
 
 def write_corrupted(
@@ -22,7 +26,8 @@ def write_corrupted(
 ) -> NuScenesIndex:
     """Write some keyframes' scans and labels corrupted; all else is a link into the root they come from.
 
-    Lost points are not in the files, and points that were brought in have the label of noise, which the official
+    Lost points are not in the files, and points that were brought in have the label of noise, which the
+    official
     evaluator leaves out: the figure is over the points that are left of the scene, as in Robo3D.
 
     Args:

@@ -21,7 +21,9 @@ META: dict[str, bool] = {
 
 
 def checked_meta(meta: Mapping[str, bool] | None) -> dict[str, bool]:
-    """`META` with the flags that differ; raises ValueError for another flag, or one that is neither true nor false."""
+    """`META` with the flags that differ; raises ValueError for another flag, or one that is neither true
+    nor false.
+    """
     flags = {**META, **(meta or {})}
     if set(flags) != set(META) or not all(isinstance(value, bool) for value in flags.values()):
         raise ValueError(
@@ -54,7 +56,9 @@ def check_split(index: NuScenesIndex, split: str) -> None:
 
 
 def import_evaluator(task: str) -> ModuleType:
-    """The devkit's module of the evaluator of "lidarseg" or "detection"; raises ImportError with what to install."""
+    """The devkit's module of the evaluator of "lidarseg" or "detection"; raises ImportError with what to
+    install.
+    """
     try:
         return importlib.import_module(f"nuscenes.eval.{task}.evaluate")
     except ImportError as error:

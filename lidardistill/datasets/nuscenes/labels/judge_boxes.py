@@ -3,11 +3,13 @@
 What the evaluator does that one has to know:
 
 - It looks at boxes nearer to the ego car than a limit of their class (30 m for cones and barriers, 40 m for
-  pedestrians and two-wheelers, 50 m for the rest), and leaves out annotated boxes without any LiDAR or radar point and
-  two-wheelers in bicycle racks. A detection of an annotated box that it leaves out for its points is a false one.
+  pedestrians and two-wheelers, 50 m for the rest), and leaves out annotated boxes without any LiDAR or radar
+  point and two-wheelers in bicycle racks. A detection of an annotated box that it leaves out for its points
+  is a false one.
 - A class without annotated boxes scores AP 0 and errors of 1, so that a small split cannot reach NDS 1.
-- Annotations without a velocity or an attribute take no part in that error; where a class has none with one, its error
-  is 1. Cones have no orientation, velocity and attribute error, barriers no velocity and attribute error.
+- Annotations without a velocity or an attribute take no part in that error; where a class has none with one,
+  its error is 1. Cones have no orientation, velocity and attribute error, barriers no velocity and attribute
+  error.
 - Classes that are found to less than 10 % have errors of 1.
 """
 
@@ -65,16 +67,17 @@ def score_detections(
     Args:
         dataroot: nuScenes root with annotations.
         version: such as v1.0-mini.
-        split: such as mini_val, or one that the devkit does not know (slidr_val, all, a list file), which it then gets
-            as a custom split.
+        split: such as mini_val, or one that the devkit does not know (slidr_val, all, a list file), which it
+            then gets as a custom split.
         path: what `write_detections`, or another detector, wrote.
         index: the same root, if it is open.
 
     Returns:
         nds, map: 0..1;
-        tp_errors: trans (metres), scale (1 - IoU), orient (radians), vel (metres a second), attr (1 - accuracy), means
-            over classes;
-        ap: the ten class names to 0..1, means over distances; ap_by_distance: to one figure for each of 0.5, 1, 2, 4 m;
+        tp_errors: trans (metres), scale (1 - IoU), orient (radians), vel (metres a second), attr (1 -
+            accuracy), means over classes;
+        ap: the ten class names to 0..1, means over distances; ap_by_distance: to one figure for each of 0.5,
+            1, 2, 4 m;
         tp_errors_by_class: the same errors for each class, None where the class has no such error;
         num_annotations: boxes of each class that were judged, 0 where AP 0 means nothing;
         evaluator; num_detections; num_keyframes; split; version; meta: flags of the submission.
@@ -82,8 +85,8 @@ def score_detections(
     Raises:
         ImportError: if nuscenes-devkit is not installed; the message says how to install it.
         FileNotFoundError: there is no such file.
-        ValueError: the submission is invalid, see `read_detections`; the data set lacks a scene of the split, or any
-            box in it.
+        ValueError: the submission is invalid, see `read_detections`; the data set lacks a scene of the split,
+            or any box in it.
     """
     devkit = import_evaluator("detection")
     index = index or NuScenesIndex.open(dataroot, version)
@@ -109,8 +112,8 @@ def _devkit_figures(
     from nuscenes.eval.common.config import config_factory
 
     if not any(content["results"].values()):
-        # The devkit cannot tell what kind of boxes it has where it has none. A box that its own range filter removes
-        # before anything is counted tells it.
+        # The devkit cannot tell what kind of boxes it has where it has none. A box that its own range filter
+        # removes before anything is counted tells it.
         path = _with_a_box_out_of_range(content, scratch / "detections.json")
     quiet = io.StringIO()
     with (
@@ -198,7 +201,8 @@ def _tell_split(nusc: Any, index: NuScenesIndex, split: str, scratch: Path) -> s
     folder = scratch / index.version
     folder.mkdir()
     (folder / "splits.json").write_text(json.dumps({name: list(scenes_judged(index, split))}))
-    # The devkit looks for custom splits beside its tables, which it has read by now and which are not ours to add to.
+    # The devkit looks for custom splits beside its tables, which it has read by now and which are not ours to
+    # add to.
     nusc.dataroot = str(scratch)
     return name
 

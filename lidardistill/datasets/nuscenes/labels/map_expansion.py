@@ -1,8 +1,8 @@
 """nuScenes' map expansion: the polygons and lines of each layer of one place.
 
-The devkit's NuScenesMap reads the same files; this reads them without its list of four cities, builds each geometry
-once instead of at every look, and keeps the whole of a line that a patch cuts in two (NuScenesMap 1.2 fails on it with
-shapely 2).
+The devkit's NuScenesMap reads the same files; this reads them without its list of four cities, builds each
+geometry once instead of at every look, and keeps the whole of a line that a patch cuts in two (NuScenesMap
+1.2 fails on it with shapely 2).
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class MapExpansion:
     """One place. Make it with `MapExpansion.open`.
 
     Attributes:
-        layers: layer name to its geometries, an object array of shapely Polygons or LineStrings in the frame of the map
-            (metres; nuScenes' global frame seen from above), in the order of the file.
+        layers: layer name to its geometries, an object array of shapely Polygons or LineStrings in the frame
+            of the map (metres; nuScenes' global frame seen from above), in the order of the file.
     """
 
     def __init__(self, layers: dict[str, np.ndarray]) -> None:
@@ -47,8 +47,8 @@ class MapExpansion:
     def open(cls, dataroot: Path | str, location: str) -> MapExpansion:
         """Read `maps/expansion/<location>.json`.
 
-        Polygons that are not valid are left out, as NuScenesMap does when it makes masks, but for drivable areas,
-        which it takes as they are and which are repaired here.
+        Polygons that are not valid are left out, as NuScenesMap does when it makes masks, but for drivable
+        areas, which it takes as they are and which are repaired here.
 
         Raises:
             ImportError: shapely is not installed.

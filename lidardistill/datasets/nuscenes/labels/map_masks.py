@@ -1,9 +1,10 @@
 """Bird's-eye-view masks of the map around a keyframe, in the LiDAR frame.
 
-Source: BEVFusion (Liu et al., ICRA 2023), section 4.2, which takes them from nuscenes-devkit's NuScenesMap.get_map_mask.
-Differs from it in: a corner of a polygon belongs to the cell that it lies in; the devkit rounds it to the nearest lower
-corner of a cell, which shifts areas by half a cell against lines, and against every other map of ours. Otherwise the
-masks are the devkit's, cell by cell.
+Source: BEVFusion (Liu et al., ICRA 2023), section 4.2, which takes them from nuscenes-devkit's
+    NuScenesMap.get_map_mask.
+Differs from it in: a corner of a polygon belongs to the cell that it lies in; the devkit rounds it to the
+nearest lower corner of a cell, which shifts areas by half a cell against lines, and against every other map
+of ours. Otherwise the masks are the devkit's, cell by cell.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ class MapMasks:
         return {**self.__dict__, "_maps": {}}
 
     def open_maps(self, scene_names: Iterable[str]) -> None:
-        """Read the maps of some scenes now: a missing one is found before anything is trained, and workers share them.
+        """Read the maps of some scenes now: a missing one is found before anything is trained, and workers
+        share them.
 
         Raises:
             ValueError: no such scene.
@@ -101,7 +103,8 @@ class MapMasks:
         Args:
             scene_name: says which map.
             lidar2global: (4, 4) float64 rigid; of its tilt nothing is used, its yaw is that of the x axis.
-            old2new: (4, 4) float64 augmentation of the LiDAR frame that turns about z, flips, scales and shifts.
+            old2new: (4, 4) float64 augmentation of the LiDAR frame that turns about z, flips, scales and
+                shifts.
 
         Returns:
             (L, H = y, W = x) bool in the (augmented) LiDAR frame; row 0 lies at the smallest y.

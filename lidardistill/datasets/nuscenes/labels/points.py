@@ -44,7 +44,9 @@ def read_lidarseg(index: NuScenesIndex, row: int) -> np.ndarray:
 
 
 def check_labelled(index: NuScenesIndex, rows: Sequence[int] | np.ndarray) -> None:
-    """Refuse, as `read_lidarseg`, keyframes without a label file; looks at no more than 32 of them and opens none."""
+    """Refuse, as `read_lidarseg`, keyframes without a label file; looks at no more than 32 of them and
+    opens none.
+    """
     rows = np.asarray(rows)
     for place in np.unique(np.linspace(0, len(rows) - 1, 32).round().astype(np.int64)).tolist():
         _label_path(index, int(rows[place]))
@@ -58,7 +60,8 @@ def check_categories(tables: Path) -> None:
 
     Raises:
         FileNotFoundError: there is no category.json.
-        ValueError: a row without `index`, which is the table from before lidarseg, or with an index of another class.
+        ValueError: a row without `index`, which is the table from before lidarseg, or with an index of
+            another class.
     """
     path = tables / "category.json"
     if not path.is_file():

@@ -1,7 +1,8 @@
-"""Detections in nuScenes' submission format: written whole or not at all, and looked through before they are judged.
+"""Detections in nuScenes' submission format: written whole or not at all, and looked through before they are
+judged.
 
-Source: nuScenes detection challenge (nuscenes-devkit, eval/detection/README.md): boxes in the global frame, at most 500
-a keyframe, one attribute each, for every keyframe of a split.
+Source: nuScenes detection challenge (nuscenes-devkit, eval/detection/README.md): boxes in the global frame,
+at most 500 a keyframe, one attribute each, for every keyframe of a split.
 """
 
 from __future__ import annotations
@@ -44,13 +45,14 @@ def write_detections(
 ) -> Path:
     """Writes a submission, a JSON file.
 
-    The detections are taken and written one keyframe at a time. They replace an earlier file only when all of them are
-    there and valid.
+    The detections are taken and written one keyframe at a time. They replace an earlier file only when all of
+    them are there and valid.
 
     Args:
         path: file to write; its folder is created.
         version: such as v1.0-mini.
-        split: such as mini_val; every keyframe of its scenes in the data set needs an entry, which may be empty.
+        split: such as mini_val; every keyframe of its scenes in the data set needs an entry, which may be
+            empty.
         detections: pairs of sample token and detections. Of more than 500 boxes the best are written.
         dataroot: nuScenes root, to know the keyframes and where they are.
         meta: flags that differ from `devkit.META`, for the inputs of the detector, such as use_camera.
@@ -60,8 +62,8 @@ def write_detections(
         `path`.
 
     Raises:
-        ValueError: on a box that the official evaluator would refuse (or take for something else), a keyframe missing,
-            unknown or doubled. The message names the sample token.
+        ValueError: on a box that the official evaluator would refuse (or take for something else), a keyframe
+            missing, unknown or doubled. The message names the sample token.
         OSError: the file cannot be written.
     """
     flags = checked_meta(meta)
@@ -102,8 +104,8 @@ def to_global(token: str, found: FrameDetections, lidar2global: np.ndarray) -> l
         lidar2global: (4, 4) float64.
 
     Returns:
-        At most 500 entries, best first. A box stands upright in the LiDAR frame, and so leans in the global one as the
-        sensor does; the evaluator looks at where its front points seen from above.
+        At most 500 entries, best first. A box stands upright in the LiDAR frame, and so leans in the global
+        one as the sensor does; the evaluator looks at where its front points seen from above.
 
     Raises:
         ValueError: see `write_detections`.
@@ -143,8 +145,8 @@ def read_detections(path: Path | str, tokens: Iterable[str]) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not a submission, a keyframe missing or too many, a box that is none. The message names the file
-            and the sample token.
+        ValueError: not a submission, a keyframe missing or too many, a box that is none. The message names
+            the file and the sample token.
     """
     path = Path(path)
     if not path.is_file():

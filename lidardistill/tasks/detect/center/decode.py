@@ -13,8 +13,8 @@ class Detections(NamedTuple):
     """Boxes of one scan for one group of classes, best first.
 
     Attributes:
-        boxes: (n, 9) float32 x, y, z of the centre, length, width, height in metres, yaw about z in radians, velocity
-            x, y in metres a second; LiDAR frame.
+        boxes: (n, 9) float32 x, y, z of the centre, length, width, height in metres, yaw about z in radians,
+            velocity x, y in metres a second; LiDAR frame.
         scores: (n,) float32 0..1.
         labels: (n,) int64 class within the group.
     """
@@ -42,8 +42,8 @@ def decode(
         values: (B, 10, H, W), see `models.center_head.CenterMaps`.
         cell_size_m: x, y metres of a cell.
         origin_m: x, y of the map's lower corner, metres.
-        radius_m: of two boxes nearer than this, of whatever class of the group, the better stays. CenterPoint's
-            `min_radius` is compared with the squared distance: its 4 for cars is 2 m here.
+        radius_m: of two boxes nearer than this, of whatever class of the group, the better stays.
+            CenterPoint's `min_radius` is compared with the squared distance: its 4 for cars is 2 m here.
         score_threshold: boxes at or below it are left out.
         max_candidates: best boxes that are looked at.
         max_boxes: best boxes that are returned.

@@ -1,4 +1,6 @@
-"""CenterPoint over all its groups of classes: from boxes with the labels of the whole task to one loss, and back."""
+"""CenterPoint over all its groups of classes: from boxes with the labels of the whole task to one loss,
+and back.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +20,8 @@ BOX_WEIGHT = 0.25
 """Of the boxes beside the heatmaps: CenterPoint's configuration of nuScenes."""
 
 NMS_RADII_M = (2.0, 12**0.5, 10**0.5, 1.0, 0.85**0.5, 0.175**0.5)
-"""Of each of nuScenes' six groups. CenterPoint's configuration gives 4, 12, 10, 1, 0.85 and 0.175, and its code compares
-them with squared distances."""
+"""Of each of nuScenes' six groups. CenterPoint's configuration gives 4, 12, 10, 1, 0.85 and 0.175, and its
+code compares them with squared distances."""
 
 Maps = Sequence[tuple[Tensor, Tensor]]
 """Heatmap (B, K, H, W) logits and values (B, 10, H, W) of each group: `models.center_head.CenterMaps`."""
@@ -113,10 +115,12 @@ def decode_groups(
         grid: cells of the maps.
         radii_m: of each group, within which the better of two boxes stays, metres.
         score_threshold: boxes at or below it are left out.
-        max_boxes: best boxes of each group. nuScenes takes 500 boxes a keyframe; CenterPoint's six groups have 83.
+        max_boxes: best boxes of each group. nuScenes takes 500 boxes a keyframe; CenterPoint's six groups
+            have 83.
 
     Returns:
-        The detections of each scan, best first, whatever their group; equal scores in the order of the groups.
+        The detections of each scan, best first, whatever their group; equal scores in the order of the
+        groups.
 
     Raises:
         ValueError: not one map or radius a group.

@@ -1,4 +1,6 @@
-"""CenterPoint's head: for each group of classes a heatmap of centres, and at every cell the box that would stand there."""
+"""CenterPoint's head: for each group of classes a heatmap of centres, and at every cell the box that would
+stand there.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ BRANCHES: dict[str, int] = {"offset": 2, "height": 1, "size": 3, "rotation": 2, 
 
 NUM_VALUES = sum(BRANCHES.values())
 HEATMAP_BIAS = -2.19
-"""Logit of a tenth: an untrained head does not see an object in every cell (Focal Loss, Lin et al., section 3.3)."""
+"""Logit of a tenth: an untrained head does not see an object in every cell (Focal Loss, Lin et al.,
+section 3.3).
+"""
 
 
 class CenterMaps(NamedTuple):
@@ -31,9 +35,9 @@ class CenterMaps(NamedTuple):
 
     Attributes:
         heatmap: (B, K, H = y, W = x) logits of a centre of each of the K classes.
-        values: (B, 10, H, W) the box centred in the cell: offset x, y of the centre from the cell's lower corner,
-            cells; z of its centre, metres; log of length, width, height, metres; sine and cosine of the yaw; velocity
-            x, y, metres a second. LiDAR frame.
+        values: (B, 10, H, W) the box centred in the cell: offset x, y of the centre from the cell's lower
+            corner, cells; z of its centre, metres; log of length, width, height, metres; sine and cosine of
+            the yaw; velocity x, y, metres a second. LiDAR frame.
     """
 
     heatmap: Tensor
@@ -51,7 +55,8 @@ class CenterHead(nn.Module):
     Raises:
         ValueError: a number below one.
 
-    Source: CenterPoint (Yin et al., CVPR 2021) section 4.1; widths and initial bias of its nuScenes configuration.
+    Source: CenterPoint (Yin et al., CVPR 2021) section 4.1; widths and initial bias of its nuScenes
+        configuration.
     """
 
     def __init__(

@@ -30,7 +30,8 @@ def gaussian_focal_loss(logits: Tensor, target: Tensor, alpha: float = 2.0, gamm
         ValueError: different shapes.
 
     Source: CornerNet (Law and Deng, ECCV 2018) equation 1, with CenterPoint's powers.
-    Differs from the paper in: computed from logits, where the released code clips the sigmoid to 1e-4..1 - 1e-4.
+    Differs from the paper in: computed from logits, where the released code clips the sigmoid to 1e-4..1 -
+        1e-4.
     """
     if logits.shape != target.shape:
         raise ValueError(f"logits {tuple(logits.shape)} and heatmap {tuple(target.shape)} differ in shape")
@@ -53,7 +54,8 @@ def box_l1_loss(
         weights: of the ten values.
 
     Returns:
-        Scalar float32 (float64 stays): weighted sum over known values, over the number of boxes; 0 without boxes.
+        Scalar float32 (float64 stays): weighted sum over known values, over the number of boxes; 0 without
+        boxes.
 
     Raises:
         ValueError: not one target for each scan.

@@ -40,8 +40,8 @@ def draw_targets(
     """Draws the boxes of one scan.
 
     Args:
-        boxes: (N, 9) x, y, z of the centre, length, width, height in metres, yaw about z in radians from x towards y,
-            velocity x, y in metres a second; LiDAR frame.
+        boxes: (N, 9) x, y, z of the centre, length, width, height in metres, yaw about z in radians from x
+            towards y, velocity x, y in metres a second; LiDAR frame.
         labels: (N,) int64 class 0..num_classes-1 within the group.
         num_classes: K.
         bev_shape: cells H = y, W = x.
@@ -97,7 +97,9 @@ def draw_targets(
 def _gaussians(
     row: Tensor, col: Tensor, radius: Tensor, labels: Tensor, num_classes: int, height: int, width: int
 ) -> Tensor:
-    """(K, H, W) float32, the maximum of the boxes' Gaussians, each cut off beyond its radius; sigma is (2 r + 1) / 6."""
+    """(K, H, W) float32, the maximum of the boxes' Gaussians, each cut off beyond its radius; sigma is (2
+    r + 1) / 6.
+    """
     heatmap = torch.zeros(num_classes, height, width, device=row.device)
     if len(row) == 0:
         return heatmap

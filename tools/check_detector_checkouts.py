@@ -144,7 +144,8 @@ class _Detector(nn.Module):
             grid = np.array([x, y, z - 1])
             self.backbone_3d = getattr(module, block)(_Options(), len(base.FEATURES), grid)
         module = _from_file(
-            "pcdet_bev_backbone", Path(module.__file__).parents[1 + self.pillars] / "backbones_2d/base_bev_backbone.py"
+            "pcdet_bev_backbone",
+            Path(module.__file__).parents[1 + self.pillars] / "backbones_2d/base_bev_backbone.py",
         )  # fmt: skip
         self.backbone_2d = module.BaseBEVBackbone(two_d, net.encoder.out_channels)
 

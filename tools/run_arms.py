@@ -132,7 +132,8 @@ def write_table(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None
         loss = f"{np.mean(losses):.2f} ({np.mean(chance):.2f})" if losses else "-"
         finetuned = spread([row["finetuned_miou"] for row in of_arm if "finetuned_miou" in row])
         lines.append(
-            f"| {key[0]} | {key[1]} | {key[2]} | {len(of_arm)} | {spread([row['miou'] for row in of_arm])} | {finetuned} | {loss} |"
+            f"| {key[0]} | {key[1]} | {key[2]} | {len(of_arm)} | {spread([row['miou'] for row in of_arm])} | "
+            f"{finetuned} | {loss} |"
         )
     text = f"Command: `{record['command']}`, commit {record['git']['commit']}.\n\n" + "\n".join(lines) + "\n"
     with atomic_write(options.table.with_suffix(".md")) as stream:

@@ -96,11 +96,13 @@ def markdown(record: dict[str, Any]) -> list[str]:
     random, pretrained = (record["corruptions"][arm] for arm in PROBES)
     count = len(random)
     lines = [
-        f"Command: `{record['command']}`, commit {record['git']['commit']}. Means of {count} seeds, in percent.",
+        f"Command: `{record['command']}`, commit {record['git']['commit']}. Means of {count} seeds, in "
+        "percent.",
         "",
         "# Corruptions, embedded world (mini_val)",
         "",
-        "Linear probes; mIoU from light to heavy. CE is against the random network of the same seed, RR against the clean scan.",
+        "Linear probes; mIoU from light to heavy. CE is against the random network of the same seed, RR "
+        "against the clean scan.",
         "",
         "| corruption | random | SLidR | CE | RR |",
         "|---|---|---|---|---|",
@@ -114,12 +116,13 @@ def markdown(record: dict[str, Any]) -> list[str]:
     lines += [
         f"| spoofing, success | {fooled[0]} | {fooled[1]} | - | - |",
         "",
-        f"SLidR: mCE {spread(pretrained, 'mce')}, mRR {spread(pretrained, 'mrr')}; random: mRR {spread(random, 'mrr')}. A network "
-        "that finds nothing loses nothing: read mRR beside mCE.",
+        f"SLidR: mCE {spread(pretrained, 'mce')}, mRR {spread(pretrained, 'mrr')}; random: mRR "
+        f"{spread(random, 'mrr')}. A network that finds nothing loses nothing: read mRR beside mCE.",
         "",
         "# Map segmentation, embedded world (mini_val)",
         "",
-        "`lidardistill mapseg configs/mapseg/demo.yaml`, all labels; IoU at the best threshold of each class.",
+        "`lidardistill mapseg configs/mapseg/demo.yaml`, all labels; IoU at the best threshold of each "
+        "class.",
         "",
     ]
     classes = list(record["maps"]["random"][0]["iou"])

@@ -29,7 +29,10 @@ COMPARED = 8
 ON_THE_FLY = ("exact",)
 ON_THE_FLY_ROUNDS = 3
 PRODUCT = "cached_superpixels"
-BASELINE = "SLidR's loader: Pillow, / 255 in float64, torch resize by image, PNG superpixels, devkit's chain, np.unique"
+BASELINE = (
+    "SLidR's loader: Pillow, / 255 in float64, torch resize by image, PNG superpixels, devkit's chain, "
+    "np.unique"
+)
 BASELINE_ON_THE_FLY = "the same with scikit-image's SLIC instead of PNG superpixels"
 
 

@@ -91,7 +91,8 @@ def cross_sensor(
     _check_rings(points, rings, "cross-sensor")
     if not 1 <= num_kept <= num_rings or every < 1:
         raise ValueError(
-            f"cross-sensor: expected 1..{num_rings} beams and one of 1 or more points, got {num_kept} and {every}"
+            f"cross-sensor: expected 1..{num_rings} beams and one of 1 or more points, got {num_kept} and "
+            f"{every}"
         )
     beams = np.arange(num_kept) * num_rings // num_kept
     order = np.lexsort((np.arctan2(points[:, 1], points[:, 0]), rings))
@@ -166,7 +167,8 @@ def incomplete_echo(
     check_points(points, "incomplete-echo")
     if vehicle_mask.shape != points.shape[:1] or vehicle_mask.dtype != np.bool_:
         raise ValueError(
-            f"incomplete-echo: expected vehicle_mask ({len(points)},) bool, got {vehicle_mask.shape} {vehicle_mask.dtype}"
+            f"incomplete-echo: expected vehicle_mask ({len(points)},) bool, got {vehicle_mask.shape} "
+            f"{vehicle_mask.dtype}"
         )
     vehicles = np.flatnonzero(vehicle_mask)
     order = np.lexsort((generator.random(len(vehicles)), points[vehicles, 3]))

@@ -59,7 +59,8 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
     unknown = [name for name in wanted if name not in SEVERITIES]
     if unknown or not wanted:
         raise ValueError(
-            f"corruption: expected all, or some of {', '.join(SEVERITIES)}, got {', '.join(unknown) or 'none'}"
+            f"corruption: expected all, or some of {', '.join(SEVERITIES)}, got "
+            f"{', '.join(unknown) or 'none'}"
         )
     return wanted
 
@@ -95,7 +96,8 @@ def corrupt(
     """
     if name not in SEVERITIES or not 1 <= severity <= len(SEVERITIES[name]):
         raise ValueError(
-            f"expected a corruption out of {', '.join(SEVERITIES)} and a severity of 1..3, got {name!r}, {severity}"
+            f"expected a corruption out of {', '.join(SEVERITIES)} and a severity of 1..3, got {name!r}, "
+            f"{severity}"
         )
     settings = SEVERITIES[name][severity - 1]
     if name in ("beam-missing", "cross-sensor"):

@@ -59,7 +59,8 @@ def fog(
     beta = 0.046 * attenuation_per_m / np.log(20) if backscatter is None else backscatter
     if attenuation_per_m < 0 or beta < 0:
         raise ValueError(
-            f"fog: attenuation_per_m and backscatter must be 0 or more, got {attenuation_per_m}, {backscatter}"
+            f"fog: attenuation_per_m and backscatter must be 0 or more, got {attenuation_per_m}, "
+            f"{backscatter}"
         )
     out = points.copy()
     distance = ranges(points)
@@ -155,7 +156,8 @@ def snow(
     check_points(points, "snow")
     if not (snowfall_mm_h > 0 and terminal_velocity_m_s > 0):
         raise ValueError(
-            f"snow: snowfall_mm_h and terminal_velocity_m_s must be above 0, got {snowfall_mm_h}, {terminal_velocity_m_s}"
+            f"snow: snowfall_mm_h and terminal_velocity_m_s must be above 0, got {snowfall_mm_h}, "
+            f"{terminal_velocity_m_s}"
         )
     distance = ranges(points)
     intensity = points[:, 3].astype(np.float64)

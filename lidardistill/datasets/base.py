@@ -120,7 +120,7 @@ def rows_with_partner(source: Source, rows: Sequence[int] | np.ndarray, stride: 
     kept = [r for r in first.tolist() if source.scene_name(r) == source.scene_name(r + stride)]
     if not kept:
         raise ValueError(
-            f"no scene of the split has two keyframes {stride} apart ({len(rows)} keyframes): lower method.stride, "
-            "or take scenes with more keyframes"
+            f"no scene of the split has two keyframes {stride} apart ({len(rows)} keyframes): lower "
+            "method.stride, or take scenes with more keyframes"
         )
     return np.array(kept, dtype=np.int64)

@@ -26,8 +26,9 @@ def label_fraction(
     """
     if percent not in SKIP_OF_PERCENT:
         raise ValueError(
-            f"label percentage: expected one of {', '.join(map(str, SKIP_OF_PERCENT))}, got {percent}. They are "
-            f"the fractions of the published protocol (every 100th, 20th, 10th, 5th, 4th, 2nd, every scene)."
+            f"label percentage: expected one of {', '.join(map(str, SKIP_OF_PERCENT))}, got {percent}. They "
+            "are the fractions of the published protocol (every 100th, 20th, 10th, 5th, 4th, 2nd, every "
+            "scene)."
         )
     skip = SKIP_OF_PERCENT[percent]
     first = min(skip, len(scene_names)) if at_least_one else skip
@@ -35,7 +36,7 @@ def label_fraction(
     if not kept:
         works = [str(p) for p, k in SKIP_OF_PERCENT.items() if len(scene_names) >= k]
         raise ValueError(
-            f"{percent} % of the labels keeps every {skip}th scene, and the split has {len(scene_names)}: nothing "
-            f"is left. Percentages that work here: {', '.join(works) or 'none, the split is empty'}."
+            f"{percent} % of the labels keeps every {skip}th scene, and the split has {len(scene_names)}: "
+            f"nothing is left. Percentages that work here: {', '.join(works) or 'none, the split is empty'}."
         )
     return kept

@@ -50,8 +50,8 @@ def listed_names(path: str, known: Sequence[str], what: str) -> tuple[str, ...]:
     if unknown:
         near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.0)
         raise ValueError(
-            f"{path}, line {wanted[unknown[0]]}: no {what} {unknown[0]!r} in this data set ({len(unknown)} of "
-            f"{len(wanted)} names are unknown){f'; the nearest is {near[0]!r}' if near else ''}"
+            f"{path}, line {wanted[unknown[0]]}: no {what} {unknown[0]!r} in this data set ({len(unknown)} "
+            f"of {len(wanted)} names are unknown){f'; the nearest is {near[0]!r}' if near else ''}"
         )
     if not wanted:
         raise ValueError(f"{path}: expected a {what} a line, got an empty list")

@@ -51,14 +51,14 @@ def read_scan(path: Path, num_columns: int) -> tuple[np.ndarray, np.ndarray | No
     if dropped > (1 - LEAST_FINITE) * len(kept):
         raise CorruptSample(
             f"LiDAR scan {path} holds NaN or infinity in {dropped} of {len(kept)} points (the first is point "
-            f"{int(np.argmin(kept))}): expected finite x, y, z and intensity in at least {LEAST_FINITE:.0%} of them. "
-            f"Is it {num_columns} float32 a point? `lidardistill doctor` looks at the layout."
+            f"{int(np.argmin(kept))}): expected finite x, y, z and intensity in at least {LEAST_FINITE:.0%} "
+            f"of them. Is it {num_columns} float32 a point? `lidardistill doctor` looks at the layout."
         )
     if not _warned:
         _warned.add(path)
         log.warning(
-            "LiDAR scan %s: dropped %d of %d points, which are NaN or infinite; other scans with such points are "
-            "read in the same way",
+            "LiDAR scan %s: dropped %d of %d points, which are NaN or infinite; other scans with such points "
+            "are read in the same way",
             path,
             dropped,
             len(kept),
@@ -78,15 +78,16 @@ def _read_values(path: Path, num_columns: int) -> np.ndarray:
         num_bytes = path.stat().st_size
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"LiDAR scan {path} is missing although the data set names it. Expected: the data set's files beside "
-            f"its tables. Download the part that holds it, or leave out the scenes that are not on disk: "
+            f"LiDAR scan {path} is missing although the data set names it. Expected: the data set's files "
+            "beside its tables. Download the part that holds it, or leave out the scenes that are not on "
+            "disk: "
             f"data.missing=skip."
         ) from None
     row_bytes = 4 * num_columns
     if num_bytes == 0 or num_bytes % row_bytes:
         what = "is empty" if num_bytes == 0 else "is truncated"
         raise CorruptSample(
-            f"LiDAR scan {path} {what}: expected a positive multiple of {row_bytes} bytes ({num_columns} float32 "
-            f"a point), got {num_bytes}. Copy or download the file again."
+            f"LiDAR scan {path} {what}: expected a positive multiple of {row_bytes} bytes ({num_columns} "
+            f"float32 a point), got {num_bytes}. Copy or download the file again."
         )
     return values.reshape(-1, num_columns)

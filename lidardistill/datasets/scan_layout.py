@@ -87,14 +87,14 @@ def check_layout(path: Path, columns: int, most_intensity: float) -> Oddity | No
     got = (
         f"{len(data)} bytes, which is no whole number of points"
         if share is None
-        else f"only {share:.0%} of the points are plausible (within {FARTHEST_M:.0f} m, intensity 0..{most_intensity:g}"
-        + (", whole ring number)" if columns == 5 else ")")
+        else f"only {share:.0%} of the points are plausible (within {FARTHEST_M:.0f} m, "
+        f"intensity 0..{most_intensity:g}" + (", whole ring number)" if columns == 5 else ")")
     )
     if fitting:
         return Oddity(
             "error",
-            f"scan {path} has other columns: expected {promised}, got {got}; {fitting[0]} fits. Write the points as "
-            f"{_names(columns)} in float32",
+            f"scan {path} has other columns: expected {promised}, got {got}; {fitting[0]} fits. Write the "
+            f"points as {_names(columns)} in float32",
         )
     if share is None:
         return None  # a truncated file: reading it says so
@@ -103,7 +103,8 @@ def check_layout(path: Path, columns: int, most_intensity: float) -> Oddity | No
         return _odd_values(path, data, promised, most_intensity)
     return Oddity(
         "error",
-        f"scan {path} does not hold points: expected {promised} ({_names(columns)}), got {got}. Is it of another type?",
+        f"scan {path} does not hold points: expected {promised} ({_names(columns)}), got {got}. Is it of "
+        "another type?",
     )
 
 
@@ -143,18 +144,20 @@ def _odd_values(path: Path, data: bytes, layout: Layout, most_intensity: float) 
     largest, smallest = float(points[:, 3].max()), float(points[:, 3].min())
     if largest > most_intensity * 1.001 or smallest < 0:
         odd.append(
-            f"intensities are {smallest:.3g}..{largest:.3g}, expected 0..{most_intensity:g}: set voxels.intensity_scale "
-            "so that the largest becomes about 1"
+            f"intensities are {smallest:.3g}..{largest:.3g}, expected 0..{most_intensity:g}: set "
+            "voxels.intensity_scale so that the largest becomes about 1"
         )
     elif most_intensity > 1 and largest <= 1.0 and largest > 0:
         odd.append(
-            f"intensities are 0..{largest:.3g}, expected 0..{most_intensity:g}: set voxels.intensity_scale=1.0"
+            f"intensities are 0..{largest:.3g}, expected 0..{most_intensity:g}: set "
+            "voxels.intensity_scale=1.0"
         )
     if layout.columns == 5:
         ring = values[:, 4]
         if not (np.isfinite(ring) & (ring == np.floor(ring)) & (ring >= 0) & (ring < MOST_RINGS)).all():
             odd.append(
-                "the fifth column holds no ring numbers: `evaluate --corruption` needs them, nothing else does"
+                "the fifth column holds no ring numbers: `evaluate --corruption` needs them, nothing else "
+                "does"
             )
     return Oddity("warning", f"scan {path}: {'; '.join(odd)}") if odd else None
 

@@ -28,8 +28,8 @@ def kernel_cache() -> Finding:
             return Finding("ok", f"compiled kernels are kept in NUMBA_CACHE_DIR={given}")
         return Finding(
             "error",
-            f"NUMBA_CACHE_DIR={given} cannot be written, and compiled kernels are kept there: set it to a folder that "
-            "can",
+            f"NUMBA_CACHE_DIR={given} cannot be written, and compiled kernels are kept there: set it to a "
+            "folder that can",
         )
     beside = package / "ops" / "__pycache__"
     places = [beside, user_kernel_cache()]
@@ -38,8 +38,8 @@ def kernel_cache() -> Finding:
             return Finding("ok", f"compiled kernels are kept in {place}")
     return Finding(
         "error",
-        f"compiled kernels can be kept neither beside the code ({beside}) nor in {places[1]}: set NUMBA_CACHE_DIR to a "
-        "folder that can be written",
+        f"compiled kernels can be kept neither beside the code ({beside}) nor in {places[1]}: set "
+        "NUMBA_CACHE_DIR to a folder that can be written",
     )
 
 
@@ -62,8 +62,8 @@ def data_cache(dataroot: Path) -> Finding:
             return Finding("ok", f"indexes are kept in {place}{why}")
     return Finding(
         "warning",
-        f"neither {' nor '.join(map(str, places))} can be written: an index that is not there yet cannot be kept. Set "
-        "LIDARDISTILL_CACHE to a folder that can",
+        f"neither {' nor '.join(map(str, places))} can be written: an index that is not there yet cannot be "
+        "kept. Set LIDARDISTILL_CACHE to a folder that can",
     )
 
 

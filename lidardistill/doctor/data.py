@@ -92,8 +92,10 @@ def _files(source: Source) -> Finding:
         dangling = f" ({links} of them are links to nowhere: is a disk not mounted?)" if links else ""
         return Finding(
             "error",
-            f"{len(missing)} files of {len(lacking)} keyframes are missing although the data set names them{dangling}: "
-            f"{_some(missing)}. Unpack the parts that hold them, or leave out their scenes with data.missing=skip",
+            f"{len(missing)} files of {len(lacking)} keyframes are missing although the data set names "
+            f"them{dangling}: {_some(missing)}. Unpack the parts that hold them, or leave out their scenes "
+            "with "
+            "data.missing=skip",
         )
     return Finding(
         "ok", f"all {sum(len(source.files(r)) for r in range(len(source)))} files of the keyframes are there"
@@ -158,8 +160,8 @@ def _non_finite(frames: list[Frame]) -> list[Finding]:
     return [
         Finding(
             "warning",
-            f"{sum(dropped.values())} of {points} points in {len(dropped)} of {len(frames)} opened scans are NaN or "
-            f"infinite, such as in {next(iter(dropped))}: they are dropped when a scan is read",
+            f"{sum(dropped.values())} of {points} points in {len(dropped)} of {len(frames)} opened scans are "
+            f"NaN or infinite, such as in {next(iter(dropped))}: they are dropped when a scan is read",
         )
     ]
 
@@ -180,9 +182,9 @@ def _lenses(frames: list[Frame]) -> list[Finding]:
         Finding(
             "warning",
             f"camera_distortion is not zero for {', '.join(channels)} (such as {channel}: "
-            f"{np.trim_zeros(coefficients, 'b').tolist()} as k1 k2 p1 p2 k3): points are paired with pixels through "
-            "this lens. If the pictures are undistorted already, set it to zeros. Camera networks (calico_rad, a "
-            "detector with cameras) take pinhole cameras and ignore it",
+            f"{np.trim_zeros(coefficients, 'b').tolist()} as k1 k2 p1 p2 k3): points are paired with pixels "
+            "through this lens. If the pictures are undistorted already, set it to zeros. Camera networks "
+            "(calico_rad, a detector with cameras) take pinhole cameras and ignore it",
         )
     ]
 
@@ -209,8 +211,8 @@ def _pairs(frames: list[Frame]) -> Finding:
     if poor:
         return Finding(
             "warning",
-            f"{', '.join(poor)}: less than {LEAST_PAIRED:.0%} of the points fall into the picture; is the calibration "
-            f"right? Look with `lidardistill pairs --picture`. ({text})",
+            f"{', '.join(poor)}: less than {LEAST_PAIRED:.0%} of the points fall into the picture; is the "
+            f"calibration right? Look with `lidardistill pairs --picture`. ({text})",
         )
     return Finding("ok", f"points paired with {text}")
 
@@ -225,8 +227,8 @@ def _times(frames: list[Frame]) -> Finding:
         text = ", ".join(f"{channel} {ms:.0f} ms" for channel, ms in late.items())
         return Finding(
             "warning",
-            f"cameras far from the LiDAR's time: {text}, expected at most {MOST_APART_MS:.0f} ms; what moves is paired "
-            "with the wrong pixels",
+            f"cameras far from the LiDAR's time: {text}, expected at most {MOST_APART_MS:.0f} ms; what moves "
+            "is paired with the wrong pixels",
         )
     return Finding("ok", f"cameras and LiDAR at most {max(apart.values()):.0f} ms apart")
 

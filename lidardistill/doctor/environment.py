@@ -96,8 +96,8 @@ def _one_spconv(
     if torch_cuda is not None and torch_cuda.partition(".")[0] != major:
         return Finding(
             "warning",
-            f"{name} was built for CUDA {major} and torch for {torch_cuda}: should the first sparse convolution "
-            "fail, install matching ones",
+            f"{name} was built for CUDA {major} and torch for {torch_cuda}: should the first sparse "
+            "convolution fail, install matching ones",
         )
     return Finding("ok", f"{name}, CUDA {major}.{cuda[-1]}")
 
@@ -124,8 +124,9 @@ def torchvision_findings(installed: Mapping[str, str], required_torch: str | Non
     return [
         Finding(
             "warning",
-            f"torchvision {version} cannot work beside torch {torch} ({', '.join(reasons)}), and breaks whatever "
-            "imports it, transformers among them. lidardistill does not need it: pip uninstall torchvision",
+            f"torchvision {version} cannot work beside torch {torch} ({', '.join(reasons)}), and breaks "
+            "whatever imports it, transformers among them. lidardistill does not need it: pip uninstall "
+            "torchvision",
         )
     ]
 
@@ -154,7 +155,8 @@ def package_findings(installed: Mapping[str, str]) -> list[Finding]:
         found.append(
             Finding(
                 "ok",
-                f"transformers is not installed; only the teachers dinov2 and dinov3 need it: {install_command('transformers')}",
+                "transformers is not installed; only the teachers dinov2 and dinov3 need it: "
+                f"{install_command('transformers')}",
             )
         )
     return found

@@ -29,8 +29,8 @@ def share_of_batch(batch_size: int, world_size: int, accumulate: int) -> int:
     share, rest = divmod(batch_size, world_size * accumulate)
     if rest or share == 0:
         raise ValueError(
-            f"data.batch_size: {batch_size} keyframes a step cannot be shared out evenly over {world_size} processes "
-            f"and {accumulate} accumulated batches"
+            f"data.batch_size: {batch_size} keyframes a step cannot be shared out evenly over {world_size} "
+            f"processes and {accumulate} accumulated batches"
         )
     return share
 

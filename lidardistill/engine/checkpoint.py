@@ -92,8 +92,8 @@ def latest_checkpoint(folder: Path) -> Path | None:
         log.warning("checkpoint %s is damaged and is passed over: %s", path, problem)
     if candidates:
         raise ValueError(
-            f"none of the {len(candidates)} checkpoints in {folder} can be used (newest: {damage(candidates[0])}). "
-            "To start over, move the folder away; nothing was changed"
+            f"none of the {len(candidates)} checkpoints in {folder} can be used (newest: "
+            f"{damage(candidates[0])}). To start over, move the folder away; nothing was changed"
         )
     return None
 

@@ -24,18 +24,19 @@ def data_wait_advice(
     steps = []
     if not superpixels_ready:
         steps.append(
-            "set data.superpixels.cache to a folder and fill it with `lidardistill superpixels`, so that none are computed "
-            "while training"
+            "set data.superpixels.cache to a folder and fill it with `lidardistill superpixels`, so that "
+            "none are computed while training"
         )
     if num_workers < cores:
         steps.append(f"raise data.num_workers, now {num_workers}, towards the {cores} cores here")
     if not images_ready:
         steps.append(
-            "set data.images.scale=2 and data.images.cache to a folder on a fast disk, so that JPEGs are decoded once "
-            "(a change of the augmentation, and of the run)"
+            "set data.images.scale=2 and data.images.cache to a folder on a fast disk, so that JPEGs are "
+            "decoded once (a change of the augmentation, and of the run)"
         )
     if not steps:
         steps.append(
-            f"all {cores} cores are in use and the caches are set: look for a slow disk, or ask for more cores a GPU"
+            f"all {cores} cores are in use and the caches are set: look for a slow disk, or ask for more "
+            "cores a GPU"
         )
     return "; ".join(steps)

@@ -133,6 +133,7 @@ def pick_device(accelerator: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            "accelerator: cuda was asked for and torch sees no GPU; set it to cpu, or see `lidardistill doctor`"
+            "accelerator: cuda was asked for and torch sees no GPU; set it to cpu, or see `lidardistill "
+            "doctor`"
         )
     return torch.device(accelerator)

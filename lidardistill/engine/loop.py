@@ -343,8 +343,9 @@ class _Judge:
             if self.fabric.is_global_zero:
                 write_json_atomic(path, {"step": record.step, "found": found, "sample_tokens": tokens})
             raise RuntimeError(
-                f"{progress.nonfinite_in_a_row} steps in a row were not finite, the last is step {record.step} "
-                f"({found}) with the samples {', '.join(tokens)}. None of them has moved the weights. Lower "
+                f"{progress.nonfinite_in_a_row} steps in a row were not finite, the last is step "
+                f"{record.step} ({found}) with the samples {', '.join(tokens)}. None of them has moved the "
+                "weights. Lower "
                 f"optimizer.lr, set trainer.clip_norm, or use bf16 or fp32; {path} lists the samples"
             )
         return outcome

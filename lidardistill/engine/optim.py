@@ -167,7 +167,8 @@ def make_schedule(
 
         return Schedule(one_cycle)
     raise ValueError(
-        f"schedule must be constant, cosine (per epoch or step), warm_cosine or one_cycle, got {kind!r} per {per!r}"
+        f"schedule must be constant, cosine (per epoch or step), warm_cosine or one_cycle, got {kind!r} per "
+        f"{per!r}"
     )
 
 

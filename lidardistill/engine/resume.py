@@ -78,8 +78,8 @@ def put_back(
         set_random_state(state["random"][rank])
     else:
         log.warning(
-            "the run goes on with %d processes instead of %d: the keyframes of a step and torch's random states "
-            "are not those of an uninterrupted run",
+            "the run goes on with %d processes instead of %d: the keyframes of a step and torch's random "
+            "states are not those of an uninterrupted run",
             world_size(),
             len(state["random"]),
         )

@@ -55,7 +55,8 @@ def claim_run(run: Path, verb: str, config: BaseModel, **inputs: str) -> None:
         changed = [line for line in differing_keys(old, new) if line.partition(":")[0] not in FREE_KEYS]
         if changed and [entry.name for entry in run.iterdir()] != [CONFIG_FILE]:
             raise ValueError(
-                f"{run} holds another run; it differs in {'; '.join(changed[:5])}. Name another --out, or remove it"
+                f"{run} holds another run; it differs in {'; '.join(changed[:5])}. Name another --out, or "
+                "remove it"
             )
         if old == new:
             return

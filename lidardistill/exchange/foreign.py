@@ -101,15 +101,21 @@ def stranger(names: Mapping[str, Tensor], expected: str) -> str:
     """
     if {"backbone", "head"} <= {name.partition(".")[0] for name in names}:
         return (
-            "the file is the whole model of a probe, finetune, detect or mapseg run: give a pretraining run, or a "
-            "file that `lidardistill export` wrote"
+            "the file is the whole model of a probe, finetune, detect or mapseg run: give a pretraining run, "
+            "or a file that `lidardistill export` wrote"
         )
     for mark, network in _NETWORKS.items():
         if mark in names:
-            return f"the file holds the weights of a {network}, and this run has a {expected}: change the student's config"
+            return (
+                f"the file holds the weights of a {network}, and this run has a {expected}: change the "
+                "student's config"
+            )
     for mark, network in _IMAGE_NETWORKS.items():
         if any(name.endswith(mark) for name in names):
-            return f"the file holds an image network, {network}: it can be a teacher (teacher.weights), not a student"
+            return (
+                f"the file holds an image network, {network}: it can be a teacher (teacher.weights), not a "
+                "student"
+            )
     known = "; ".join(
         f"{name}: {example}"
         for name, example in (
@@ -117,7 +123,10 @@ def stranger(names: Mapping[str, Tensor], expected: str) -> str:
             *((f.name, f.example) for f in (_SLIDR, *_FAMILIES)),
         )
     )
-    return f"unknown weights with names like {', '.join(list(names)[:2])}; the layouts that can be read have names like {known}"
+    return (
+        f"unknown weights with names like {', '.join(list(names)[:2])}; the layouts that can be read have "
+        f"names like {known}"
+    )
 
 
 def _unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -40,8 +40,9 @@ def with_columns(
     missing = [name for name in features if name not in columns]
     if missing:
         raise ValueError(
-            f"voxels.point_features: {', '.join(missing)} cannot be had from points of {', '.join(columns)}; train with "
-            "features out of these, or take lidardistill.plugins.mmdet3d, which makes the voxels itself"
+            f"voxels.point_features: {', '.join(missing)} cannot be had from points of {', '.join(columns)}; "
+            "train with features out of these, or take lidardistill.plugins.mmdet3d, which makes the voxels "
+            "itself"
         )
     key = next((name for name in FIRST_LAYERS if name in state), None)
     if key is None:

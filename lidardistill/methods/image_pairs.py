@@ -318,7 +318,8 @@ def resample_superpixels(
         if outside.any():
             raise ValueError(
                 f"superpixels of {image.path}: expected ids in 0..{limit - 1}, twice "
-                f"data.superpixels.num_superpixels, got {ids[outside].max()}; raise that key, or number the regions anew"
+                f"data.superpixels.num_superpixels, got {ids[outside].max()}; raise that key, or number the "
+                "regions anew"
             )
 
 

@@ -98,6 +98,6 @@ def _one_direction(
 @functools.cache
 def _say_empty_once() -> None:
     _log.warning(
-        "info_nce: nothing in this batch (no superpixel, no cell) was seen from both sides, so its contrastive loss "
-        "is 0; expected now and then with strong augmentation. Said once."
+        "info_nce: nothing in this batch (no superpixel, no cell) was seen from both sides, so its "
+        "contrastive loss is 0; expected now and then with strong augmentation. Said once."
     )

@@ -100,9 +100,10 @@ def is_collapsed(diagnostics: Mapping[str, Tensor | float]) -> str | None:
     if not (spread < _COLLAPSED_STD or rank < _COLLAPSED_RANK):
         return None
     return (
-        f"the student's features have collapsed: standard deviation {spread:.3f} of 1, effective rank {rank:.1f}, "
-        f"matches found {100 * float(diagnostics['match_top1']):.1f} %. Lower the learning rate, check that points "
-        "and pixels belong together (lidardistill pairs --picture), and compare the loss with "
+        f"the student's features have collapsed: standard deviation {spread:.3f} of 1, effective rank "
+        f"{rank:.1f}, matches found {100 * float(diagnostics['match_top1']):.1f} %. Lower the learning rate, "
+        "check that "
+        "points and pixels belong together (lidardistill pairs --picture), and compare the loss with "
         f"log(candidates) = {float(diagnostics['log_candidates']):.2f}"
     )
 

@@ -68,8 +68,8 @@ def load_model(model: Model, run: Path) -> Model:
     path = run / MODEL_FILE
     if not path.is_file():
         raise FileNotFoundError(
-            f"{run} holds no {MODEL_FILE}: expected a finished run of probe, finetune, detect or mapseg; repeat the "
-            "command of an unfinished one to continue it"
+            f"{run} holds no {MODEL_FILE}: expected a finished run of probe, finetune, detect or mapseg; "
+            "repeat the command of an unfinished one to continue it"
         )
     model.load_state_dict(load_file(path))
     return model.eval()

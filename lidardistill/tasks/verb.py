@@ -254,13 +254,14 @@ def check_learnt(model: nn.Module, result: LoopResult, run: Path) -> None:
         raise RuntimeError(
             f"{run} has learnt nothing: none of its {result.steps} steps moved the weights by a gradient "
             f"({result.nonfinite} were skipped because they were not finite). Usually no point lies in "
-            "voxels.point_cloud_range, or no keyframe has a pair: `--dry-run` counts both. No weights were written"
+            "voxels.point_cloud_range, or no keyframe has a pair: `--dry-run` counts both. No weights were "
+            "written"
         )
     for name, value in model.state_dict().items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise RuntimeError(
-                f"{run}: the weights {name} are not finite after {result.steps} steps. Lower optimizer.lr or set "
-                "trainer.clip_norm, and start a new run. No weights were written"
+                f"{run}: the weights {name} are not finite after {result.steps} steps. Lower optimizer.lr or "
+                "set trainer.clip_norm, and start a new run. No weights were written"
             )
 
 

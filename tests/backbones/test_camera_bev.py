@@ -13,7 +13,8 @@ from lidardistill.backbones.camera_bev.net import CameraBev
 from tests.support.backbones import lidar_bev
 
 SMALL = CameraBevConfig(
-    preset="mini", context_channels=4, depth_range=(1.0, 13.0), depth_step=2.0, bev_range=(-12.8, -12.8, 12.8, 12.8),
+    preset="mini", context_channels=4, depth_range=(1.0, 13.0), depth_step=2.0,
+    bev_range=(-12.8, -12.8, 12.8, 12.8),
     cell_size=0.8,
 )  # fmt: skip
 SMALL_LAYERS = CameraBevLayers("efficientnet_lite0", 8, (8, 8), (1, 1), (2, 2), (4, 4), (1, 2))

@@ -419,7 +419,10 @@ def test_bad_points(name):
         (lambda p, g: fog(p, g, attenuation_per_m=-1), "must be 0 or more"),
         (lambda p, g: snow(p, g, snowfall_mm_h=0, terminal_velocity_m_s=1), "must be above 0"),
         (lambda p, g: beam_missing(p, g, p[:, 4].astype(np.int64), num_missing=33), "has points of 32"),
-        (lambda p, g: beam_missing(p, g, p[:3, 4].astype(np.int64), num_missing=1), r"expected rings \(6400,\)"),
+        (
+            lambda p, g: beam_missing(p, g, p[:3, 4].astype(np.int64), num_missing=1),
+            r"expected rings \(6400,\)",
+        ),
         (lambda p, g: cross_sensor(p, p[:, 4], num_kept=8), "of whole numbers"),
         (lambda p, g: cross_sensor(p, p[:, 4].astype(int), num_kept=40), r"expected 1\.\.32 beams"),
         (lambda p, g: incomplete_echo(p, g, p[:, 0], share=0.5), r"vehicle_mask \(6400,\) bool"),

@@ -202,7 +202,8 @@ def test_shapes_and_dtypes_are_those_of_the_contract(index):
     expected = {
         "points": ((num_points, 4), np.float32), "images": ((2, 3, 28, 50), np.float32),
         "superpixels": ((2, 28, 50), np.int32), "superpixel_mask": ((2, 28, 50), bool),
-        "pairing_points": ((len(sample.pairing_images),), np.int64), "pairing_images": ((len(sample.pairing_points), 3), np.int64),
+        "pairing_points": ((len(sample.pairing_images),), np.int64),
+        "pairing_images": ((len(sample.pairing_points), 3), np.int64),
         "voxel_coords": ((num_voxels, 3), np.int32), "voxel_features": ((num_voxels, 1), np.float32),
         "point2voxel": ((num_points,), np.int64), "point_mask": ((num_points,), bool),
     }  # fmt: skip

@@ -97,7 +97,8 @@ def test_what_is_missing_is_said(make_arm: MakeArm, tmp_path: Path, lacking: str
     assert "nowhere" in page.text
     assert "12.3" in page.text
     said = {
-        "probe": "a probe: no score", "curves": "no curves", "pretrain": "no curves", "showcase": "no pictures",
+        "probe": "a probe: no score", "curves": "no curves", "pretrain": "no curves",
+        "showcase": "no pictures",
     }  # fmt: skip
     assert said[lacking] in page.text
 

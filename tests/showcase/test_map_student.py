@@ -20,7 +20,8 @@ def test_slidr_trains_and_shows_a_map(preset: str, tiny_world: Path, tmp_path: P
         tiny_world,
         None,
         f"student={{kind: lidar_bev, preset: {preset}}}",
-        f"voxels={{kind: cartesian, voxel_size: {list(STUDENTS[preset])}, point_features: [x, y, z, intensity], reduce: mean}}",
+        f"voxels={{kind: cartesian, voxel_size: {list(STUDENTS[preset])}, "
+        "point_features: [x, y, z, intensity], reduce: mean}",
         "voxels.point_cloud_range=[-25.6, -25.6, -6.4, 25.6, 25.6, 6.4]",
         "trainer.max_steps=2",
     )

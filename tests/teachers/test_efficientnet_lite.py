@@ -18,7 +18,8 @@ from lidardistill.teachers.efficientnet_lite import (
 
 VEHICLES = {
     407: "ambulance", 468: "cab", 555: "fire engine", 569: "garbage truck", 654: "minibus", 656: "minivan",
-    675: "moving van", 705: "passenger car", 717: "pickup", 734: "police van", 779: "school bus", 829: "streetcar",
+    675: "moving van", 705: "passenger car", 717: "pickup", 734: "police van", 779: "school bus",
+    829: "streetcar",
     864: "tow truck", 867: "trailer truck", 874: "trolleybus",
 }  # fmt: skip
 

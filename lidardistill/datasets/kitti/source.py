@@ -58,13 +58,13 @@ class KittiSource:
             whole = [row for row in range(len(names)) if row not in lacking]
             if not whole:
                 raise FileNotFoundError(
-                    f"data.missing=skip leaves nothing: each of the {len(names)} scans of {dataroot} lacks its picture "
-                    f"or calibration. {_expected_tree(self.dataroot)}"
+                    f"data.missing=skip leaves nothing: each of the {len(names)} scans of {dataroot} lacks "
+                    f"its picture or calibration. {_expected_tree(self.dataroot)}"
                 )
             if len(whole) < len(names):
                 log.warning(
-                    "data.missing=skip: %d of %d frames are left out, because their picture or calibration is not on "
-                    "disk",
+                    "data.missing=skip: %d of %d frames are left out, because their picture or calibration "
+                    "is not on disk",
                     len(names) - len(whole),
                     len(names),
                 )
@@ -94,7 +94,8 @@ class KittiSource:
             if token in (name, f"{split}-{name}"):
                 return row
         raise ValueError(
-            f"no frame {token!r} in {self.dataroot} ({len(self)} frames): expected such as {self.sample_token(0)}"
+            f"no frame {token!r} in {self.dataroot} ({len(self)} frames): expected such as "
+            f"{self.sample_token(0)}"
         )
 
     def scenes_of_split(self, split: str) -> tuple[str, ...]:
@@ -129,8 +130,8 @@ class KittiSource:
         if not len(rows):
             here = sorted({folder for folder, _ in self._names}, reverse=True)
             raise ValueError(
-                f"split {split!r}: expected {', '.join(here)}, all, or a .txt file with a frame a line, for the KITTI "
-                f"root {self.dataroot}"
+                f"split {split!r}: expected {', '.join(here)}, all, or a .txt file with a frame a line, for "
+                f"the KITTI root {self.dataroot}"
             )
         return rows
 
@@ -175,8 +176,8 @@ class KittiSource:
         """
         if lacking := self._lacking(row):
             raise FileNotFoundError(
-                f"{lacking[0]} is missing. {_expected_tree(self.dataroot)}. Copy the file, or leave out frames that are "
-                "not complete: data.missing=skip."
+                f"{lacking[0]} is missing. {_expected_tree(self.dataroot)}. Copy the file, or leave out "
+                "frames that are not complete: data.missing=skip."
             )
         (image_path,) = self.image_paths(row)
         try:
@@ -227,4 +228,7 @@ def _scan_names(folder: Path) -> list[str]:
 
 
 def _expected_tree(root: Path) -> str:
-    return f"Expected in {root}: training/velodyne/000000.bin, training/image_2/000000.png, training/calib/000000.txt"
+    return (
+        f"Expected in {root}: training/velodyne/000000.bin, training/image_2/000000.png, "
+        "training/calib/000000.txt"
+    )

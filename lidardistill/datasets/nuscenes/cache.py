@@ -86,8 +86,9 @@ def save_in_first_place(
         except OSError as error:
             if number == len(places):
                 raise OSError(
-                    f"{what} could not be written to {' or '.join(map(str, places))}: {error}. Expected a folder with "
-                    f"about {bytes_a_keyframe} free for each keyframe; set LIDARDISTILL_CACHE to one."
+                    f"{what} could not be written to {' or '.join(map(str, places))}: {error}. Expected a "
+                    f"folder with about {bytes_a_keyframe} free for each keyframe; set LIDARDISTILL_CACHE to "
+                    "one."
                 ) from error
             log.info("%s cannot be kept in %s (%s)", what, place, error)
             continue

@@ -115,5 +115,6 @@ def check_labels(labels: np.ndarray) -> None:
     if labels.size and not 0 <= labels.min() <= labels.max() < len(CLASSES):
         raise ValueError(
             f"labels: expected places 0..{len(CLASSES) - 1} in detection_classes.CLASSES, got "
-            f"{labels.min()}..{labels.max()}; a head that predicts a group of classes must add the group's first label"
+            f"{labels.min()}..{labels.max()}; a head that predicts a group of classes must add the group's "
+            "first label"
         )

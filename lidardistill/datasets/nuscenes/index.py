@@ -136,8 +136,8 @@ def _ordered_samples(samples: list[Row], scene_of: dict[str, int], tables: Path)
         integer_of(sample, "timestamp", "sample")
         if text_of(sample, "scene_token", "sample") not in scene_of:
             raise ValueError(
-                f"table sample.json, row {sample['token']}: scene {sample['scene_token']} is not in scene.json. The "
-                f"tables do not belong together; copy or download them again."
+                f"table sample.json, row {sample['token']}: scene {sample['scene_token']} is not in "
+                f"scene.json. The tables do not belong together; copy or download them again."
             )
     return sorted(samples, key=lambda s: (scene_of[s["scene_token"]], s["timestamp"]))
 
@@ -185,8 +185,8 @@ def _read_sample_data(
         row = row_of.get(sample)
         if row is None:
             raise ValueError(
-                f"table sample_data.json, row {token}: sample {sample} is not in sample.json. The tables do not belong "
-                f"together; copy or download them again."
+                f"table sample_data.json, row {token}: sample {sample} is not in sample.json. The tables do "
+                f"not belong together; copy or download them again."
             )
         pose_number = found.pose_of.setdefault(pose, len(found.pose_of))
         calibration_row = calibrations.row_of[calibration]
@@ -214,8 +214,8 @@ def _refuse_missing_sensors(seen: np.ndarray, tokens: list[str]) -> None:
         row, slot = (int(i[0]) for i in np.nonzero(~seen))
         raise ValueError(
             f"sample {tokens[row]} has no keyframe of {SENSORS[slot]} in sample_data.json "
-            f"({int((~seen).any(axis=1).sum())} of {len(tokens)} samples lack a sensor). Expected {LIDAR} and all of "
-            f"{', '.join(CAMERAS)}. Restore the rows, or take the sample out of sample.json."
+            f"({int((~seen).any(axis=1).sum())} of {len(tokens)} samples lack a sensor). Expected {LIDAR} "
+            f"and all of {', '.join(CAMERAS)}. Restore the rows, or take the sample out of sample.json."
         )
 
 

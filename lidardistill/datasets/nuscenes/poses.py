@@ -79,7 +79,8 @@ def read_calibrations(tables: Path) -> Calibrations:
         distortion.append(np.zeros(NUM_COEFFICIENTS) if channel == LIDAR else _distortion(row, name))
     if not sensor2ego:
         raise ValueError(
-            f"tables {tables}: no calibrated_sensor belongs to {LIDAR} or the cameras. Expected nuScenes' sensor names."
+            f"tables {tables}: no calibrated_sensor belongs to {LIDAR} or the cameras. Expected nuScenes' "
+            "sensor names."
         )
     return Calibrations(slot_of, row_of, np.stack(sensor2ego), np.stack(cam2img), np.stack(distortion))
 
@@ -106,7 +107,8 @@ def _distortion(row: Row, name: str) -> np.ndarray:
     except ValueError as error:
         raise ValueError(
             f"{name}: field 'camera_distortion': expected 4, 5 or 8 numbers k1 k2 p1 p2 [k3 [k4 k5 k6]], got "
-            f"{str(given)[:80]} ({error}). Correct the table, or remove the field if the pictures are undistorted."
+            f"{str(given)[:80]} ({error}). Correct the table, or remove the field if the pictures are "
+            "undistorted."
         ) from None
 
 
@@ -119,7 +121,8 @@ def _pose_values(rows: Sequence[Row], table: str) -> np.ndarray:
     except (KeyError, TypeError, ValueError):
         bad = next((row for row in rows if not _has_pose(row)), rows[0])
         raise ValueError(
-            f"table {table}.json, row {bad.get('token')}: expected 4 numbers as rotation and 3 as translation, got {bad.get('rotation')} and "
+            f"table {table}.json, row {bad.get('token')}: expected 4 numbers as rotation and 3 as "
+            f"translation, got {bad.get('rotation')} and "
             f"{bad.get('translation')}. Correct the table."
         ) from None
     length = np.linalg.norm(values[:, :4], axis=1)
@@ -127,9 +130,10 @@ def _pose_values(rows: Sequence[Row], table: str) -> np.ndarray:
     if not is_rigid.all():
         first = int(np.argmin(is_rigid))
         raise ValueError(
-            f"table {table}.json, row {rows[first]['token']}: not a rigid motion: expected a rotation quaternion w x y z of length 1 and a "
-            f"finite translation, got rotation {rows[first]['rotation']} (length {length[first]:.6g}) and translation "
-            f"{rows[first]['translation']}. Correct the table."
+            f"table {table}.json, row {rows[first]['token']}: not a rigid motion: expected a rotation "
+            "quaternion w x y z of length 1 and a finite translation, got rotation "
+            f"{rows[first]['rotation']} (length {length[first]:.6g}) and "
+            f"translation {rows[first]['translation']}. Correct the table."
         )
     return values
 
@@ -182,8 +186,8 @@ def read_poses(tables: Path, pose_of: dict[str, int]) -> np.ndarray:
     if not seen.all():
         token = next(token for token, number in pose_of.items() if not seen[number])
         raise ValueError(
-            f"ego pose {token} is named in sample_data.json and is not in ego_pose.json ({int((~seen).sum())} such). The "
-            f"tables do not belong together; copy or download them again."
+            f"ego pose {token} is named in sample_data.json and is not in ego_pose.json "
+            f"({int((~seen).sum())} such). The tables do not belong together; copy or download them again."
         )
     poses = np.empty((len(values), 4, 4))
     for first in range(

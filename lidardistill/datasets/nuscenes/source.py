@@ -130,14 +130,16 @@ class NuScenesIndex:
             self.left_out = frozenset(map(self.scene_name, lacking))
             if len(self.left_out) == len(self.scene_names):
                 raise FileNotFoundError(
-                    f"data.missing=skip leaves nothing: each of the {len(self.scene_names)} scenes of {self.dataroot} "
-                    f"({self.version}) lacks files, such as {next(iter(lacking.values()))[0]}. Unpack at least one part."
+                    f"data.missing=skip leaves nothing: each of the {len(self.scene_names)} scenes of "
+                    f"{self.dataroot} ({self.version}) lacks files, such as "
+                    f"{next(iter(lacking.values()))[0]}. Unpack at "
+                    "least one part."
                 )
             if lacking:
                 names = [name for name in self.scene_names if name in self.left_out]
                 log.warning(
-                    "data.missing=skip: %d of %d scenes are left out, because %d of their keyframes lack files on "
-                    "disk, such as %s: %s",
+                    "data.missing=skip: %d of %d scenes are left out, because %d of their keyframes lack "
+                    "files on disk, such as %s: %s",
                     len(names),
                     len(self.scene_names),
                     len(lacking),
@@ -146,8 +148,8 @@ class NuScenesIndex:
                 )
         if self._columns["distortion"].any():
             log.warning(
-                "%s (%s): camera_distortion is not zero, so points are paired with pixels through a lens; set it to "
-                "zeros if the pictures are undistorted",
+                "%s (%s): camera_distortion is not zero, so points are paired with pixels through a lens; "
+                "set it to zeros if the pictures are undistorted",
                 self.dataroot,
                 self.version,
             )
@@ -192,8 +194,8 @@ class NuScenesIndex:
         row = int(order[place]) if place < len(order) else -1
         if row < 0 or tokens[row] != token.encode():
             raise ValueError(
-                f"sample token {token!r} is not in {self.dataroot} ({self.version}, {self.num_keyframes} keyframes). "
-                f"Expected a token of its sample.json, such as {self.sample_token(0)}."
+                f"sample token {token!r} is not in {self.dataroot} ({self.version}, {self.num_keyframes} "
+                f"keyframes). Expected a token of its sample.json, such as {self.sample_token(0)}."
             )
         return row
 
@@ -215,8 +217,8 @@ class NuScenesIndex:
             if name not in number_of:
                 near = difflib.get_close_matches(name, self.scene_names, n=1, cutoff=0.0)
                 raise ValueError(
-                    f"unknown scene {name!r}: {self.dataroot} ({self.version}) holds {len(number_of)} scenes. "
-                    f"Did you mean {near[0]!r}?"
+                    f"unknown scene {name!r}: {self.dataroot} ({self.version}) holds {len(number_of)} "
+                    f"scenes. Did you mean {near[0]!r}?"
                 )
             wanted[number_of[name]] = True
         return np.flatnonzero(wanted[self._columns["scene"]])
@@ -235,8 +237,9 @@ class NuScenesIndex:
         kept = tuple(scene for scene in scenes if scene not in self.left_out)
         if not kept:
             raise ValueError(
-                f"split {split!r}: each of its {len(scenes)} scenes lacks files on disk and data.missing=skip leaves "
-                f"them out. Unpack the parts that hold them, or choose a split with other scenes."
+                f"split {split!r}: each of its {len(scenes)} scenes lacks files on disk and "
+                "data.missing=skip leaves them out. Unpack the parts that hold them, or choose a split with "
+                "other scenes."
             )
         return kept
 

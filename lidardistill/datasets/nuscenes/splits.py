@@ -35,8 +35,8 @@ def official_scenes(name: str) -> tuple[str, ...]:
     if name not in SPLITS:
         near = difflib.get_close_matches(name, SPLITS, n=1, cutoff=0.0)
         raise ValueError(
-            f"unknown split {name!r}: expected one of {', '.join(SPLITS)}, all, or a .txt file with a scene name a "
-            f"line. Did you mean {near[0]!r}?"
+            f"unknown split {name!r}: expected one of {', '.join(SPLITS)}, all, or a .txt file with a scene "
+            f"name a line. Did you mean {near[0]!r}?"
         )
     lists = json.loads(
         files("lidardistill.datasets.nuscenes").joinpath("split_lists/nuscenes.json").read_text()
@@ -74,7 +74,7 @@ def scenes_of_split(name: str, database_scene_names: Sequence[str]) -> tuple[str
         here = [split for split in SPLITS if present.intersection(official_scenes(split))]
         raise ValueError(
             f"split {name!r}: none of its {len(wanted)} scenes is among the {len(present)} of this database. "
-            f"Splits with scenes here: {', '.join((*here, ALL))}. Choose one of them, a .txt file with a scene name a "
-            f"line, or another version."
+            f"Splits with scenes here: {', '.join((*here, ALL))}. Choose one of them, a .txt file with a "
+            f"scene name a line, or another version."
         )
     return found

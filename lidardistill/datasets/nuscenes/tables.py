@@ -110,8 +110,8 @@ def field_of(row: Row, key: str, table: str) -> Any:
         return row[key]
     except KeyError:
         raise ValueError(
-            f"table {table}.json, row {_name_of(row)}: field {key!r} is missing. Expected the nuScenes schema; copy "
-            f"or download the tables again."
+            f"table {table}.json, row {_name_of(row)}: field {key!r} is missing. Expected the nuScenes "
+            f"schema; copy or download the tables again."
         ) from None
 
 
@@ -184,7 +184,8 @@ def wrong_field(row: Row, key: str, table: str, expected: str) -> ValueError:
     text = orjson.dumps(row[key]).decode()
     got = text if len(text) <= 80 else f"{text[:77]}..."
     return ValueError(
-        f"table {table}.json, row {_name_of(row)}: field {key!r}: expected {expected}, got {got}. Correct the table."
+        f"table {table}.json, row {_name_of(row)}: field {key!r}: expected {expected}, got {got}. Correct "
+        "the table."
     )
 
 
@@ -283,8 +284,8 @@ def field_values(pattern: re.Pattern[bytes], body: bytes, rows: list[bytes]) -> 
 
 def _malformed(path: Path, why: str) -> ValueError:
     return ValueError(
-        f"table {path} cannot be read: {why}. Expected a JSON list of flat objects, as nuScenes writes it. Copy or "
-        f"download the tables again."
+        f"table {path} cannot be read: {why}. Expected a JSON list of flat objects, as nuScenes writes it. "
+        f"Copy or download the tables again."
     )
 
 
@@ -313,8 +314,9 @@ def inside_root(filename: str, table: str, token: str) -> str:
         parts = PurePosixPath(filename.replace("\\", "/")).parts
         if not parts or filename[0] in "/\\" or ":" in filename[:3] or "\0" in filename or ".." in parts:
             raise ValueError(
-                f"table {table}.json, row {token}: filename {filename!r} points outside the dataroot. Expected a "
-                f"relative path such as samples/LIDAR_TOP/scan.pcd.bin. Do not use tables from a source that you "
-                f"do not trust."
+                f"table {table}.json, row {token}: filename {filename!r} points outside the dataroot. "
+                "Expected a relative path such as samples/LIDAR_TOP/scan.pcd.bin. Do not use tables from a "
+                "source that "
+                f"you do not trust."
             )
     return filename

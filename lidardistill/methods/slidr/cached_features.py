@@ -97,12 +97,13 @@ class FeatureStore:
             stored = np.load(path, allow_pickle=False)
         except FileNotFoundError:
             raise FileNotFoundError(
-                f"no teacher features of keyframe {source.sample_token(row)}: expected {path}. They are computed at the "
-                "start of `lidardistill pretrain`, so run it again with the same config"
+                f"no teacher features of keyframe {source.sample_token(row)}: expected {path}. They are "
+                "computed at the start of `lidardistill pretrain`, so run it again with the same config"
             ) from None
         except (ValueError, EOFError, OSError) as error:
             raise CorruptSample(
-                f"cached features {path} cannot be read ({error}): run the same command again, which computes them anew"
+                f"cached features {path} cannot be read ({error}): run the same command again, which "
+                "computes them anew"
             ) from error
         return stored[:, :-1], stored[:, -1]
 

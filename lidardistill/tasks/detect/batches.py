@@ -39,8 +39,8 @@ def training_keyframes(config: DetectConfig, index: Source) -> Keyframes[Detecti
     present = table.classes_present(labelled, min_points=data.min_points)
     if not present.any():
         raise ValueError(
-            f"data.label_percent: none of the {len(labelled)} labelled keyframes of {data.train_split} has a box of the "
-            "ten classes; take more labels, or look at sample_annotation.json"
+            f"data.label_percent: none of the {len(labelled)} labelled keyframes of {data.train_split} has a "
+            "box of the ten classes; take more labels, or look at sample_annotation.json"
         )
     rows = labelled
     if data.class_balanced:

@@ -29,7 +29,8 @@ class ConvFuser(nn.Module):
         super().__init__()
         if min(lidar_channels, camera_channels, out_channels) < 1:
             raise ValueError(
-                f"ConvFuser: expected positive channels, got {lidar_channels}, {camera_channels}, {out_channels}"
+                f"ConvFuser: expected positive channels, got {lidar_channels}, {camera_channels}, "
+                f"{out_channels}"
             )
         self.lidar_channels, self.camera_channels = lidar_channels, camera_channels
         self.out_channels = out_channels
@@ -54,8 +55,8 @@ class ConvFuser(nn.Module):
         expected = (len(lidar), self.camera_channels, *lidar.shape[2:])
         if lidar.shape[1] != self.lidar_channels or camera.shape != expected:
             raise ValueError(
-                f"ConvFuser: expected maps of {self.lidar_channels} and {self.camera_channels} channels on the same "
-                f"cells, got {tuple(lidar.shape)} and {tuple(camera.shape)}"
+                f"ConvFuser: expected maps of {self.lidar_channels} and {self.camera_channels} channels on "
+                f"the same cells, got {tuple(lidar.shape)} and {tuple(camera.shape)}"
             )
         if camera_mask is not None:
             # where, not a product: what is masked may be NaN.

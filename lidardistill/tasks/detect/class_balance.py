@@ -34,7 +34,8 @@ def class_balanced_rows(
     present = np.asarray(classes_present, dtype=bool)
     if present.ndim != 2 or len(present) != len(rows):
         raise ValueError(
-            f"classes_present: expected ({len(rows)}, number of classes), one row for each of rows, got {present.shape}"
+            f"classes_present: expected ({len(rows)}, number of classes), one row for each of rows, got "
+            f"{present.shape}"
         )
     pools = [pool for pool in map(np.flatnonzero, present.T) if len(pool)]
     if not pools:

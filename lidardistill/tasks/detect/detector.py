@@ -59,8 +59,8 @@ class Detector(nn.Module):
             given = (backbone.out_channels, camera.out_channels)
             if (fuser.lidar_channels, fuser.camera_channels) != given:
                 raise ValueError(
-                    f"Detector: maps of {given[0]} and {given[1]} channels, and a fuser of {fuser.lidar_channels} and "
-                    f"{fuser.camera_channels}"
+                    f"Detector: maps of {given[0]} and {given[1]} channels, and a fuser of "
+                    f"{fuser.lidar_channels} and {fuser.camera_channels}"
                 )
         self.backbone, self.camera, self.fuser, self.head = backbone, camera, fuser, head
         assert backbone.grid is not None, "the config admits backbones with maps only"

@@ -134,8 +134,8 @@ class GTDatabase:
         loaded = load_columns(folder)
         if loaded is None:
             raise FileNotFoundError(
-                f"no usable objects in {folder}: it was removed while it was in use. Start the command again; they are "
-                "then cut out anew."
+                f"no usable objects in {folder}: it was removed while it was in use. Start the command "
+                "again; they are then cut out anew."
             )
         columns, meta = loaded
         return cls(columns, num_sweeps=meta["num_sweeps"], folder=folder)

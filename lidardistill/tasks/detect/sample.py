@@ -123,8 +123,8 @@ def centres_inside(boxes: np.ndarray, point_cloud_range: Sequence[float] | None)
 def _check_sampler(sampler: GTSampler, num_sweeps: int, has_cameras: bool, has_boxes: bool) -> None:
     if has_cameras:
         raise ValueError(
-            "gt_sampler and cameras: a pasted object stands in no image, and a network that fuses both would learn not "
-            "to look; turn one of them off"
+            "gt_sampler and cameras: a pasted object stands in no image, and a network that fuses both would "
+            "learn not to look; turn one of them off"
         )
     if not has_boxes:
         raise ValueError(
@@ -132,6 +132,6 @@ def _check_sampler(sampler: GTSampler, num_sweeps: int, has_cameras: bool, has_b
         )
     if sampler.database.num_sweeps != num_sweeps:
         raise ValueError(
-            f"gt_sampler: its objects are of {sampler.database.num_sweeps} sweeps and num_sweeps is {num_sweeps}; build "
-            "the database with the same number"
+            f"gt_sampler: its objects are of {sampler.database.num_sweeps} sweeps and num_sweeps is "
+            f"{num_sweeps}; build the database with the same number"
         )

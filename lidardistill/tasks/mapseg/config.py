@@ -89,7 +89,7 @@ class MapSegConfig(Strict):
             a > b for a, b in zip(high, reach[3:5], strict=True)
         ):
             raise ValueError(
-                f"maps.bev_range: {list(self.maps.bev_range)} must lie inside voxels.point_cloud_range {list(reach)}: "
-                "the student sees nothing beyond"
+                f"maps.bev_range: {list(self.maps.bev_range)} must lie inside voxels.point_cloud_range "
+                f"{list(reach)}: the student sees nothing beyond"
             )
         return self

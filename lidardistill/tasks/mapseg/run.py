@@ -218,8 +218,8 @@ def score_maps(
     scores = map_scores(counts, config.maps.classes)
     if scores["miou"] is None:
         raise ValueError(
-            f"{config.data.dataroot} has no map of any of {', '.join(config.maps.classes)} around the keyframes of "
-            f"{split}; is the map expansion there, or was the world written by an older version?"
+            f"{config.data.dataroot} has no map of any of {', '.join(config.maps.classes)} around the "
+            f"keyframes of {split}; is the map expansion there, or was the world written by an older version?"
         )
     buffer = io.BytesIO()
     np.savez_compressed(

@@ -187,8 +187,8 @@ class Pretrain(Task[PretrainWork]):
 
     def result(self, run: Path) -> str:
         return (
-            f"backbone: {run / BACKBONE_FILE}; next: lidardistill probe CONFIG --weights {run} --out RUN, or finetune, "
-            "detect, mapseg, export"
+            f"backbone: {run / BACKBONE_FILE}; next: lidardistill probe CONFIG --weights {run} --out RUN, or "
+            "finetune, detect, mapseg, export"
         )
 
 

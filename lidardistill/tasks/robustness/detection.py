@@ -47,7 +47,8 @@ class DetectionJudge:
         self.config = read_run(run, DetectConfig)
         if self.config.camera is not None:
             raise ValueError(
-                f"{run} reads cameras too: expected a detector of LiDAR alone, because only scans are corrupted here"
+                f"{run} reads cameras too: expected a detector of LiDAR alone, because only scans are "
+                "corrupted here"
             )
         self.device = pick_device(self.config.trainer.accelerator)
         self.index = open_source(self.config.data)

@@ -110,10 +110,12 @@ def _check_comparable(
     ]
     if differs:
         raise ValueError(
-            f"--baseline {baseline} was evaluated with {', '.join(differs)}: evaluate it again, or name its run"
+            f"--baseline {baseline} was evaluated with {', '.join(differs)}: evaluate it again, or name its "
+            "run"
         )
     missing = [name for name in names if name not in reference["accuracy"]]
     if missing:
         raise ValueError(
-            f"--baseline {baseline} was not evaluated on {', '.join(missing)}; evaluate it on the same --corruption"
+            f"--baseline {baseline} was not evaluated on {', '.join(missing)}; evaluate it on the same "
+            "--corruption"
         )

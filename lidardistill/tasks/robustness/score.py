@@ -74,7 +74,8 @@ def summarize(
         missing = [name for name in model if name not in baseline]
         if missing:
             raise ValueError(
-                f"the baseline was not evaluated on {', '.join(missing)}; evaluate it on the same --corruption"
+                f"the baseline was not evaluated on {', '.join(missing)}; evaluate it on the same "
+                "--corruption"
             )
         errors = {name: corruption_error(values, baseline[name]) for name, values in model.items()}
         summary |= {"ce": errors, "mce": _mean(errors)}

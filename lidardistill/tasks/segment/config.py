@@ -90,8 +90,8 @@ class ProbeConfig(Strict):
     def _cached_features_are_of_still_scans(self) -> ProbeConfig:
         if self.probe.kind == "cached" and not (self.data.rotate and self.data.flip):
             raise ValueError(
-                "data.rotate, data.flip: the cached probe reads scans without augmentation, so they have no effect; "
-                "remove them, or set probe.kind to online"
+                "data.rotate, data.flip: the cached probe reads scans without augmentation, so they have no "
+                "effect; remove them, or set probe.kind to online"
             )
         return self
 

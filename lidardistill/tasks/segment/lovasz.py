@@ -24,7 +24,8 @@ def lovasz_softmax(logits: Tensor, targets: Tensor, ignore_index: int = 255) -> 
     """
     if logits.ndim != 2 or targets.shape != logits.shape[:1]:
         raise ValueError(
-            f"lovasz_softmax: expected logits (N, K) and targets (N,), got {tuple(logits.shape)}, {tuple(targets.shape)}"
+            f"lovasz_softmax: expected logits (N, K) and targets (N,), got {tuple(logits.shape)}, "
+            f"{tuple(targets.shape)}"
         )
     kept = targets != ignore_index
     targets = targets[kept]

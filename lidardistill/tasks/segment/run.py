@@ -249,8 +249,8 @@ def check_card(weights: str, voxels: VoxelConfig) -> None:
         found = ", ".join(f"voxels.{key} {ours[key]}" for key in differing)
         wanted = " ".join(f"'voxels.{key}={json.dumps(known[key])}'" for key in differing)
         raise ValueError(
-            f"--weights {weights} were pretrained with other voxels than {found}; add to the command: {wanted} "
-            f"(from {card})"
+            f"--weights {weights} were pretrained with other voxels than {found}; add to the command: "
+            f"{wanted} (from {card})"
         )
 
 

@@ -116,7 +116,8 @@ def test_half_precision_is_computed_in_float32() -> None:
 )
 def test_what_does_not_fit_is_refused(change: dict, message: str) -> None:
     arguments = {
-        "student": rows(0), "teacher": rows(1), "region": REGION, "region_mask": MASK, "temperature": 0.1, **change,
+        "student": rows(0), "teacher": rows(1), "region": REGION, "region_mask": MASK,
+        "temperature": 0.1, **change,
     }  # fmt: skip
     with pytest.raises(ValueError, match=message):
         region_distill(**arguments)

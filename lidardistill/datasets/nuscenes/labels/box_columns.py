@@ -192,8 +192,9 @@ def _attribute(row: Row, attribute_of: dict[str, str]) -> int:
     name = attribute_of.get(tokens[0])
     if len(tokens) > 1 or name not in ATTRIBUTES:
         raise ValueError(
-            f"table sample_annotation.json, row {row['token']}: expected at most one attribute, of {', '.join(ATTRIBUTES)}, "
-            f"got {[attribute_of.get(token, token) for token in tokens]}. Correct the table."
+            f"table sample_annotation.json, row {row['token']}: expected at most one attribute, of "
+            f"{', '.join(ATTRIBUTES)}, got {[attribute_of.get(token, token) for token in tokens]}. Correct "
+            "the table."
         )
     return ATTRIBUTES.index(name)
 
@@ -273,6 +274,6 @@ def _neighbours(
 
 def _dangling(table: str, token: str, named_table: str, named: str) -> ValueError:
     return ValueError(
-        f"table {table}.json, row {token}: {named_table} {named} is not in {named_table}.json (or is of another class). "
-        "The tables do not belong together; copy or download them again."
+        f"table {table}.json, row {token}: {named_table} {named} is not in {named_table}.json (or is of "
+        "another class). The tables do not belong together; copy or download them again."
     )

@@ -45,8 +45,8 @@ class BoxTable:
         loaded = load_columns(folder)
         if loaded is None:
             raise FileNotFoundError(
-                f"no usable table of boxes in {folder}: the annotations changed or it was removed while it was in use. "
-                f"Start the command again; the table is then built anew."
+                f"no usable table of boxes in {folder}: the annotations changed or it was removed while it "
+                f"was in use. Start the command again; the table is then built anew."
             )
         self._set(folder, *loaded)
 
@@ -75,8 +75,9 @@ class BoxTable:
         missing = [f"{name}.json" for name in ANNOTATION_TABLES if not (tables / f"{name}.json").is_file()]
         if missing:
             raise FileNotFoundError(
-                f"{tables} lacks {', '.join(missing)}: expected nuScenes' annotations, without which there are no boxes "
-                "to learn from or to be judged by. datasets/README.md says how to obtain nuScenes."
+                f"{tables} lacks {', '.join(missing)}: expected nuScenes' annotations, without which there "
+                "are no boxes to learn from or to be judged by. datasets/README.md says how to obtain "
+                "nuScenes."
             )
         keyframes = _keyframes_digest(index)
         digest = source_digest(tables, REQUIRED + ANNOTATION_TABLES)

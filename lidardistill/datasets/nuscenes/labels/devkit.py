@@ -48,10 +48,11 @@ def check_split(index: NuScenesIndex, split: str) -> None:
     absent = [name for name in scenes_judged(index, split) if name not in present]
     if absent:
         raise ValueError(
-            f"a figure for {split} is one over all of its scenes, and {index.dataroot} lacks {len(absent)} of them, "
-            f"such as {', '.join(absent[:3])}; complete the data set, or list the scenes that are here in a .txt file "
-            "and name that as the split (a synthetic world needs train_scenes=8 for mini_train and val_scenes=2 for "
-            "mini_val)"
+            f"a figure for {split} is one over all of its scenes, and {index.dataroot} lacks {len(absent)} "
+            f"of them, such as {', '.join(absent[:3])}; complete the data set, or list the scenes that are "
+            "here in a "
+            ".txt file and name that as the split (a synthetic world needs train_scenes=8 for mini_train and "
+            "val_scenes=2 for mini_val)"
         )
 
 

@@ -16,14 +16,13 @@ What the evaluator does that one has to know:
 from __future__ import annotations
 
 import contextlib
-import importlib
-import importlib.metadata
 import io
 import json
 import math
 import tempfile
 import warnings
 from collections import Counter
+from importlib.metadata import version as version_of
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -97,7 +96,7 @@ def score_detections(
         figures = _devkit_figures(devkit, index, split, Path(path), content, Path(scratch))
     return {
         **figures,
-        "evaluator": f"nuscenes-devkit {importlib.metadata.version('nuscenes-devkit')} DetectionEval {CONFIG}",
+        "evaluator": f"nuscenes-devkit {version_of('nuscenes-devkit')} DetectionEval {CONFIG}",
         "num_detections": sum(map(len, content["results"].values())),
         "num_keyframes": len(rows),
         "split": split,
@@ -190,8 +189,8 @@ def _check_annotated(nusc: Any, tokens: set[str], index: NuScenesIndex, split: s
         if annotation["sample_token"] in tokens and annotation["category_name"] in CATEGORY_TO_CLASS:
             return
     raise ValueError(
-        f"{index.dataroot} ({index.version}) has no annotated box of the ten classes in {split}: there is nothing to judge "
-        "by. Expected sample_annotation.json of nuScenes; its test split has none"
+        f"{index.dataroot} ({index.version}) has no annotated box of the ten classes in {split}: there is "
+        "nothing to judge by. Expected sample_annotation.json of nuScenes; its test split has none"
     )
 
 

@@ -186,13 +186,13 @@ def _check_prediction(name: str, labels: np.ndarray, num_points: int) -> None:
         raise ValueError(f"{name}: a prediction is (N,) uint8, got {got}")
     if len(labels) != num_points:
         raise ValueError(
-            f"{name}: {num_points} points in the scan and {len(labels)} predictions; every raw point needs one, "
-            "those outside the voxel grid too"
+            f"{name}: {num_points} points in the scan and {len(labels)} predictions; every raw point needs "
+            "one, those outside the voxel grid too"
         )
     if num_points and not 1 <= labels.min() <= labels.max() < len(CLASSES):
         raise ValueError(
-            f"{name}: classes are 1..{len(CLASSES) - 1}, got {labels.min()}..{labels.max()}; 0 (ignore) is no "
-            "prediction, and training targets 0..15 are one less than the class"
+            f"{name}: classes are 1..{len(CLASSES) - 1}, got {labels.min()}..{labels.max()}; 0 (ignore) is "
+            "no prediction, and training targets 0..15 are one less than the class"
         )
 
 

@@ -59,8 +59,8 @@ class MapExpansion:
         path = Path(dataroot) / "maps" / "expansion" / f"{location}.json"
         if not path.is_file():
             raise FileNotFoundError(
-                f"map expansion {path} is missing. Expected: maps/expansion/*.json in {dataroot}. Download the map "
-                "expansion pack (v1.3) of nuScenes, or write a world with `lidardistill synth`."
+                f"map expansion {path} is missing. Expected: maps/expansion/*.json in {dataroot}. Download "
+                "the map expansion pack (v1.3) of nuScenes, or write a world with `lidardistill synth`."
             )
         try:
             content = orjson.loads(path.read_bytes())
@@ -71,7 +71,8 @@ class MapExpansion:
         version = str(content.get("version", "1.0"))
         if version < "1.3":
             raise ValueError(
-                f"{path}: expected version 1.3 of the map expansion or later, got {version}; download the latest"
+                f"{path}: expected version 1.3 of the map expansion or later, got {version}; download the "
+                "latest"
             )
         place = dict(_parsed(path, content, "node", lambda r: (r["token"], (r["x"] + 0.0, r["y"] + 0.0))))
 
@@ -145,8 +146,8 @@ def _parsed(
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             token = record.get("token") if isinstance(record, dict) else record
             raise ValueError(
-                f"{path}: {layer} {token!r} is not a record of nuScenes' map expansion ({type(error).__name__}: "
-                f"{error}). Copy or download the file again."
+                f"{path}: {layer} {token!r} is not a record of nuScenes' map expansion "
+                f"({type(error).__name__}: {error}). Copy or download the file again."
             ) from error
     return found
 

@@ -33,12 +33,13 @@ def read_lidarseg(index: NuScenesIndex, row: int) -> np.ndarray:
     num_points = index.lidar_path(row).stat().st_size // (4 * POINT_COLUMNS)
     if len(labels) != num_points:
         raise CorruptSample(
-            f"label file {path}: expected one byte for each of the {num_points} points of {index.lidar_path(row)}, got "
-            f"{len(labels)}. Copy or download both files again."
+            f"label file {path}: expected one byte for each of the {num_points} points of "
+            f"{index.lidar_path(row)}, got {len(labels)}. Copy or download both files again."
         )
     if labels.max(initial=0) >= len(RAW_CLASSES):
         raise CorruptSample(
-            f"label file {path}: expected raw classes 0..{len(RAW_CLASSES) - 1}, got {labels.max()}. Copy or download it again."
+            f"label file {path}: expected raw classes 0..{len(RAW_CLASSES) - 1}, got {labels.max()}. Copy or "
+            "download it again."
         )
     return labels
 
@@ -73,9 +74,9 @@ def check_categories(tables: Path) -> None:
         name = text_of(row, "name", "category")
         if "index" not in row:
             raise ValueError(
-                f"table {path}, row {row.get('token')} ({name}): field 'index' is missing: this is the category.json "
-                "from before nuScenes-lidarseg, with which the official score fails. Unpack nuScenes-lidarseg last, so "
-                "that its category.json replaces this one."
+                f"table {path}, row {row.get('token')} ({name}): field 'index' is missing: this is the "
+                "category.json from before nuScenes-lidarseg, with which the official score fails. Unpack "
+                "nuScenes-lidarseg last, so that its category.json replaces this one."
             )
         number = integer_of(row, "index", "category", least=0, most=len(RAW_CLASSES) - 1)
         if RAW_CLASSES[number] != name:
@@ -84,8 +85,8 @@ def check_categories(tables: Path) -> None:
     absent = [name for number, name in enumerate(RAW_CLASSES) if number not in seen]
     if absent:
         raise ValueError(
-            f"table {path} lacks {len(absent)} of the {len(RAW_CLASSES)} classes of nuScenes-lidarseg, such as "
-            f"{absent[0]!r}. Unpack nuScenes-lidarseg last, so that its category.json replaces this one."
+            f"table {path} lacks {len(absent)} of the {len(RAW_CLASSES)} classes of nuScenes-lidarseg, such "
+            f"as {absent[0]!r}. Unpack nuScenes-lidarseg last, so that its category.json replaces this one."
         )
 
 
@@ -93,13 +94,15 @@ def _label_path(index: NuScenesIndex, row: int) -> Path:
     path = index.lidarseg_path(row)
     if path is None:
         raise ValueError(
-            f"{index.dataroot} ({index.version}) names no lidarseg labels for sample {index.sample_token(row)}. Expected "
-            f"{index.version}/lidarseg.json and lidarseg/{index.version}/*.bin; datasets/README.md tells how to obtain "
-            f"nuScenes-lidarseg, and the test split has none."
+            f"{index.dataroot} ({index.version}) names no lidarseg labels for sample "
+            f"{index.sample_token(row)}. Expected {index.version}/lidarseg.json and "
+            f"lidarseg/{index.version}/*.bin; datasets/README.md tells how "
+            f"to obtain nuScenes-lidarseg, and the test split has none."
         )
     if not path.is_file():
         raise FileNotFoundError(
-            f"label file {path} is missing although lidarseg.json names it. Expected: lidarseg/{index.version}/*.bin in "
-            f"{index.dataroot}. Download nuScenes-lidarseg for this version."
+            f"label file {path} is missing although lidarseg.json names it. Expected: "
+            f"lidarseg/{index.version}/*.bin in {index.dataroot}. Download nuScenes-lidarseg for this "
+            "version."
         )
     return path

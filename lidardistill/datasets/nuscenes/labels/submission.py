@@ -187,15 +187,17 @@ def _checked(token: str, found: FrameDetections) -> tuple[np.ndarray, np.ndarray
     n = len(boxes)
     if boxes.shape != (n, 9) or scores.shape != (n,) or labels.shape != (n,):
         raise ValueError(
-            f"{token}: expected boxes (n, 9), scores (n,) and labels (n,), got {boxes.shape}, {scores.shape} and "
-            f"{labels.shape}"
+            f"{token}: expected boxes (n, 9), scores (n,) and labels (n,), got {boxes.shape}, {scores.shape} "
+            f"and {labels.shape}"
         )
     labels = labels.astype(np.int64)
     finite = np.isfinite(boxes).all(axis=1)
     if not finite.all():
         raise ValueError(
-            f"{token}: box {int(np.argmin(finite))} of {n} holds NaN or infinity: {boxes[np.argmin(finite)].tolist()}; "
-            "did the training diverge? A velocity that is not known is 0 here: the evaluator skips NaN, as if it were right"
+            f"{token}: box {int(np.argmin(finite))} of {n} holds NaN or infinity: "
+            f"{boxes[np.argmin(finite)].tolist()}; did the training diverge? A velocity that is not known is "
+            "0 here: the evaluator skips NaN, as "
+            "if it were right"
         )
     if n and not (boxes[:, 3:6] > 0).all():
         raise ValueError(f"{token}: expected lengths, widths and heights above 0, got {boxes[:, 3:6].min()}")
@@ -232,7 +234,8 @@ def _problem(token: str, entry: Any) -> str | None:
     if entry.get("detection_name") not in CLASSES:
         return f"detection_name: expected one of {', '.join(CLASSES)}, got {entry.get('detection_name')!r}"
     if entry.get("attribute_name") not in ("", *ATTRIBUTES):
-        return f"attribute_name: expected one of {', '.join(ATTRIBUTES)} or '', got {entry.get('attribute_name')!r}"
+        found = entry.get("attribute_name")
+        return f"attribute_name: expected one of {', '.join(ATTRIBUTES)} or '', got {found!r}"
     score: Any = entry.get("detection_score")
     if not _is_number(score) or not np.isfinite(score):
         return f"detection_score: expected a number, got {score!r}"

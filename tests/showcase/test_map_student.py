@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lidardistill.showcase.showcase import write_showcase
+from lidardistill.showcase.trained import Trained
 from lidardistill.tasks.pretrain.run import pretrain
 from tests.support.tiny_configs import tiny_pretrain
 
@@ -26,7 +27,7 @@ def test_slidr_trains_and_shows_a_map(preset: str, tiny_world: Path, tmp_path: P
         "trainer.max_steps=2",
     )
     assert pretrain(config, tmp_path / "run", progress=False).exit_code == 0
-    shown = np.load(write_showcase(config, tmp_path / "run", None, tmp_path / "showcase.npz"))
+    shown = np.load(write_showcase(Trained.open(tmp_path / "run"), tmp_path / "showcase.npz"))
     assert shown["pca_points"].shape == (len(shown["points"]), 3)
     assert shown["point_mask"].any()
     assert np.isfinite(shown["position_r2"]).all()

@@ -59,6 +59,23 @@ def check_scan(source: Source, row: int) -> Oddity | None:
     return check_layout(path, source.columns, 1 / source.intensity_scale) if path.is_file() else None
 
 
+def refuse_other_layout(source: Source, rows: np.ndarray) -> None:
+    """Raise ValueError if the first, middle and last scan of a run all have another layout than promised.
+
+    One damaged scan is no reason: the loader replaces it.
+
+    Args:
+        source: reads keyframes.
+        rows: (n,) int64 rows of the run.
+    """
+    if len(rows) == 0:
+        return
+    found = [check_scan(source, int(rows[place])) for place in (0, len(rows) // 2, len(rows) - 1)]
+    if all(odd is not None and odd.level == "error" for odd in found):
+        assert found[0] is not None
+        raise ValueError(found[0].text)
+
+
 def check_layout(path: Path, columns: int, most_intensity: float) -> Oddity | None:
     """Look at the values of one scan file.
 

@@ -13,6 +13,7 @@ from lidardistill.datasets.base import Source
 from lidardistill.datasets.kinds import open_source, source_config
 from lidardistill.datasets.label_kinds import open_labels
 from lidardistill.datasets.labelled import FrameDetections
+from lidardistill.datasets.scan_layout import refuse_other_layout
 from lidardistill.engine.distributed import pick_device
 from lidardistill.engine.optim import build_optimizer
 from lidardistill.engine.run_folder import CONFIG_FILE, METRICS_FILE, write_metrics
@@ -98,6 +99,7 @@ class Detect(Task[DetectWork]):
         load_pretrained(detector, self.inputs["weights"], self.camera_weights, config.voxels)
         detector.to(fabric.device).train()
         dataset = training_keyframes(config, index)
+        refuse_other_layout(index, dataset.rows)
 
         def terms(batch: Any, step: int, diagnose: bool) -> Terms:
             return detection_terms(detector, batch, box_weight=config.head.box_weight)

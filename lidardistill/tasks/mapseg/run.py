@@ -17,6 +17,7 @@ from lidardistill.datasets.base import Source
 from lidardistill.datasets.kinds import open_source
 from lidardistill.datasets.label_kinds import open_labels
 from lidardistill.datasets.labelled import MapLabels
+from lidardistill.datasets.scan_layout import refuse_other_layout
 from lidardistill.engine.batches import batches_once
 from lidardistill.engine.distributed import pick_device
 from lidardistill.engine.optim import build_optimizer
@@ -92,6 +93,7 @@ class MapSeg(Task[MapSegWork]):
         judged = rows_of_key(index, "data.eval_split", data.eval_split)
         map_scans(config, index, judged, maps, train=False)  # opens their maps
         dataset = map_scans(config, index, labelled_keyframes(data, index), maps, train=True)
+        refuse_other_layout(index, dataset.rows)
 
         def terms(batch: Any, step: int, diagnose: bool) -> Terms:
             return map_terms(model, batch, config.maps.classes, config.gamma)

@@ -15,6 +15,7 @@ from lidardistill.data.keyframes import Keyframes, Recipe
 from lidardistill.data.quarantine import Quarantine
 from lidardistill.datasets.base import Source
 from lidardistill.datasets.kinds import open_source
+from lidardistill.datasets.scan_layout import refuse_other_layout
 from lidardistill.engine.data_wait import data_wait_advice
 from lidardistill.engine.distributed import make_fabric
 from lidardistill.engine.logging import read_metrics
@@ -59,6 +60,7 @@ class Pretraining:
             index = open_source(config.data)
         recipe = recipe_of(config)
         rows = recipe_rows(config.data, index, recipe)
+        refuse_other_layout(index, rows)
         method = method_of(config).to(fabric.device).train()
         return cls(config, fabric, index, rows, recipe.of_run(rows), method)
 

@@ -21,6 +21,7 @@ from lidardistill.data.voxel_input import ScanInput
 from lidardistill.datasets.base import Source
 from lidardistill.datasets.kinds import open_source
 from lidardistill.datasets.label_kinds import open_labels, point_classes
+from lidardistill.datasets.scan_layout import refuse_other_layout
 from lidardistill.engine.config import CosineConfig, TrainerConfig
 from lidardistill.engine.distributed import pick_device
 from lidardistill.engine.optim import build_optimizer
@@ -102,6 +103,7 @@ class SegmentTask(Task[SegmentWork]):
         self.check()
         index = open_source(data)
         rows = labelled_rows(data, index)
+        refuse_other_layout(index, rows)
         check_labelled(index, rows, "data.train_split")
         check_labelled(index, rows_of_key(index, "data.val_split", data.val_split), "data.val_split")
         open_labels(index).point_judge().check(data.val_split)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -265,3 +266,16 @@ def test_killed_at_any_step_the_same_command_gives_the_same_run(tiny_world, tmp_
     whole = load_checkpoint_tensors(tmp_path / "whole" / "backbone.safetensors")
     weights = load_checkpoint_tensors(tmp_path / "killed3" / "backbone.safetensors")
     assert all(torch.equal(weights[key], whole[key]) for key in whole)
+
+
+@pytest.mark.parametrize("spoil", ["four columns", "float64"])
+def test_scans_of_another_layout_are_refused_before_training(tiny_world, tmp_path, configs, spoil):
+    world = tmp_path / "world"
+    shutil.copytree(tiny_world, world, ignore=shutil.ignore_patterns(".lidardistill"))
+    for path in (world / "samples" / "LIDAR_TOP").iterdir():
+        points = np.fromfile(path, np.float32).reshape(-1, 5)
+        spoiled = points[:, :4] if spoil == "four columns" else points.astype(np.float64)
+        np.ascontiguousarray(spoiled).tofile(path)
+    with pytest.raises(ValueError, match=r"LIDAR_TOP.*5 float32 a point"):
+        pretrain(configs["pretrain"](world), tmp_path / "run", progress=False)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.yaml"]

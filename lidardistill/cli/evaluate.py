@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from lidardistill.cli.options import VersionOption
+from lidardistill.cli.options import OptionalVersion
 
 Task = Literal["lidarseg", "detection", "map"]
 TASK_OF_VERB: dict[str, Task] = {
@@ -45,9 +45,14 @@ def run(
         ),
     ] = None,
     dataroot: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="nuScenes root for --submission.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Other root than the run's; needed by --submission.",
+            show_default=False,
+        ),
     ] = None,
-    version: VersionOption = "v1.0-trainval",
+    version: OptionalVersion = None,
     corruption: Annotated[
         str | None,
         typer.Option(
@@ -75,14 +80,14 @@ def run(
             raise ValueError(f"--task {task}: --submission is a file of detections; remove --task")
         if dataroot is None:
             raise ValueError("--submission needs --dataroot DIR, the nuScenes root with the true boxes")
-        _evaluate_submission(submission, dataroot, version, split, out)
+        _evaluate_submission(submission, dataroot, version or "v1.0-trainval", split, out)
         return
-    if dataroot is not None:
-        raise ValueError("--dataroot works only with --submission: a run's config.yaml names its data")
+    if corruption is not None and (dataroot is not None or version is not None):
+        raise ValueError("--corruption reads the data of the run: remove --dataroot and --version")
     assert run is not None
     known = _task_of(run, task)
     if corruption is None:
-        _evaluate_run(run, known, split, out)
+        _evaluate_run(run, known, split, out, dataroot, version)
     elif known == "map":
         raise ValueError("--corruption works with --task lidarseg or detection and needs --run")
     else:
@@ -106,13 +111,20 @@ def _task_of(run: Path, task: str | None) -> Task:
     return found
 
 
-def _evaluate_run(run: Path, task: Task, split: str, out: Path) -> None:
+def _evaluate_run(
+    run: Path, task: Task, split: str, out: Path, dataroot: Path | None, version: str | None
+) -> None:
     if task == "lidarseg":
         from lidardistill.cli.scores import print_scores
         from lidardistill.tasks.segment.run import evaluate
 
-        print_scores(evaluate(run, split, out), out)
+        metrics = evaluate(run, split, out, dataroot=dataroot, version=version)
+        print_scores(metrics, out) if metrics else _print_unscored(split, out)
     elif task == "map":
+        if dataroot is not None or version is not None:
+            raise ValueError(
+                "--dataroot, --version: map segmentation is scored on the data of its run; remove them"
+            )
         from lidardistill.cli.scores import print_maps
         from lidardistill.tasks.mapseg.run import evaluate_maps
 
@@ -121,7 +133,12 @@ def _evaluate_run(run: Path, task: Task, split: str, out: Path) -> None:
         from lidardistill.cli.scores import print_detection_scores
         from lidardistill.tasks.detect.run import evaluate_detector
 
-        print_detection_scores(evaluate_detector(run, split, out), out)
+        metrics = evaluate_detector(run, split, out, dataroot=dataroot, version=version)
+        print_detection_scores(metrics, out) if metrics else _print_unscored(split, out)
+
+
+def _print_unscored(split: str, out: Path) -> None:
+    print(f"predictions: {out}; the split {split} has no labels, so nothing was scored")
 
 
 def _evaluate_submission(submission: Path, dataroot: Path, version: str, split: str, out: Path) -> None:

@@ -79,3 +79,16 @@ def check_out(run: Path, out: Path) -> None:
     """Refuse, with a ValueError, to write an evaluation into the folder of another run."""
     if out.resolve() != run.resolve() and (out / CONFIG_FILE).is_file():
         raise ValueError(f"{out} holds another run: name another --out")
+
+
+UNLABELLED_SPLIT = "test"
+"""Split whose labels nuScenes keeps back: predictions for it are written and not scored."""
+
+
+def on_other_data(config: Config, dataroot: Path | None, version: str | None) -> Config:
+    """The config of a run with its data elsewhere, or in other tables; None keeps what the run has."""
+    given = {"dataroot": None if dataroot is None else str(dataroot), "version": version}
+    update = {key: value for key, value in given.items() if value is not None}
+    values = config.model_dump(mode="json")
+    values["data"] = {**values["data"], **update}
+    return type(config).model_validate(values) if update else config

@@ -57,7 +57,10 @@ def runs(tmp_path):
         (["--submission", "s"], "--submission needs --dataroot"),
         (["--task", "map"], "give either --run RUN or --submission FILE"),
         (["--run", "{probe}", "--submission", "s"], "give either --run RUN or --submission FILE"),
-        (["--run", "{probe}", "--dataroot", "d"], "--dataroot works only with --submission"),
+        (
+            ["--run", "{probe}", "--corruption", "fog", "--dataroot", "d"],
+            "--corruption reads the data of the run",
+        ),
         (["--run", "{probe}", "--task", "maps"], "expected lidarseg, detection or map"),
         (["--run", "{probe}", "--task", "map"], "is a probe run, so its task is lidarseg"),
         (["--run", "{pretrain}"], "is a pretrain run and predicts nothing"),
@@ -83,7 +86,7 @@ def test_options_that_do_not_fit(words, message, runs, tmp_path):
 def test_the_run_names_the_task(verb, function, runs, tmp_path, monkeypatch):
     called = []
 
-    def fake(*arguments):
+    def fake(*arguments, **options):
         called.append(arguments)
         raise ValueError("far enough")
 

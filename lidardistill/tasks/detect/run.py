@@ -32,7 +32,7 @@ from lidardistill.tasks.detect.detector import Detector
 from lidardistill.tasks.detect.sample import Corrupt
 from lidardistill.tasks.detect.train import detection_terms
 from lidardistill.tasks.rows import rows_of_key, spread
-from lidardistill.tasks.runs import check_out, read_run, save_model
+from lidardistill.tasks.runs import UNLABELLED_SPLIT, check_out, on_other_data, read_run, save_model
 from lidardistill.tasks.segment.probe import calibrate_batchnorm
 from lidardistill.tasks.verb import Learning, Task, Work, execute
 
@@ -116,23 +116,26 @@ class Detect(Task[DetectWork]):
         return _judge(work.model, self.config, work.index, self.config.data.eval_split, run, device)
 
 
-def evaluate_detector(run: Path, split: str, out: Path) -> dict[str, Any]:
+def evaluate_detector(
+    run: Path, split: str, out: Path, *, dataroot: Path | None = None, version: str | None = None
+) -> dict[str, Any]:
     """Predict a split with the detector of a finished run and have nuscenes-devkit score it.
 
     Args:
         run: detection run.
-        split: such as val or mini_val.
+        split: such as val or mini_val; `test` has no boxes, so its detections are not scored.
         out: gets the detections in devkit format and `metrics.json`.
+        dataroot, version: other data than those of the run.
 
     Returns:
-        Content of `metrics.json`.
+        Content of `metrics.json`; empty if nothing was scored.
 
     Raises:
         FileNotFoundError: `run` is no run, or has not finished.
         ValueError: `run` is a run of another verb, or `out` holds another run.
     """
     check_out(run, out)
-    config = read_run(run, DetectConfig)
+    config = on_other_data(read_run(run, DetectConfig), dataroot, version)
     device = pick_device(config.trainer.accelerator)
     index = open_source(config.data)
     return _judge(load_detector(config, run), config, index, split, out, device)
@@ -206,6 +209,9 @@ def _judge(
     found = predictions(detector, config, index, split, device)
     meta = {"use_camera": config.camera is not None}
     judge = open_labels(index).box_judge()
-    metrics = judge.score(split, judge.write(submission_path(out, split), split, found, meta=meta))
+    written = judge.write(submission_path(out, split), split, found, meta=meta)
+    if split == UNLABELLED_SPLIT:
+        return {}
+    metrics = judge.score(split, written)
     write_metrics(out / METRICS_FILE, metrics)
     return metrics

@@ -29,7 +29,15 @@ from lidardistill.engine.run_folder import METRICS_FILE, write_metrics
 from lidardistill.engine.terms import Terms
 from lidardistill.exchange.of_run import BACKBONE_FILE, load_student
 from lidardistill.tasks.rows import rows_of_key, spread
-from lidardistill.tasks.runs import check_out, load_model, read_run, save_model, verb_of
+from lidardistill.tasks.runs import (
+    UNLABELLED_SPLIT,
+    check_out,
+    load_model,
+    on_other_data,
+    read_run,
+    save_model,
+    verb_of,
+)
 from lidardistill.tasks.segment.classifier import Classifier, seeded_head
 from lidardistill.tasks.segment.config import (
     CachedProbeConfig,
@@ -256,16 +264,19 @@ def check_card(weights: str, voxels: VoxelConfig) -> None:
         )
 
 
-def evaluate(run: Path, split: str, out: Path) -> dict[str, Any]:
+def evaluate(
+    run: Path, split: str, out: Path, *, dataroot: Path | None = None, version: str | None = None
+) -> dict[str, Any]:
     """Predict every raw point of a split and have nuscenes-devkit score it.
 
     Args:
         run: probe or fine-tuning run.
-        split: such as val or mini_val.
+        split: such as val or mini_val; `test` has no labels, so its predictions are not scored.
         out: gets the predictions in devkit format and `metrics.json`.
+        dataroot, version: other data than those of the run.
 
     Returns:
-        Content of `metrics.json`.
+        Content of `metrics.json`; empty if nothing was scored.
 
     Raises:
         FileNotFoundError: `run` is no run, or has not finished.
@@ -273,10 +284,13 @@ def evaluate(run: Path, split: str, out: Path) -> dict[str, Any]:
     """
     check_out(run, out)
     model, config, device = open_classifier(run)
+    config = on_other_data(config, dataroot, version)
     index = open_source(config.data)
     judge = open_labels(index).point_judge()
     voxels = config.student.scan_input(config.voxels)
     judge.write(out, split, predictions(model, config.data, voxels, index, split, device))
+    if split == UNLABELLED_SPLIT:
+        return {}
     metrics = judge.score(split, out)
     write_metrics(out / METRICS_FILE, metrics)
     return metrics

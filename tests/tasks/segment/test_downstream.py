@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -120,6 +121,23 @@ def test_evaluate_scores_another_split_elsewhere(probed, tmp_path):
     assert again == metrics
     with pytest.raises(ValueError, match=r"unknown split 'mini_vall'.*'mini_val'"):
         evaluate(run, "mini_vall", tmp_path / "other")
+
+
+def test_predictions_for_a_split_without_labels_are_written_and_not_scored(probed, tiny_world, tmp_path):
+    """nuScenes keeps the labels of its test split back; its tables lie in v1.0-test."""
+    run, _ = probed
+    root = tmp_path / "root"
+    shutil.copytree(tiny_world, root, ignore=shutil.ignore_patterns(".lidardistill"))
+    tables = (root / "v1.0-mini").rename(root / "v1.0-test")
+    scenes = json.loads((tables / "scene.json").read_text())
+    scenes[0]["name"] = "scene-0077"
+    (tables / "scene.json").write_text(json.dumps(scenes))
+    for name in ("lidarseg", "sample_annotation", "instance"):
+        (tables / f"{name}.json").write_text("[]")
+    out = tmp_path / "out"
+    assert evaluate(run, "test", out, dataroot=root, version="v1.0-test") == {}
+    assert len(list((out / "lidarseg" / "test").glob("*_lidarseg.bin"))) == 2
+    assert not (out / "metrics.json").exists()
 
 
 def test_evaluate_of_a_run_that_names_no_classes(pretrained, probed, tmp_path):

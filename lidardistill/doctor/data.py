@@ -196,7 +196,7 @@ def sampled_rows(num_keyframes: int) -> list[int]:
 
 
 def _pairs(frames: list[Frame]) -> Finding:
-    """Share of the points that each camera sees, over the opened keyframes."""
+    """Check the share of points that each camera sees, over the opened keyframes."""
     seen: Counter[str] = Counter()
     for frame in frames:
         pairing = pair_points(

@@ -53,18 +53,19 @@ class Source(Protocol):
         ...
 
     def rows_of_scenes(self, names: Iterable[str]) -> np.ndarray:
-        """(n,) int64 rising rows of all keyframes of some scenes; raises ValueError for an unknown scene."""
+        """(n,) int64 ascending rows of all keyframes of some scenes; ValueError for an unknown scene."""
         ...
 
     def rows_of_split(self, split: str) -> np.ndarray:
-        """(n,) int64 rising rows of all keyframes of a split.
+        """(n,) int64 ascending rows of all keyframes of a split.
 
         Args:
-            split: a split of the data set, `all`, or a text file with a scene (KITTI: a frame) a line.
+            split: a split of the data set, `all`, or a text file with one scene (KITTI: one frame) in each
+                line.
 
         Raises:
-            FileNotFoundError: no such list file.
-            ValueError: unknown or empty split.
+            FileNotFoundError: the list file does not exist.
+            ValueError: the split is unknown or empty.
         """
         ...
 

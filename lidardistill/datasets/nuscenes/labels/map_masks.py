@@ -131,7 +131,7 @@ class MapMasks:
 
 
 def global2lidar(lidar2global: np.ndarray) -> np.ndarray:
-    """(3, 3) float64 transform of homogeneous x, y, 1 from global to LiDAR frame, by yaw and position only."""
+    """(3, 3) float64 transform of homogeneous x, y, 1 from global to LiDAR frame; uses only yaw, x, y."""
     yaw = np.arctan2(lidar2global[1, 0], lidar2global[0, 0])
     c, s = np.cos(yaw), np.sin(yaw)
     turn = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])

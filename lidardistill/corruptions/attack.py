@@ -1,4 +1,4 @@
-"""An attacker with a laser feigns a vehicle near the car."""
+"""Spoofing: an attacker with a laser injects the points of a fake vehicle ahead of the ego car."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from lidardistill.corruptions.scan import CorruptedScan, check_points
 from lidardistill.corruptions.sensor import HIGH_DEG, LOW_DEG, NUM_RINGS
 
 CAR_SIZE_M = (4.5, 1.9, 1.6)
-"""Length, width, height of the feigned car."""
+"""Length, width, height of the fake car."""
 DISTANCE_M = (7.0, 10.0)
-"""From the sensor to its centre, as seen from above: the "front-near" obstacle of the literature."""
+"""Range of horizontal distances from the sensor to the centre of the fake car ("front-near" obstacle)."""
 BEARING_DEG = 30.0
 NUM_PLACES = 16
 ABOVE_GROUND_M = 0.4
 GROUND_M = (-3.0, -0.5)
-"""Where the ground may be, against the sensor: points that lie elsewhere are noise, or on no ground that a
-car stands on.
+"""Range of heights of the ground relative to the sensor. Points outside this range are noise, or a car cannot
+stand there.
 """
 _AZIMUTH_STEP_DEG = 0.1
 _RANGE_NOISE_M = 0.02
@@ -29,29 +29,29 @@ def spoofing(
     num_points: int,
     forward: tuple[float, float] = (0.0, 1.0),
 ) -> CorruptedScan:
-    """Adds points where a car just ahead would return them.
+    """Add the points that a car just ahead would return.
 
-    The car stands on the ground 7 to 10 m ahead, heading as the ego car does, at the emptiest of 16 random
-    places. Its points lie where the sensor's beams meet the sides that it can see; their intensities are
-    those of points of the scan.
+    The fake car stands on the ground 7 to 10 m ahead and has the heading of the ego car. The function tries
+    16 random places and takes the emptiest. The points lie where the sensor's beams meet the visible sides of
+    the car. Their intensities are copied from points of the scan.
 
     Args:
         points: (N, 4 or more) float32 x, y, z, intensity, LiDAR frame, metres.
         generator: draws place, points and intensities.
-        num_points: that the attacker can feign.
+        num_points: number of points that the attacker injects.
         forward: (2,) unit x, y of the driving direction; nuScenes' LiDAR frame has it along y.
 
     Returns:
-        The scan with `num_points` more at its end, all injected, and the feigned box. Further columns are 0
-        there.
+        The scan with `num_points` injected points at its end, and the fake box. Further columns of the
+        injected points are 0.
 
     Raises:
-        ValueError: wrong shape, or no points to take the ground from.
+        ValueError: the shape is wrong, or no point lies on the ground.
 
     Source: Sun et al., Towards robust LiDAR-based perception (USENIX Security 2020), the front-near obstacle
         from up to 200 points; 60, 100 and 200 points as in CALICO's (ICLR 2024) table on spoofing.
-    Differs from the paper in: their points are recorded traces of occluded cars, these are cast on a box;
-        nothing that lies behind the car is taken away.
+    Differs from the paper in: the paper injects recorded traces of occluded cars, this function casts beams
+        on a box; points behind the fake car stay in the scan.
     """
     check_points(points, "spoofing")
     if len(points) == 0 or num_points < 1:
@@ -84,13 +84,13 @@ def spoofing(
 
 
 def visible_surface(box: np.ndarray) -> np.ndarray:
-    """Where the beams of a sensor at the origin meet a box that stands apart from it.
+    """Intersections of the sensor's beams with a box. The sensor is at the origin, outside the box.
 
     Args:
         box: (7,) centre x, y, z, length, width, height, yaw.
 
     Returns:
-        (M, 3) float64 metres; beams of nuScenes' elevations, 0.1 degrees of azimuth apart.
+        (M, 3) float64 metres; the beams have nuScenes' elevations and an azimuth step of 0.1 degrees.
     """
     step = np.radians(_AZIMUTH_STEP_DEG)
     reach = np.arcsin(min(1.0, 0.5 * np.hypot(box[3], box[4]) / np.hypot(box[0], box[1])))
@@ -101,7 +101,7 @@ def visible_surface(box: np.ndarray) -> np.ndarray:
     ray = np.stack(
         [np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], axis=1
     )
-    # In the frame of the box, its sides are planes of the axes: the slab method.
+    # Slab method: in the frame of the box, its sides are parallel to the axes.
     c, s = np.cos(box[6]), np.sin(box[6])
     turn = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
     local, origin = ray @ turn.T, -turn @ box[:3]

@@ -1,4 +1,4 @@
-"""A corrupted scan, and where each of its points comes from."""
+"""A corrupted scan, and the source row of each of its points."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class CorruptedScan:
 
     Attributes:
         points: (N', C) float32, columns as in the scan; LiDAR frame, metres.
-        source: (N',) int64 row of the scan that each point comes from; meaningless where `injected` is True.
-        injected: (N',) bool, True for an echo that no object of the scene returned: fog, a snowflake, another
-            LiDAR's pulse, an attacker's.
+        source: (N',) int64 row of each point in the original scan; undefined where `injected` is True.
+        injected: (N',) bool, True for an echo from outside the scene: fog, a snowflake, a pulse of another
+            LiDAR or of an attacker.
         fake_box: (7,) float64 x, y, z of the centre, length, width, height (metres), yaw about z (radians) of
-            an object that an attacker feigns, LiDAR frame; None without one.
+            an attacker's fake object, LiDAR frame; None without an attack.
     """
 
     points: np.ndarray
@@ -26,12 +26,12 @@ class CorruptedScan:
     fake_box: np.ndarray | None = None
 
     def origin(self) -> np.ndarray:
-        """(N',) int64 row of the scan that each point comes from, -1 for points that were injected."""
+        """(N',) int64 row of each point in the original scan, -1 for injected points."""
         return np.where(self.injected, -1, self.source)
 
 
 def check_points(points: np.ndarray, what: str) -> np.ndarray:
-    """The points, refused where they are not (N, 4 or more) floats of x, y, z, intensity."""
+    """Check that points are (N, 4 or more) floats of x, y, z, intensity, and return them; else ValueError."""
     if points.ndim != 2 or points.shape[1] < 4 or not np.issubdtype(points.dtype, np.floating):
         raise ValueError(
             f"{what}: expected points (N, 4 or more) of x, y, z, intensity, got {points.shape} {points.dtype}"
@@ -45,6 +45,6 @@ def ranges(points: np.ndarray) -> np.ndarray:
 
 
 def kept_rows(points: np.ndarray, keep: np.ndarray) -> CorruptedScan:
-    """The points that a (N,) bool mask keeps, unchanged."""
+    """Points where the (N,) bool mask `keep` is True, unchanged."""
     source = np.flatnonzero(keep)
     return CorruptedScan(points[source], source, np.zeros(len(source), dtype=bool))

@@ -1,4 +1,4 @@
-"""What goes wrong in the sensor: lost beams, lost echoes, other LiDARs, a shaken mount, another model."""
+"""Sensor faults: lost beams, lost echoes, pulses of other LiDARs, a shaken mount, another sensor model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lidardistill.corruptions.scan import CorruptedScan, check_points, kept_rows
 
 NUM_RINGS = 32
 LOW_DEG, HIGH_DEG = -30.67, 10.67
-"""Elevation of the first and last of nuScenes' 32 beams; Velodyne HDL-32E manual."""
+"""Elevation of the first and the last of nuScenes' 32 beams; source: Velodyne HDL-32E manual."""
 
 
 def rings_by_elevation(
@@ -18,10 +18,10 @@ def rings_by_elevation(
     low_deg: float = LOW_DEG,
     high_deg: float = HIGH_DEG,
 ) -> np.ndarray:
-    """The beam of each point where the scan does not say it, for evenly spaced beams.
+    """Beam (ring) of each point, computed from its elevation, for scans without a ring column.
 
-    On nuScenes' own scans, whose points are moved to one instant, nine in ten come out as stored and the
-    others one beam beside it.
+    The beams must be evenly spaced. nuScenes' scans are motion-compensated, so the elevations are not exact:
+    nine in ten points get the stored ring, the others a neighbouring one.
 
     Args:
         points: (N, 3 or more) x, y, z, LiDAR frame, metres.
@@ -40,20 +40,20 @@ def rings_by_elevation(
 def beam_missing(
     points: np.ndarray, generator: np.random.Generator, rings: np.ndarray, *, num_missing: int
 ) -> CorruptedScan:
-    """Whole beams are gone: dirt on the window, or a dead laser.
+    """Remove whole beams: dirt on the window, or a dead laser.
 
     Args:
         points: (N, 4 or more) float32.
-        generator: draws which beams.
+        generator: draws the lost beams.
         rings: (N,) int beam of each point.
-        num_missing: beams that are lost, of those that have points.
+        num_missing: number of lost beams, drawn from the beams with points.
 
     Raises:
-        ValueError: shapes that do not fit, or more beams than the scan has.
+        ValueError: the shapes do not fit, or `num_missing` is larger than the number of beams in the scan.
 
     Source: Robo3D (Kong et al., ICCV 2023), beam missing; 8, 16 and 24 of nuScenes' 32 beams.
-    Differs from the paper in: the lost beams are all different and may be any (the released script draws from
-        beams 2 to 28 and may draw one twice, so fewer are lost than it says).
+    Differs from the paper in: the lost beams are distinct and drawn from all beams. The released script draws
+        from beams 2 to 28 with replacement, so it can remove fewer beams than stated.
     """
     _check_rings(points, rings, "beam-missing")
     present = np.unique(rings)
@@ -68,25 +68,25 @@ def beam_missing(
 def cross_sensor(
     points: np.ndarray, rings: np.ndarray, *, num_kept: int, num_rings: int = NUM_RINGS, every: int = 2
 ) -> CorruptedScan:
-    """The scan as a sensor with fewer beams and a coarser turn would have it.
+    """Thin out the scan to that of a sensor with fewer beams and a coarser azimuth step.
 
-    Beams are kept evenly over the sensor's height, and of each beam every `every`-th point by azimuth.
-    Nothing is drawn.
+    The kept beams are evenly spaced in elevation. Each kept beam keeps every `every`-th point by azimuth. The
+    function draws no random numbers.
 
     Args:
         points: (N, 4 or more) float32.
         rings: (N,) int beam of each point, 0..num_rings - 1.
-        num_kept: beams of the other sensor.
-        num_rings: beams of this one.
-        every: one of so many points of a beam is kept.
+        num_kept: number of beams of the target sensor.
+        num_rings: number of beams of the sensor of `points`.
+        every: step along a beam; 2 keeps every second point.
 
     Raises:
-        ValueError: shapes that do not fit, or more beams kept than there are.
+        ValueError: the shapes do not fit, or `num_kept` is larger than `num_rings`.
 
     Source: Robo3D (Kong et al., ICCV 2023), cross-sensor; 24, 16 and 8 of nuScenes' 32 beams, every second
         point.
-    Differs from the paper in: points are thinned out along each beam. The released script takes every second
-        point of the file, which in nuScenes' firing order takes whole beams away.
+    Differs from the paper in: this function thins out points along each beam. The released script takes every
+        second point of the file; in nuScenes' firing order this removes whole beams.
     """
     _check_rings(points, rings, "cross-sensor")
     if not 1 <= num_kept <= num_rings or every < 1:
@@ -104,16 +104,16 @@ def cross_sensor(
 
 
 def crosstalk(points: np.ndarray, generator: np.random.Generator, *, share: float) -> CorruptedScan:
-    """Pulses of other LiDARs: some points are measured metres away from where they should lie.
+    """Crosstalk: pulses of other LiDARs displace some points by metres.
 
     Args:
         points: (N, 4 or more) float32; intensity 0..255.
-        generator: draws which points, and where they go: 3 m of Gaussian noise along each axis, 3 of
+        generator: draws the displaced points and their Gaussian noise: std 3 m along each axis, 3 for the
             intensity.
-        share: of the points, 0..1.
+        share: share of displaced points, 0..1.
 
     Returns:
-        The scan with as many points; those that moved count as injected.
+        The scan with the same number of points; displaced points count as injected.
 
     Source: Robo3D (Kong et al., ICCV 2023), crosstalk; 3, 7 and 12 % for nuScenes.
     """
@@ -128,13 +128,14 @@ def crosstalk(points: np.ndarray, generator: np.random.Generator, *, share: floa
 
 
 def motion_blur(points: np.ndarray, generator: np.random.Generator, *, jitter_m: float) -> CorruptedScan:
-    """A shaken mount: the scan as a whole is off, and its points jitter.
+    """Motion blur of a shaken mount: one shift of the whole scan, and jitter of each point.
 
     Args:
         points: (N, 4 or more) float32.
-        generator: draws one shift of the scan, `jitter_m` of Gaussian noise along each axis, and one for each
-            point, a tenth of that along x and y and a twentieth along z, cut off at three times `jitter_m`.
-        jitter_m: metres.
+        generator: draws Gaussian noise: one shift of the scan with std `jitter_m` along each axis, and one
+            for each point with std `jitter_m` / 10 along x and y and `jitter_m` / 20 along z, clipped at
+            3 `jitter_m`.
+        jitter_m: std of the shift of the scan, metres.
 
     Source: Robo3D (Kong et al., ICCV 2023), motion blur; 0.20, 0.25 and 0.30 m.
     """
@@ -149,20 +150,20 @@ def motion_blur(points: np.ndarray, generator: np.random.Generator, *, jitter_m:
 def incomplete_echo(
     points: np.ndarray, generator: np.random.Generator, vehicle_mask: np.ndarray, *, share: float
 ) -> CorruptedScan:
-    """Dark vehicles send too little light back: the weakest echoes of all vehicles are gone.
+    """Remove the weakest echoes of all vehicles: dark vehicles reflect too little light.
 
     Args:
-        points: (N, 4 or more) float32; intensity decides which echoes are weak.
-        generator: decides between equal intensities.
+        points: (N, 4 or more) float32; echoes are ranked by intensity.
+        generator: breaks ties between equal intensities.
         vehicle_mask: (N,) bool, points on vehicles.
-        share: of those points that are lost, 0..1.
+        share: share of the vehicle points that are lost, 0..1.
 
     Raises:
-        ValueError: shapes that do not fit.
+        ValueError: the shapes do not fit.
 
     Source: Robo3D (Kong et al., ICCV 2023), incomplete echo; 75, 85 and 95 %.
-    Differs from the paper in: the weakest echoes go, so that dark vehicles vanish and bright ones stay whole;
-        Robo3D thins out the points of each class of vehicles at random.
+    Differs from the paper in: this function removes the weakest echoes, so dark vehicles vanish and bright
+        ones stay whole; Robo3D removes random points of each vehicle class.
     """
     check_points(points, "incomplete-echo")
     if vehicle_mask.shape != points.shape[:1] or vehicle_mask.dtype != np.bool_:

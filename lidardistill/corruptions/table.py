@@ -1,7 +1,7 @@
-"""Corruptions by name and severity, drawn the same for every model.
+"""Corruptions by name and severity. Every model gets the same corrupted scans.
 
-Source: Robo3D (Kong et al., ICCV 2023) for the list, its three severities and their values on nuScenes,
-unless said otherwise; CALICO (Sun et al., ICLR 2024) for spoofing.
+Source: Robo3D (Kong et al., ICCV 2023) for the names, the three severities and their values on nuScenes,
+except where a comment names another source; CALICO (Sun et al., ICLR 2024) for spoofing.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from lidardistill.corruptions.sensor import (
 from lidardistill.corruptions.weather import fog, snow
 
 SEVERITIES: Mapping[str, tuple[dict[str, Any], ...]] = {
-    # Robo3D's backscatter; it draws the attenuation for each scan from 0 to 0.06, and here it grows:
-    # visibility of 300, 100 and 50 m (Hahner et al., ICCV 2021).
+    # Backscatter as in Robo3D. Attenuation: Robo3D draws it for each scan from 0 to 0.06; here it grows with
+    # the severity: visibility of 300, 100 and 50 m (Hahner et al., ICCV 2021).
     "fog": tuple(
         {"attenuation_per_m": a, "backscatter": b} for a, b in ((0.01, 0.008), (0.03, 0.05), (0.06, 0.2))
     ),
@@ -41,19 +41,19 @@ SEVERITIES: Mapping[str, tuple[dict[str, Any], ...]] = {
     "cross-sensor": tuple({"num_kept": n} for n in (24, 16, 8)),
     "spoofing": tuple({"num_points": n} for n in (60, 100, 200)),
 }
-"""Name to the settings of severity 1 (light), 2 (moderate) and 3 (heavy)."""
+"""Maps a name to the settings of severity 1 (light), 2 (moderate) and 3 (heavy)."""
 
 ATTACKS = ("spoofing",)
-"""Corruptions that have a success rate of their own and take no part in mCE and mRR."""
+"""Attacks: these corruptions are scored by a success rate and excluded from mCE and mRR."""
 
 NEEDS_VEHICLES = ("incomplete-echo",)
 
 
 def check_names(names: Sequence[str]) -> tuple[str, ...]:
-    """The names, each once; "all" stands for every one.
+    """Check names of corruptions and drop duplicates; "all" means every corruption.
 
     Raises:
-        ValueError: an unknown name, or none.
+        ValueError: a name is unknown, or there are no names.
     """
     wanted = tuple(SEVERITIES) if tuple(names) == ("all",) else tuple(dict.fromkeys(names))
     unknown = [name for name in wanted if name not in SEVERITIES]
@@ -66,7 +66,7 @@ def check_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def scan_generator(seed: int, row: int, name: str, severity: int) -> np.random.Generator:
-    """The randomness of one scan: a function of these four alone."""
+    """Random generator of one scan; it depends only on seed, row, name and severity."""
     return np.random.default_rng(np.random.SeedSequence([seed, row, severity, *name.encode()]))
 
 
@@ -79,20 +79,20 @@ def corrupt(
     rings: np.ndarray | None = None,
     vehicle_mask: np.ndarray | None = None,
 ) -> CorruptedScan:
-    """One corruption of one scan.
+    """Corrupt one scan.
 
     Args:
-        points: (N, 4 or more) float32 x, y, z, intensity 0..255 and further columns, which stay with their
-            points; LiDAR frame, metres.
+        points: (N, 4 or more) float32 x, y, z, intensity 0..255 and further columns, which are kept; LiDAR
+            frame, metres.
         name: key of `SEVERITIES`.
         severity: 1 light, 2 moderate, 3 heavy.
-        generator: all randomness.
-        rings: (N,) int beam of each point; found from the elevation where it is None.
-        vehicle_mask: (N,) bool points on vehicles; needed for "incomplete-echo" alone.
+        generator: source of all random numbers.
+        rings: (N,) int beam of each point; None computes it from the elevation.
+        vehicle_mask: (N,) bool points on vehicles; only "incomplete-echo" needs it.
 
     Raises:
-        ValueError: an unknown name or severity, shapes that do not fit, or no `vehicle_mask` where it is
-            needed.
+        ValueError: the name or severity is unknown, the shapes do not fit, or "incomplete-echo" has no
+            `vehicle_mask`.
     """
     if name not in SEVERITIES or not 1 <= severity <= len(SEVERITIES[name]):
         raise ValueError(
@@ -125,12 +125,12 @@ _PLAIN: dict[str, Callable[..., CorruptedScan]] = {
 
 @dataclass(frozen=True)
 class Corruption:
-    """A corruption as a data set takes it: `corruption(points, row)` gives the points to work on. Picklable.
+    """A corruption for data sets: `corruption(points, row)` returns the corrupted points. Picklable.
 
     Attributes:
         name: key of `SEVERITIES`.
         severity: 1..3.
-        seed: of all its randomness, with the row.
+        seed: seed of the random generator, together with the row, name and severity.
         vehicle_mask: (points, row) -> (N,) bool points on vehicles, for "incomplete-echo".
     """
 
@@ -145,11 +145,11 @@ class Corruption:
             raise ValueError(f"{self.name} needs vehicle_mask: which points of a row lie on vehicles")
 
     def scan(self, points: np.ndarray, row: int, rings: np.ndarray | None = None) -> CorruptedScan:
-        """The corrupted scan with all that is known of it."""
+        """Corrupt the scan of a row; returns source rows, injected points and the fake box too."""
         generator = scan_generator(self.seed, row, self.name, self.severity)
         vehicles = None if self.vehicle_mask is None else self.vehicle_mask(points, row)
         return corrupt(points, self.name, self.severity, generator, rings=rings, vehicle_mask=vehicles)
 
     def __call__(self, points: np.ndarray, row: int) -> np.ndarray:
-        """(N', C) float32 points of a keyframe's scan (N, C), LiDAR frame, un-augmented."""
+        """Corrupt a keyframe's scan (N, C), LiDAR frame, before augmentation; returns (N', C) float32."""
         return self.scan(points, row).points

@@ -1,4 +1,4 @@
-"""Fog and snow: what particles between the sensor and an object do to its echo."""
+"""Fog and snow: particles between the sensor and an object weaken or replace its echo."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from lidardistill.corruptions.scan import CorruptedScan, check_points, ranges
 
 LIGHT_M_S = 299_792_458.0
 MAX_INTENSITY = 255.0
-"""nuScenes stores intensities as 0..255."""
+"""Largest intensity: nuScenes stores 0..255."""
 
 FOG_PULSE_S = 20e-9  # half-power width of the pulse; Hahner 2021, table 1
 HARD_REFLECTIVITY = 1e-6 / np.pi  # differential reflectivity of a hard target, beta_0; Hahner 2021
 CROSSOVER_M = (0.9, 1.0)
-"""The receiver begins to see the beam at the first of these ranges, and sees all of it from the second;
+"""Crossover ranges: the receiver sees none of the beam before the first and all of it from the second;
 Hahner 2021.
 """
 _GRID_M = 0.1
@@ -30,29 +30,29 @@ def fog(
     attenuation_per_m: float,
     backscatter: float | None = None,
 ) -> CorruptedScan:
-    """Each beam keeps the stronger of two echoes: the object's, dimmed both ways, and the fog's own.
+    """Fog: each beam keeps the stronger of two echoes, the object's attenuated echo or the echo of the fog.
 
-    The object's echo loses exp(-2 alpha R). The fog's is largest a few metres before the sensor, whatever
-    stands behind; relative to a hard target its strength grows with the square of that one's range, so far
-    and dark objects vanish first. Its range scatters by 10 m times a Beta(2, 20) variable, and never lies
-    behind the object.
+    The factor exp(-2 alpha R) attenuates the object's echo at range R. The echo of the fog is strongest a few
+    metres before the sensor and does not depend on the object. Relative to a hard target, its strength grows
+    with the square of the target's range, so far and dark objects vanish first. The range of the fog echo has
+    a random scatter of 10 m times a Beta(2, 20) variable, and is never larger than the object's range.
 
     Args:
         points: (N, 4 or more) float32 x, y, z, intensity 0..255, LiDAR frame, metres.
         generator: draws the scatter.
         attenuation_per_m: alpha, 1/m; visibility (the meteorological optical range) is ln(20) / alpha: 0.01
             is 300 m, 0.06 is 50 m.
-        backscatter: beta, what a cubic metre of fog sends back, 1 / (m sr); None takes 0.046 / visibility,
-            which real fog has. Robo3D's three severities are 9 to 200 times that.
+        backscatter: beta, backscattering coefficient of the fog, 1 / (m sr); None takes 0.046 / visibility,
+            the value of real fog. Robo3D's three severities are 9 to 200 times larger.
 
     Returns:
-        The scan with as many points; echoes of the fog are injected.
+        The scan with the same number of points; echoes of the fog count as injected.
 
     Raises:
-        ValueError: wrong shape, or an attenuation or a backscatter below 0.
+        ValueError: the shape is wrong, or the attenuation or the backscatter is below 0.
 
     Source: Hahner et al., Fog simulation on real LiDAR point clouds (ICCV 2021), sections 3.2 and 3.3; the
-        scatter is that of the released code.
+        scatter follows the released code.
     Differs from the paper in: intensities are not rounded.
     """
     check_points(points, "fog")
@@ -80,24 +80,23 @@ def fog(
 
 @lru_cache(maxsize=16)
 def fog_echo(attenuation_per_m: float) -> tuple[np.ndarray, np.ndarray]:
-    """The strongest echo of homogeneous fog before a hard target.
+    """Strongest echo of homogeneous fog before a hard target.
 
-    The received power of range R is the pulse, a squared sine over two half-power widths, weighed by what the
-    fog
-    scatters back from the ranges it covers: exp(-2 alpha r) / r^2 times the share of the beam that the
-        receiver sees.
+    The received power at range R is an integral over the ranges r inside the pulse. The pulse is a squared
+    sine, two half-power widths long. Its weight at r is exp(-2 alpha r) / r^2 times the share of the beam
+    inside the receiver's view.
 
     Args:
         attenuation_per_m: alpha, 1/m.
 
     Returns:
-        (K,) float64 range of the echo in metres and (K,) float64 its strength in seconds / m^2, for hard
-        targets at 0, 0.1, 0.2, ... m; the last entry stands for all behind it.
+        (K,) float64 range of the echo in metres and (K,) float64 strength in seconds / m^2, for hard targets
+        at 0, 0.1, 0.2, ... m; the last entry is valid for all larger ranges.
 
     Source: Hahner et al. (ICCV 2021), equations 7 to 12.
     """
     grid_m = np.arange(0.0, _GRID_END_M, _GRID_M)
-    # 3 mm: the crossover is a ramp of 10 cm.
+    # A step of 3 mm resolves the crossover, a ramp of 10 cm.
     time_s = np.linspace(0.0, 2 * FOG_PULSE_S, 2001)
     covered_m = grid_m[:, None] - 0.5 * LIGHT_M_S * time_s[None]
     seen = np.clip((covered_m - CROSSOVER_M[0]) / (CROSSOVER_M[1] - CROSSOVER_M[0]), 0.0, 1.0)
@@ -126,32 +125,32 @@ def snow(
     terminal_velocity_m_s: float,
     noise_floor: float = 0.7,
 ) -> CorruptedScan:
-    """Flakes cover a part of each beam: the object's echo loses that part, and a near flake may outshine it.
+    """Snow: flakes cover a part of each beam and weaken the object's echo; a near flake can replace it.
 
-    Flakes are discs in the plane of the beam, their number and sizes after Gunn and Marshall. A flake of
-    diameter D at range r covers min(1, D / (r * divergence)) of the beam, and its own echo is 0.9 * 255 of
-    that part over r^2. Where the strongest flake is stronger than what is left of the object, the point lies
-    at the flake. Of the others, those that were at the sensor's limit before (the smallest intensities at
-    their range) and lost more than 1 - `noise_floor` of their light are gone.
+    Flakes are discs in the plane of the beam; their number and sizes follow Gunn and Marshall. A flake of
+    diameter D at range r covers the share c = min(1, D / (r * divergence)) of the beam. Its echo has the
+    strength 0.9 * 255 * c / r^2. If the strongest flake is stronger than the weakened object, the point moves
+    to the flake. The function removes other points if their intensity was at the sensor's limit (the smallest
+    at their range) and they lost more than 1 - `noise_floor` of their light.
 
     Args:
         points: (N, 4 or more) float32 x, y, z, intensity 0..255, LiDAR frame, metres.
         generator: draws the flakes.
-        snowfall_mm_h: water of the snow that falls, mm/h.
-        terminal_velocity_m_s: of the flakes.
-        noise_floor: share of the smallest intensity at a range that the sensor still sees.
+        snowfall_mm_h: snowfall rate as water, mm/h.
+        terminal_velocity_m_s: terminal velocity of the flakes, m/s.
+        noise_floor: detection limit, as a share of the smallest intensity at a range.
 
     Returns:
-        The scan without the lost points; echoes of flakes are injected.
+        The scan without the lost points; echoes of flakes count as injected.
 
     Raises:
-        ValueError: wrong shape, or a rate or velocity that is not above 0.
+        ValueError: the shape is wrong, or the rate or the velocity is not above 0.
 
-    Source: Hahner et al., LiDAR snowfall simulation (CVPR 2022), section 3; rates and velocities as Robo3D
+    Source: Hahner et al., LiDAR snowfall simulation (CVPR 2022), section 3; rates and velocities of Robo3D
         (ICCV 2023).
-    Differs from the paper in: flakes are drawn for each beam for itself, with their centre inside it, and do
-        not shade each other; the sensor's limit is the smallest intensity in 10 m of range, not a fit to
-        labelled ground.
+    Differs from the paper in: flakes are drawn for each beam separately, with their centres inside the beam,
+        and do not shade each other; the sensor's limit is the smallest intensity in 10 m of range, not a fit
+        to labelled ground.
     """
     check_points(points, "snow")
     if not (snowfall_mm_h > 0 and terminal_velocity_m_s > 0):
@@ -171,7 +170,7 @@ def snow(
     echo = SNOW_REFLECTIVITY * MAX_INTENSITY * covered * seen / np.maximum(at_m, CROSSOVER_M[0]) ** 2
 
     hard = intensity * open_share
-    order = np.argsort(echo, kind="stable")  # the strongest of a beam is written last
+    order = np.argsort(echo, kind="stable")  # the strongest flake of a beam is written last
     flake, flake_m = np.zeros(len(points)), np.zeros(len(points))
     flake[beam[order]], flake_m[beam[order]] = echo[order], at_m[order]
     injected = flake > hard
@@ -185,11 +184,10 @@ def snow(
 
 
 def flakes(snowfall_mm_h: float, terminal_velocity_m_s: float) -> tuple[float, float]:
-    """Snowflakes in a plane of the air: how many to the square metre, and their mean diameter in metres.
+    """Snowflakes in a plane of the air: number per square metre, and mean diameter in metres.
 
-    The share of the plane that they cover is snowfall / (density * velocity). Diameters are exponential with
-    the rate 2.55 R^-0.48 to the millimetre (Gunn and Marshall 1958), R being the rainfall that the snowfall
-    corresponds to.
+    The covered share of the plane is snowfall / (density * velocity). Diameters are exponential with the rate
+    2.55 R^-0.48 per millimetre (Gunn and Marshall 1958); R is the rainfall equivalent of the snowfall.
 
     Source: Hahner et al. (CVPR 2022), section 3, and its released code for the conversion of snowfall to
         rainfall.
@@ -204,7 +202,7 @@ def flakes(snowfall_mm_h: float, terminal_velocity_m_s: float) -> tuple[float, f
 
 
 def _smallest(intensity: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """(N,) the first percentile of the intensities within the same 10 m of range."""
+    """(N,) first percentile of the intensities in the same 10 m of range."""
     band = (distance / 10.0).astype(np.int64)
     limit = np.zeros(len(intensity))
     for number in np.unique(band):

@@ -1,1 +1,1 @@
-"""Data sets, one room each."""
+"""Data sets, one folder each."""

@@ -1,4 +1,4 @@
-"""The contract between data sets and everything that reads them. Labels and judges are apart from it."""
+"""The interface of data sets, `Source`. Labels and judges have their own interface in `labelled`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from lidardistill.data.frame import Frame, Sweep
 
 
 class Source(Protocol):
-    """Keyframes of one data set, row by row: by scene, then by time. Pretraining sees this and nothing more.
-    Picklable.
+    """Keyframes of one data set. Rows are ordered by scene, then by time. Picklable.
+
+    Pretraining uses only this interface.
 
     Attributes:
-        kind: of data set, as in `datasets.kinds`.
-        dataroot: root that image names are relative to.
-        columns: float32 values of a point in a scan file.
-        rings: beams of the LiDAR, None if the data set does not tell.
+        kind: kind of the data set, as in `datasets.kinds`.
+        dataroot: root folder; image names are relative to it.
+        columns: number of float32 values of a point in a scan file.
+        rings: number of LiDAR beams, None if unknown.
         intensity_scale: factor that maps stored intensities to 0..1.
         channels: V camera names, in the order of every per-view array.
     """
@@ -40,7 +41,7 @@ class Source(Protocol):
         ...
 
     def scene_name(self, row: int) -> str:
-        """Scene, or drive, that a keyframe belongs to."""
+        """Scene (drive) of a keyframe."""
         ...
 
     def row_of(self, token: str) -> int:
@@ -52,18 +53,19 @@ class Source(Protocol):
         ...
 
     def rows_of_scenes(self, names: Iterable[str]) -> np.ndarray:
-        """(n,) int64 rising rows of all keyframes of some scenes; raises ValueError for an unknown scene."""
+        """(n,) int64 ascending rows of all keyframes of some scenes; ValueError for an unknown scene."""
         ...
 
     def rows_of_split(self, split: str) -> np.ndarray:
-        """(n,) int64 rising rows of all keyframes of a split.
+        """(n,) int64 ascending rows of all keyframes of a split.
 
         Args:
-            split: a split of the data set, `all`, or a text file with a scene (KITTI: a frame) a line.
+            split: a split of the data set, `all`, or a text file with one scene (KITTI: one frame) in each
+                line.
 
         Raises:
-            FileNotFoundError: no such list file.
-            ValueError: unknown or empty split.
+            FileNotFoundError: the list file does not exist.
+            ValueError: the split is unknown or empty.
         """
         ...
 
@@ -76,15 +78,15 @@ class Source(Protocol):
         ...
 
     def files(self, row: int) -> tuple[Path, ...]:
-        """Every file that a keyframe is read from, scan and pictures among them."""
+        """All files of a keyframe, including its scan and pictures."""
         ...
 
     def splits(self) -> dict[str, tuple[int, int]]:
-        """Name of each split to the number of its scenes that are here and the number that it has."""
+        """Maps each split to two numbers: scenes present in this data set, and scenes in the full split."""
         ...
 
     def frame(self, row: int) -> Frame:
-        """Read a keyframe's scan and calibration; pictures stay on disk and labels stay closed.
+        """Read a keyframe's scan and calibration; does not read pictures or labels.
 
         Raises:
             FileNotFoundError: a file is missing.
@@ -93,27 +95,27 @@ class Source(Protocol):
         ...
 
     def sweeps(self, row: int) -> tuple[Sweep, ...]:
-        """LiDAR scans between the keyframe before and this one, by time; () if the data set has none."""
+        """LiDAR scans between the previous keyframe and this one, by time; () if the data set has none."""
         ...
 
     def keyframe_scan(self, row: int) -> Sweep:
-        """File, time and pose of a keyframe's own scan; nothing is read."""
+        """File, time and pose of a keyframe's own scan; reads no file."""
         ...
 
 
 def rows_with_partner(source: Source, rows: Sequence[int] | np.ndarray, stride: int) -> np.ndarray:
-    """The rows whose scene goes on for `stride` keyframes.
+    """Rows with a partner: a keyframe of the same scene, `stride` keyframes later.
 
     Args:
-        source: names the scene of each row.
+        source: data set; supplies the scene of each row.
         rows: (n,) rows of whole scenes.
         stride: keyframes from a scan to its partner, at least 1.
 
     Returns:
-        (m,) int64, those rows r for which r + stride is among `rows` and of the same scene.
+        (m,) int64 rows r, where r + stride is also in `rows` and in the same scene.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no row has a partner.
     """
     rows = np.asarray(rows, dtype=np.int64)
     first = rows[np.isin(rows + stride, rows)]

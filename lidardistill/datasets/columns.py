@@ -1,4 +1,4 @@
-"""Arrays on disk: a folder that is written in one piece, mapped by all processes, and rebuilt if it is
+"""Index folders: named arrays on disk, written atomically, memory-mapped by all processes, and rebuilt if
 damaged.
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 log = logging.getLogger(__name__)
 
 FORMAT = 2
-"""Raise it whenever a column changes its meaning: older indexes are then built anew."""
+"""Format version of indexes. Increase it when a column changes its meaning; older indexes are rebuilt."""
 
 _META = "meta.json"
 
@@ -30,13 +30,13 @@ def load_columns(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] |
         folder: one index.
 
     Returns:
-        Columns by name, read-only and shared by all processes that map them, and what `save_columns` was
-        given beside them. None where there is no index, or a damaged one.
+        Columns by name, read-only and shared by all processes that map them; and the `meta` of
+        `save_columns`. None if there is no index or it is damaged.
     """
     try:
         meta = json.loads((folder / _META).read_text())
         columns = {
-            # a plain view of the map: rows of np.memmap are slow to take
+            # a plain view of the map, because indexing np.memmap is slow
             name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
             for name in meta["columns"]
         }
@@ -45,25 +45,23 @@ def load_columns(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] |
         if folder.exists():
             log.warning("index %s is incomplete: it is built anew", folder)
         return None
-    except (
-        Exception
-    ) as error:  # whatever a damaged file makes json and numpy raise: EOFError, AttributeError, ...
+    except Exception as error:  # errors of json and numpy for damaged files: EOFError, AttributeError, ...
         log.warning("index %s is damaged (%s: %s): it is built anew", folder, type(error).__name__, error)
         return None
 
 
 def save_columns(folder: Path, columns: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-    """Write an index so that others see all of it or nothing, and drop those of earlier states of the tables.
+    """Write an index atomically, and delete the indexes of earlier states of the tables.
 
-    Two processes may do this at once: the second finds the folder there and throws its own copy away.
+    Two processes may write the same index at once: the second finds the folder and deletes its own copy.
 
     Args:
-        folder: the index; its parent is made if need be.
-        columns: arrays by name, none of them of objects.
-        meta: values that JSON can hold.
+        folder: folder of the index; its parent is created if needed.
+        columns: arrays by name; object arrays are not allowed.
+        meta: JSON-serializable values.
 
     Raises:
-        OSError: the place cannot be written or the disk is full; nothing is left behind.
+        OSError: the folder cannot be written or the disk is full; no partial index remains.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
@@ -85,7 +83,7 @@ def save_columns(folder: Path, columns: Mapping[str, np.ndarray], meta: Mapping[
 
 
 def _to_disk(stream: IO[Any]) -> None:
-    """Wait until a file's bytes are on the disk: after a power cut the folder must not name empty files."""
+    """Flush a file to the disk, because after a power cut the folder must not contain empty files."""
     stream.flush()
     os.fsync(stream.fileno())
 
@@ -96,7 +94,7 @@ def _move_into_place(temporary: Path, folder: Path) -> None:
     except OSError:
         if load_columns(folder) is not None:
             return
-        # what is there is damaged: put it aside and try once more
+        # the existing index is damaged: move it aside and try again
         aside = Path(tempfile.mkdtemp(prefix=".damaged-", dir=folder.parent))
         folder.rename(aside / folder.name)
         shutil.rmtree(aside, ignore_errors=True)

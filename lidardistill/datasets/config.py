@@ -12,9 +12,9 @@ from lidardistill.regions.superpixels.config import SuperpixelConfig
 
 
 class PairDataConfig(SourceKeys):
-    """Keyframes for pretraining. No label file is opened.
+    """Keyframes for pretraining. Pretraining opens no label file.
 
-    split: a split of the data set, `all`, or a .txt file with a scene (KITTI: a frame) a line.
+    split: a split of the data set, `all`, or a .txt file with one scene (KITTI: one frame) in each line.
     """
 
     split: str = "slidr_train"

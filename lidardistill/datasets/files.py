@@ -1,4 +1,4 @@
-"""Which files of a data set are on disk, found by listing each folder once."""
+"""Missing files of a data set, found by listing each folder once; and folders for caches."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Protocol
 
 
 def cache_folders(dataroot: Path) -> list[Path]:
-    """Folders for what is derived from a data set, best first.
+    """Cache folders for the index and other derived files of a data set, best first.
 
-    The data set's own comes first, so that all users of a disk share it; the user's cache
-    (LIDARDISTILL_CACHE, XDG_CACHE_HOME or ~/.cache) is for data sets that cannot be written.
+    The first is in the data set, so all users of a disk share it. The second is the user's cache
+    (LIDARDISTILL_CACHE, XDG_CACHE_HOME or ~/.cache), for read-only data sets.
     """
     user = os.environ.get("LIDARDISTILL_CACHE") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "lidardistill"
@@ -27,10 +27,10 @@ class _Files(Protocol):
 
 
 def missing_files(source: _Files) -> dict[int, list[Path]]:
-    """Files of keyframes that are not on disk; a link to nowhere counts as missing.
+    """Missing files of keyframes; a broken link counts as missing. Opens no file.
 
     Returns:
-        Row of each incomplete keyframe, rising, to the paths that it lacks. No file is opened.
+        Maps the row of each incomplete keyframe, in ascending order, to its missing paths.
     """
     folders: dict[Path, set[str]] = {}
     found = {}
@@ -50,7 +50,7 @@ def _lacking(paths: tuple[Path, ...], folders: dict[Path, set[str]]) -> Iterator
 
 
 def _names(folder: Path) -> set[str]:
-    """Names of the files of a folder. Links are followed, other entries cost no look at the file itself."""
+    """Names of the files of a folder. Follows links; other entries need no system call of their own."""
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries if _is_file(entry)}
@@ -61,5 +61,5 @@ def _names(folder: Path) -> set[str]:
 def _is_file(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_file()
-    except OSError:  # a circle of links
+    except OSError:  # a cycle of links
         return False

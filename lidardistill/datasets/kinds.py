@@ -1,6 +1,6 @@
-"""The kinds of data set.
+"""Kinds of data sets, and `open_source`, which opens one.
 
-To add one: a folder with its `Source`, a line in the three lists and one in `open_source`.
+To add a kind: write a folder with its `Source`, and add a line to the three lists and to `open_source`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _CLASSES: dict[str, type[SourceConfig]] = {"nuscenes": NuScenesConfig, "kitti": 
 
 
 class SourceKeys(Strict):
-    """Which data set, and where it lies. These keys stand beside the other keys of `data`.
+    """Kind and place of the data set: `data.kind`, `data.dataroot`, `data.version`, `data.missing`.
 
-    version: folder of nuScenes' tables, v1.0-trainval unless given; KITTI has none.
-    missing: error, or skip to leave out the scenes whose files are not on disk.
+    version: folder of nuScenes' tables, default v1.0-trainval; KITTI has no version.
+    missing: error, or skip to leave out scenes with missing files.
     """
 
     kind: Kind = "nuscenes"
@@ -36,7 +36,7 @@ class SourceKeys(Strict):
     @model_validator(mode="before")
     @classmethod
     def _keys_of_the_kind(cls, values: Any) -> Any:
-        """Take the defaults of the kind, and refuse a key that the kind does not have."""
+        """Fill in the defaults of the kind; raises ValueError for `version` if the kind has none."""
         if not isinstance(values, dict):
             return values
         kind = values.get("kind", "nuscenes")
@@ -51,7 +51,7 @@ class SourceKeys(Strict):
 
     @property
     def source(self) -> SourceConfig:
-        """The keys of the source alone."""
+        """Only the keys of the source."""
         room = _CLASSES[self.kind]
         return room.model_validate({key: getattr(self, key) for key in room.model_fields})
 
@@ -59,8 +59,10 @@ class SourceKeys(Strict):
 def source_config(
     kind: str, dataroot: Path | str, version: str | None = None, missing: str = "error"
 ) -> SourceConfig:
-    """The source that options of a command line name; raises ValueError for an unknown kind or an option
-    it lacks.
+    """Config of a data set from command line options.
+
+    Raises:
+        ValueError: the kind is unknown, the kind has no versions, or `missing` is neither error nor skip.
     """
     if kind not in _CLASSES:
         raise ValueError(f"--kind {kind}: expected {' or '.join(_CLASSES)}")
@@ -84,14 +86,13 @@ def open_source(
     """Open a data set.
 
     Args:
-        config: its keys.
-        cache_dir: folder for what is derived from the data set, such as an index; None takes the data set's
-            own place.
-        build: False to refuse where an index would have to be built first.
+        config: kind and place of the data set.
+        cache_dir: folder for the index and other derived files; None takes the default of the data set.
+        build: False raises FileNotFoundError if the index does not exist yet.
 
     Raises:
         FileNotFoundError: there is no such data set; the message shows the expected tree.
-        ValueError: its tables contradict themselves.
+        ValueError: the tables of the data set are inconsistent.
     """
     keys = config.source if isinstance(config, SourceKeys) else config
     if keys.kind == "kitti":
@@ -106,5 +107,5 @@ def open_source(
 
 
 def cameras(kind: Kind) -> int:
-    """Cameras of a keyframe, in data of a kind."""
+    """Number of cameras of a keyframe, for a kind of data set."""
     return {"nuscenes": 6, "kitti": 1}[kind]

@@ -1,4 +1,4 @@
-"""The one list of data sets with labels. Pretraining imports neither this module nor a room's labels."""
+"""The list of data sets with labels. Pretraining imports neither this module nor any `labels/` folder."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from lidardistill.datasets.labelled import Labels
 
 
 def open_labels(source: Source) -> Labels:
-    """Labels of a data set; nothing is opened until a part is asked for.
+    """Labels and judges of a data set; opens no file until one of its methods is called.
 
     Raises:
-        ValueError: data of this kind has no labels here.
+        ValueError: this kind of data set has no labels here.
     """
     if source.kind == "nuscenes":
         from lidardistill.datasets.nuscenes.labels.room import NuScenesLabels
@@ -20,7 +20,7 @@ def open_labels(source: Source) -> Labels:
 
 
 def point_classes(kind: str) -> tuple[str, ...]:
-    """Names of the classes that points are labelled with, in data of a kind; raises as `open_labels`."""
+    """Names of the point classes of a kind of data set; raises as `open_labels`."""
     if kind == "nuscenes":
         from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES
 
@@ -29,7 +29,7 @@ def point_classes(kind: str) -> tuple[str, ...]:
 
 
 def box_classes(kind: str) -> tuple[str, ...]:
-    """Names of the classes of boxes, in data of a kind; raises as `open_labels`."""
+    """Names of the box classes of a kind of data set; raises as `open_labels`."""
     if kind == "nuscenes":
         from lidardistill.datasets.nuscenes.detection_classes import CLASSES
 

@@ -1,7 +1,7 @@
-"""The contract for labels and judges, apart from `Source`: pretraining imports neither this module nor a
-room's labels.
+"""The interface of labels and judges. It is separate from `Source`: pretraining imports neither this module
+nor any `labels/` folder.
 
-A room with labels has a folder `labels/`; `datasets/label_kinds.py` is the one list of those rooms.
+A data set with labels has a folder `labels/`; `datasets/label_kinds.py` lists these data sets.
 """
 
 from __future__ import annotations
@@ -16,21 +16,20 @@ import numpy as np
 from lidardistill.datasets.base import Source
 
 IGNORED = 255
-"""Label of a point that takes no part in losses and scores."""
+"""Label of points that losses and scores ignore."""
 
 
 @dataclass(frozen=True)
 class FrameBoxes:
-    """Boxes of one keyframe that belong to the detection task, n of them.
+    """The n annotated boxes of one keyframe for the detection task.
 
     Attributes:
         boxes: (n, 9) float32 x, y, z of the centre, length, width, height in metres, yaw about z in radians
-            from x towards y, velocity x, y in metres a second (NaN where the data set cannot tell); LiDAR
-            frame at LiDAR time.
-        labels: (n,) int64 place in the classes of `BoxLabels`.
-        num_lidar_pts: (n,) int64 points of the keyframe's scan inside, as the data set counts them.
-        num_radar_pts: (n,) int64 points of all radars inside.
-        attributes: (n,) int64 place in the data set's attributes, -1 for none.
+            from x towards y, velocity x, y in metres per second (NaN if unknown); LiDAR frame at LiDAR time.
+        labels: (n,) int64 index into the classes of `BoxLabels`.
+        num_lidar_pts: (n,) int64 LiDAR points of the keyframe's scan in the box, as counted by the data set.
+        num_radar_pts: (n,) int64 points of all radars in the box.
+        attributes: (n,) int64 index into the data set's attributes, -1 for none.
     """
 
     boxes: np.ndarray
@@ -43,7 +42,7 @@ class FrameBoxes:
         return len(self.boxes)
 
     def take(self, kept: np.ndarray) -> FrameBoxes:
-        """Some of the boxes: kept (n,) bool or rows."""
+        """Select boxes: `kept` is a (n,) bool mask or row numbers."""
         return FrameBoxes(
             self.boxes[kept],
             self.labels[kept],
@@ -58,11 +57,11 @@ class FrameDetections(NamedTuple):
 
     Attributes:
         boxes: (n, 9) x, y, z of the centre, length, width, height in metres, yaw about z in radians from x
-            towards y, velocity x, y in metres a second; LiDAR frame of the keyframe, before any augmentation.
+            towards y, velocity x, y in metres per second; LiDAR frame of the keyframe, before any
+            augmentation.
         scores: (n,) 0..1.
-        labels: (n,) int place in the classes of `BoxLabels`.
-        attributes: (n,) int place in the data set's attributes or -1 for none; None leaves the choice to the
-            judge.
+        labels: (n,) int index into the classes of `BoxLabels`.
+        attributes: (n,) int index into the data set's attributes, -1 for none; None lets the judge choose.
     """
 
     boxes: np.ndarray
@@ -76,11 +75,11 @@ class PointLabels(Protocol):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the C classes that are judged."""
+        """Names of the C evaluated classes."""
         ...
 
     def read(self, row: int) -> np.ndarray:
-        """(M,) uint8 place in `classes` or `IGNORED`, of every point of a keyframe's scan file.
+        """Read (M,) uint8 labels, an index into `classes` or `IGNORED`, of all points of a scan file.
 
         Raises:
             ValueError: the data set has no labels for the keyframe.
@@ -90,15 +89,15 @@ class PointLabels(Protocol):
         ...
 
     def vehicles(self, row: int) -> np.ndarray:
-        """(M,) bool, which points of a keyframe's scan file lie on vehicles of others; raises as `read`."""
+        """(M,) bool mask of points on other vehicles, for a keyframe's scan file; raises as `read`."""
         ...
 
     def check(self, rows: Sequence[int] | np.ndarray) -> None:
-        """Refuse, as `read`, rows without labels; opens no label file and looks at no more than 32 rows."""
+        """Raise the errors of `read` for rows without labels; opens no label file, checks at most 32 rows."""
         ...
 
     def check_tables(self) -> None:
-        """Refuse, with ValueError or FileNotFoundError, tables that the judge cannot score by."""
+        """Raise ValueError or FileNotFoundError if the judge cannot use the tables."""
         ...
 
 
@@ -106,19 +105,17 @@ class PointJudge(Protocol):
     """Scores of predicted point classes."""
 
     def check(self, split: str) -> None:
-        """Refuse, before anything is trained, a split that `score` would refuse; raises ImportError or
-        ValueError.
-        """
+        """Raise the ImportError or ValueError of `score` for a split before training starts."""
         ...
 
     def write(self, out: Path, split: str, predictions: Iterable[tuple[int, np.ndarray]]) -> Path:
-        """Write predictions: pairs of row and (M,) integers, the place in `classes` of every point of the
+        """Write predictions: pairs of row and (M,) integer indices into `classes`, one for each point of the
         scan file.
         """
         ...
 
     def score(self, split: str, out: Path) -> dict[str, Any]:
-        """Figures of what `write` wrote: miou, iou by class, evaluator and more."""
+        """Scores of the written predictions: miou, iou by class, evaluator and more."""
         ...
 
     def prediction_file(self, out: Path, split: str, row: int) -> Path:
@@ -126,7 +123,7 @@ class PointJudge(Protocol):
         ...
 
     def read_prediction(self, path: Path) -> np.ndarray:
-        """(M,) uint8 place in `classes`, from a file that `write` wrote."""
+        """Read (M,) uint8 indices into `classes` from a file of `write`."""
         ...
 
 
@@ -137,13 +134,13 @@ class BoxLabels(Protocol):
 
     @property
     def state(self) -> str:
-        """A name that changes when the boxes change; for caches of what is made from them."""
+        """Cache key of the boxes; it changes when the boxes change."""
         ...
 
     def read(self, row: int) -> FrameBoxes: ...
 
     def classes_present(self, rows: Sequence[int] | np.ndarray, *, min_points: int = 1) -> np.ndarray:
-        """(k, C) bool, which classes have a box with at least `min_points` points in which keyframes."""
+        """(k, C) bool: True if a keyframe has a box of a class with at least `min_points` points."""
         ...
 
 
@@ -151,9 +148,7 @@ class BoxJudge(Protocol):
     """Scores of detections."""
 
     def check(self, split: str) -> None:
-        """Refuse, before anything is trained, a split that `score` would refuse; raises ImportError or
-        ValueError.
-        """
+        """Raise the ImportError or ValueError of `score` for a split before training starts."""
         ...
 
     def write(
@@ -164,11 +159,11 @@ class BoxJudge(Protocol):
         *,
         meta: Mapping[str, bool] | None = None,
     ) -> Path:
-        """Write detections: pairs of sample token and boxes. `meta` says which inputs the detector has."""
+        """Write detections: pairs of sample token and boxes. `meta`: flags for the detector's inputs."""
         ...
 
     def score(self, split: str, path: Path) -> dict[str, Any]:
-        """Figures of what `write` wrote: nds, map, errors and more."""
+        """Scores of the written detections: nds, map, errors and more."""
         ...
 
 
@@ -181,7 +176,7 @@ class MapLabels(Protocol):
     classes: tuple[str, ...]
 
     def open_maps(self, scene_names: Iterable[str]) -> None:
-        """Read the maps of some scenes now, so that a missing one is found before anything is trained."""
+        """Read the maps of some scenes now; a missing map then raises an error before training starts."""
         ...
 
     def read(
@@ -192,12 +187,12 @@ class MapLabels(Protocol):
 
 
 Corrupt = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
-"""(stored points (M, columns), row) -> corrupted points (M', columns), and (M',) int64 point of the scan that
-each comes from, -1 for a point that was brought in."""
+"""(stored points (M, columns), row) -> corrupted points (M', columns), and (M',) int64 row of each point in
+the original scan, -1 for an injected point."""
 
 
 class Labels(Protocol):
-    """Everything labelled in one data set; each part raises ValueError if the data set does not have it."""
+    """All labels and judges of one data set; each method raises ValueError if the data set lacks it."""
 
     def points(self) -> PointLabels: ...
 
@@ -210,5 +205,5 @@ class Labels(Protocol):
     def maps(self, *, bev_range: Sequence[float], cell_size: float, classes: Sequence[str]) -> MapLabels: ...
 
     def write_corrupted(self, rows: Sequence[int] | np.ndarray, out: Path, corrupt: Corrupt) -> Source:
-        """Write a data set of corrupted scans, with their labels, and open it."""
+        """Write corrupted scans and their labels as a new data set, and open it."""
         ...

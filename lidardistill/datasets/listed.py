@@ -1,4 +1,4 @@
-"""Splits of one's own: a text file with a name a line."""
+"""Custom splits: a text file with one name in each line."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ALL = "all"
-"""Name of the split that holds every keyframe of a data set."""
+"""Name of the split with all keyframes of a data set."""
 
 
 def is_list_file(split: str) -> bool:
-    """Whether a split is named by a file: it ends in .txt, or a file of that name exists."""
+    """Whether a split is a list file: it ends in .txt, or it is a path with a slash to an existing file."""
     return split.endswith(".txt") or ("/" in split and Path(split).is_file())
 
 
 def split_label(split: str) -> str:
-    """A split's name as one part of a path: that of a list file without folder and ending."""
+    """Name of a split for use in a path; for a list file, its name without folder and extension."""
     return Path(split).stem if is_list_file(split) else split
 
 
@@ -24,16 +24,16 @@ def listed_names(path: str, known: Sequence[str], what: str) -> tuple[str, ...]:
     """Read a list file.
 
     Args:
-        path: text file, a name a line; empty lines and what follows # are ignored.
-        known: names that the data set has.
-        what: they are, such as "scene", for messages.
+        path: text file with one name in each line; empty lines and text after # are ignored.
+        known: names in the data set.
+        what: noun for messages, such as "scene".
 
     Returns:
-        The names that the file lists, in the order of `known`.
+        The listed names, in the order of `known`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file lists no name or an unknown one; the message names the line and the nearest name.
+        ValueError: the file is empty or has an unknown name; the message names the line and the nearest name.
     """
     try:
         lines = Path(path).expanduser().read_text().splitlines()

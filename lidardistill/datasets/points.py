@@ -1,4 +1,4 @@
-"""LiDAR scans from the raw float32 files of nuScenes and KITTI."""
+"""Reading LiDAR scans from the raw float32 files of nuScenes and KITTI."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from lidardistill.data.frame import CorruptSample
 log = logging.getLogger(__name__)
 
 LEAST_FINITE = 0.25
-"""Share of the points of a scan that must be finite.
+"""Smallest share of finite points in a valid scan.
 
-Organised clouds hold NaN for each beam without a return.
+Organised point clouds store NaN for each beam without a return.
 """
 
 _warned: set[Path] = set()
@@ -26,16 +26,16 @@ def read_points(path: Path, num_columns: int) -> np.ndarray:
 
 
 def read_scan(path: Path, num_columns: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read a scan and drop its points that are NaN or infinite, with a warning once in each process.
+    """Read a scan and drop NaN and infinite points, with one warning per process.
 
     Args:
         path: raw little-endian float32, row after row.
-        num_columns: values stored for a point: 5 in nuScenes (x, y, z, intensity, ring), 4 in KITTI.
+        num_columns: stored values of each point: 5 in nuScenes (x, y, z, intensity, ring), 4 in KITTI.
 
     Returns:
         points: (N, 4) float32: x, y, z in metres in the LiDAR frame, and the intensity as stored. N is at
             least 1.
-        kept: (M,) bool, which of the M points of the file were kept; None if all were.
+        kept: (M,) bool mask of kept points, for the M points of the file; None if all were kept.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -67,12 +67,12 @@ def read_scan(path: Path, num_columns: int) -> tuple[np.ndarray, np.ndarray | No
 
 
 def raw_values(path: Path) -> np.ndarray:
-    """(n,) float32 of a scan file, unchecked; what `doctor` looks at."""
+    """(n,) float32 values of a scan file, unchecked; used by `doctor`."""
     return np.fromfile(path, dtype="<f4")
 
 
 def _read_values(path: Path, num_columns: int) -> np.ndarray:
-    """(M, num_columns) float32 of a file."""
+    """(M, num_columns) float32 values of a scan file."""
     try:
         values = np.fromfile(path, dtype="<f4")
         num_bytes = path.stat().st_size

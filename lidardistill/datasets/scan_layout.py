@@ -1,5 +1,5 @@
-"""Does a scan file have the layout that its data set promises? Files tell no layout, so their values are
-looked at.
+"""Layout check of scan files: number type and columns. Scan files have no header, so the check tests whether
+the values are plausible.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import numpy as np
 from lidardistill.datasets.base import Source
 
 FARTHEST_M = 1000.0
-"""No LiDAR of a car measures farther."""
+"""Largest plausible range: no automotive LiDAR measures farther."""
 
 MOST_INTENSITY = 255.0
 MOST_RINGS = 256
 FITS = 0.98
-"""Share of plausible points in a file of the right layout: a few stray ones are no other layout."""
+"""Smallest share of plausible points in a file of the right layout; a few stray points are allowed."""
 
 LEAST_POINTS = 10
-"""Fewer points say nothing."""
+"""Smallest number of points for the check."""
 
 
 class Layout(NamedTuple):
-    """Type of the stored numbers, and how many a point has."""
+    """Type of the stored numbers, and number of columns of a point."""
 
     dtype: str
     columns: int
@@ -35,9 +35,7 @@ class Layout(NamedTuple):
 
 
 class Oddity(NamedTuple):
-    """What is wrong with a scan file: an error if its values are no points, a warning if they may still
-    be.
-    """
+    """Problem of a scan file: an error if its values cannot be points, a warning if they are unusual."""
 
     level: Literal["error", "warning"]
     text: str
@@ -54,7 +52,7 @@ _HEADS = {
 
 
 def check_scan(source: Source, row: int) -> Oddity | None:
-    """`check_layout` of a keyframe's own scan; None if the file is missing, because reading it says so."""
+    """`check_layout` for a keyframe's scan; None for a missing file, which other checks report."""
     path = source.lidar_path(row)
     return check_layout(path, source.columns, 1 / source.intensity_scale) if path.is_file() else None
 
@@ -77,17 +75,16 @@ def refuse_other_layout(source: Source, rows: np.ndarray) -> None:
 
 
 def check_layout(path: Path, columns: int, most_intensity: float) -> Oddity | None:
-    """Look at the values of one scan file.
+    """Check the values of one scan file.
 
     Args:
-        path: scan file, which exists.
-        columns: float32 values a point that the data set promises: x, y, z, intensity, and the ring if there
-            are 5.
-        most_intensity: largest intensity that the data set promises, 255 or 1.
+        path: existing scan file.
+        columns: expected float32 values of each point: x, y, z, intensity, and the ring if there are 5.
+        most_intensity: largest expected intensity, 255 or 1.
 
     Returns:
-        An error for another layout, which is named if one fits; a warning for odd values; None if all is
-        right.
+        An error if the layout is wrong, with the name of a layout that fits; a warning for unusual values;
+        None if the file is right.
     """
     data = path.read_bytes()
     promised = Layout("<f4", columns)
@@ -95,7 +92,7 @@ def check_layout(path: Path, columns: int, most_intensity: float) -> Oddity | No
         if data.startswith(head):
             return Oddity("error", f"scan {path} is {what}: expected {promised} and no header. Convert it")
     if not data:
-        return None  # reading it says so
+        return None  # reading the scan reports this error
     share = plausible_share(data, promised, most_intensity)
     if share is not None and share >= FITS:
         return _odd_values(path, data, promised, most_intensity)
@@ -114,7 +111,7 @@ def check_layout(path: Path, columns: int, most_intensity: float) -> Oddity | No
             f"points as {_names(columns)} in float32",
         )
     if share is None:
-        return None  # a truncated file: reading it says so
+        return None  # a truncated file: reading the scan reports this error
     place = plausible_share(data, promised, np.inf, rings=False)
     if place is not None and place >= FITS:
         return _odd_values(path, data, promised, most_intensity)
@@ -128,10 +125,10 @@ def check_layout(path: Path, columns: int, most_intensity: float) -> Oddity | No
 def plausible_share(
     data: bytes, layout: Layout, most_intensity: float, *, rings: bool = True
 ) -> float | None:
-    """Share of the finite points that a LiDAR could have measured, were the file of this layout.
+    """Share of plausible points among the finite points of a file, if the file has this layout.
 
     Returns:
-        0..1; None if the file holds no whole number of such points, or too few finite ones.
+        0..1; None if the file size is not a multiple of the point size, or there are too few finite points.
     """
     size = np.dtype(layout.dtype).itemsize * layout.columns
     if len(data) % size:
@@ -142,7 +139,7 @@ def plausible_share(
         if len(points) < LEAST_POINTS:
             return None
         good = (np.abs(points[:, :3]) <= FARTHEST_M).all(axis=1)
-        # numbers of another type or order are mostly tiny or huge
+        # a wrong number type or byte order gives mostly tiny or huge values
         good &= (np.abs(points[:, :3]) > 1e-6).any(axis=1) | (points[:, :3] == 0).all(axis=1)
         good &= (points[:, 3] >= 0) & (points[:, 3] <= most_intensity)
         if layout.columns == 5 and rings:

@@ -1,4 +1,4 @@
-"""A keyframe's scan with the scans before it, all in the keyframe's LiDAR frame."""
+"""Sweeps: a keyframe's scan and the scans before it, all in the keyframe's LiDAR frame."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lidardistill.datasets.points import read_points
 from lidardistill.geometry.rigid import invert_rigid, transform_points
 
 CLOSE_M = 1.0
-"""CenterPoint and the devkit drop what lies nearer than this along both x and y: the roof of the ego car."""
+"""CenterPoint and the devkit drop points closer than this along both x and y: the roof of the ego car."""
 
 
 def read_sweeps(
@@ -24,34 +24,34 @@ def read_sweeps(
     close_m: float = CLOSE_M,
     keyframe_points: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Read the scan of a keyframe and those before it, and move them to where the sensor then stands.
+    """Read the scan of a keyframe and the scans before it, and transform all to the keyframe's LiDAR frame.
 
-    Each scan is moved by one 4x4 matrix, its own LiDAR frame through the global frame into the keyframe's,
-    composed in
-    float64: rotation and translation of the ego car. What moves by itself leaves a trail.
+    Each scan is transformed by one 4x4 matrix, composed in float64: from its own LiDAR frame through the
+    global frame into the keyframe's LiDAR frame. This compensates the motion of the ego car; moving objects
+    leave a trail.
 
-    At the start of a scene there are fewer scans before, down to none, and so fewer points: as in the devkit,
-    nothing is repeated to fill up. (CenterPoint repeats the oldest scan. Copies of points tell a network
-    nothing new, and weigh the mean of a voxel towards what is oldest.)
+    The start of a scene has fewer earlier scans, or none, and so fewer points. As in the devkit, no scan is
+    repeated. (CenterPoint repeats the oldest scan. Copies of points give a network no new information, and
+    bias the mean of a voxel towards the oldest scan.)
 
     Args:
-        source: names the scans.
-        row: keyframe.
-        num_sweeps: scans before the keyframe's own, at most; other keyframes count among them. 0 reads one
-            scan alone. What papers call ten sweeps is 9 here.
-        close_m: points of each scan with |x| and |y| below this, metres, in that scan's own frame, are left
-            out: they are of the ego car. 0 keeps them.
-        keyframe_points: (N, 4) float32 points of the keyframe's own scan, where they have been read already.
+        source: data set.
+        row: row of the keyframe.
+        num_sweeps: largest number of earlier scans, including scans of other keyframes. 0 reads only the
+            keyframe's scan. "Ten sweeps" in papers means 9 here.
+        close_m: points with |x| and |y| below this, metres, in their own scan's frame, are dropped as points
+            on the ego car. 0 keeps them.
+        keyframe_points: (N, 4) float32 points of the keyframe's own scan, if already read.
 
     Returns:
         (N, 5) float32 x, y, z in metres, LiDAR frame of the keyframe at its time; intensity as stored;
-        seconds before the keyframe, >= 0. The keyframe's own points come first and lag by exactly 0, older
-        scans follow, newest first.
+        seconds before the keyframe, >= 0. The keyframe's own points are first, with a time of exactly 0;
+        older scans follow, newest first.
 
     Raises:
-        ValueError: a negative argument.
+        ValueError: an argument is negative.
         FileNotFoundError: a scan is missing.
-        CorruptSample: a scan cannot be used.
+        CorruptSample: a scan is invalid.
 
     Source: CenterPoint (Yin et al., CVPR 2021) section 4.2 and the devkit's
         `LidarPointCloud.from_file_multisweep`.
@@ -67,7 +67,7 @@ def read_sweeps(
         points = without_ego_car(points, close_m)
         part = np.empty((len(points), 5), np.float32)
         part[:, :4] = points
-        if number:  # the keyframe's own points stay bit-equal to what the sensor measured
+        if number:  # the keyframe's own points stay bit-equal to the stored points
             part[:, :3] = transform_points(global2lidar @ scan.lidar2global, points[:, :3])
         part[:, 4] = (own.timestamp_us - scan.timestamp_us) * 1e-6
         parts.append(part)
@@ -75,7 +75,7 @@ def read_sweeps(
 
 
 def scans_before(source: Source, row: int) -> Iterator[Sweep]:
-    """The scans of a scene before a keyframe, newest first: the chain of `prev` in sample_data."""
+    """Scans of a scene before a keyframe, newest first: the `prev` chain of sample_data."""
     scene = source.scene_name(row)
     while True:
         yield from reversed(source.sweeps(row))
@@ -86,14 +86,14 @@ def scans_before(source: Source, row: int) -> Iterator[Sweep]:
 
 
 def without_ego_car(points: np.ndarray, close_m: float) -> np.ndarray:
-    """Points that do not lie within `close_m` of the sensor along both x and y.
+    """Drop points closer than `close_m` to the sensor along both x and y.
 
     Args:
         points: (N, >=2), the scan's own LiDAR frame, metres.
-        close_m: metres; 0 keeps all.
+        close_m: metres; 0 keeps all points.
 
     Returns:
-        (M, >=2), the same array where all are kept.
+        (M, >=2); the same array if all points are kept.
     """
     far = (np.abs(points[:, 0]) >= close_m) | (np.abs(points[:, 1]) >= close_m)
     return points if far.all() else points.take(np.flatnonzero(far), axis=0)

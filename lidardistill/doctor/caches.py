@@ -1,4 +1,4 @@
-"""Can compiled kernels, indexes and batches be put where they belong? Looked at before numba is imported."""
+"""Checks of the folders for compiled kernels, indexes and batches. They run before numba is imported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCHES_A_WORKER = 2
 
 
 def kernel_cache() -> Finding:
-    """Whether numba can keep compiled kernels; without a place, no verb works."""
+    """Check whether numba can write compiled kernels; without a writable folder no command works."""
     given = os.environ.get("NUMBA_CACHE_DIR")
     package = Path(__file__).resolve().parents[1]
     if given:
@@ -44,7 +44,7 @@ def kernel_cache() -> Finding:
 
 
 def user_kernel_cache() -> Path:
-    """Where numba keeps kernels whose code lies in a folder that cannot be written."""
+    """Numba's kernel folder for the user, used if the folder of the code is read-only."""
     home = Path(os.path.expanduser("~"))
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "numba"
@@ -52,7 +52,7 @@ def user_kernel_cache() -> Path:
 
 
 def data_cache(dataroot: Path) -> Finding:
-    """Whether what is derived from a data set, such as an index, can be kept."""
+    """Check whether the index and other derived files of a data set can be written."""
     from lidardistill.datasets.files import cache_folders
 
     places = cache_folders(dataroot.expanduser().absolute())
@@ -68,11 +68,11 @@ def data_cache(dataroot: Path) -> Finding:
 
 
 def shared_memory(config: PretrainConfig | None = None, free_bytes: int | None = None) -> Finding:
-    """Whether the loader's processes can hand over batches.
+    """Check whether shared memory has room for the batches of the loader processes.
 
     Args:
-        config: whose batches; None takes the default sizes of pretraining.
-        free_bytes: room in /dev/shm; None looks.
+        config: pretraining config, which sets the batch size; None takes the defaults of pretraining.
+        free_bytes: free space in /dev/shm; None measures it.
     """
     if free_bytes is None:
         if not SHARED_MEMORY.is_dir():
@@ -96,7 +96,7 @@ def shared_memory(config: PretrainConfig | None = None, free_bytes: int | None =
 
 
 def batch_bytes(config: PretrainConfig | None) -> tuple[int, int]:
-    """Bytes of the pictures and superpixels of a pretraining batch, and loader processes."""
+    """Bytes of a pretraining batch (pictures, superpixels, points), and number of loader processes."""
     from lidardistill.datasets.config import PairDataConfig
     from lidardistill.datasets.kinds import cameras
 
@@ -108,7 +108,7 @@ def batch_bytes(config: PretrainConfig | None) -> tuple[int, int]:
 
 
 def can_write(folder: Path) -> bool:
-    """Whether a folder can be written or, if it does not exist, made."""
+    """Whether a folder is writable or, if it does not exist, can be created."""
     while not folder.exists():
         if folder.parent == folder:
             return False

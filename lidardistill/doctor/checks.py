@@ -1,4 +1,4 @@
-"""What `lidardistill doctor` looks at: `check_environment` and `check_data`, a finding a line."""
+"""Checks of `lidardistill doctor`: `check_environment` and `check_data`. Each finding is one line."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Is a data set complete, readable and calibrated? The tables whole, the files by name, a sample of them
-opened.
+"""Check of a data set: complete, readable and calibrated. It reads all tables, looks up every file by name,
+and opens a sample of the keyframes.
 """
 
 from __future__ import annotations
@@ -23,24 +23,26 @@ from lidardistill.geometry import pair_points
 from lidardistill.geometry.rigid import check_rigid
 
 SAMPLED = 16
-"""Keyframes, evenly spread, that are opened."""
+"""Number of keyframes to open, evenly spaced."""
 
 LEAST_PAIRED = 0.01
-"""Share of a scan's points that each camera should see; in nuScenes it is 9 to 14 % (one real keyframe,
-measured).
+"""Smallest share of a scan's points that each camera should see. On nuScenes it is 9 to 14 % (measured on one
+real keyframe).
 """
 
 MOST_APART_MS = 60.0
-"""A LiDAR turn takes 50 ms, and each camera fires while the beam passes it."""
+"""Largest plausible time between scan and picture. A LiDAR turn takes 50 ms, and each camera fires while the
+beam passes it.
+"""
 
 LISTED = 3
 
 
 def check_data(config: SourceConfig) -> list[Finding]:
-    """Check a data set, building its index if it has none.
+    """Check a data set; build its index if there is none.
 
     Args:
-        config: names it.
+        config: kind and place of the data set.
 
     Returns:
         Findings; only one if the data set cannot be opened.
@@ -84,7 +86,7 @@ def _splits(source: Source) -> Finding:
 
 
 def _files(source: Source) -> Finding:
-    """Whether the files that the data set names are there; each folder is listed once, no file is opened."""
+    """Check that every file of the data set exists. Lists each folder once and opens no file."""
     lacking = missing_files(source)
     if lacking:
         missing = [path for paths in lacking.values() for path in paths]
@@ -103,9 +105,9 @@ def _files(source: Source) -> Finding:
 
 
 def _sample(source: Source, rows: list[int]) -> tuple[dict[int, Frame], list[Finding]]:
-    """Open some keyframes whole, scan and all pictures; the frames by row, and what is wrong with the files.
+    """Open some keyframes with their scan and all pictures; returns frames by row, and errors of the files.
 
-    A file that is missing is not reported again.
+    Missing files are not reported again.
     """
     frames: dict[int, Frame] = {}
     errors: list[Finding] = []
@@ -125,7 +127,7 @@ def _sample(source: Source, rows: list[int]) -> tuple[dict[int, Frame], list[Fin
                 read_image(path, (size[0], size[1]))
             except FileNotFoundError:
                 complete = False
-            except Exception as error:  # a picture can make its decoder raise anything
+            except Exception as error:  # decoders raise many types of errors for damaged pictures
                 errors.append(Finding("error", f"sample {frame.sample_token}: {_with_path(error, path)}"))
     if complete and not errors:
         return frames, [Finding("ok", f"{len(rows)} keyframes opened: every scan and picture is whole")]
@@ -138,9 +140,7 @@ def _with_path(error: Exception, path: Path) -> str:
 
 
 def _layouts(source: Source, rows: list[int]) -> list[Finding]:
-    """Whether scans hold the columns that the data set promises; the first finding of each level, with a
-    count.
-    """
+    """Check the columns of scans; returns the first finding of each level, with a count."""
     odd = [found for row in rows if (found := check_scan(source, row)) is not None]
     shown = []
     for level in ("error", "warning"):
@@ -152,7 +152,7 @@ def _layouts(source: Source, rows: list[int]) -> list[Finding]:
 
 
 def _non_finite(frames: list[Frame]) -> list[Finding]:
-    """Points that are dropped because they are NaN or infinite."""
+    """Report points that are dropped because they are NaN or infinite."""
     dropped = {frame.lidar_path: int((~frame.kept).sum()) for frame in frames if frame.kept is not None}
     if not dropped:
         return []
@@ -167,7 +167,7 @@ def _non_finite(frames: list[Frame]) -> list[Finding]:
 
 
 def _lenses(frames: list[Frame]) -> list[Finding]:
-    """Cameras with lens coefficients."""
+    """Report cameras with lens coefficients."""
     channels = {
         channel: coefficients
         for frame in frames
@@ -190,13 +190,13 @@ def _lenses(frames: list[Frame]) -> list[Finding]:
 
 
 def sampled_rows(num_keyframes: int) -> list[int]:
-    """At most `SAMPLED` rows, evenly spread, the first and the last among them."""
+    """At most `SAMPLED` rows, evenly spaced, including the first and the last."""
     count = min(SAMPLED, num_keyframes)
     return np.linspace(0, num_keyframes - 1, count).round().astype(np.int64).tolist()
 
 
 def _pairs(frames: list[Frame]) -> Finding:
-    """Share of the points that each camera sees, over the opened keyframes."""
+    """Check the share of points that each camera sees, over the opened keyframes."""
     seen: Counter[str] = Counter()
     for frame in frames:
         pairing = pair_points(
@@ -245,7 +245,7 @@ def _calibration(frames: list[Frame]) -> Finding:
 
 
 def _labels(source: Source, rows: list[int]) -> list[Finding]:
-    """One label for each point of the opened scans? Labels are opened here and in no verb that pretrains."""
+    """Check that the opened scans have one label for each point. Pretraining commands never open labels."""
     try:
         labels = open_labels(source).points()
     except ValueError as error:

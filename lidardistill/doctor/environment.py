@@ -1,5 +1,5 @@
-"""Is everything here that a run needs? Most of it is read from metadata: what is broken may crash at its
-import.
+"""Check of the environment: Python, packages, GPU, disk and threads. Most checks read only the metadata of
+packages, because importing a broken package can crash.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from lidardistill.doctor.finding import Finding
 from lidardistill.packages import install_command
 
 PYTHON = ((3, 10), (3, 13))
-"""Oldest and newest version that is tested."""
+"""Oldest and newest tested version."""
 
 LEAST_FREE_GB = 5.0
-"""Below this a run with checkpoints and caches may fill the disk; the demo alone stays under it."""
+"""Least free disk space: checkpoints and caches of a run may need it. The demo alone needs less."""
 
 
 def check_environment() -> list[Finding]:
-    """Python, packages, GPU, disk and threads.
+    """Check Python, packages, GPU, disk and threads.
 
     Returns:
-        A finding for each, errors and warnings with what to do.
+        Findings; errors and warnings say how to fix them.
     """
     installed = installed_packages()
     torch_finding, torch_cuda, gpu = _torch()
@@ -51,17 +51,17 @@ def installed_packages() -> dict[str, str]:
 
 
 def spconv_findings(installed: Mapping[str, str], torch_cuda: str | None, *, gpu: bool) -> list[Finding]:
-    """Which spconv wheel is there, and whether it fits.
+    """Check the installed spconv wheel: is there exactly one, and does it fit torch?
 
     Args:
         installed: versions by name.
-        torch_cuda: CUDA version torch was built for, None for a CPU build.
+        torch_cuda: CUDA version of the torch build, None for a CPU build.
         gpu: whether torch sees a GPU.
     """
     found = []
     for family in ("spconv", "cumm"):
         wheels = sorted(name for name in installed if re.fullmatch(rf"{family}(-cu\d+)?", name))
-        if len(wheels) > 1:  # they share one import package, so that the last one wins, file by file
+        if len(wheels) > 1:  # the wheels share one import package and overwrite each other's files
             text = (
                 f"{' and '.join(wheels)} are installed together and overwrite each other: pip uninstall all"
             )
@@ -103,11 +103,11 @@ def _one_spconv(
 
 
 def torchvision_findings(installed: Mapping[str, str], required_torch: str | None) -> list[Finding]:
-    """A torchvision that cannot be imported takes transformers, lightning and others down with it.
+    """Check torchvision: if its import fails, the imports of transformers, lightning and others fail too.
 
     Args:
         installed: versions by name.
-        required_torch: the torch version that torchvision's metadata pins, None where it pins none.
+        required_torch: torch version pinned in torchvision's metadata, None if there is no pin.
     """
     version, torch = installed.get("torchvision"), installed.get("torch")
     if version is None or torch is None:
@@ -132,7 +132,7 @@ def torchvision_findings(installed: Mapping[str, str], required_torch: str | Non
 
 
 def package_findings(installed: Mapping[str, str]) -> list[Finding]:
-    """numpy, numba, and what some verbs need."""
+    """Check numpy, numba, and packages that only some commands need."""
     found = []
     numpy = installed.get("numpy")
     if numpy is None or _numbers(numpy) < (1, 26):
@@ -175,7 +175,7 @@ def _python() -> Finding:
 
 
 def _torch() -> tuple[Finding, str | None, bool]:
-    """The finding, the CUDA version torch was built for, and whether it sees a GPU."""
+    """Check torch; returns the finding, the CUDA version of the build, and whether torch sees a GPU."""
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -210,7 +210,7 @@ def _cores() -> int:
 
 
 def _required_torch(installed: Mapping[str, str]) -> str | None:
-    """The version in torchvision's `Requires-Dist: torch==...`."""
+    """Torch version in torchvision's `Requires-Dist: torch==...`."""
     if "torchvision" not in installed:
         return None
     for line in importlib.metadata.requires("torchvision") or ():

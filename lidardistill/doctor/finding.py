@@ -8,11 +8,11 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at and what was found.
+    """Result of one check.
 
     Attributes:
-        level: `error` is what a run would fail on, `warning` what it would suffer from.
-        text: what, and what to do where something is to be done.
+        level: `error` makes a run fail; `warning` makes a run slower or worse.
+        text: the result, and how to fix an error or a warning.
     """
 
     level: Literal["ok", "warning", "error"]

@@ -1,1 +1,1 @@
-"""KITTI."""
+"""KITTI's object benchmark."""

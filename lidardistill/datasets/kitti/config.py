@@ -1,4 +1,4 @@
-"""Keys of `data` that say which KITTI root is read."""
+"""Keys of `data` for KITTI."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from lidardistill.config.base import Strict
 class KittiConfig(Strict):
     """KITTI's object benchmark.
 
-    dataroot: folder that holds training/ (velodyne/, image_2/, calib/) and perhaps testing/.
-    missing: error reports a picture or calibration that is not on disk; skip leaves out every frame that
-        lacks one.
+    dataroot: folder with training/ (velodyne/, image_2/, calib/) and optionally testing/.
+    missing: error raises an error for a missing picture or calibration; skip leaves out frames without one.
     """
 
     kind: Literal["kitti"]

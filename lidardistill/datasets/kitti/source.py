@@ -20,25 +20,25 @@ from lidardistill.geometry.camera import kitti_calibration
 log = logging.getLogger(__name__)
 
 POINT_COLUMNS = 4
-"""float32 values of a point in a KITTI scan: x, y, z, reflectance."""
+"""Number of float32 values of a point in a KITTI scan: x, y, z, reflectance."""
 
 SPLITS = ("training", "testing")
 CHANNEL = "image_2"
 
 
 class KittiSource:
-    """All frames of `training/`, then those of `testing/`, by name.
+    """All frames of `training/`, then all frames of `testing/`, sorted by name.
 
-    Every frame is a scene of its own: the object benchmark has no time and no ego motion, so that no two
-    frames can be paired. Times are 0; the LiDAR frame is ego and global frame. Labels are not read.
+    Each frame is its own scene: the object benchmark has no time and no ego motion, so two frames cannot be
+    paired. Times are 0. The LiDAR frame is also the ego frame and the global frame. Labels are not read.
 
     Args:
-        dataroot: folder that holds `training/` and `testing/`, or one of them.
-        missing: "skip" leaves out every frame that lacks its picture or calibration, with a warning; "error"
-            keeps them.
+        dataroot: folder with `training/`, `testing/` or both.
+        missing: "skip" leaves out frames without a picture or calibration, with a warning; "error" keeps
+            them.
 
     Raises:
-        FileNotFoundError: there are no scans, or "skip" leaves none.
+        FileNotFoundError: there are no scans, or "skip" leaves out all of them.
     """
 
     kind = "kitti"
@@ -77,7 +77,7 @@ class KittiSource:
         return f"KittiSource({str(self.dataroot)!r}, {len(self)} frames)"
 
     def sample_token(self, row: int) -> str:
-        """Such as training-000008."""
+        """Token of a frame, such as training-000008."""
         split, name = self._at(row)
         return f"{split}-{name}"
 
@@ -85,10 +85,10 @@ class KittiSource:
         return self.sample_token(row)
 
     def row_of(self, token: str) -> int:
-        """Row of a token, or of a scan's own name such as 000008, of which `training` comes first.
+        """Row of a token such as training-000008, or of a name such as 000008 (`training` before `testing`).
 
         Raises:
-            ValueError: there is none.
+            ValueError: there is no such frame.
         """
         for row, (split, name) in enumerate(self._names):
             if token in (name, f"{split}-{name}"):
@@ -99,29 +99,30 @@ class KittiSource:
         )
 
     def scenes_of_split(self, split: str) -> tuple[str, ...]:
-        """Names of the frames of a split; raises as `rows_of_split`."""
+        """Tokens of the frames of a split; raises as `rows_of_split`."""
         return tuple(self.sample_token(row) for row in self.rows_of_split(split).tolist())
 
     def rows_of_scenes(self, names: Iterable[str]) -> np.ndarray:
-        """(n,) int64 rising rows of some frames; raises ValueError for an unknown one."""
+        """(n,) int64 ascending rows of some frames; raises ValueError for an unknown one."""
         return np.array(sorted({self.row_of(name) for name in names}), dtype=np.int64)
 
     def rows_of_split(self, split: str) -> np.ndarray:
-        """(n,) int64 rising rows.
+        """(n,) int64 ascending rows of a split.
 
         Args:
-            split: training, testing, all, or a text file with a frame a line (000008, or testing-000008).
+            split: training, testing, all, or a text file with one frame in each line (000008, or
+                testing-000008).
 
         Raises:
-            FileNotFoundError: no such list file.
-            ValueError: unknown or empty split.
+            FileNotFoundError: the list file does not exist.
+            ValueError: the split is unknown or empty.
         """
         if split == ALL:
             return np.arange(len(self))
         if is_list_file(split):
             known = {self.sample_token(row): row for row in range(len(self))}
             for row, (_, name) in enumerate(self._names):
-                known.setdefault(name, row)  # training comes first
+                known.setdefault(name, row)  # a name in both folders means the frame of training
             listed = listed_names(split, tuple(known), "frame")
             return np.array(sorted({known[name] for name in listed}), dtype=np.int64)
         rows = np.array(
@@ -152,7 +153,7 @@ class KittiSource:
         return (self.lidar_path(row), *self.image_paths(row), self.calibration_path(row))
 
     def splits(self) -> dict[str, tuple[int, int]]:
-        """Folder to its number of frames, twice."""
+        """Maps each folder to its number of frames, twice: all frames of a split are present."""
         count = Counter(folder for folder, _ in self._names)
         return {folder: (count[folder], count[folder]) for folder in SPLITS}
 
@@ -165,14 +166,14 @@ class KittiSource:
         return Sweep(self.lidar_path(row), 0, np.eye(4))
 
     def frame(self, row: int) -> Frame:
-        """Read a scan and its calibration; of the picture only the head, for its size.
+        """Read a scan, its calibration, and the size in the header of the picture.
 
         Returns:
-            One view, `image_2`. Intensity is the reflectance as stored, 0..1.
+            Frame with one view, `image_2`. Intensity is the reflectance as stored, 0..1.
 
         Raises:
             FileNotFoundError: scan, picture or calibration is missing.
-            CorruptSample: scan, calibration or the head of the picture cannot be used.
+            CorruptSample: scan, calibration or the header of the picture is invalid.
         """
         if lacking := self._lacking(row):
             raise FileNotFoundError(
@@ -212,7 +213,7 @@ class KittiSource:
 
 
 def _picture_size(path: Path) -> tuple[int, int]:
-    """Height and width, from the head of the file."""
+    """Height and width of a picture, from the header of the file."""
     try:
         with Image.open(path) as picture:
             width, height = picture.size

@@ -1,6 +1,4 @@
-"""Where the index of a nuScenes root lies on disk, whether it is fresh, and how it gets there in one
-piece.
-"""
+"""Cache folders of the nuScenes index: candidate folders, a digest of the tables, and saving."""
 
 from __future__ import annotations
 
@@ -21,14 +19,14 @@ log = logging.getLogger(__name__)
 
 
 def source_digest(tables: Path, names: Sequence[str] = REQUIRED + OPTIONAL) -> str:
-    """A name for the state of the tables: format, and each file's name, size and time of change.
+    """Digest of the tables: index format, and name, size and modification time of each file.
 
     Args:
         tables: folder of the version's JSON tables.
-        names: tables that are read.
+        names: tables to include.
 
     Returns:
-        A short name, fit for a folder. It changes when a table is replaced, appears or goes.
+        A short name for a folder. It changes when a table is replaced, added or removed.
     """
     state: list[tuple[str, int, int]] = []
     for name in names:
@@ -43,10 +41,10 @@ def source_digest(tables: Path, names: Sequence[str] = REQUIRED + OPTIONAL) -> s
 def candidate_places(
     dataroot: Path, version: str, cache_dir: Path | None, *, kind: str = "index"
 ) -> list[Path]:
-    """Folders that may hold the indexes of a version, best first.
+    """Candidate folders for the indexes of a version, best first.
 
-    They are those of `cache_folders`; a `cache_dir` replaces both. `kind` keeps apart what comes from the
-    same tables.
+    The folders are those of `cache_folders`; `cache_dir` replaces both. `kind` separates indexes of different
+    kinds (index, boxes) of the same tables.
     """
     name = f"{kind}-{version}"
     root_key = hashlib.sha256(str(dataroot.resolve()).encode()).hexdigest()[:12]
@@ -65,20 +63,20 @@ def save_in_first_place(
     what: str,
     bytes_a_keyframe: str,
 ) -> Path:
-    """Write an index where it can be written.
+    """Write an index to the first writable folder.
 
     Args:
-        places: of `candidate_places`.
-        digest: of `source_digest`.
+        places: folders of `candidate_places`.
+        digest: result of `source_digest`.
         columns, meta: as in `save_columns`.
-        what: is saved, for a message.
-        bytes_a_keyframe: about how much room it needs, for a message.
+        what: name of the index, for messages.
+        bytes_a_keyframe: approximate size for each keyframe, for messages.
 
     Returns:
-        Its folder.
+        Folder of the index.
 
     Raises:
-        OSError: none of the places can be written.
+        OSError: none of the folders is writable.
     """
     for number, place in enumerate(places, start=1):
         try:

@@ -1,4 +1,4 @@
-"""Keys of `data` that say which nuScenes root is read."""
+"""Keys of `data` for nuScenes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from lidardistill.config.base import Strict
 class NuScenesConfig(Strict):
     """A root in nuScenes' format.
 
-    dataroot: folder that holds samples/ and the tables.
+    dataroot: folder with samples/ and the folder of tables.
     version: name of the folder of tables, such as v1.0-trainval or v1.0-mini.
-    missing: error reports a scan or picture that is not on disk; skip leaves out every scene that lacks one,
-        for users who have some of the ten parts of the data set.
+    missing: error raises an error for a missing scan or picture; skip leaves out every scene with a missing
+        file, for users with only some of the ten parts of the data set.
     """
 
     kind: Literal["nuscenes"] = "nuscenes"

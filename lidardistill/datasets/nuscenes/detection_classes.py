@@ -1,7 +1,7 @@
-"""nuScenes' detection task: its ten classes, the categories they are made of, and the attributes of a box.
+"""nuScenes' detection task: the ten classes, the categories of each class, and the attributes of boxes.
 
 Source: nuScenes detection task (nuscenes-devkit, eval/detection/README.md): the mapping of categories and the
-list of attributes that each class may have.
+allowed attributes of each class.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CLASSES: tuple[str, ...] = (
     "pedestrian",
     "traffic_cone",
 )
-"""A label is a place in this list: the order of `models.center_head.TASKS` laid end to end."""
+"""Class names; a label is an index into this list. Order: `models.center_head.TASKS`, concatenated."""
 
 _CATEGORIES: dict[str, tuple[str, ...]] = {
     "car": ("vehicle.car",),
@@ -43,7 +43,7 @@ _CATEGORIES: dict[str, tuple[str, ...]] = {
 CATEGORY_TO_CLASS: dict[str, int] = {
     category: label for label, name in enumerate(CLASSES) for category in _CATEGORIES[name]
 }
-"""Label of each general category that belongs to the task; all others take no part."""
+"""Maps each category of the task to its label; other categories are ignored."""
 
 ATTRIBUTES: tuple[str, ...] = (
     "pedestrian.moving",
@@ -82,20 +82,20 @@ _ATTRIBUTE_OF = np.array(
 def predict_attributes(
     labels: np.ndarray, velocity: np.ndarray, moving_speed_m_s: float = MOVING_SPEED_M_S
 ) -> np.ndarray:
-    """The likeliest attribute of a box, given its class and whether it moves.
+    """Most likely attribute of each box, from its class and speed.
 
     Args:
-        labels: (n,) int place in `CLASSES`.
-        velocity: (n, 2) metres a second; NaN counts as still.
-        moving_speed_m_s: what is faster moves.
+        labels: (n,) int index into `CLASSES`.
+        velocity: (n, 2) metres per second; NaN counts as not moving.
+        moving_speed_m_s: boxes faster than this count as moving, metres per second.
 
     Returns:
-        (n,) int64 place in `ATTRIBUTES`, -1 for classes without attributes.
+        (n,) int64 index into `ATTRIBUTES`, -1 for classes without attributes.
 
     Raises:
-        ValueError: wrong shapes, or a label that is no class.
+        ValueError: the shapes are wrong, or a label is not an index into `CLASSES`.
 
-    Source: CenterPoint (Yin et al., CVPR 2021), its released code for nuScenes.
+    Source: CenterPoint (Yin et al., CVPR 2021), released code for nuScenes.
     """
     labels = np.asarray(labels, dtype=np.int64)
     velocity = np.asarray(velocity, dtype=np.float64)
@@ -107,7 +107,7 @@ def predict_attributes(
 
 
 def check_labels(labels: np.ndarray) -> None:
-    """Refuse what is no class.
+    """Check that labels are indices into `CLASSES`.
 
     Raises:
         ValueError: a label outside 0 .. number of classes - 1.

@@ -1,6 +1,6 @@
 """Building the columns of the nuScenes index from the JSON tables.
 
-Happens once; opening is in nuscenes.py.
+An index is built once; `source.py` opens it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CALIBRATION = re.compile(rb'"calibrated_sensor_token"\s*:\s*"([^"]*)"')
 
 
 class _SensorRows(NamedTuple):
-    """What sample_data says: one entry a keyframe and slot, and the LiDAR scans between keyframes."""
+    """Content of sample_data: one entry per keyframe and slot, and the LiDAR scans between keyframes."""
 
     seen: np.ndarray
     filenames: np.ndarray
@@ -58,21 +58,20 @@ def build_columns(tables: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
     Returns:
         Columns, with K keyframes, C calibrated sensors, S sweeps, slots as in `SENSORS`: sample_tokens (K,)
-        bytes and token_order (K,) int32, which sorts them; scene (K,) int32 number in `scene_names`;
+        bytes and token_order (K,) int32, which sorts them; scene (K,) int32 index into `scene_names`;
         lidar_tokens (K,) bytes, the LiDAR's sample_data token; timestamps_us (K, 7) int64; image_size (K, 6,
         2) int32 height, width; calibration (K, 7) int32 row in sensor2ego (C, 4, 4), cam2img (C, 4, 4)
         float64 (identity for the LiDAR) and distortion (C, 8) float64, see `geometry.lens`; ego2global (K, 4,
         4) float64 at LiDAR time; lidar2cam (K, 6, 4, 4) float64, LiDAR frame at LiDAR time to camera frame at
-        camera time, through the global frame;
-        names and names_offsets: (7 K) file names as in `pack_names`; lidarseg and lidarseg_offsets: K names,
-        "" where there is none; sweep_offsets (K + 1,) int64: LiDAR scans after the keyframe before (of the
-        same scene) and before this one, in time; sweep_timestamps_us (S,) int64; sweep_lidar2global (S, 4, 4)
-        float64; sweep_names, sweep_names_offsets.
-        And meta: scene_names in database order.
+        camera time, through the global frame; names and names_offsets: (7 K) file names as in `pack_names`;
+        lidarseg and lidarseg_offsets: K names, "" for none; sweep_offsets (K + 1,) int64: LiDAR scans between
+        the previous keyframe of the same scene and this one, by time; sweep_timestamps_us (S,) int64;
+        sweep_lidar2global (S, 4, 4) float64; sweep_names, sweep_names_offsets.
+        Meta: scene_names in database order.
 
     Raises:
-        ValueError: a dangling reference, a missing sensor, a calibration that is not rigid, a file name that
-            leaves the dataroot, a table that is not JSON. The message names the table and the token.
+        ValueError: the tables have a dangling reference, a missing sensor, a calibration that is not rigid, a
+            file name outside the dataroot, or invalid JSON. The message names the table and the token.
     """
     scenes = read_table(tables, "scene")
     scene_names = [text_of(row, "name", "scene") for row in scenes]
@@ -117,10 +116,10 @@ def build_columns(tables: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def pack_names(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Lay strings end to end.
+    """Concatenate strings.
 
     Returns:
-        (T,) uint8 their UTF-8 bytes, and (len(names) + 1,) int64 where each begins and the last ends.
+        (T,) uint8 UTF-8 bytes, and (len(names) + 1,) int64 start of each string and end of the last.
     """
     encoded = [name.encode() for name in names]
     offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
@@ -161,8 +160,8 @@ def _read_sample_data(
     cameras = {token.encode() for token, slot in calibrations.slot_of.items() if slot}
 
     def keep(body: bytes, rows: list[bytes]) -> Iterable[bool]:
-        # Seven rows in ten are of radars or of pictures between keyframes. A keyframe's row holds true; a row
-        # that holds neither true nor false is parsed too, so that its type is checked.
+        # Seven rows in ten belong to radars or to pictures between keyframes; these are not parsed. A
+        # keyframe's row contains true. Rows with neither true nor false are parsed too, to check the type.
         mountings = field_values(_CALIBRATION, body, rows)
         if mountings is None:
             return repeat(True)
@@ -230,7 +229,7 @@ def _sweep_columns(
         rows = np.flatnonzero(scene == number)
         first, last = np.searchsorted(sweep_scene, [number, number + 1])
         following = np.searchsorted(sensors.timestamps_us[rows, 0], times[first:last], side="right")
-        has_one = following < len(rows)  # scans after the last keyframe lead up to none
+        has_one = following < len(rows)  # scans after the last keyframe belong to no keyframe
         keyframe[first:last][has_one] = rows[following[has_one]]
     kept = np.flatnonzero(keyframe >= 0)
     offsets = np.zeros(len(scene) + 1, dtype=np.int64)
@@ -248,7 +247,7 @@ def _sweep_columns(
 
 
 def _lidarseg_names(tables: Path, lidar_tokens: list[str]) -> list[str]:
-    """File name of each keyframe's labels, "" where there is none. Nothing opens these files here."""
+    """Name of each keyframe's label file, "" for none. Opens no label file."""
     if not (tables / "lidarseg.json").is_file():
         return [""] * len(lidar_tokens)
     of_scan = {

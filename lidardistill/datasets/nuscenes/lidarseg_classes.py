@@ -1,4 +1,4 @@
-"""The nuScenes-lidarseg label set: 32 raw classes, the official mapping to 16 and its colours.
+"""nuScenes-lidarseg classes: 32 raw classes, the official mapping to 16 classes, and their colours.
 
 Source: nuScenes lidarseg task page and nuscenes-devkit `eval/lidarseg` (class mapping, ignored classes).
 """
@@ -41,7 +41,7 @@ RAW_CLASSES: tuple[str, ...] = (
     "static.vegetation",
     "vehicle.ego",
 )
-"""Raw class of each uint8 in a lidarseg file, by index."""
+"""Raw classes; the uint8 values in a lidarseg file are indices into this list."""
 
 CLASSES: tuple[str, ...] = (
     "ignore",
@@ -70,13 +70,13 @@ _RAW_TO_CLASS = {
 }  # fmt: skip
 
 RAW_TO_CLASS: np.ndarray = np.array([_RAW_TO_CLASS.get(raw, 0) for raw in range(256)], dtype=np.uint8)
-"""(256,) uint8 look-up: raw label to 0..16."""
+"""(256,) uint8 look-up table: raw label to class 0..16."""
 
 IGNORE_INDEX = 255
-"""Training target of a point that takes no part in a loss."""
+"""Training target of points that losses ignore."""
 
 CLASS_TO_TARGET: np.ndarray = np.array([IGNORE_INDEX, *range(16)], dtype=np.uint8)
-"""(17,) uint8 look-up: evaluated class 0..16 to training target 0..15, or `IGNORE_INDEX`."""
+"""(17,) uint8 look-up table: evaluated class 0..16 to training target 0..15, or `IGNORE_INDEX`."""
 
 NUM_CLASSES = len(CLASSES) - 1
 
@@ -88,4 +88,4 @@ COLORS: np.ndarray = np.array(
     ],
     dtype=np.uint8,
 )  # fmt: skip
-"""(17, 3) uint8 the official RGB of each evaluated class."""
+"""(17, 3) uint8 official RGB colour of each evaluated class."""

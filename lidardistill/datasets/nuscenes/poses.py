@@ -1,4 +1,4 @@
-"""Mountings and poses from nuScenes' tables, refused where they are not rigid motions."""
+"""Calibrations and poses from nuScenes' tables, with a check that they are rigid motions."""
 
 from __future__ import annotations
 
@@ -25,22 +25,21 @@ from lidardistill.geometry.lens import NUM_COEFFICIENTS, lens_coefficients
 from lidardistill.geometry.rigid import rigid
 
 SENSORS = (LIDAR, *CAMERAS)
-"""Slot 0 is the LiDAR, slots 1..6 the cameras."""
+"""Sensors by slot: slot 0 is the LiDAR, slots 1..6 are the cameras."""
 
 _TOKEN = re.compile(rb'"token"\s*:\s*"([^"]*)"')
 _UNIT_TOLERANCE = 1e-4
 
 
 class Calibrations(NamedTuple):
-    """Mounting of the sensors we read.
+    """Calibrations of the LiDAR and the cameras.
 
     Attributes:
-        slot_of: calibrated_sensor token to place in `SENSORS`.
-        row_of: calibrated_sensor token to row in the arrays below.
+        slot_of: maps a calibrated_sensor token to an index into `SENSORS`.
+        row_of: maps a calibrated_sensor token to a row of the arrays below.
         sensor2ego: (C, 4, 4) float64.
         cam2img: (C, 4, 4) float64, identity for the LiDAR.
-        distortion: (C, 8) float64 of the field camera_distortion, as in `geometry.lens`; zeros where it is
-            absent.
+        distortion: (C, 8) float64 from the field camera_distortion, as in `geometry.lens`; zeros without it.
     """
 
     slot_of: dict[str, int]
@@ -54,7 +53,7 @@ def read_calibrations(tables: Path) -> Calibrations:
     """Read sensor.json and calibrated_sensor.json.
 
     Raises:
-        ValueError: a mounting is not rigid, or an intrinsic matrix is none; the message names the token.
+        ValueError: a sensor2ego is not rigid, or a camera_intrinsic is invalid; the message names the token.
     """
     channel_of = {
         text_of(row, "token", "sensor"): text_of(row, "channel", "sensor")
@@ -93,9 +92,7 @@ def _cam2img(row: Row, name: str) -> np.ndarray:
 
 
 def _distortion(row: Row, name: str) -> np.ndarray:
-    """(8,) lens coefficients; zeros if the field is absent, null, empty or all zero, as the pictures are
-    undistorted.
-    """
+    """(8,) lens coefficients; zeros if the field is absent, null, empty or all zero (no distortion)."""
     given = row.get("camera_distortion")
     if not given:
         return np.zeros(NUM_COEFFICIENTS)
@@ -113,7 +110,7 @@ def _distortion(row: Row, name: str) -> np.ndarray:
 
 
 def _pose_values(rows: Sequence[Row], table: str) -> np.ndarray:
-    """Rotation w x y z and translation of rows, (n, 7) float64; refuses what is not a rigid motion."""
+    """(n, 7) float64 rotation w x y z and translation of rows; raises ValueError if one is not rigid."""
     try:
         values = as_numbers([row["rotation"] + row["translation"] for row in rows])
         if values.shape != (len(rows), 7):
@@ -148,17 +145,17 @@ def _has_pose(row: Row) -> bool:
 
 
 def read_poses(tables: Path, pose_of: dict[str, int]) -> np.ndarray:
-    """Read the poses that are referred to from ego_pose.json.
+    """Read the used poses from ego_pose.json.
 
     Args:
         tables: folder of the tables.
-        pose_of: ego_pose token to row of the result, P tokens.
+        pose_of: maps each of the P used ego_pose tokens to a row of the result.
 
     Returns:
         (P, 4, 4) float64 ego2global.
 
     Raises:
-        ValueError: one is missing or not rigid; the message names the token.
+        ValueError: a pose is missing or not rigid; the message names the token.
     """
     wanted = {token.encode() for token in pose_of}
     values = np.zeros((len(pose_of), 7))
@@ -192,7 +189,7 @@ def read_poses(tables: Path, pose_of: dict[str, int]) -> np.ndarray:
     poses = np.empty((len(values), 4, 4))
     for first in range(
         0, len(values), 1 << 16
-    ):  # in parts, because the way to a matrix takes four times its memory
+    ):  # in parts, because the conversion to matrices needs four times their memory
         part = slice(first, first + (1 << 16))
         poses[part] = rigid(values[part, :4], values[part, 4:])
     return poses

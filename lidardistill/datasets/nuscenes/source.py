@@ -1,4 +1,6 @@
-"""nuScenes through a compact, memory-mapped index: milliseconds to open, and shared by all workers."""
+"""nuScenes source with a compact, memory-mapped index, which opens in milliseconds and is shared by all
+workers.
+"""
 
 from __future__ import annotations
 
@@ -27,20 +29,20 @@ from lidardistill.spans import spanned
 log = logging.getLogger(__name__)
 
 POINT_COLUMNS = 5
-"""float32 values of a point in a nuScenes scan: x, y, z, intensity, ring."""
+"""Number of float32 values of a point in a nuScenes scan: x, y, z, intensity, ring."""
 
 
 class NuScenesIndex:
-    """All keyframes of one version of a nuScenes root. Row i is a keyframe: by scene in database order, then
-    by time.
+    """All keyframes of one version of a nuScenes root. Rows are keyframes, ordered by scene in database
+    order, then by time.
 
-    Make it with `NuScenesIndex.open`. Pickling it carries its place on disk, not its contents.
+    Create it with `NuScenesIndex.open`. A pickled index stores only its path on disk, not its contents.
 
     Attributes:
-        dataroot: root that file names are relative to.
+        dataroot: root folder; file names are relative to it.
         version: such as v1.0-trainval.
         channels: camera names, in the order of every per-view array.
-        left_out: scenes that no split holds, because files of theirs are not on disk; see `open`.
+        left_out: scenes excluded from all splits because of missing files; see `open`.
     """
 
     kind = "nuscenes"
@@ -52,10 +54,10 @@ class NuScenesIndex:
     def __init__(
         self, folder: Path, dataroot: Path, version: str, left_out: frozenset[str] = frozenset()
     ) -> None:
-        """Map an index that exists; `open` finds or builds it.
+        """Map an existing index; `open` finds or builds it.
 
         Raises:
-            FileNotFoundError: there is none in `folder`, or a damaged one.
+            FileNotFoundError: `folder` has no index, or a damaged one.
         """
         loaded = load_columns(folder)
         if loaded is None:
@@ -86,24 +88,23 @@ class NuScenesIndex:
         build: bool = True,
         missing: Literal["error", "skip"] = "error",
     ) -> NuScenesIndex:
-        """Open the index of a root; build it first where there is none or the tables have changed.
+        """Open the index of a root; build it first if there is none or the tables have changed.
 
-        It lies in `<dataroot>/.lidardistill/index-<version>`, or, where that cannot be written, under
+        The index is in `<dataroot>/.lidardistill/index-<version>`; if this is read-only, it is under
         LIDARDISTILL_CACHE or ~/.cache/lidardistill.
 
         Args:
             dataroot: nuScenes root.
-            version: name of its folder of tables.
-            cache_dir: put the index here instead.
-            build: False to refuse where it would have to be built.
-            missing: "skip" leaves every scene out of all splits that lacks a scan or picture of a keyframe on
-                disk, with a warning that names them; "error" looks at no file here, and reading a missing one
-                fails.
+            version: name of the folder of tables.
+            cache_dir: folder for the index, instead of the default folders.
+            build: False raises FileNotFoundError if the index does not exist yet.
+            missing: "skip" excludes scenes with a missing scan or picture of a keyframe from all splits, with
+                a warning that names them; "error" checks no file here, and reading a missing file fails.
 
         Raises:
-            FileNotFoundError: no root or no tables (with the expected tree), or no index and `build` is
-                False.
-            ValueError: unknown version, or tables that contradict themselves; see `index.build_columns`.
+            FileNotFoundError: there is no root or no tables (the message shows the expected tree), or there
+                is no index and `build` is False.
+            ValueError: the version is unknown, or the tables are inconsistent; see `index.build_columns`.
         """
         root = Path(dataroot).expanduser().absolute()
         tables = find_tables(root, version)
@@ -177,7 +178,7 @@ class NuScenesIndex:
         return self._columns["sample_tokens"][self._row(row)].decode()
 
     def lidar_token(self, row: int) -> str:
-        """The LiDAR keyframe's sample_data token: what lidarseg predictions are named after."""
+        """sample_data token of the LiDAR keyframe; lidarseg prediction files have this name."""
         return self._columns["lidar_tokens"][self._row(row)].decode()
 
     def scene_name(self, row: int) -> str:
@@ -187,7 +188,7 @@ class NuScenesIndex:
         """Row of a sample token.
 
         Raises:
-            ValueError: no keyframe has it.
+            ValueError: no keyframe has this token.
         """
         tokens, order = self._columns["sample_tokens"], self._columns["token_order"]
         place = int(np.searchsorted(tokens, token.encode(), sorter=order))
@@ -206,10 +207,10 @@ class NuScenesIndex:
             names: scene names, in any order.
 
         Returns:
-            (N,) int64 rising: by scene in database order, then by time.
+            (N,) int64 ascending: by scene in database order, then by time.
 
         Raises:
-            ValueError: a scene that the database lacks; the message names the nearest.
+            ValueError: a scene is not in the database; the message names the nearest.
         """
         number_of = {name: number for number, name in enumerate(self.scene_names)}
         wanted = np.zeros(len(self.scene_names), dtype=bool)
@@ -224,14 +225,14 @@ class NuScenesIndex:
         return np.flatnonzero(wanted[self._columns["scene"]])
 
     def scenes_of_split(self, split: str) -> tuple[str, ...]:
-        """Scenes of a split, in database order, without those that are left out.
+        """Scenes of a split, in database order, without the scenes in `left_out`.
 
         Args:
-            split: one of `splits.SPLITS`, `all`, or a text file with a scene name a line.
+            split: one of `splits.SPLITS`, `all`, or a text file with one scene name in each line.
 
         Raises:
-            FileNotFoundError: no such list file.
-            ValueError: unknown split, or none of its scenes is here.
+            FileNotFoundError: the list file does not exist.
+            ValueError: the split is unknown, or none of its scenes is present.
         """
         scenes = scenes_of_split(split, self.scene_names)
         kept = tuple(scene for scene in scenes if scene not in self.left_out)
@@ -244,7 +245,7 @@ class NuScenesIndex:
         return kept
 
     def rows_of_split(self, split: str) -> np.ndarray:
-        """(n,) int64 rising rows of all keyframes of a split; raises as `scenes_of_split`."""
+        """(n,) int64 ascending rows of all keyframes of a split; raises as `scenes_of_split`."""
         return self.rows_of_scenes(self.scenes_of_split(split))
 
     def lidar_path(self, row: int) -> Path:
@@ -256,27 +257,22 @@ class NuScenesIndex:
         return tuple(self.dataroot / self._name("names", first + view) for view in range(len(self.channels)))
 
     def files(self, row: int) -> tuple[Path, ...]:
-        """The scan and the V pictures."""
+        """All files of a keyframe: the scan and the V pictures."""
         return (self.lidar_path(row), *self.image_paths(row))
 
     def splits(self) -> dict[str, tuple[int, int]]:
-        """Official split to the number of its scenes that are here and the number that it has."""
+        """Maps each official split to two numbers: scenes present in this root, and scenes in the split."""
         present = set(self.scene_names)
         official = {name: official_scenes(name) for name in SPLITS}
         return {name: (len(present.intersection(scenes)), len(scenes)) for name, scenes in official.items()}
 
     def lidarseg_path(self, row: int) -> Path | None:
-        """The file of the keyframe's point labels, None where the root has none.
-
-        Only a name: nothing is opened.
-        """
+        """File of the keyframe's point labels, None if the root has none. Opens no file."""
         name = self._name("lidarseg", self._row(row))
         return self.dataroot / name if name else None
 
     def sweeps(self, row: int) -> tuple[Sweep, ...]:
-        """The LiDAR scans between the keyframe before, of the same scene, and this one, in the order of
-        time.
-        """
+        """LiDAR scans between the previous keyframe of the same scene and this one, by time."""
         first, last = self._columns["sweep_offsets"][self._row(row) :][:2].tolist()
         return tuple(
             Sweep(
@@ -288,7 +284,7 @@ class NuScenesIndex:
         )
 
     def keyframe_scan(self, row: int) -> Sweep:
-        """The LiDAR scan of the keyframe itself; nothing is read."""
+        """File, time and pose of the keyframe's own LiDAR scan; reads no file."""
         row = self._row(row)
         columns = self._columns
         sensor2ego = columns["sensor2ego"][columns["calibration"][row, 0]]
@@ -300,7 +296,7 @@ class NuScenesIndex:
 
     @spanned("read tables and sweep")
     def frame(self, row: int) -> Frame:
-        """Read a keyframe's scan and put its calibration beside it; pictures stay on disk, labels unopened.
+        """Read a keyframe's scan and calibration; does not read pictures or labels.
 
         Args:
             row: 0 .. num_keyframes - 1.
@@ -310,7 +306,7 @@ class NuScenesIndex:
 
         Raises:
             FileNotFoundError: the scan is missing.
-            CorruptSample: the scan is empty, truncated, or holds NaN or infinity in most of its points.
+            CorruptSample: the scan is empty or truncated, or most of its points are NaN or infinite.
         """
         row = self._row(row)
         path = self.lidar_path(row)
@@ -353,9 +349,9 @@ class NuScenesIndex:
 
 
 def _build(tables: Path, places: list[Path], digest: str) -> Path:
-    """Build the index in the first place that can be written; return its folder."""
-    # imported here because the builder needs the geometry layer, and with it numba, which opening must not
-    # pay for
+    """Build the index in the first writable folder; return the folder of the index."""
+    # Imported here because the builder imports numba through the geometry layer; opening an index does not
+    # need it.
     from lidardistill.datasets.nuscenes.index import build_columns
 
     if any(place.is_dir() and any(place.glob("v*")) for place in places):

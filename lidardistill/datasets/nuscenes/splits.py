@@ -1,8 +1,8 @@
-"""Which scenes train and which judge: nuScenes' official splits and SLidR's hold-out.
+"""Splits of nuScenes: the official splits and SLidR's hold-out.
 
-Source: nuScenes (train 700, val 150, test 150, mini 8 + 2); SLidR's code holds 100 scenes out of the official
-train, `slidr_val` ("verifying"), and pretrains on the other 600, `slidr_train` ("parametrizing"). The lists
-lie in `split_lists/nuscenes.json` as scene numbers.
+Source: nuScenes (train 700, val 150, test 150, mini 8 + 2). SLidR's code holds out 100 scenes of the official
+train split, `slidr_val` ("verifying"), and pretrains on the other 600, `slidr_train` ("parametrizing"). The
+lists are in `split_lists/nuscenes.json` as scene numbers.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from importlib.resources import files
 from lidardistill.datasets.listed import ALL, is_list_file, listed_names
 
 SPLITS: tuple[str, ...] = ("train", "val", "test", "mini_train", "mini_val", "slidr_train", "slidr_val")
-"""Names that `scenes_of_split` knows."""
+"""Names of the splits for `scenes_of_split`."""
 
 
 @cache
 def official_scenes(name: str) -> tuple[str, ...]:
-    """All scenes of a split, present or not, by rising number.
+    """All scenes of a split, present or not, by ascending number.
 
     Args:
         name: one of `SPLITS`.
@@ -30,7 +30,7 @@ def official_scenes(name: str) -> tuple[str, ...]:
         Scene names, such as scene-0061.
 
     Raises:
-        ValueError: unknown split; the message names the nearest.
+        ValueError: the split is unknown; the message names the nearest.
     """
     if name not in SPLITS:
         near = difflib.get_close_matches(name, SPLITS, n=1, cutoff=0.0)
@@ -50,18 +50,18 @@ def official_scenes(name: str) -> tuple[str, ...]:
 
 
 def scenes_of_split(name: str, database_scene_names: Sequence[str]) -> tuple[str, ...]:
-    """The scenes of a split that a database holds.
+    """Scenes of a split in a database.
 
     Args:
-        name: one of `SPLITS`, `all`, or a text file with a scene name a line.
+        name: one of `SPLITS`, `all`, or a text file with one scene name in each line.
         database_scene_names: all scenes of the database, in its own order (`NuScenesIndex.scene_names`).
 
     Returns:
         Scene names in database order, at least one.
 
     Raises:
-        FileNotFoundError: no such list file.
-        ValueError: unknown split, or none of its scenes is in the database.
+        FileNotFoundError: the list file does not exist.
+        ValueError: the split is unknown, or none of its scenes is in the database.
     """
     if name == ALL:
         return tuple(database_scene_names)

@@ -1,4 +1,4 @@
-"""nuScenes' JSON tables, read without the devkit and without ever holding a large one whole."""
+"""Reading nuScenes' JSON tables without the devkit. Large tables are read in pieces, never as a whole."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ CAMERAS: tuple[str, ...] = (
     "CAM_BACK_LEFT",
     "CAM_FRONT_LEFT",
 )
-"""Clockwise from the front: the order of SLidR, and of every per-view array of ours."""
+"""Camera names, clockwise from the front: SLidR's order, and the order of every per-view array."""
 
 REQUIRED = ("scene", "sample", "sample_data", "ego_pose", "calibrated_sensor", "sensor")
-"""Tables without which there is no index."""
+"""Tables required for the index."""
 
 OPTIONAL = ("lidarseg",)
-"""Tables that may be absent; this one holds names of label files, no label."""
+"""Optional tables; lidarseg contains names of label files, but no labels."""
 
 _CHUNK_BYTES = 1 << 20
 
 _LONGEST_TOKEN = 200
-"""Bytes: file systems end at 255, and names get a suffix."""
+"""Longest token, in bytes: file systems allow 255, and file names add a suffix to the token."""
 
 _PATH_MARKS = re.compile(r"[/\\]|^[A-Za-z]:")
 
 Row = dict[str, Any]
 
 Keep = Callable[[bytes, list[bytes]], Iterable[bool]]
-"""Says which rows to parse: gets the bytes of many rows, and the same cut into rows without their closing
-braces; gives a truth value for each row. It may keep too much; the caller looks again."""
+"""Filter of rows to parse. Arguments: the bytes of many rows, and the same bytes split into rows without
+their closing braces. Returns a truth value for each row. It may keep too many rows; the caller must check."""
 
 
 def expected_tree(dataroot: Path, version: str) -> str:
-    """The folders that a nuScenes root must have, as text for an error message."""
+    """Required folders of a nuScenes root, as text for an error message."""
     tables = ", ".join(f"{name}.json" for name in REQUIRED)
     return (
         f"Expected tree:\n"
@@ -63,8 +63,8 @@ def find_tables(dataroot: Path, version: str) -> Path:
     """Find the folder of a version's tables.
 
     Raises:
-        FileNotFoundError: no such root, a root without any tables, or one with some tables missing.
-        ValueError: the root holds other versions than the one asked for.
+        FileNotFoundError: the root does not exist, or all or some of its tables are missing.
+        ValueError: the root has other versions, but not this one.
     """
     folder = dataroot / version
     if not dataroot.is_dir():
@@ -86,13 +86,13 @@ def find_tables(dataroot: Path, version: str) -> Path:
 
 
 def read_table(folder: Path, name: str) -> list[Row]:
-    """Read a small table whole.
+    """Read a small table as a whole.
 
     Returns:
-        Its rows, in file order.
+        Rows, in file order.
 
     Raises:
-        ValueError: it is not a JSON list of objects.
+        ValueError: the table is not a JSON list of objects.
     """
     path = folder / f"{name}.json"
     try:
@@ -105,7 +105,7 @@ def read_table(folder: Path, name: str) -> list[Row]:
 
 
 def field_of(row: Row, key: str, table: str) -> Any:
-    """A field of a row, of any type, or an error that names table, row and field."""
+    """Field of a row, of any type; raises ValueError that names table, row and field if it is missing."""
     try:
         return row[key]
     except KeyError:
@@ -116,9 +116,7 @@ def field_of(row: Row, key: str, table: str) -> Any:
 
 
 def text_of(row: Row, key: str, table: str) -> str:
-    """A field that is used as a string or as a key into another table; raises ValueError for anything
-    else.
-    """
+    """String field: a text, or a key into another table; raises ValueError for other types."""
     value = field_of(row, key, table)
     if type(value) is not str:
         raise wrong_field(row, key, table, "a string")
@@ -126,9 +124,7 @@ def text_of(row: Row, key: str, table: str) -> str:
 
 
 def token_of(row: Row, key: str, table: str) -> str:
-    """A field that names a row, and so may become part of a file name; raises ValueError if it could leave
-    a folder.
-    """
+    """Token field; raises ValueError if the token is unsafe as a part of a file name."""
     value = text_of(row, key, table)
     if not is_file_name(value):
         raise wrong_field(
@@ -141,9 +137,7 @@ def token_of(row: Row, key: str, table: str) -> str:
 
 
 def integer_of(row: Row, key: str, table: str, *, least: int = -(1 << 63), most: int = (1 << 63) - 1) -> int:
-    """A field that is used as a whole number (1.0 is one, true is none); raises ValueError for anything
-    else.
-    """
+    """Integer field (1.0 is valid, true is not) in least..most; raises ValueError for other values."""
     value = field_of(row, key, table)
     if type(value) is float and value.is_integer():
         value = int(value)
@@ -154,7 +148,7 @@ def integer_of(row: Row, key: str, table: str, *, least: int = -(1 << 63), most:
 
 
 def flag_of(row: Row, key: str, table: str) -> bool:
-    """A field that is true or false; raises ValueError for anything else."""
+    """Boolean field, true or false; raises ValueError for other values."""
     value = field_of(row, key, table)
     if type(value) is not bool:
         raise wrong_field(row, key, table, "true or false")
@@ -162,7 +156,7 @@ def flag_of(row: Row, key: str, table: str) -> bool:
 
 
 def list_of(row: Row, key: str, table: str) -> list[Any]:
-    """A field that is a list; raises ValueError for anything else."""
+    """List field; raises ValueError for other types."""
     value = field_of(row, key, table)
     if type(value) is not list:
         raise wrong_field(row, key, table, "a list")
@@ -170,9 +164,7 @@ def list_of(row: Row, key: str, table: str) -> list[Any]:
 
 
 def as_numbers(value: Any) -> np.ndarray:
-    """A nested list of numbers as float64; raises ValueError for null, text, true or false, and ragged
-    lists.
-    """
+    """Nested list of numbers as float64; raises ValueError for null, text, booleans and ragged lists."""
     values = np.array(value)
     if values.dtype.kind not in "iuf":
         raise ValueError("not a list of numbers")
@@ -180,7 +172,7 @@ def as_numbers(value: Any) -> np.ndarray:
 
 
 def wrong_field(row: Row, key: str, table: str, expected: str) -> ValueError:
-    """The error for a field of another type or value than expected: table, row, field, expected, got."""
+    """Error for a field of a wrong type or value; names table, row, field, and expected and found value."""
     text = orjson.dumps(row[key]).decode()
     got = text if len(text) <= 80 else f"{text[:77]}..."
     return ValueError(
@@ -190,7 +182,7 @@ def wrong_field(row: Row, key: str, table: str, expected: str) -> ValueError:
 
 
 def is_file_name(text: str) -> bool:
-    """Whether a text can be one part of a path and nothing else."""
+    """Whether a text is safe as exactly one part of a path."""
     return (
         0 < len(text.encode()) <= _LONGEST_TOKEN
         and text not in (".", "..")
@@ -209,22 +201,22 @@ def _name_of(row: Row) -> str:
 
 
 def stream_table(folder: Path, name: str, keep: Keep, *, chunk_bytes: int = _CHUNK_BYTES) -> Iterator[Row]:
-    """Read a large table piece by piece and parse only what is wanted.
+    """Read a large table in pieces and parse only some of its rows.
 
-    nuScenes' rows are flat objects, so every `}` ends a row; a table that breaks this rule is refused,
-    because a row cut elsewhere is no JSON.
+    nuScenes' rows are flat objects, so every `}` ends a row. Other tables raise ValueError, because their
+    pieces are not valid JSON.
 
     Args:
         folder: folder of the tables.
         name: table name.
-        keep: which rows to parse; see `Keep`.
-        chunk_bytes: how much to read at once.
+        keep: filter of the rows to parse; see `Keep`.
+        chunk_bytes: bytes of each piece.
 
     Yields:
         Kept rows, in file order.
 
     Raises:
-        ValueError: the table is truncated, or no JSON list of flat objects.
+        ValueError: the table is truncated, or is not a JSON list of flat objects.
     """
     path = folder / f"{name}.json"
     rest = b""
@@ -255,8 +247,8 @@ def stream_table(folder: Path, name: str, keep: Keep, *, chunk_bytes: int = _CHU
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Millions of short-lived rows, none in a cycle: looking for cycles among them costs a fifth of the
-    time.
+    """Disable the garbage collector. The tables create millions of short-lived rows without cycles; the
+    search for cycles would take a fifth of the time.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -268,15 +260,15 @@ def collector_paused() -> Iterator[None]:
 
 
 def field_values(pattern: re.Pattern[bytes], body: bytes, rows: list[bytes]) -> list[bytes] | None:
-    """One field of many rows, found without parsing them.
+    """Values of one field in many rows, found by a pattern without parsing the rows.
 
     Args:
-        pattern: finds the field once in each row, with its value as the only group.
+        pattern: matches the field once in each row; its only group is the value.
         body: bytes of the rows.
-        rows: the same, cut.
+        rows: the same bytes, split into rows.
 
     Returns:
-        A value for each row; None where the pattern cannot tell, and the rows must be parsed.
+        A value for each row; None if the pattern is ambiguous; the caller must then parse the rows.
     """
     values = pattern.findall(body)
     return values if len(values) == len(rows) else None
@@ -290,17 +282,17 @@ def _malformed(path: Path, why: str) -> ValueError:
 
 
 def filename_of(row: Row, table: str, key: str = "filename") -> str:
-    """A field that names a file below the dataroot; raises ValueError, see `inside_root`."""
+    """File name field, relative to the dataroot; raises ValueError, see `inside_root`."""
     return inside_root(text_of(row, key, table), table, _name_of(row))
 
 
 def inside_root(filename: str, table: str, token: str) -> str:
     """Check that a file name of a table stays inside the dataroot.
 
-    Symbolic links are left alone: many keep their sensor folders on another disk.
+    Symbolic links are not checked, because many users keep the sensor folders on another disk.
 
     Args:
-        filename: as the table has it, relative to the dataroot.
+        filename: file name in the table, relative to the dataroot.
         table: name of the table, for the message.
         token: token of the row, for the message.
 
@@ -308,7 +300,7 @@ def inside_root(filename: str, table: str, token: str) -> str:
         The same name.
 
     Raises:
-        ValueError: it is empty, absolute, or climbs with `..`.
+        ValueError: the name is empty, absolute, or contains `..`.
     """
     if not filename or filename[0] in "/\\" or ":" in filename[:3] or "\0" in filename or ".." in filename:
         parts = PurePosixPath(filename.replace("\\", "/")).parts

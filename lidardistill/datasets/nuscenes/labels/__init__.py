@@ -1,1 +1,1 @@
-"""nuScenes' point labels, boxes and maps, and their judges. Nothing that pretrains imports this folder."""
+"""nuScenes' point labels, boxes and maps, and their judges. Pretraining never imports this folder."""

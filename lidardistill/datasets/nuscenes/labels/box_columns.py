@@ -1,6 +1,6 @@
 """Building the columns of a `BoxTable` from nuScenes' annotations.
 
-Happens once; opening is in nuscenes_boxes.py.
+A table is built once; `boxes.py` opens it.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ from lidardistill.datasets.nuscenes.tables import (
 from lidardistill.geometry.rigid import invert_rigid, quaternion_to_rotation
 
 MAX_TIME_DIFFERENCE_S = 1.5
-"""Keyframes further apart than this say nothing about a velocity; twice as much for a difference around
-the middle.
-"""
+"""Largest time between two keyframes for a velocity estimate; twice as much for a central difference."""
 
 _CHUNK_ROWS = 1 << 15
 
@@ -40,11 +38,11 @@ class _Annotations(NamedTuple):
     """Annotations of the ten classes: n rows, in the order of the table.
 
     Attributes:
-        tokens, before, after: (n,) bytes, own token and those of the same object a keyframe earlier and
-            later, b"" for none.
+        tokens, before, after: (n,) bytes tokens: of the annotation, and of the same object's annotations one
+            keyframe earlier and later, b"" for none.
         row: (n,) int64 index row of the keyframe.
         label, attribute: (n,) int64.
-        points: (n, 2) int64 of the LiDAR, of the radars.
+        points: (n, 2) int64 numbers of LiDAR and radar points.
         centre: (n, 3) float64 metres, global frame.
         size: (n, 3) float64 width, length, height, metres.
         rotation: (n, 4) float64 w, x, y, z, box to global.
@@ -63,11 +61,11 @@ class _Annotations(NamedTuple):
 
 
 def build_box_columns(tables: Path, index: NuScenesIndex) -> dict[str, np.ndarray]:
-    """Read the annotations and bring them into the LiDAR frame of their keyframes.
+    """Read the annotations and transform them to the LiDAR frame of their keyframes.
 
     Args:
         tables: folder of the version's JSON tables.
-        index: of the same tables; its rows are the rows of the result.
+        index: index of the same tables; its rows are the rows of the result.
 
     Returns:
         Columns, with K keyframes and n boxes of the ten classes, by keyframe and then in the order of the
@@ -75,8 +73,8 @@ def build_box_columns(tables: Path, index: NuScenesIndex) -> dict[str, np.ndarra
         num_lidar_pts and num_radar_pts (n,) int32. See `FrameBoxes`.
 
     Raises:
-        ValueError: a dangling reference, a box without extent or with something other than numbers, more than
-            one attribute. The message names the token.
+        ValueError: an annotation has a dangling reference, a size that is not positive, values that are not
+            numbers, or more than one attribute. The message names the token.
     """
     with collector_paused():
         found = _read_annotations(tables, index)
@@ -117,7 +115,7 @@ def _read_annotations(tables: Path, index: NuScenesIndex) -> _Annotations:
         for row in stream_table(tables, "sample_annotation", lambda _, rows: repeat(True, len(rows)))
         if _label(row, label_of) >= 0
     )
-    # In parts, because a table of a million rows is large as Python's objects and small as arrays.
+    # In parts, because a million rows need much memory as Python objects and little as arrays.
     parts = [_part(rows, row_of, label_of, attribute_of) for rows in _chunks(table)]
     if not parts:
         parts = [_part([], row_of, label_of, attribute_of)]
@@ -130,7 +128,7 @@ def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
 
 
 def _label_of_instance(tables: Path) -> dict[str, int]:
-    """Label of each instance token, -1 where its category takes no part."""
+    """Label of each instance token, -1 if its category is not part of the task."""
     name_of = {
         text_of(row, "token", "category"): text_of(row, "name", "category")
         for row in read_table(tables, "category")
@@ -200,7 +198,7 @@ def _attribute(row: Row, attribute_of: dict[str, str]) -> int:
 
 
 def _numbers(rows: list[Row], key: str, count: int, *, positive: bool = False) -> np.ndarray:
-    """(n, count) float64 of a field."""
+    """(n, count) float64 values of a field."""
     given = [field_of(row, key, "sample_annotation") for row in rows]
     try:
         values = as_numbers(given).reshape(len(rows), count) if rows else np.empty((0, count))
@@ -208,7 +206,7 @@ def _numbers(rows: list[Row], key: str, count: int, *, positive: bool = False) -
             return values
     except (TypeError, ValueError):
         pass
-    for row, value in zip(rows, given, strict=True):  # which one was it?
+    for row, value in zip(rows, given, strict=True):  # find the wrong row
         try:
             if _usable(as_numbers(value).reshape(count), positive):
                 continue
@@ -226,7 +224,7 @@ def _usable(values: np.ndarray, positive: bool) -> bool:
 
 
 def _sample_times_s(tables: Path, index: NuScenesIndex) -> np.ndarray:
-    """(K,) float64 seconds of each index row, as `sample` has them."""
+    """(K,) float64 time of each index row in seconds, from the table `sample`."""
     time_of = {
         text_of(row, "token", "sample"): integer_of(row, "timestamp", "sample")
         for row in read_table(tables, "sample")
@@ -235,10 +233,10 @@ def _sample_times_s(tables: Path, index: NuScenesIndex) -> np.ndarray:
 
 
 def _velocities(found: _Annotations, times_s: np.ndarray) -> np.ndarray:
-    """(n, 3) float64 metres a second, global frame; NaN where it cannot be told.
+    """(n, 3) float64 velocity in metres per second, global frame; NaN if unknown.
 
-    From the keyframe before to the one after where the object has both, else from or to its own; unknown
-    where they lie too far apart.
+    Central difference from the previous to the next annotation of the object; if one is missing, one-sided
+    difference with the box itself. Unknown if the two keyframes are too far apart in time.
 
     Source: nuscenes-devkit, `NuScenes.box_velocity`.
     """
@@ -257,7 +255,11 @@ def _velocities(found: _Annotations, times_s: np.ndarray) -> np.ndarray:
 def _neighbours(
     found: _Annotations, wanted: np.ndarray, by_token: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) int64 row in the annotations that a token names and (n,) bool, False where it names none."""
+    """(n,) int64 row of each token in the annotations, and (n,) bool, False for an empty token.
+
+    Raises:
+        ValueError: a token is not in the annotations.
+    """
     named = wanted != b""
     if not len(wanted):
         return np.zeros(0, np.int64), named

@@ -1,4 +1,4 @@
-"""Annotated boxes of keyframes, from a table that `box_columns` builds."""
+"""Annotated boxes of keyframes; `box_columns` builds their table."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from lidardistill.datasets.nuscenes.tables import REQUIRED
 log = logging.getLogger(__name__)
 
 ANNOTATION_TABLES = ("sample_annotation", "instance", "category", "attribute")
-"""Tables that the boxes come from, beside those of the index."""
+"""Source tables of the boxes, in addition to the tables of the index."""
 
 
 class BoxTable:
     """Boxes of all keyframes of an index, mapped into memory and shared by all workers.
 
-    Make it with `BoxTable.open`. Pickling it carries its place on disk, not its contents.
+    Create it with `BoxTable.open`. A pickled table stores only its path on disk, not its contents.
     """
 
     classes: tuple[str, ...] = CLASSES
 
     def __init__(self, folder: Path) -> None:
-        """Map a table that exists; `open` finds or builds it.
+        """Map an existing table; `open` finds or builds it.
 
         Raises:
-            FileNotFoundError: there is none in `folder`, or a damaged one.
+            FileNotFoundError: `folder` has no table, or a damaged one.
         """
         loaded = load_columns(folder)
         if loaded is None:
@@ -57,19 +57,19 @@ class BoxTable:
 
     @classmethod
     def open(cls, index: NuScenesIndex, *, cache_dir: Path | str | None = None) -> BoxTable:
-        """Open the boxes of an index; build them first where there are none or the tables have changed.
+        """Open the boxes of an index; build the table first if there is none or the JSON tables have changed.
 
-        They lie in `<dataroot>/.lidardistill/boxes-<version>`, or, where that cannot be written, under
+        The table is in `<dataroot>/.lidardistill/boxes-<version>`; if this is read-only, it is under
         LIDARDISTILL_CACHE or ~/.cache/lidardistill.
 
         Args:
-            index: names the keyframes.
-            cache_dir: put the table here instead.
+            index: open index of the keyframes.
+            cache_dir: folder for the table, instead of the default folders.
 
         Raises:
             FileNotFoundError: this version has no annotations.
-            ValueError: tables that contradict themselves, see `box_columns.build_box_columns`, or that
-                changed since `index` was opened.
+            ValueError: the JSON tables are inconsistent, see `box_columns.build_box_columns`, or have changed
+                since `index` was opened.
         """
         tables = index.dataroot / index.version
         missing = [f"{name}.json" for name in ANNOTATION_TABLES if not (tables / f"{name}.json").is_file()]
@@ -107,21 +107,21 @@ class BoxTable:
 
     @property
     def state(self) -> str:
-        """Changes with the tables."""
+        """Cache key of the boxes; it changes when the tables change."""
         return self.folder.name
 
     def __len__(self) -> int:
-        """Keyframes."""
+        """Number of keyframes."""
         return len(self._columns["box_offsets"]) - 1
 
     def read(self, row: int) -> FrameBoxes:
         """Boxes of a keyframe.
 
         Args:
-            row: 0 .. number of keyframes - 1, of the index.
+            row: row of the index, 0 .. number of keyframes - 1.
 
         Returns:
-            Copies, in the order of the tables.
+            Copies of the boxes, in the order of the tables.
         """
         if not 0 <= row < len(self):
             raise IndexError(f"row {row}: expected 0 .. {len(self) - 1}")
@@ -136,11 +136,11 @@ class BoxTable:
         )
 
     def classes_present(self, rows: Sequence[int] | np.ndarray, *, min_points: int = 1) -> np.ndarray:
-        """Which classes stand in which keyframes.
+        """Classes present in each keyframe.
 
         Args:
             rows: (k,) index rows.
-            min_points: LiDAR and radar points that a box needs to count.
+            min_points: smallest number of LiDAR and radar points of a counted box.
 
         Returns:
             (k, number of classes) bool.
@@ -158,8 +158,8 @@ def _keyframes_digest(index: NuScenesIndex) -> str:
 
 
 def _build(tables: Path, index: NuScenesIndex, places: list[Path], digest: str, keyframes: str) -> Path:
-    # imported here because the builder needs the geometry layer, and with it numba, which opening must not
-    # pay for
+    # Imported here because the builder imports numba through the geometry layer; opening a table does not
+    # need it.
     from lidardistill.datasets.nuscenes.labels.box_columns import build_box_columns
 
     log.info("reading the boxes of %s; this happens once", tables)

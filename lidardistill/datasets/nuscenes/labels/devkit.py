@@ -1,4 +1,4 @@
-"""What handing results to any evaluator of nuscenes-devkit needs."""
+"""Helpers for all evaluators of nuscenes-devkit: flags of submissions, splits, imports."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ META: dict[str, bool] = {
     "use_map": False,
     "use_external": False,
 }
-"""What the prediction takes as input; pretraining with cameras is no camera input."""
+"""Flags of a submission: inputs of the predictor. Cameras during pretraining do not count as input."""
 
 
 def checked_meta(meta: Mapping[str, bool] | None) -> dict[str, bool]:
-    """`META` with the flags that differ; raises ValueError for another flag, or one that is neither true
-    nor false.
-    """
+    """`META`, updated with the given flags; raises ValueError for an unknown or non-boolean flag."""
     flags = {**META, **(meta or {})}
     if set(flags) != set(META) or not all(isinstance(value, bool) for value in flags.values()):
         raise ValueError(
@@ -38,12 +36,12 @@ def rows_of_split(index: NuScenesIndex, split: str) -> list[int]:
 
 
 def scenes_judged(index: NuScenesIndex, split: str) -> tuple[str, ...]:
-    """Scenes of a whole split: the official list, or for `all` and a list file those of the root."""
+    """All scenes of a split: the official list; for `all` and list files, scenes of the root."""
     return official_scenes(split) if split in SPLITS else scenes_of_split(split, index.scene_names)
 
 
 def check_split(index: NuScenesIndex, split: str) -> None:
-    """Refuse, with a ValueError, a split of which scenes are absent: a score is one over the whole split."""
+    """Raise ValueError if scenes of the split are missing: a score must cover the whole split."""
     present = set(index.scenes_of_split(split))
     absent = [name for name in scenes_judged(index, split) if name not in present]
     if absent:
@@ -57,9 +55,7 @@ def check_split(index: NuScenesIndex, split: str) -> None:
 
 
 def import_evaluator(task: str) -> ModuleType:
-    """The devkit's module of the evaluator of "lidarseg" or "detection"; raises ImportError with what to
-    install.
-    """
+    """Import the devkit's evaluator of "lidarseg" or "detection"; the ImportError says what to install."""
     try:
         return importlib.import_module(f"nuscenes.eval.{task}.evaluate")
     except ImportError as error:

@@ -1,16 +1,16 @@
-"""Detections judged by nuscenes-devkit itself: NDS, mAP, and the errors of what was found.
+"""Scores of detections by nuscenes-devkit: NDS, mAP, and the errors of true positives.
 
-What the evaluator does that one has to know:
+Properties of the evaluator:
 
-- It looks at boxes nearer to the ego car than a limit of their class (30 m for cones and barriers, 40 m for
-  pedestrians and two-wheelers, 50 m for the rest), and leaves out annotated boxes without any LiDAR or radar
-  point and two-wheelers in bicycle racks. A detection of an annotated box that it leaves out for its points
-  is a false one.
-- A class without annotated boxes scores AP 0 and errors of 1, so that a small split cannot reach NDS 1.
-- Annotations without a velocity or an attribute take no part in that error; where a class has none with one,
-  its error is 1. Cones have no orientation, velocity and attribute error, barriers no velocity and attribute
-  error.
-- Classes that are found to less than 10 % have errors of 1.
+- The evaluator ignores boxes farther from the ego car than a limit of their class (30 m for cones and
+  barriers, 40 m for pedestrians and two-wheelers, 50 m for the rest). It ignores annotated boxes without any
+  LiDAR or radar point, and two-wheelers in bicycle racks. A detection of an annotated box without points is a
+  false positive.
+- A class without annotated boxes scores AP 0 and errors of 1, so a small split cannot reach NDS 1.
+- The velocity error ignores annotations without a velocity, and the attribute error those without an
+  attribute. If no annotation of a class has one, the error of the class is 1. Cones have no orientation,
+  velocity and attribute error, barriers no velocity and attribute error.
+- Classes with a recall below 10 % have errors of 1.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from lidardistill.datasets.nuscenes.labels.submission import read_detections
 from lidardistill.datasets.nuscenes.source import NuScenesIndex
 
 CONFIG = "detection_cvpr_2019"
-"""The official settings."""
+"""Name of the official settings."""
 
 _TP_ERRORS = {
     "trans_err": "trans",
@@ -61,31 +61,31 @@ def score_detections(
     *,
     index: NuScenesIndex | None = None,
 ) -> dict[str, Any]:
-    """Scores a submission with `nuscenes.eval.detection.evaluate.DetectionEval`.
+    """Score a submission with `nuscenes.eval.detection.evaluate.DetectionEval`.
 
     Args:
         dataroot: nuScenes root with annotations.
         version: such as v1.0-mini.
-        split: such as mini_val, or one that the devkit does not know (slidr_val, all, a list file), which it
-            then gets as a custom split.
-        path: what `write_detections`, or another detector, wrote.
-        index: the same root, if it is open.
+        split: such as mini_val. Splits unknown to the devkit (slidr_val, all, a list file) are passed to it
+            as custom splits.
+        path: submission file of `write_detections` or another detector.
+        index: open index of the same root, if available.
 
     Returns:
         nds, map: 0..1;
-        tp_errors: trans (metres), scale (1 - IoU), orient (radians), vel (metres a second), attr (1 -
+        tp_errors: trans (metres), scale (1 - IoU), orient (radians), vel (metres per second), attr (1 -
             accuracy), means over classes;
-        ap: the ten class names to 0..1, means over distances; ap_by_distance: to one figure for each of 0.5,
-            1, 2, 4 m;
-        tp_errors_by_class: the same errors for each class, None where the class has no such error;
-        num_annotations: boxes of each class that were judged, 0 where AP 0 means nothing;
+        ap: maps the ten class names to 0..1, means over distances; ap_by_distance: maps them to one AP for
+            each of 0.5, 1, 2, 4 m;
+        tp_errors_by_class: the same errors for each class, None if the class has no such error;
+        num_annotations: number of evaluated boxes of each class; if it is 0, the AP of 0 has no meaning;
         evaluator; num_detections; num_keyframes; split; version; meta: flags of the submission.
 
     Raises:
-        ImportError: if nuscenes-devkit is not installed; the message says how to install it.
+        ImportError: nuscenes-devkit is not installed; the message says how to install it.
         FileNotFoundError: there is no such file.
-        ValueError: the submission is invalid, see `read_detections`; the data set lacks a scene of the split,
-            or any box in it.
+        ValueError: the submission is invalid, see `read_detections`; or the data set lacks a scene of the
+            split; or the split has no annotated box.
     """
     devkit = import_evaluator("detection")
     index = index or NuScenesIndex.open(dataroot, version)
@@ -111,8 +111,8 @@ def _devkit_figures(
     from nuscenes.eval.common.config import config_factory
 
     if not any(content["results"].values()):
-        # The devkit cannot tell what kind of boxes it has where it has none. A box that its own range filter
-        # removes before anything is counted tells it.
+        # Without any box the devkit cannot determine the box type. So the submission gets one box, which the
+        # devkit's range filter removes before the evaluation.
         path = _with_a_box_out_of_range(content, scratch / "detections.json")
     quiet = io.StringIO()
     with (
@@ -138,7 +138,7 @@ def _devkit_figures(
 
 
 def _figures(serialized: dict[str, Any]) -> dict[str, Any]:
-    """Plain values for JSON: NaN, which is no JSON, becomes None."""
+    """Plain values for JSON: NaN is not valid JSON and becomes None."""
 
     def plain(value: float) -> float | None:
         return None if math.isnan(value) else float(value)
@@ -168,7 +168,7 @@ def _num_annotations(boxes: list[Any]) -> dict[str, int]:
 
 
 def _with_a_box_out_of_range(content: dict[str, Any], path: Path) -> Path:
-    """A copy of a submission without boxes that has one, where nobody looks."""
+    """Copy an empty submission to `path` and add one box outside the range of the evaluator."""
     token = next(iter(content["results"]))
     box = {
         "sample_token": token,
@@ -195,13 +195,13 @@ def _check_annotated(nusc: Any, tokens: set[str], index: NuScenesIndex, split: s
 
 
 def _tell_split(nusc: Any, index: NuScenesIndex, split: str, scratch: Path) -> str:
-    """Let the devkit know a split of ours; returns the name it then has."""
+    """Register a custom split with the devkit; returns its name there."""
     name = f"lidardistill-{split_label(split)}"
     folder = scratch / index.version
     folder.mkdir()
     (folder / "splits.json").write_text(json.dumps({name: list(scenes_judged(index, split))}))
-    # The devkit looks for custom splits beside its tables, which it has read by now and which are not ours to
-    # add to.
+    # The devkit reads custom splits from the folder of its tables. The tables are already loaded, so dataroot
+    # can point to a scratch folder; the user's data set does not change.
     nusc.dataroot = str(scratch)
     return name
 

@@ -1,7 +1,7 @@
-"""Point labels in nuScenes-lidarseg's submission format, and their score by nuscenes-devkit itself.
+"""Submissions of nuScenes-lidarseg: writing point labels, and scoring them with nuscenes-devkit.
 
-Source: nuScenes-lidarseg challenge (nuscenes-devkit, eval/lidarseg/README.md): a file of one byte a point for
-each LiDAR keyframe of a split, classes 1..16, and a submission.json that says what was used.
+Source: nuScenes-lidarseg challenge (nuscenes-devkit, eval/lidarseg/README.md): a file with one byte per point
+for each LiDAR keyframe of a split, classes 1..16, and a submission.json with the inputs of the predictor.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from lidardistill.datasets.nuscenes.lidarseg_classes import CLASSES, RAW_TO_CLAS
 from lidardistill.datasets.nuscenes.source import POINT_COLUMNS, NuScenesIndex
 
 IGNORED = 0
-"""Evaluated class that takes no part: in `CLASSES` and in the devkit."""
+"""Ignored class, in `CLASSES` and in the devkit."""
 
 TOLERANCE = 1e-9
-"""How far our figures may lie from the devkit's: both divide the same integers."""
+"""Largest difference between our scores and the devkit's: both divide the same integers."""
 
 
 def write_predictions(
@@ -56,26 +56,26 @@ def write_predictions(
     meta: Mapping[str, bool] | None = None,
     index: NuScenesIndex | None = None,
 ) -> Path:
-    """Writes a submission: `lidarseg/<split>/<token>_lidarseg.bin` and `<split>/submission.json`.
+    """Write a submission: `lidarseg/<split>/<token>_lidarseg.bin` and `<split>/submission.json`.
 
-    The predictions are taken one at a time. They replace an earlier submission for the split only when all of
-    them are there and valid.
+    The function consumes the predictions one at a time. It replaces an earlier submission of the split only
+    after all predictions are complete and valid.
 
     Args:
-        out_dir: results folder, which may hold other splits.
+        out_dir: results folder, which may contain other splits.
         version: such as v1.0-mini.
         split: such as mini_val; every keyframe of its scenes in the data set needs a prediction.
         predictions: pairs of the sample_data token of a LIDAR_TOP keyframe (`NuScenesIndex.lidar_token`) and
             (N,) uint8 classes 1..16, one for each point of the scan file, in its order.
-        dataroot: nuScenes root, to know the keyframes and their number of points.
+        dataroot: nuScenes root; supplies the keyframes and their numbers of points.
         meta: flags that differ from `devkit.META`.
-        index: the same root, if it is open.
+        index: open index of the same root, if available.
 
     Returns:
         `out_dir`.
 
     Raises:
-        ValueError: on a prediction that the official evaluator would refuse, or one missing or too many.
+        ValueError: a prediction is missing, unexpected, or invalid for the official evaluator.
     """
     flags = checked_meta(meta)
     index = index or NuScenesIndex.open(dataroot, version)
@@ -120,28 +120,28 @@ def score(
     *,
     index: NuScenesIndex | None = None,
 ) -> dict[str, Any]:
-    """Scores a submission with nuscenes-devkit, and beside it with our own confusion matrix.
+    """Score a submission with nuscenes-devkit, and check the result with our own confusion matrix.
 
     Args:
         dataroot: nuScenes root with lidarseg labels.
         version: such as v1.0-mini.
-        split: such as mini_val. For a split that the devkit does not know (`slidr_val`) the figures are our
-            own, and `evaluator` says so.
-        results_dir: what `write_predictions` wrote.
-        index: the same root, if it is open.
+        split: such as mini_val. For splits unknown to the devkit (`slidr_val`) only our own code computes the
+            scores, and `evaluator` says so.
+        results_dir: results folder of `write_predictions`.
+        index: open index of the same root, if available.
 
     Returns:
-        miou, fwiou: 0..1, None where no evaluated class is there;
-        iou: the 16 class names to 0..1, None for a class neither labelled nor predicted;
-        evaluator; num_points: points of all scans; num_points_ignored: those of them whose label is ignored;
+        miou, fwiou: 0..1, None if no evaluated class is present;
+        iou: maps the 16 class names to 0..1, None for a class neither labelled nor predicted;
+        evaluator; num_points: points of all scans; num_points_ignored: points with an ignored label;
         num_keyframes; split; version.
 
     Raises:
-        ImportError: if nuscenes-devkit is not installed; the message says how to install it.
-        FileNotFoundError: if a prediction or a label file is missing.
-        ValueError: if a prediction is invalid, or if the data set lacks a scene of the split: the devkit
-            scores whole splits.
-        AssertionError: if the devkit's figures and ours differ.
+        ImportError: nuscenes-devkit is not installed; the message says how to install it.
+        FileNotFoundError: a prediction or a label file is missing.
+        ValueError: a prediction is invalid, or the data set lacks a scene of the split: the devkit scores
+            only whole splits.
+        AssertionError: the devkit's scores and ours differ.
     """
     devkit = import_evaluator("lidarseg")
     devkit_name = f"nuscenes-devkit {importlib.metadata.version('nuscenes-devkit')}"
@@ -165,7 +165,7 @@ def _label_folder(results_dir: Path, split: str) -> Path:
 
 
 def prediction_file(results_dir: Path, split: str, token: str) -> Path:
-    """File of the predictions for one LIDAR_TOP token."""
+    """Prediction file of one LIDAR_TOP token."""
     return _label_folder(results_dir, split) / _label_file(token)
 
 
@@ -197,7 +197,7 @@ def _check_prediction(name: str, labels: np.ndarray, num_points: int) -> None:
 
 
 def _replace_folder(new: Path, target: Path) -> None:
-    """Puts `new` in the place of `target`, whose old contents go only after that."""
+    """Move `new` to `target`; delete the old contents of `target` only after the move."""
     old = new.with_suffix(".old")
     if target.exists():
         target.rename(old)
@@ -206,7 +206,7 @@ def _replace_folder(new: Path, target: Path) -> None:
 
 
 def _own_matrix(index: NuScenesIndex, split: str, results_dir: Path) -> tuple[np.ndarray, dict[str, int]]:
-    """Confusion matrix of a submission by our own code, and how many points and keyframes went in."""
+    """Confusion matrix of a submission by our own code, and the numbers of points and keyframes."""
     folder = _label_folder(results_dir, split)
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -235,7 +235,7 @@ def _own_matrix(index: NuScenesIndex, split: str, results_dir: Path) -> tuple[np
 
 
 def known_to_devkit(split: str) -> bool:
-    """Whether the devkit has a split; it scores whole splits alone."""
+    """Whether the devkit knows a split; it scores only whole splits."""
     from nuscenes.utils.splits import create_splits_scenes
 
     return split in create_splits_scenes(verbose=False)
@@ -245,7 +245,7 @@ def _devkit_figures(
     devkit: ModuleType, dataroot: Path, version: str, split: str, results_dir: Path
 ) -> dict[str, Any]:
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # nanmean where no class is there
+        warnings.simplefilter("ignore")  # nanmean warns if no class is present
         try:
             nusc = devkit.NuScenes(version=version, dataroot=str(dataroot), verbose=False)
             result = devkit.LidarSegEval(nusc, str(results_dir), split, verbose=False).evaluate()
@@ -256,7 +256,7 @@ def _devkit_figures(
 
 
 def _figures(miou: float, fwiou: float, iou: np.ndarray) -> dict[str, Any]:
-    """Plain values for JSON: NaN, which is no JSON, becomes None; the ignored class goes."""
+    """Plain values for JSON, without the ignored class: NaN is not valid JSON and becomes None."""
 
     def plain(value: float) -> float | None:
         return None if math.isnan(value) else float(value)

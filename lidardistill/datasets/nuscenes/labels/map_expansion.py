@@ -1,8 +1,8 @@
-"""nuScenes' map expansion: the polygons and lines of each layer of one place.
+"""nuScenes' map expansion: the polygons and lines of each layer of one location.
 
-The devkit's NuScenesMap reads the same files; this reads them without its list of four cities, builds each
-geometry once instead of at every look, and keeps the whole of a line that a patch cuts in two (NuScenesMap
-1.2 fails on it with shapely 2).
+The devkit's NuScenesMap reads the same files. Differences of this reader: it accepts locations outside the
+devkit's list of four, builds each geometry only once, and keeps both parts of a line that a patch cuts in two
+(NuScenesMap 1.2 fails on such lines with shapely 2).
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ LINE_LAYERS = ("road_divider", "lane_divider")
 
 
 class MapExpansion:
-    """One place. Make it with `MapExpansion.open`.
+    """Map of one location. Create it with `MapExpansion.open`.
 
     Attributes:
-        layers: layer name to its geometries, an object array of shapely Polygons or LineStrings in the frame
-            of the map (metres; nuScenes' global frame seen from above), in the order of the file.
+        layers: maps a layer name to its geometries, an object array of shapely Polygons or LineStrings in the
+            frame of the map (metres; x, y of nuScenes' global frame), in the order of the file.
     """
 
     def __init__(self, layers: dict[str, np.ndarray]) -> None:
@@ -47,13 +47,13 @@ class MapExpansion:
     def open(cls, dataroot: Path | str, location: str) -> MapExpansion:
         """Read `maps/expansion/<location>.json`.
 
-        Polygons that are not valid are left out, as NuScenesMap does when it makes masks, but for drivable
-        areas, which it takes as they are and which are repaired here.
+        Invalid polygons are left out, as in NuScenesMap's masks. Exception: invalid drivable areas are
+        repaired; NuScenesMap uses them unchanged.
 
         Raises:
             ImportError: shapely is not installed.
-            FileNotFoundError: no such file.
-            ValueError: a file that is no map expansion of version 1.3 or later.
+            FileNotFoundError: there is no such file.
+            ValueError: the file is not a map expansion of version 1.3 or later.
         """
         shapely = import_shapely()
         path = Path(dataroot) / "maps" / "expansion" / f"{location}.json"
@@ -103,16 +103,16 @@ class MapExpansion:
         return cls(layers)
 
     def near(self, layer: str, outline: Any) -> np.ndarray:
-        """Geometries of a layer whose bounds meet those of a shapely geometry, in the order of the file."""
+        """Geometries of a layer near `outline`: their bounds meet its bounds. In the order of the file."""
         return self.layers[layer][np.sort(self._trees[layer].query(outline))]
 
 
 def locations(dataroot: Path | str, version: str) -> dict[str, str]:
-    """Scene name to the place of its drive, as the tables scene and log say.
+    """Maps each scene name to its location, from the tables scene and log.
 
     Raises:
         FileNotFoundError: a table is missing.
-        ValueError: a field of another type than expected, or a dangling reference.
+        ValueError: a field has a wrong type, or a reference is dangling.
     """
     folder = Path(dataroot) / version
     for name in ("scene", "log"):
@@ -135,7 +135,7 @@ def locations(dataroot: Path | str, version: str) -> dict[str, str]:
 def _parsed(
     path: Path, content: dict[str, Any], layer: str, parse: Callable[[dict[str, Any]], Any]
 ) -> list[Any]:
-    """Every record of a layer, parsed; raises ValueError that names file, layer and record."""
+    """Parse all records of a layer; the ValueError names file, layer and record."""
     records = content.get(layer)
     if not isinstance(records, list):
         raise ValueError(f"{path}: expected a list as layer {layer!r}. Copy or download the file again.")
@@ -153,11 +153,11 @@ def _parsed(
 
 
 def import_shapely() -> ModuleType:
-    """shapely, which nuscenes-devkit brings along."""
+    """Import shapely, a dependency of nuscenes-devkit."""
     try:
         import shapely
     except ImportError as error:
-        # shapely and opencv come with the devkit.
+        # shapely and opencv are dependencies of the devkit.
         raise missing_package("nuscenes-devkit", "map segmentation", error) from error
     return shapely
 

@@ -1,10 +1,10 @@
 """Bird's-eye-view masks of the map around a keyframe, in the LiDAR frame.
 
-Source: BEVFusion (Liu et al., ICRA 2023), section 4.2, which takes them from nuscenes-devkit's
+Source: BEVFusion (Liu et al., ICRA 2023), section 4.2, which uses nuscenes-devkit's
     NuScenesMap.get_map_mask.
-Differs from it in: a corner of a polygon belongs to the cell that it lies in; the devkit rounds it to the
-nearest lower corner of a cell, which shifts areas by half a cell against lines, and against every other map
-of ours. Otherwise the masks are the devkit's, cell by cell.
+Differs from it in: a polygon corner belongs to the cell around it. The devkit rounds it to the nearest lower
+    corner of a cell, which shifts areas by half a cell relative to lines and to our other maps. Otherwise the
+    masks equal the devkit's in every cell.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ CLASS_LAYERS: dict[str, tuple[str, ...]] = {
     "carpark_area": ("carpark_area",),
     "divider": ("road_divider", "lane_divider"),
 }
-"""BEVFusion's classes, in its order, and the layers of the map that each is made of."""
+"""BEVFusion's classes, in its order, and the map layers of each class."""
 
 CLASSES: tuple[str, ...] = tuple(CLASS_LAYERS)
 ON, OFF = (1,), (0,)
 LINE_WIDTH = 2
-"""Thickness of lines that the devkit asks OpenCV for, cells."""
+"""Thickness of lines in cells, as in the devkit's calls of OpenCV."""
 
 
 class MapMasks:
-    """Masks for the keyframes of one nuScenes root. Picklable; a place is read when it is first looked at.
+    """Masks for the keyframes of one nuScenes root. Picklable; reads the map of a location at first use.
 
     Args:
         dataroot: nuScenes root with the map expansion.
@@ -49,8 +49,8 @@ class MapMasks:
         classes: keys of `CLASS_LAYERS`, in the order of the masks.
 
     Raises:
-        ValueError: an unknown class, or no whole number of cells.
-        FileNotFoundError: the tables that say where a scene was recorded are missing.
+        ValueError: a class is unknown, or the range is not a whole number of cells.
+        FileNotFoundError: the tables with the locations of the scenes are missing.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class MapMasks:
         return {**self.__dict__, "_maps": {}}
 
     def open_maps(self, scene_names: Iterable[str]) -> None:
-        """Read the maps of some scenes now: a missing one is found before anything is trained, and workers
-        share them.
+        """Read the maps of some scenes now: a missing map raises an error before training starts, and workers
+        share the maps.
 
         Raises:
-            ValueError: no such scene.
-            FileNotFoundError: the map of a place is missing.
+            ValueError: a scene does not exist.
+            FileNotFoundError: the map of a location is missing.
         """
         for name in scene_names:
             self._map_of(name)
@@ -98,20 +98,19 @@ class MapMasks:
     def read(
         self, scene_name: str, lidar2global: np.ndarray, old2new: np.ndarray | None = None
     ) -> np.ndarray:
-        """The masks around one keyframe.
+        """Draw the masks around one keyframe.
 
         Args:
-            scene_name: says which map.
-            lidar2global: (4, 4) float64 rigid; of its tilt nothing is used, its yaw is that of the x axis.
-            old2new: (4, 4) float64 augmentation of the LiDAR frame that turns about z, flips, scales and
-                shifts.
+            scene_name: scene of the keyframe; selects the map.
+            lidar2global: (4, 4) float64 rigid; its tilt is ignored, and its yaw is the yaw of the x axis.
+            old2new: (4, 4) float64 augmentation of the LiDAR frame: rotation about z, flips, scale and shift.
 
         Returns:
-            (L, H = y, W = x) bool in the (augmented) LiDAR frame; row 0 lies at the smallest y.
+            (L, H = y, W = x) bool in the (augmented) LiDAR frame; row 0 has the smallest y.
 
         Raises:
-            ValueError: no such scene.
-            FileNotFoundError: the map of its place is missing.
+            ValueError: the scene does not exist.
+            FileNotFoundError: the map of its location is missing.
         """
         expansion = self._map_of(scene_name)
         global2cells = np.diag([1 / self.cell_size, 1 / self.cell_size, 1.0])
@@ -132,7 +131,7 @@ class MapMasks:
 
 
 def global2lidar(lidar2global: np.ndarray) -> np.ndarray:
-    """(3, 3) float64 motion of the ground plane for homogeneous x, y, 1; the x axes agree."""
+    """(3, 3) float64 transform of homogeneous x, y, 1 from global to LiDAR frame; uses only yaw, x, y."""
     yaw = np.arctan2(lidar2global[1, 0], lidar2global[0, 0])
     c, s = np.cos(yaw), np.sin(yaw)
     turn = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]])
@@ -144,7 +143,7 @@ def global2lidar(lidar2global: np.ndarray) -> np.ndarray:
 def draw_masks(
     expansion: MapExpansion, global2cells: np.ndarray, shape: tuple[int, int], classes: Sequence[str]
 ) -> np.ndarray:
-    """Draw some classes of a map.
+    """Draw the masks of some classes of a map.
 
     Args:
         expansion: the map.
@@ -159,7 +158,7 @@ def draw_masks(
     height, width = shape
     canvas = shapely.box(0, 0, width, height)
     cells2global = np.linalg.inv(global2cells)
-    # Around the corners, so that what a shrinking or turning loses is still there.
+    # The outline of the canvas in the global frame, for any rotation and scale.
     outline = _moved(shapely, canvas, cells2global)
     masks = np.zeros((len(classes), height, width), dtype=bool)
     for number, name in enumerate(classes):
@@ -177,12 +176,12 @@ def _moved(shapely: Any, geometries: Any, motion: np.ndarray) -> Any:
 
 
 def _corners(ring: Any) -> np.ndarray:
-    """(n, 2) int32 column, row of the cells that the corners lie in."""
+    """(n, 2) int32 column, row of the cells of the corners."""
     return np.floor(np.asarray(ring.coords)).astype(np.int32)
 
 
 def _draw_polygons(shapely: Any, pieces: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Piece by piece; a hole takes away what earlier pieces have drawn, as in the devkit."""
+    """Draw polygons one after another; a hole erases earlier polygons too, as in the devkit."""
     import cv2
 
     mask = np.zeros(shape, dtype=np.uint8)

@@ -1,8 +1,8 @@
-"""Confusion matrix and intersection over union, to the convention of nuscenes-devkit.
+"""Confusion matrix and intersection over union (IoU), with the convention of nuscenes-devkit.
 
-The convention: row and column of the ignored class are set to zero, a class that neither the labels nor the
-predictions hold is NaN, and the mean leaves NaN out. Source: nuscenes-devkit, `eval/lidarseg/utils.py`
-(ConfusionMatrix); tests/datasets/test_metrics.py compares with it.
+Convention: row and column of the ignored class are zero; the IoU of a class without labels and predictions is
+NaN; the mean ignores NaN. Source: nuscenes-devkit, `eval/lidarseg/utils.py` (ConfusionMatrix);
+tests/datasets/test_metrics.py compares with it.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ import numpy as np
 def confusion_matrix(
     target: np.ndarray, prediction: np.ndarray, num_classes: int, ignore: int | None = None
 ) -> np.ndarray:
-    """Counts the points of each pair of classes. Matrices of several scans add up.
+    """Count the points of each pair of classes. The matrices of several scans can be added.
 
-    A point whose prediction is `ignore` is counted nowhere, not even as a miss: whoever scores a submission
-    has to refuse such predictions first, as `evaluation.lidarseg` does.
+    Points with the prediction `ignore` are not counted, not even as a miss. Check submissions for such
+    predictions first, as `judge_points` does.
 
     Args:
         target: (N,) integer classes, 0..num_classes - 1.
         prediction: (N,) integer classes, 0..num_classes - 1.
-        num_classes: classes, the ignored one included.
-        ignore: class whose row and column are set to zero, or None.
+        num_classes: number of classes, including the ignored class.
+        ignore: ignored class; its row and column are set to zero. None ignores no class.
 
     Returns:
         (num_classes, num_classes) int64; row is the target, column the prediction.
 
     Raises:
-        ValueError: on shapes that differ, values that are no integers, or classes out of range.
+        ValueError: the shapes differ, the values are not integers, or a class is out of range.
     """
     target, prediction = np.asarray(target), np.asarray(prediction)
     if target.ndim != 1 or target.shape != prediction.shape:
@@ -45,7 +45,7 @@ def confusion_matrix(
             )
     if ignore is not None and not 0 <= ignore < num_classes:
         raise ValueError(f"ignore must be 0..{num_classes - 1} or None, got {ignore}")
-    # int64 first: 16 * 17 does not fit the uint8 that labels are stored in.
+    # int64 first, because 16 * 17 overflows uint8, the type of the labels.
     pair = target.astype(np.int64) * num_classes + prediction
     matrix = np.bincount(pair, minlength=num_classes**2).reshape(num_classes, num_classes)
     if ignore is not None:
@@ -55,29 +55,29 @@ def confusion_matrix(
 
 
 def iou_per_class(matrix: np.ndarray) -> np.ndarray:
-    """Divides the points that agree by the points that either side gave to the class.
+    """IoU of each class: points with the class in both label and prediction, over points with it in either.
 
     Args:
         matrix: (C, C) counts, rows target, columns prediction.
 
     Returns:
-        (C,) float64 in 0..1, NaN for a class that is on neither side (the ignored one always).
+        (C,) float64 in 0..1, NaN for a class without labels and predictions (always for the ignored class).
     """
     agree = np.diagonal(matrix)
-    # float32 because the devkit rounds the union so: beyond 2^24 points that shows in the eighth digit.
+    # float32 as in the devkit: above 2^24 points the rounding of the union changes the eighth digit.
     union = (matrix.sum(axis=1) + matrix.sum(axis=0) - agree).astype(np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
         return agree / union
 
 
 def mean_iou(matrix: np.ndarray) -> float:
-    """Averages the IoU of the classes that are there.
+    """Mean IoU of the classes that are present.
 
     Args:
         matrix: (C, C) counts, rows target, columns prediction.
 
     Returns:
-        0..1, or NaN where no class is there.
+        0..1, or NaN if no class is present.
     """
     iou = iou_per_class(matrix)
     there = ~np.isnan(iou)
@@ -85,13 +85,13 @@ def mean_iou(matrix: np.ndarray) -> float:
 
 
 def frequency_weighted_iou(matrix: np.ndarray) -> float:
-    """Averages the IoU of the classes, weighted with their share of the target points.
+    """Mean IoU of the classes, weighted by their share of the target points.
 
     Args:
         matrix: (C, C) counts, rows target, columns prediction.
 
     Returns:
-        0..1, or NaN where there is no point.
+        0..1, or NaN if there are no points.
     """
     total = matrix.sum()
     if total == 0:

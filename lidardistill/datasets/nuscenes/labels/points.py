@@ -14,11 +14,11 @@ from lidardistill.datasets.nuscenes.tables import integer_of, read_table, text_o
 
 
 def read_lidarseg(index: NuScenesIndex, row: int) -> np.ndarray:
-    """Labels of a keyframe's points.
+    """Read the labels of a keyframe's points.
 
     Args:
-        index: a root with lidarseg.
-        row: keyframe.
+        index: index of a root with lidarseg.
+        row: row of the keyframe.
 
     Returns:
         (N,) uint8 raw class 0..31 of each point, in the order of the scan file.
@@ -26,7 +26,7 @@ def read_lidarseg(index: NuScenesIndex, row: int) -> np.ndarray:
     Raises:
         ValueError: this root has no labels for the keyframe.
         FileNotFoundError: the label file or the scan is missing.
-        CorruptSample: not one label for each point, or a label that is no class.
+        CorruptSample: the numbers of labels and points differ, or a label is not a class.
     """
     path = _label_path(index, row)
     labels = np.fromfile(path, dtype=np.uint8)
@@ -45,24 +45,21 @@ def read_lidarseg(index: NuScenesIndex, row: int) -> np.ndarray:
 
 
 def check_labelled(index: NuScenesIndex, rows: Sequence[int] | np.ndarray) -> None:
-    """Refuse, as `read_lidarseg`, keyframes without a label file; looks at no more than 32 of them and
-    opens none.
-    """
+    """Raise the errors of `read_lidarseg` for missing label files; checks at most 32 files, opens none."""
     rows = np.asarray(rows)
     for place in np.unique(np.linspace(0, len(rows) - 1, 32).round().astype(np.int64)).tolist():
         _label_path(index, int(rows[place]))
 
 
 def check_categories(tables: Path) -> None:
-    """Refuse a category.json that nuscenes-devkit cannot judge lidarseg by.
+    """Check that nuscenes-devkit can score lidarseg with category.json.
 
     Args:
         tables: folder of the version's tables.
 
     Raises:
         FileNotFoundError: there is no category.json.
-        ValueError: a row without `index`, which is the table from before lidarseg, or with an index of
-            another class.
+        ValueError: a row has no `index` (the table is the one without lidarseg), or a wrong index.
     """
     path = tables / "category.json"
     if not path.is_file():

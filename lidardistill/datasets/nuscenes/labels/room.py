@@ -1,4 +1,4 @@
-"""nuScenes' side of the contract for labels and judges (`datasets.labelled`)."""
+"""nuScenes' implementation of the interface of labels and judges (`datasets.labelled`)."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
     from lidardistill.datasets.nuscenes.labels.map_masks import MapMasks
 
 RAW_TO_TARGET: np.ndarray = CLASS_TO_TARGET[RAW_TO_CLASS]
-"""(256,) uint8 look-up: raw label to place in the judged classes, or `IGNORED`."""
+"""(256,) uint8 look-up table: raw label to index of the evaluated class, or `IGNORED`."""
 
 VEHICLE_LABELS = np.array(
     [name.startswith("vehicle.") and name != "vehicle.ego" for name in RAW_CLASSES], dtype=bool
 )
-"""(32,) bool, which raw classes are vehicles of others."""
+"""(32,) bool, True for raw classes of other vehicles."""
 
 
 class NuScenesLabels:
@@ -77,7 +77,7 @@ class NuScenesLabels:
 
 @dataclass(frozen=True)
 class LidarsegLabels:
-    """nuScenes-lidarseg as `PointLabels`: the 16 judged classes."""
+    """nuScenes-lidarseg as `PointLabels`: the 16 evaluated classes."""
 
     index: NuScenesIndex
 

@@ -1,8 +1,7 @@
-"""Detections in nuScenes' submission format: written whole or not at all, and looked through before they are
-judged.
+"""Detections in nuScenes' submission format: written atomically, and checked before scoring.
 
 Source: nuScenes detection challenge (nuscenes-devkit, eval/detection/README.md): boxes in the global frame,
-at most 500 a keyframe, one attribute each, for every keyframe of a split.
+at most 500 per keyframe, one attribute each, for every keyframe of a split.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from lidardistill.datasets.nuscenes.source import NuScenesIndex
 from lidardistill.geometry.rigid import rotation_to_quaternion, transform_points
 
 MAX_BOXES = 500
-"""A keyframe may have so many."""
+"""Largest number of boxes of a keyframe."""
 
 _LENGTHS = {"translation": 3, "size": 3, "rotation": 4, "velocity": 2}
 
@@ -43,27 +42,28 @@ def write_detections(
     meta: Mapping[str, bool] | None = None,
     index: NuScenesIndex | None = None,
 ) -> Path:
-    """Writes a submission, a JSON file.
+    """Write a submission, a JSON file.
 
-    The detections are taken and written one keyframe at a time. They replace an earlier file only when all of
-    them are there and valid.
+    The function consumes and writes the detections one keyframe at a time. It replaces an earlier file only
+    after all detections are complete and valid.
 
     Args:
         path: file to write; its folder is created.
         version: such as v1.0-mini.
         split: such as mini_val; every keyframe of its scenes in the data set needs an entry, which may be
             empty.
-        detections: pairs of sample token and detections. Of more than 500 boxes the best are written.
-        dataroot: nuScenes root, to know the keyframes and where they are.
+        detections: pairs of sample token and detections. If a keyframe has more than 500 boxes, only the best
+            500 are written.
+        dataroot: nuScenes root; supplies the keyframes and their poses.
         meta: flags that differ from `devkit.META`, for the inputs of the detector, such as use_camera.
-        index: the same root, if it is open.
+        index: open index of the same root, if available.
 
     Returns:
         `path`.
 
     Raises:
-        ValueError: on a box that the official evaluator would refuse (or take for something else), a keyframe
-            missing, unknown or doubled. The message names the sample token.
+        ValueError: a box is invalid for the official evaluator (or it would misread the box), or a keyframe
+            is missing, unknown or duplicated. The message names the sample token.
         OSError: the file cannot be written.
     """
     flags = checked_meta(meta)
@@ -96,16 +96,16 @@ def write_detections(
 
 
 def to_global(token: str, found: FrameDetections, lidar2global: np.ndarray) -> list[dict[str, Any]]:
-    """The entries of one keyframe.
+    """Entries of one keyframe, in the global frame.
 
     Args:
         token: sample token.
-        found: in the LiDAR frame.
+        found: detections in the LiDAR frame.
         lidar2global: (4, 4) float64.
 
     Returns:
-        At most 500 entries, best first. A box stands upright in the LiDAR frame, and so leans in the global
-        one as the sensor does; the evaluator looks at where its front points seen from above.
+        At most 500 entries, best first. A box is upright in the LiDAR frame, so in the global frame it has
+        the tilt of the sensor; the evaluator uses only its yaw.
 
     Raises:
         ValueError: see `write_detections`.
@@ -134,19 +134,19 @@ def to_global(token: str, found: FrameDetections, lidar2global: np.ndarray) -> l
 
 
 def read_detections(path: Path | str, tokens: Iterable[str]) -> dict[str, Any]:
-    """Reads a submission and refuses what the official evaluator would stumble over without saying where.
+    """Read a submission and check it, because the official evaluator does not report the place of an error.
 
     Args:
-        path: what `write_detections`, or another detector, wrote.
-        tokens: sample tokens that need an entry, and no others.
+        path: submission file of `write_detections` or another detector.
+        tokens: sample tokens of the expected entries; other entries are errors.
 
     Returns:
-        The file's content: `meta`, and `results` by sample token.
+        Content of the file: `meta`, and `results` by sample token.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: not a submission, a keyframe missing or too many, a box that is none. The message names
-            the file and the sample token.
+        ValueError: the file is not a submission, a keyframe is missing or unexpected, or a box is invalid.
+            The message names the file and the sample token.
     """
     path = Path(path)
     if not path.is_file():
@@ -181,7 +181,7 @@ def read_detections(path: Path | str, tokens: Iterable[str]) -> dict[str, Any]:
 
 
 def _checked(token: str, found: FrameDetections) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes and scores in float64, labels and attributes in int64."""
+    """Check detections; returns boxes and scores in float64, labels and attributes in int64."""
     boxes, scores = (np.asarray(values, dtype=np.float64) for values in found[:2])
     labels = np.asarray(found.labels)
     n = len(boxes)
@@ -219,14 +219,14 @@ def _checked(token: str, found: FrameDetections) -> tuple[np.ndarray, np.ndarray
 
 
 def _problem(token: str, entry: Any) -> str | None:
-    """What is wrong with an entry."""
+    """Description of the problem of an entry, None if it is valid."""
     if not isinstance(entry, dict):
         return f"a box is an object, got {entry!r}"
     for key, length in _LENGTHS.items():
         value = entry.get(key)
         if not isinstance(value, list) or len(value) != length or not all(map(_is_number, value)):
             return f"expected {length} numbers as {key}, got {value!r}"
-        # NaN as a velocity is lawful: the evaluator then leaves it out of the velocity error.
+        # NaN is a valid velocity: the evaluator excludes it from the velocity error.
         if key != "velocity" and not np.isfinite(value).all():
             return f"{key} holds NaN or infinity: {value}"
     if min(entry["size"]) <= 0:

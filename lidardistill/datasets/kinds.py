@@ -6,14 +6,16 @@ To add a kind: write a folder with its `Source`, and add a line to the three lis
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError, model_validator
 
 from lidardistill.config.base import Strict
-from lidardistill.datasets.base import Source
 from lidardistill.datasets.kitti.config import KittiConfig
 from lidardistill.datasets.nuscenes.config import NuScenesConfig
+
+if TYPE_CHECKING:
+    from lidardistill.datasets.base import Source
 
 SourceConfig = NuScenesConfig | KittiConfig
 Kind = Literal["nuscenes", "kitti"]

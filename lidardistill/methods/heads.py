@@ -16,8 +16,7 @@ class PointHead(nn.Module):
     """Linear layer with bias, then unit length: SLidR's final 1x1 convolution and normalisation.
 
     Differs from the paper in: a zero row stays zero, with zero gradient (the authors' division has no epsilon
-        and
-    gives NaN).
+    and gives NaN).
 
     Args:
         in_channels: width of the backbone's features.

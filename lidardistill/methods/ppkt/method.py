@@ -1,8 +1,7 @@
 """PPKT: contrastive pixel-to-point knowledge transfer.
 
 Source: Liu et al., "Learning from 2D: Contrastive Pixel-to-Point Knowledge Transfer for 3D Pretraining",
-    2021, as SLidR's
-authors re-implemented it (`config/ppkt_nuscenes.yaml` of their code).
+    2021, as SLidR's authors re-implemented it (`config/ppkt_nuscenes.yaml` of their code).
 """
 
 from __future__ import annotations

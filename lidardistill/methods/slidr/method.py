@@ -30,7 +30,7 @@ from lidardistill.teachers.base import Teacher
 
 
 class SLidR(Method):
-    """Superpoints of the student meet superpixels of a frozen teacher.
+    """Contrast of the student's superpoints with the superpixels of a frozen teacher.
 
     The student and both heads train; the teacher never does.
 

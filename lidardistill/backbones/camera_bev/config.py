@@ -24,7 +24,7 @@ class CameraBevLayers:
         widths: channels of the 2D backbone's stages.
         layers: convolutions of each stage behind the first.
         strides: of each stage's first convolution.
-        neck_widths: channels that the neck makes of each stage.
+        neck_widths: output channels of the neck for each stage.
         up_strides: factor of the neck for each stage.
     """
 
@@ -95,7 +95,7 @@ class CameraBevConfig(Strict):
         return {**_SHARED, **_KEYS[self.preset]}[key] if given is None else given
 
     def build(self) -> Any:
-        """The network with freshly drawn weights, and those of the image network as `weights` says.
+        """The network with random weights, except for the image network, whose weights are those of `weights`.
 
         Raises:
             ValueError: keys that do not fit each other, or weights that do not fit the preset.

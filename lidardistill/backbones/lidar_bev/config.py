@@ -24,7 +24,7 @@ class LidarBevLayers:
         widths: channels of the 2D backbone's stages.
         layers: convolutions of each stage behind the first.
         strides: of each stage's first convolution.
-        neck_widths: channels that the neck makes of each stage.
+        neck_widths: output channels of the neck for each stage.
         up_strides: factor of the neck for each stage.
     """
 

@@ -91,7 +91,7 @@ class FeatureStore:
         """(R, C) float32 features and (R,) float32 counts.
 
         Raises:
-            FileNotFoundError: they were not computed, or pictures or region maps have changed since.
+            FileNotFoundError: the features were not computed, or images or region maps have changed since.
             CorruptSample: the file is damaged.
         """
         path = self.path(source, row)
@@ -129,9 +129,9 @@ def feature_key(
     """Digest of everything that pooled features depend on, besides the files of their keyframe.
 
     Args:
-        teacher: its config. Files and folders that it names count with their contents, not with their names.
-        superpixels: how regions are made; where they are kept does not count.
-        images: at which resolution pictures are read; their cache does not count.
+        teacher: its config. The digest reads the contents of its files and folders, not their names.
+        superpixels: settings of the regions, without the folder of their cache.
+        images: resolution of the images, without their cache.
         image_size: height, width that the teacher sees, pixels.
     """
     options = teacher.model_dump(mode="json")
@@ -243,7 +243,7 @@ class _Unreadable(NamedTuple):
 
 
 class _Readable(Dataset["PairSample | _Unreadable"]):
-    """Keyframes without substitutes. Returns read errors, because a raised one would end the worker process."""
+    """Keyframes without substitutes. Returns read errors, because a raised one would end the worker."""
 
     def __init__(self, keyframes: Keyframes[PairSample]) -> None:
         self.keyframes, self.warm_up = keyframes, keyframes.warm_up

@@ -125,7 +125,7 @@ class SLidR(Method):
 
         Returns:
             (V * S, D) means of projected features, or with `normalize="superpixel"` (V * S, teacher_channels)
-            of features that are yet to be projected; (V * S,) pixels in each.
+            of features before the projection; (V * S,) pixels in each.
         """
         if self.config.normalize == "pixel":
             assert batch.superpixels is not None

@@ -59,7 +59,7 @@ class ProjectionHead(nn.Module):
 
     @spanned("heads")
     def forward(self, features: Tensor) -> Tensor:
-        """(M, in_channels) to (M, out_channels) of unit length, float32 also under autocast (float64 stays)."""
+        """(M, in_channels) to (M, out_channels) unit rows, float32 also under autocast (float64 stays)."""
         return self.head(F.relu(self.norm(self.linear(features))))
 
 

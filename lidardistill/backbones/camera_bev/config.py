@@ -95,7 +95,7 @@ class CameraBevConfig(Strict):
         return {**_SHARED, **_KEYS[self.preset]}[key] if given is None else given
 
     def build(self) -> Any:
-        """The network with random weights, except for the image network, whose weights are those of `weights`.
+        """The network with random weights; the image network has those of the key `weights`.
 
         Raises:
             ValueError: keys that do not fit each other, or weights that do not fit the preset.

@@ -1,4 +1,4 @@
-"""Export of a backbone into the checkpoint of another project, as the same function of that project's points."""
+"""Export of a backbone into another project's checkpoint, as the same function of that project's points."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def detector_checkpoint(
 
     Returns:
         Checkpoint: `state_dict` and `meta` for mmdet3d, `model_state` and `version` for OpenPCDet; tensors
-        and plain values alone. Card: the backbone's, with `columns` of the points, `notes` on what differs,
+        and plain values alone. Card: the backbone's, with `columns` of the points, `notes` on differences,
         and for mmdet3d `base` and `model`, the parts of a configuration that the weights fit.
 
     Raises:

@@ -108,7 +108,7 @@ class Sum(Method):
             raise ValueError("Sum: the method and the term must share one student, and there are two")
         if not weight >= 0:
             raise ValueError(f"Sum: expected a weight of at least 0, got {weight}")
-        self.method = method  # first, so that weights of the student are named after it
+        self.method = method  # first, because the student's weights take their names from it
         self.term = term
         self.weight, self.prefix = weight, prefix
 

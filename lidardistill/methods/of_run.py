@@ -1,4 +1,4 @@
-"""From the config of a run to its recipe and its method. `bev_term` makes an ordinary sum of two methods."""
+"""Recipe and method of a run, built from its config. `bev_term` adds a second method, as a `Sum`."""
 
 from __future__ import annotations
 

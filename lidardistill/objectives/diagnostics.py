@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Below these, features of many rows are one direction with noise. A healthy run starts far above both.
+# Below these values all rows have nearly one direction, plus noise. A healthy run starts far above both.
 _COLLAPSED_STD = 0.05
 _COLLAPSED_RANK = 1.5
-# Fewer rows than this say nothing about a spread.
+# A spread of fewer rows is meaningless.
 _FEWEST_ROWS = 8
 
 

@@ -43,8 +43,8 @@ class SameConv2d(nn.Conv2d):
             input.shape[-2:], size, self.kernel_size, self.stride, strict=True
         ):
             total = max((out - 1) * step + kernel - side, 0)
-            # Symmetric padding by one more stride gives one extra value at the start. Dropping this value is
-            # cheaper than copying the input into a larger tensor.
+            # Uneven padding: symmetric padding with one stride more gives one extra value at the start.
+            # Dropping this value is cheaper than copying the input into a larger tensor.
             uneven = total % 2
             padding.append(total // 2 + uneven * step)
             begin.append(uneven)

@@ -69,7 +69,7 @@ class LidarBevConfig(BackboneConfig):
 
     Attributes:
         preset: `voxelnet01`, `voxelnet0075` and `pillars02` are CenterPoint's networks on nuScenes,
-            `second01` has SECOND's plain encoder, and the two `mini` are those of the CPU demo.
+            `second01` has SECOND's plain encoder, and both `mini` presets belong to the CPU demo.
     """
 
     makes: ClassVar[Literal["points", "map"]] = "map"

@@ -21,7 +21,7 @@ from lidardistill.methods.heads import ProjectionHead
 from lidardistill.objectives.diagnostics import contrast_diagnostics
 from lidardistill.ops.bev_sample import bev_sample
 
-_DIAGNOSED_ROWS = 4096  # their similarities fill 64 MB
+_DIAGNOSED_ROWS = 4096  # a similarity matrix of 64 MB
 
 
 class PRC(Method):

@@ -29,7 +29,7 @@ from lidardistill.ops.bev_sample import bev_sample
 
 log = logging.getLogger(__name__)
 
-_DIAGNOSED_ROWS = 4096  # their similarities fill 64 MB
+_DIAGNOSED_ROWS = 4096  # a similarity matrix of 64 MB
 
 
 class RAD(Method):
@@ -164,7 +164,7 @@ class RAD(Method):
         return {"student": self.config.camera.model_dump(mode="json")}
 
     def shown_maps(self, voxels: VoxelBatch, xy: Tensor, cameras: dict[str, Any] | None) -> list[ShownMap]:
-        """Both maps, which meet behind their projectors."""
+        """Both maps, with their projectors as heads."""
         camera_map, _ = self.student(**(cameras or {}))
         lidar_map = self.teacher(voxels).bev
         return [

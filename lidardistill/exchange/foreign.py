@@ -20,7 +20,7 @@ class Family:
     Attributes:
         name: projects that write it.
         example: name of one of its tensors.
-        marks: beginnings of names that no other family has.
+        marks: beginnings of names that occur in no other family.
         read: converts its tensors to ours.
     """
 

@@ -18,7 +18,7 @@ Kernel = tuple[int, int, int]
 def renamed(
     state: Mapping[str, Tensor], modules: Mapping[str, str], prefixes: Mapping[str, str], owner: str
 ) -> dict[str, Tensor]:
-    """Every tensor under its other name.
+    """Rename every tensor.
 
     Args:
         state: tensors by name.

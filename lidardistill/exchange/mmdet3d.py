@@ -41,8 +41,8 @@ def encoder_modules(block: Block) -> dict[str, str]:
         block: `VoxelNet`'s block, or "pillars" for `PillarNet`.
 
     Returns:
-        Ours to theirs. SparseEncoder of blocks "basicblock" puts the convolution with a stride at the end of
-        a stage, ours and "conv_module" at the start of the next.
+        Our names to theirs. mmdet3d's SparseEncoder with "basicblock" puts the strided convolution at the end
+        of a stage; ours, and "conv_module", put it at the start of the next stage.
     """
     if block == "pillars":
         return {name: PILLARS + name for name in ("linear", "norm")}

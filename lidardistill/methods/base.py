@@ -130,7 +130,7 @@ class Method(nn.Module):
         """One step.
 
         Args:
-            batch: of the recipe, on the device.
+            batch: batch of the recipe, on the device.
             generator: on the CPU; the only source of random numbers.
             diagnose: also compute metrics of the features.
         """
@@ -159,7 +159,7 @@ class Method(nn.Module):
         nothing.
 
         Args:
-            recipe: of the run.
+            recipe: recipe of the run.
             source: reads keyframes.
             rows: (n,) int64 rows of the run.
             num_workers: processes that read keyframes.

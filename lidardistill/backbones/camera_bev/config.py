@@ -57,8 +57,8 @@ _SHARED: dict[str, Any] = {
     "z_range": (-5.0, 3.0),
 }
 """Preset values, used for keys that are null. Depths and the 80 channels of swin_t are those of BEVFusion
-(Liu et al., ICRA 2023) on nuScenes; its map has the 128 x 128 cells of 0.8 m of voxelnet01 and pillars02, that
-of mini the 64 x 64 cells of 1.6 m of voxelnet_mini and pillars_mini."""
+(Liu et al., ICRA 2023) on nuScenes; its map has the 128 x 128 cells of 0.8 m of voxelnet01 and pillars02,
+that of mini the 64 x 64 cells of 1.6 m of voxelnet_mini and pillars_mini."""
 
 
 class CameraBevConfig(Strict):

@@ -69,7 +69,7 @@ class MapFeatures(Features):
         scans, height, width = self._scans, self.grid.height, self.grid.width
         scan, _, y, x = scans.voxel_coords.long().unbind(1)
         row, column = y * height // self._voxels_yx[0], x * width // self._voxels_yx[1]
-        # Points outside the grid take one more entry, so a batch without voxels is no special case.
+        # Points outside the grid use one extra entry, so a batch without voxels needs no special case.
         cell = torch.cat([(scan * height + row) * width + column, scan.new_zeros(1)])
         return cell.index_select(0, torch.where(scans.point_mask, scans.point2voxel, len(scan)))
 

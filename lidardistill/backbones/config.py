@@ -1,4 +1,4 @@
-"""What every LiDAR backbone's config answers."""
+"""Base config of the LiDAR backbones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The LiDAR backbones that there are. A new one is a folder here and one line in `StudentConfig`."""
+"""List of the LiDAR backbones. A new one needs a folder here and one line in `StudentConfig`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which project a weights file comes from, told by the names of its tensors."""
+"""Origin of a weights file, recognised by the names of its tensors."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Family:
     Attributes:
         name: projects that write it.
         example: name of one of its tensors.
-        marks: beginnings of names that no other family has.
-        read: its tensors to ours.
+        marks: beginnings of names that occur in no other family.
+        read: converts its tensors to ours.
     """
 
     name: str
@@ -77,11 +77,11 @@ def own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A backbone's tensors under our names.
 
     Args:
-        tensors: out of `weights.load_checkpoint_tensors`, of any family that is known here.
+        tensors: of `weights.load_checkpoint_tensors`, from any known family.
 
     Returns:
-        For `load_matching`. Tensors of other families that are no part of a LiDAR backbone are left out; our
-        own names, and unknown ones, stay.
+        Tensors for `load_matching`, without the tensors of other families that are no part of a LiDAR
+        backbone. Our own names, and unknown names, stay.
 
     Raises:
         ValueError: weights of another project that our backbone cannot hold.
@@ -93,7 +93,7 @@ def own_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def stranger(names: Mapping[str, Tensor], expected: str) -> str:
-    """A sentence for tensors of which none belongs to the network that is loaded.
+    """Error sentence for tensors that do not belong to the expected network at all.
 
     Args:
         names: as `own_names` returns them.

@@ -1,4 +1,4 @@
-"""A backbone's first layer, for points whose columns are not those it was trained with."""
+"""First layer of a backbone, adapted to points with other columns than in training."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def with_columns(
     columns: Sequence[str],
     intensity_scale: float = 1.0,
 ) -> dict[str, Tensor]:
-    """The same function of the same points, read from other columns.
+    """State dict with a first layer for other columns, which computes the same function of the same points.
 
-    A column that the backbone does not know gets zeros, one that stands elsewhere moves, and the factor of
-    intensity goes into the weights; all of it is exact, because the first layer is linear and has no bias.
+    Unknown columns get zero weights, known columns are reordered, and the weights absorb the factor of
+    intensity. The result is exact, because the first layer is linear and has no bias.
 
     Args:
         state: state dict of a `LidarBev` or a `MinkUNet`.
         features: names of its input channels, `voxels.point_features` of its run.
-        columns: names of the points' columns as they will be given; intensity as stored.
+        columns: names of the points' new columns; intensity as stored.
         intensity_scale: `voxels.intensity_scale` of its run.
 
     Returns:

@@ -1,7 +1,7 @@
 """State dicts under other names, and sparse convolution weights in other memory layouts.
 
-A convolution weight of ours is spconv 2's, (out, z, y, x, in). mmcv's own sparse convolutions, and spconv 1,
-keep (z, y, x, in, out).
+Our convolution weights have the layout of spconv 2, (out, z, y, x, in). mmcv's own sparse convolutions, and
+spconv 1, use (z, y, x, in, out).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Kernel = tuple[int, int, int]
 def renamed(
     state: Mapping[str, Tensor], modules: Mapping[str, str], prefixes: Mapping[str, str], owner: str
 ) -> dict[str, Tensor]:
-    """Every tensor under its other name.
+    """Rename every tensor.
 
     Args:
         state: tensors by name.
@@ -44,7 +44,7 @@ def known(
     prefixes: Mapping[str, str],
     own: tuple[str, ...] = (),
 ) -> dict[str, tuple[str, Tensor]]:
-    """The tensors that have another name: that name to the old one and the tensor.
+    """Tensors with a counterpart: their other name to (old name, tensor).
 
     Args:
         state: tensors by name.
@@ -92,16 +92,16 @@ def layouts_that_fit(weight: Tensor, kernel: Kernel) -> list[Layout]:
 
 
 def from_layout(key: str, weight: Tensor, kernel: Kernel, layout: Layout | None) -> Tensor:
-    """The way back to (out, z, y, x, in).
+    """Any layout to (out, z, y, x, in).
 
     Args:
         key: its name, for the message.
         weight: of five dimensions.
         kernel: cells along the three axes, as they lie in `weight`.
-        layout: None tells it from the shape.
+        layout: of the weight; None infers it from the shape.
 
     Raises:
-        ValueError: a shape that has no such kernel, or that tells no layout.
+        ValueError: a shape without such a kernel, or with an ambiguous layout.
     """
     fits, shape = layouts_that_fit(weight, kernel), tuple(weight.shape)
     if layout is None:

@@ -1,11 +1,11 @@
 """LiDAR BEV weights under the names of mmdet3d 1.4's CenterPoint and BEVFusion.
 
-mmdet3d that runs on spconv 2 expects mmcv's layout from every file that carries no module versions, which is
-any plain dictionary of tensors, and turns it itself; what is written is therefore "mmcv".
+The written layout is "mmcv": mmdet3d on spconv 2 expects mmcv's layout in every file without module versions,
+such as a plain dictionary of tensors, and converts it itself.
 
-BEVFusion has the names of CenterPoint and other axes: its voxels are counted x, y, z and its maps are x by y,
-so every kernel lies the other way round. Weights of the one in the other load, but for the last sparse
-convolution, whose shape does not fit, and see a mirrored street.
+BEVFusion has the names of CenterPoint but other axes: its voxels are ordered x, y, z and its maps are x by y,
+so the axes of every kernel are reversed. Weights of one load into the other, except for the last sparse
+convolution, whose shape does not fit, but the network then sees a mirrored street.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def encoder_modules(block: Block) -> dict[str, str]:
         block: `VoxelNet`'s block, or "pillars" for `PillarNet`.
 
     Returns:
-        Ours to theirs. SparseEncoder of blocks "basicblock" puts the convolution with a stride at the end of
-        a stage, ours and "conv_module" at the start of the next.
+        Our names to theirs. mmdet3d's SparseEncoder with "basicblock" puts the strided convolution at the end
+        of a stage; ours, and "conv_module", put it at the start of the next stage.
     """
     if block == "pillars":
         return {name: PILLARS + name for name in ("linear", "norm")}
@@ -69,7 +69,7 @@ def to_mmdet3d(
     Args:
         state: its state dict.
         layout: of the sparse convolutions, see above.
-        detector: whose axes.
+        detector: detector with the axes of the written weights.
 
     Returns:
         All of them: `pts_middle_encoder` or `pts_voxel_encoder`, `pts_backbone`, `pts_neck`.
@@ -90,15 +90,15 @@ def to_mmdet3d(
 def from_mmdet3d(
     state: Mapping[str, Tensor], layout: Layout | None = None, detector: Detector | None = None
 ) -> dict[str, Tensor]:
-    """The way back, for `weights.load_matching`; weights of the head and of cameras are passed over.
+    """mmdet3d's weights under our names, for `weights.load_matching`; without those of head and cameras.
 
     Args:
         state: a CenterPoint's or BEVFusion's state dict.
-        layout: of its sparse convolutions; None tells it from their shapes.
-        detector: whose axes; None tells it from the kernel of the last sparse convolution.
+        layout: of its sparse convolutions; None infers it from their shapes.
+        detector: detector with these axes; None infers it from the kernel of the last sparse convolution.
 
     Raises:
-        ValueError: no LiDAR backbone in it, a shape that tells no layout.
+        ValueError: no LiDAR backbone in it, or an ambiguous layout.
     """
     block: Block = "plain"
     if any(key.startswith(PILLARS) for key in state):

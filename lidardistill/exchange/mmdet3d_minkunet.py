@@ -1,11 +1,11 @@
 """MinkUNet weights under the names of mmdet3d 1.4's MinkUNetBackbone with the backend "spconv".
 
-Three things differ there. Voxels are counted x, y, z, so every kernel lies the other way round. A shortcut of
-1x1x1 is a sparse convolution, whose weight spconv 2 multiplies as (in, out) although its shape says (out, 1,
-1, 1, in). And the stem has a second convolution, which we have not: it is written as the identity.
+Three things differ there. Voxels are ordered x, y, z, so the axes of every kernel are reversed. A 1x1x1
+shortcut is a sparse convolution, and spconv 2 multiplies its weight as (in, out) although its shape is
+(out, 1, 1, 1, in). The stem has a second convolution, which ours lacks: we write it as the identity.
 
-The file is for mmdet3d on spconv 2, the only backend of its three that can be installed from PyPI. mmcv's own
-sparse convolutions would read the same names, but the shortcuts wrong wherever they change the width.
+The file is for mmdet3d on spconv 2, the only one of its three backends on PyPI. mmcv's own sparse
+convolutions would read the same names, but misread the shortcuts that change the width.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def minkunet_to_mmdet3d(state: Mapping[str, Tensor], layout: Layout = "mmcv") ->
     out = {}
     for key, value in theirs.items():
         if value.ndim == 2:
-            # (out, in): the memory of a spconv weight of 1x1x1 is read as (in, out), whatever its shape says.
+            # spconv reads the memory of a 1x1x1 weight as (in, out), although its shape is (out, ..., in).
             value = value.t().contiguous().view(value.shape[0], 1, 1, 1, value.shape[1])
         elif value.ndim == 5:
             value = reverse_axes(value)
@@ -75,14 +75,14 @@ def minkunet_to_mmdet3d(state: Mapping[str, Tensor], layout: Layout = "mmcv") ->
 
 
 def minkunet_from_mmdet3d(state: Mapping[str, Tensor], layout: Layout | None = None) -> dict[str, Tensor]:
-    """The way back; the head is passed over.
+    """mmdet3d's weights under our names, without the head.
 
     Args:
         state: state dict of mmdet3d's MinkUNet with the backend "spconv".
-        layout: of its sparse convolutions; None tells it from the stem's.
+        layout: of its sparse convolutions; None infers it from the stem's.
 
     Raises:
-        ValueError: no such backbone in it; a second convolution of the stem that does something.
+        ValueError: no such backbone in it; a second convolution of the stem that is not the identity.
     """
     modules = {theirs: ours for ours, theirs in minkunet_modules(_num_blocks(state)).items()}
     backbone = {key: value for key, value in state.items() if not key.startswith(_SECOND_STEM)}
@@ -109,7 +109,7 @@ def minkunet_from_mmdet3d(state: Mapping[str, Tensor], layout: Layout | None = N
 
 
 def _num_blocks(state: Mapping[str, Tensor]) -> int:
-    """No level has more blocks than this."""
+    """Largest number of blocks of a level."""
     numbers = (part for key in state for part in key.split(".") if part.isdecimal())
     return 1 + max(map(int, numbers), default=0)
 
@@ -117,9 +117,9 @@ def _num_blocks(state: Mapping[str, Tensor]) -> int:
 def _identity(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A convolution, BatchNorm and ReLU that leave the stem's output, which no ReLU can change, as it is.
 
-    The BatchNorm carries mean and variance that the output has where what enters the ReLU is normal with the
-    stem's own bias and scale; so it is the identity with running statistics exactly, and nearly so with those
-    of a batch.
+    The BatchNorm's mean and variance are those of the ReLU's output for a normal input with the stem's own
+    bias and scale. So it is exactly the identity with running statistics, and nearly so with those of a
+    batch.
     """
     scale, shift = state["stem.norm.weight"].double().abs().clamp(min=1e-6), state["stem.norm.bias"].double()
     ratio = shift / scale
@@ -131,7 +131,7 @@ def _identity(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     width = len(example)
     kernel = example.new_zeros(width, 3, 3, 3, width)
     kernel[:, 1, 1, 1, :] = torch.eye(width, dtype=example.dtype, device=example.device)
-    # In float32 steps, so that scale and statistics cancel to the last bit that they can.
+    # In float32 steps, so that scale and statistics cancel as exactly as float32 allows.
     mean, variance = mean.to(example.dtype), variance.to(example.dtype)
     return {
         f"{_SECOND_STEM}.0.weight": kernel,

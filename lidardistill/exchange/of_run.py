@@ -1,4 +1,4 @@
-"""Where a backbone's weights come from: a pretraining run, a weights file, or chance."""
+"""Load and save a backbone's weights: from a pretraining run, a weights file, or random."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """LiDAR BEV weights under the names of OpenPCDet: VoxelBackBone8x, VoxelResBackBone8x or PillarVFE, and
 BaseBEVBackbone.
 
-What is written is spconv 2's layout: OpenPCDet turns a weight only where its shape does not fit.
+The written layout is that of spconv 2: OpenPCDet converts a weight only if its shape does not fit.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def openpcdet_modules(block: Block) -> dict[str, str]:
 def to_openpcdet(state: Mapping[str, Tensor], layout: Layout = "spconv2") -> dict[str, Tensor]:
     """Weights of a `LidarBev` under the names of OpenPCDet's detectors.
 
-    VoxelResBackBone8x has a bias in front of each BatchNorm unless USE_BIAS is False: they are written as
-    zeros, which a model without them passes over. A neck of factor 1 is a transposed convolution there,
-    unless USE_CONV_FOR_NO_STRIDE: of 1x1 the two are the same but for the order of in and out, and the
-    transposed one is written, as all of OpenPCDet's nuScenes configurations have it.
+    VoxelResBackBone8x has a bias in front of each BatchNorm unless USE_BIAS is False. We write these biases
+    as zeros; a model without biases ignores them. A neck of factor 1 is a transposed convolution there,
+    unless USE_CONV_FOR_NO_STRIDE is set. For 1x1 the two differ only in the order of in and out. We write the
+    transposed one, as in all of OpenPCDet's nuScenes configurations.
 
     Args:
         state: its state dict.
@@ -74,15 +74,14 @@ def to_openpcdet(state: Mapping[str, Tensor], layout: Layout = "spconv2") -> dic
 
 
 def from_openpcdet(state: Mapping[str, Tensor], layout: Layout | None = None) -> dict[str, Tensor]:
-    """The way back; the head is passed over, and so are the biases that BatchNorm swallows where they are
-    zeros.
+    """OpenPCDet's weights under our names, without the head, and without zero biases in front of BatchNorm.
 
     Args:
         state: state dict of a detector.
-        layout: of its sparse convolutions; None tells it from their shapes.
+        layout: of its sparse convolutions; None infers it from their shapes.
 
     Raises:
-        ValueError: no LiDAR backbone in it, a shape that tells no layout, a bias that is not zero.
+        ValueError: no LiDAR backbone in it, an ambiguous layout, or a bias that is not zero.
     """
     block: Block = "plain"
     if any(key.startswith(PILLARS) for key in state):
@@ -120,7 +119,7 @@ def _two_d_modules(state: Mapping[str, Tensor]) -> dict[str, str]:
     names: dict[str, str] = {}
     for stage in range(layers):
         names |= {f"neck.deblocks.{stage}.{part}": f"{TWO_D}deblocks.{stage}.{part}" for part in (0, 1)}
-        # A layer of its own pads in front of the first convolution.
+        # A separate padding layer precedes the first convolution.
         for layer in range(layers):
             names[f"backbone.blocks.{stage}.{layer}"] = f"{TWO_D}blocks.{stage}.{layer + 1}"
     return names

@@ -107,7 +107,7 @@ def slidr_voxels(content: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         content: of the file; SLidR stores its configuration as `config`. Without one, the published values
-            are meant.
+            are used.
     """
     config = content.get("config")
     config = config if isinstance(config, Mapping) else {}

@@ -1,4 +1,4 @@
-"""A backbone in the checkpoint of another project: the same function of the points that are given there."""
+"""Export of a backbone into another project's checkpoint, as the same function of that project's points."""
 
 from __future__ import annotations
 
@@ -31,17 +31,16 @@ DetectorFormat = Literal["mmdet3d", "mmdet3d-bevfusion", "openpcdet"]
 def detector_checkpoint(
     state: Mapping[str, Tensor], card: Mapping[str, Any], kind: DetectorFormat
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What `torch.save` writes for another project, and the card that says what it is.
+    """Checkpoint for another project, to be written by `torch.save`, and its card.
 
     Args:
-        state: the backbone's tensors; with those of a `CenterHead` behind `head.`, they go to CenterPoint as
-            well.
-        card: of the backbone: what `exchange.of_run.save_student` writes.
-        kind: for whom.
+        state: the backbone's tensors, and optionally those of a `CenterHead` under `head.`, for CenterPoint.
+        card: of the backbone, written by `exchange.of_run.save_student`.
+        kind: format of the checkpoint.
 
     Returns:
         Checkpoint: `state_dict` and `meta` for mmdet3d, `model_state` and `version` for OpenPCDet; tensors
-        and plain values alone. Card: the backbone's, with `columns` of the points, `notes` on what differs,
+        and plain values alone. Card: the backbone's, with `columns` of the points, `notes` on differences,
         and for mmdet3d `base` and `model`, the parts of a configuration that the weights fit.
 
     Raises:
@@ -108,7 +107,7 @@ def detector_checkpoint(
 
 
 def _notes(voxels: Mapping[str, Any], columns: tuple[str, ...], minkunet: bool) -> list[str]:
-    """What a user should know about the points and voxels that these weights expect."""
+    """Notes for the user on the points and voxels that these weights expect."""
     notes = []
     absent = [name for name in columns if name not in voxels["point_features"]]
     if absent:

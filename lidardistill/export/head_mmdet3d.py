@@ -1,4 +1,4 @@
-"""Head mmdet3d of export."""
+"""Weights of a `CenterHead` under the names of mmdet3d, and back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def head_to_mmdet3d(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def head_from_mmdet3d(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The way back, out of a CenterPoint's state dict.
+    """Weights of a `CenterHead` under our names, from a CenterPoint's state dict.
 
     Raises:
         ValueError: no head in it.

@@ -1,6 +1,6 @@
 """The parts of an mmdet3d 1.4 configuration that a backbone's weights fit, as plain values.
 
-They go over the `model` of one of mmdet3d's own configurations: `Config.merge_from_dict({"model": parts})`.
+Merge them into one of mmdet3d's own configurations: `Config.merge_from_dict({"model": parts})`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,11 @@ from lidardistill.backbones.minkunet.config import MinkUNetLayers
 from lidardistill.backbones.minkunet.net import LEVELS
 
 COLUMNS = ("x", "y", "z", "intensity", "time_lag")
-"""Of the points that mmdet3d's nuScenes pipelines give a detector: intensity as stored, seconds before the
-keyframe.
-"""
+"""Columns of a point in mmdet3d's nuScenes pipelines: intensity as stored, time lag in seconds before the
+keyframe."""
 SEGMENTOR_COLUMNS = COLUMNS[:4]
 MAX_POINTS = {"voxelnet": 10, "pillars": 20}
-"""Points of a voxel that CenterPoint's configurations let count."""
+"""Largest number of points per voxel in CenterPoint's configurations."""
 
 VOXELNET_BASE = "mmdet3d::centerpoint/centerpoint_voxel01_second_secfpn_8xb4-cyclic-20e_nus-3d.py"
 PILLARS_BASE = "mmdet3d::centerpoint/centerpoint_pillar02_second_secfpn_8xb4-cyclic-20e_nus-3d.py"
@@ -43,7 +42,7 @@ def centerpoint_parts(
         in_channels: columns of a point.
 
     Returns:
-        For `model`; sizes of the head's maps among them. Encoder and 2D backbone are complete.
+        Keys for `model`, including the sizes of the head's maps. Encoder and 2D backbone are complete.
     """
     size, bounds = list(voxel_size), list(point_cloud_range)
     x, y, z = (round((b - a) / s) for a, b, s in zip(bounds[:3], bounds[3:], size, strict=True))

@@ -1,6 +1,4 @@
-"""The student backbone alone, in a file that any other framework can read, and a card that says what it
-is.
-"""
+"""Export of the student backbone into a file for other frameworks, with a card that describes it."""
 
 from __future__ import annotations
 
@@ -28,8 +26,8 @@ def export_backbone(source: Path, path: Path, kind: str = "safetensors") -> Path
     """Write the backbone of a finished run to a file.
 
     Args:
-        source: a pretraining run; a detection run, whose head CenterPoint of mmdet3d gets too; or a
-            `.safetensors` file that was exported before, with its card beside it.
+        source: a pretraining run; a detection run, whose head is exported too for mmdet3d's CenterPoint; or
+            an exported `.safetensors` file with its card beside it.
         path: the file; `weights.card_path` is its card. Both are whole or absent.
         kind: key of `ENDINGS`.
 
@@ -38,8 +36,8 @@ def export_backbone(source: Path, path: Path, kind: str = "safetensors") -> Path
 
     Raises:
         FileNotFoundError: the run has not finished; the file or its card is not there.
-        ValueError: an unknown format, a file name that does not end as the format does, a backbone that it
-            cannot hold.
+        ValueError: an unknown format, a file name with another ending, or a backbone that the format cannot
+            hold.
     """
     if kind not in ENDINGS:
         raise ValueError(f"--format {kind}: expected {', '.join(ENDINGS)}")

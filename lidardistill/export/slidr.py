@@ -25,7 +25,7 @@ def slidr_checkpoint(
 
     Returns:
         Checkpoint: `model_points` with the tensors, and `config` with the two keys that SLidR compares, where
-        its voxels can be the same. Card: the backbone's, with `notes` on what differs there.
+        its voxels can be the same. Card: the backbone's, with `notes` on the differences there.
 
     Raises:
         ValueError: not a MinkUNet, or input features other than intensity.

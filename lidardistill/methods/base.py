@@ -36,7 +36,7 @@ class Parts:
     """The run, as far as a method reads it.
 
     Attributes:
-        data: where keyframes lie, and how images and clouds are augmented.
+        data: paths of the keyframes, and augmentation of images and clouds.
         voxels: voxel grid.
         student: config of the backbone.
         teacher: config of the image network, or None.
@@ -104,9 +104,9 @@ class ShownMap(NamedTuple):
 
 
 class Method(nn.Module):
-    """One paper: a student, what it learns from, and a loss.
+    """One paper: a student, its teacher or second view, and a loss.
 
-    A subclass stands in `methods/<name>/method.py` and in `methods.kinds.METHODS`.
+    Define a subclass in `methods/<name>/method.py` and list it in `methods.kinds.METHODS`.
 
     Attributes:
         student: the network that trains and that is exported.
@@ -130,7 +130,7 @@ class Method(nn.Module):
         """One step.
 
         Args:
-            batch: of the recipe, on the device.
+            batch: batch of the recipe, on the device.
             generator: on the CPU; the only source of random numbers.
             diagnose: also compute metrics of the features.
         """
@@ -159,7 +159,7 @@ class Method(nn.Module):
         nothing.
 
         Args:
-            recipe: of the run.
+            recipe: recipe of the run.
             source: reads keyframes.
             rows: (n,) int64 rows of the run.
             num_workers: processes that read keyframes.

@@ -47,7 +47,7 @@ class BothBatch(Batch):
 
 @dataclass(frozen=True)
 class Both(Recipe[BothSample]):
-    """A keyframe, read by two recipes. One that either cannot read is replaced for both.
+    """Two recipes that read the same keyframe. If one of them cannot read it, both read a substitute.
 
     Attributes:
         first: its samples are the same as without the second.
@@ -89,14 +89,14 @@ class Both(Recipe[BothSample]):
 
 
 class Sum(Method):
-    """Two methods whose losses are added. Both train one student, whose BatchNorm sees two batches a step.
+    """Sum of two losses on one student, whose BatchNorm sees two batches a step.
 
     Args:
-        method: its loss has weight 1.
-        term: with the same student.
-        weight: factor of the term's loss, at least 0. With 0 the term is not computed, and a step is that of
-            the method.
-        prefix: goes before the names of the term's losses, counts and diagnostics.
+        method: the main method; its loss has weight 1.
+        term: the second method, with the same student.
+        weight: factor of the term's loss, at least 0. With 0 the term is not computed, and a step equals that
+            of the method alone.
+        prefix: beginning of the names of the term's losses, counts and diagnostics.
 
     Raises:
         ValueError: two students, or a negative weight.
@@ -108,7 +108,7 @@ class Sum(Method):
             raise ValueError("Sum: the method and the term must share one student, and there are two")
         if not weight >= 0:
             raise ValueError(f"Sum: expected a weight of at least 0, got {weight}")
-        self.method = method  # first, so that weights of the student are named after it
+        self.method = method  # first, because the student's weights take their names from it
         self.term = term
         self.weight, self.prefix = weight, prefix
 

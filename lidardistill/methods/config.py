@@ -25,9 +25,9 @@ class MethodConfig(Strict):
         reads: dotted keys of the run out of teacher, teacher_cache, bev_term, data.superpixels, data.augment,
             data.images, data.visibility. A key that is not in `reads` must keep its default.
         needs: keys in `reads` that must not be null.
-        trains: what the backbone must make: points (features of voxels or points), map (a bird's-eye-view
-            map).
-        key: where this config stands in the run; the first word of its error messages.
+        trains: required output of the backbone: points (features of voxels or points) or map (a
+            bird's-eye-view map).
+        key: key of this config in the run; the first word of its error messages.
 
     pairing: real; or the control `permuted`, which draws the partners anew at every step.
     """
@@ -51,10 +51,10 @@ class MethodConfig(Strict):
 
 
 class TermConfig(MethodConfig):
-    """A method that is added to another one, on the same student.
+    """A second method beside the main one, on the same student.
 
     Attributes:
-        prefix: goes before the names of the losses of this method.
+        prefix: beginning of the names of this method's losses.
 
     weight: factor of this loss; the other method's loss has 1. With 0 the loss is not computed.
     """

@@ -16,8 +16,7 @@ class PointHead(nn.Module):
     """Linear layer with bias, then unit length: SLidR's final 1x1 convolution and normalisation.
 
     Differs from the paper in: a zero row stays zero, with zero gradient (the authors' division has no epsilon
-        and
-    gives NaN).
+    and gives NaN).
 
     Args:
         in_channels: width of the backbone's features.
@@ -32,7 +31,7 @@ class PointHead(nn.Module):
 
     @spanned("heads")
     def forward(self, features: Tensor) -> Tensor:
-        """(M, in_channels) to (M, out_channels), float32 whatever autocast says (float64 stays)."""
+        """(M, in_channels) to (M, out_channels), float32 also under autocast (float64 stays)."""
         embedding = self.linear(features)
         if embedding.dtype != torch.float64:
             embedding = embedding.float()
@@ -60,8 +59,7 @@ class ProjectionHead(nn.Module):
 
     @spanned("heads")
     def forward(self, features: Tensor) -> Tensor:
-        """(M, in_channels) to (M, out_channels) of unit length, float32 whatever autocast says (float64
-        stays)."""
+        """(M, in_channels) to (M, out_channels) unit rows, float32 also under autocast (float64 stays)."""
         return self.head(F.relu(self.norm(self.linear(features))))
 
 

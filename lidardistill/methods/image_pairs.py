@@ -1,5 +1,4 @@
-"""A keyframe with its images, as SLidR and its family read it: points, pictures, superpixels, and pairs of
-both.
+"""Keyframes with images for SLidR and its family: points, images, superpixels, and point-pixel pairs.
 
 No label is ever opened.
 """
@@ -73,7 +72,7 @@ class PairSample:
 
 @dataclass(frozen=True, kw_only=True)
 class PairBatch(Batch):
-    """Keyframes with images, one behind the other.
+    """Concatenated keyframes with images.
 
     Attributes:
         points: (N, 4) float32 of all scans.
@@ -107,8 +106,8 @@ class PairBatch(Batch):
 class Superpixels(Protocol):
     """Ids of an image are below `max_id_bound`. A callable image may stay undecoded.
 
-    `regions.superpixels.source.SuperpixelSource` also has a method `at`, which reads no more of a map than
-    its crop; a reader without it gives whole maps.
+    `regions.superpixels.source.SuperpixelSource` also has a method `at`, which reads only the crop of a map;
+    a reader without `at` returns whole maps.
     """
 
     max_id_bound: int
@@ -307,11 +306,11 @@ def resample_superpixels(
         if found is not None:
             mask[:] = found
     else:
-        # A reader can tell from the pixels whether it holds this very image.
+        # The reader compares the pixels with those of its stored image.
         whole = reader(image() if image.is_shown else image, image.key)
         for source, out in zip(whole, (ids, mask), strict=True):
             resize_labels(source, window, size, image_size=image.size, flipped=flipped, out=out)
-    # An id that is too large would be counted for the next view of the batch.
+    # Too large an id would belong to the next view of the batch.
     limit = reader.max_id_bound
     if ids.min() < 0 or ids.max() >= limit:
         outside = mask & ((ids < 0) | (ids >= limit))

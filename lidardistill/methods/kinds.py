@@ -1,4 +1,4 @@
-"""The one list of methods. Importing it imports no torch: a method is imported when it is built."""
+"""The one list of methods. This module imports no torch: `method_class` imports a method on demand."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ METHODS = {
 
 
 def method_class(config: MethodConfig) -> type[Method]:
-    """The class that a config belongs to."""
+    """Method class of a config."""
     found: type[Method] = class_at(f"lidardistill.methods.{METHODS[config.kind]}")
     return found

@@ -1,4 +1,4 @@
-"""From the config of a run to its recipe and its method. `bev_term` makes an ordinary sum of two methods."""
+"""Recipe and method of a run, built from its config. `bev_term` adds a second method, as a `Sum`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from lidardistill.methods.both import Both, Sum
 from lidardistill.methods.config import Run
 from lidardistill.methods.kinds import method_class
 
-_TERM_STREAM = 7  # the first weights of a term's head are drawn apart from those of the student
+_TERM_STREAM = 7  # separate random stream for the initial weights of a term's head
 
 
 def recipe_of(run: Run) -> Recipe[Any]:
-    """How the run turns keyframes into samples and batches."""
+    """Recipe of a run: keyframes to samples and batches."""
     parts = Parts.of(run)
     recipe = method_class(run.method).recipe(run.method, parts)
     if run.bev_term is None:
@@ -44,7 +44,7 @@ def method_of(run: Run) -> Method:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """torch draws from a seed until the end of the block; its generator is put back then."""
+    """Seed torch's generator for the block, and restore its state afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield

@@ -1,4 +1,4 @@
-"""Losses and what they mean, one idea a file."""
+"""Losses and diagnostics, one idea per file."""
 
 from lidardistill.objectives.contrast import info_nce
 from lidardistill.objectives.diagnostics import contrast_diagnostics, is_collapsed

@@ -35,12 +35,12 @@ def info_nce(
         anchor: (K, D) floating point.
         positive: (K, D), row k matches anchor k.
         temperature: divisor of the dot products, > 0.
-        candidates: (N, D) what each anchor chooses from, with the positives at rows
+        candidates: (N, D) candidates of each anchor, with the positives at rows
             candidate_offset .. candidate_offset + K - 1 (the rows of all ranks, `ops.all_gather_ragged`);
             None: the positives.
         candidate_offset: see `candidates`.
         symmetric: average with the other direction, positives choosing among anchors.
-        anchor_candidates: (N, D) what the positives choose from when `symmetric` and `candidates` is given.
+        anchor_candidates: (N, D) candidates of the positives, if `symmetric` and `candidates` are given.
 
     Returns:
         Scalar float32 (float64 for float64 inputs). With K = 0 a zero through which gradients (zeros) reach

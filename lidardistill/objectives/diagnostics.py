@@ -1,4 +1,4 @@
-"""Is it learning, or has it collapsed? Numbers about matched features that the loss alone does not tell."""
+"""Diagnostics of matched features: they tell learning from collapse, which the loss alone does not."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Below these, features of many rows are one direction with noise. A healthy run starts far above both.
+# Below these values all rows have nearly one direction, plus noise. A healthy run starts far above both.
 _COLLAPSED_STD = 0.05
 _COLLAPSED_RANK = 1.5
-# Fewer rows than this say nothing about a spread.
+# A spread of fewer rows is meaningless.
 _FEWEST_ROWS = 8
 
 
@@ -40,8 +40,7 @@ def contrast_diagnostics(anchor: Tensor, positive: Tensor, temperature: float) -
         ValueError: rows that do not match, temperature not above 0.
 
     Source: alignment and uniformity: Wang and Isola, ICML 2020, with alpha = 2, t = 2. Effective rank: Roy
-        and
-    Vetterli, EUSIPCO 2007. Standard deviation: Chen and He, SimSiam, CVPR 2021, section 4.1.
+    and Vetterli, EUSIPCO 2007. Standard deviation: Chen and He, SimSiam, CVPR 2021, section 4.1.
     """
     if not temperature > 0:
         raise ValueError(f"contrast_diagnostics: temperature must be above 0, got {temperature}")

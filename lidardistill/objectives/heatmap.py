@@ -1,4 +1,4 @@
-"""Heatmap of objectives."""
+"""Radius of the Gaussians in a heatmap of box centres."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def gaussian_radius(length: Tensor, width: Tensor, min_overlap: float) -> Tensor:
-    """How far the corners of a box may move while it still overlaps its truth: (n,) cells, not rounded.
+    """Largest shift of a box's corners that keeps `min_overlap` with the true box: (n,) cells, not rounded.
 
     The smallest over three cases: one corner in and one out, both in, both out.
 

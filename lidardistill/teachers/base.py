@@ -9,7 +9,7 @@ from lidardistill.spans import spanned
 
 
 class Teacher(nn.Module):
-    """An image encoder that never changes: no gradient, and eval mode also inside a network that trains.
+    """A frozen image encoder: no gradient, and eval mode also inside a network that trains.
 
     Args:
         encoder: (V, 3, H, W) RGB in 0..1 to (V, C, h, w), with attributes `out_channels` and `stride`.

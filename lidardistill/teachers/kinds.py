@@ -1,4 +1,4 @@
-"""The teachers that there are. A new one is a config class and one line here."""
+"""List of the teachers. A new one needs a config class and one line here."""
 
 from __future__ import annotations
 

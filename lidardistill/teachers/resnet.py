@@ -1,5 +1,4 @@
-"""ResNet-50 as an image encoder, in SLidR's dilated form or plain, and the checkpoints that it can be filled
-from.
+"""ResNet-50 as an image encoder, in SLidR's dilated form or plain, and the loader of its checkpoints.
 
 The names of parameters are torchvision's, which every published checkpoint uses; torchvision itself is not
 needed.
@@ -30,9 +29,7 @@ CHECKPOINT_PREFIXES: tuple[tuple[str, str], ...] = (
     ("a state dict inside state_dict", "state_dict."),
     ("torchvision or DINO, backbone alone", ""),
 )
-"""Where published checkpoints keep the backbone: the first row whose prefix + `conv1.weight` exists is
-taken.
-"""
+"""Prefixes of the backbone in published checkpoints; the first row with prefix + `conv1.weight` is used."""
 
 NOT_BACKBONE = ("fc.", "projection_head.", "prototypes", "head.")
 """Beginnings of the names of heads under the backbone's prefix; they are left out."""
@@ -92,7 +89,7 @@ class ResNet50(nn.Module):
         for i, (planes, blocks) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3)), start=1):
             stride, first_dilation = 1 if i == 1 else 2, dilation
             if dilated and i > 1:
-                # The first block of a stage still sees the grid of the stage before it.
+                # The first block of a stage has the dilation of the stage before it.
                 stride, dilation = 1, 2 * dilation
             layers = []
             for b in range(blocks):
@@ -136,7 +133,7 @@ def backbone_prefix(state: Mapping[str, Tensor], name: str = "the checkpoint") -
     """The row of `CHECKPOINT_PREFIXES` that a checkpoint follows.
 
     Raises:
-        ValueError: none.
+        ValueError: the checkpoint follows no row.
     """
     for _, prefix in CHECKPOINT_PREFIXES:
         if f"{prefix}conv1.weight" in state:
@@ -185,7 +182,7 @@ _DEPTHS: dict[tuple[int, ...], str] = {
 
 
 def looks_like(state: Mapping[str, Tensor]) -> str | None:
-    """What other network of the family a state dict belongs to, None for a ResNet-50.
+    """Name of another network of the family that the state dict belongs to, None for a ResNet-50.
 
     Args:
         state: tensors under torchvision's names.

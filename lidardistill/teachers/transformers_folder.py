@@ -45,7 +45,7 @@ def load_folder(
     Raises:
         FileNotFoundError: the folder or one of the files is missing.
         ImportError: transformers is not installed.
-        ValueError: another kind of model, weights that do not fill it, or weights that it has no place for.
+        ValueError: another kind of model, missing weights, or weights that the model has no place for.
     """
     folder = Path(folder)
     config = folder / "config.json"

@@ -24,7 +24,7 @@ class CameraBevLayers:
         widths: channels of the 2D backbone's stages.
         layers: convolutions of each stage behind the first.
         strides: of each stage's first convolution.
-        neck_widths: channels that the neck makes of each stage.
+        neck_widths: output channels of the neck for each stage.
         up_strides: factor of the neck for each stage.
     """
 
@@ -56,13 +56,13 @@ _SHARED: dict[str, Any] = {
     "depth_range": (1.0, 60.0),
     "z_range": (-5.0, 3.0),
 }
-"""Values of the keys that are null. Depths and the 80 channels of swin_t are those of BEVFusion (Liu et al.,
-ICRA 2023) on nuScenes; its map has the 128 x 128 cells of 0.8 m of voxelnet01 and pillars02, that of mini the
-64 x 64 cells of 1.6 m of voxelnet_mini and pillars_mini."""
+"""Preset values, used for keys that are null. Depths and the 80 channels of swin_t are those of BEVFusion
+(Liu et al., ICRA 2023) on nuScenes; its map has the 128 x 128 cells of 0.8 m of voxelnet01 and pillars02,
+that of mini the 64 x 64 cells of 1.6 m of voxelnet_mini and pillars_mini."""
 
 
 class CameraBevConfig(Strict):
-    """A network that makes a bird's-eye-view map of camera images. A key that is null has the preset's value.
+    """A network from camera images to a bird's-eye-view map. Null keys take the preset's values.
 
     Attributes:
         preset: mini (EfficientNet-lite0, 64 x 64 cells of 1.6 m), resnet50 or swin_t (128 x 128 cells of 0.8
@@ -95,7 +95,7 @@ class CameraBevConfig(Strict):
         return {**_SHARED, **_KEYS[self.preset]}[key] if given is None else given
 
     def build(self) -> Any:
-        """The network with freshly drawn weights, and those of the image network as `weights` says.
+        """The network with random weights; the image network has those of the key `weights`.
 
         Raises:
             ValueError: keys that do not fit each other, or weights that do not fit the preset.

@@ -1,4 +1,4 @@
-"""Images to one map: the stages of a network brought to the cells of the finest, and fused."""
+"""Image encoder: resamples the maps of all stages to the cells of the finest, and fuses them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from lidardistill.spans import spanned
 class ImageEncoder(nn.Module):
     """An image network and a neck over its stages.
 
-    Coarse maps are read at the very pixels on which the cells of the finest are centred, by two small matrix
-    products whose gradient has one order on every device (that of torch's bilinear upsampling has none on a
-    GPU).
+    Coarse maps are interpolated at the centres of the finest map's cells, by two small matrix products. Their
+    gradient is summed in the same order on every device; torch's bilinear upsampling has no fixed order on a
+    GPU.
 
     Args:
         stages: the network; a module.
@@ -26,9 +26,9 @@ class ImageEncoder(nn.Module):
         out_channels: C.
         stride: pixels a cell.
 
-    Source: the "Up" block of Lift, Splat, Shoot (Philion and Fidler, ECCV 2020): side by side, two 3x3
+    Source: the "Up" block of Lift, Splat, Shoot (Philion and Fidler, ECCV 2020): concatenation, then two 3x3
         convolutions.
-    Differs from the paper in: any number of stages, and where their cells are is not taken to be the same.
+    Differs from the paper in: any number of stages; their cells may have different centres.
     """
 
     def __init__(self, stages: ImageStages, out_channels: int) -> None:
@@ -82,7 +82,7 @@ class ImageEncoder(nn.Module):
         return first + self.stages.strides[stage] * torch.arange(cells, dtype=torch.float64)
 
     def cell_px(self, image_size: Sequence[int], cells: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Where the cells of the map are.
+        """Centres of the map's cells in the image.
 
         Args:
             image_size: H, W of the images.

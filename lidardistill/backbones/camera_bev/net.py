@@ -34,10 +34,8 @@ class CameraBev(nn.Module):
         FileNotFoundError, ImportError: of the image network.
 
     Source: Lift, Splat, Shoot (Philion and Fidler, ECCV 2020), sections 3.1 to 3.3.
-    Differs from the paper in: depths are sampled in the middle of their bins, not at the near end; a cell of
-    the image
-        network's map is taken to be where that network's padding puts it; behind the splat stands SECOND's
-        backbone.
+    Differs from the paper in: depths are sampled in the middle of their bins, not at the near end; the
+        positions of the image network's cells follow its padding; SECOND's backbone follows the splat.
     """
 
     depth_m: Tensor
@@ -94,7 +92,7 @@ class CameraBev(nn.Module):
             ValueError: no images, or shapes that do not fit.
         """
         if view_mask is not None:
-            # where, not a product: what is masked may be NaN.
+            # torch.where, not a product: masked values may be NaN.
             images = torch.where(view_mask[:, None, None, None], images, 0.0)
         splat = self.splat(images, lidar2img, view_sample, batch_size, view_mask)
         low, high = self.z_range

@@ -1,5 +1,4 @@
-"""What stands behind every LiDAR encoder of the family: SECOND's 2D backbone, and its pyramid that brings all
-to one map.
+"""SECOND's 2D backbone, and its feature pyramid that merges all stages into one map, for LiDAR encoders.
 
 Parameters are named as in mmdet3d (`blocks.0.3.weight`, `deblocks.1.0.weight`).
 """
@@ -64,7 +63,7 @@ class BevBackbone(nn.Module):
 
 
 class BevNeck(nn.Module):
-    """SECOND-FPN: every stage's map brought to one resolution, side by side.
+    """SECOND-FPN: the maps of all stages, scaled to one resolution and concatenated.
 
     Args:
         in_channels: channels of each map.
@@ -109,7 +108,7 @@ class BevNeck(nn.Module):
         """Maps of `BevBackbone` to (B, out_channels, H', W').
 
         Raises:
-            ValueError: the maps do not come to one size: the sides of the input are no multiple of the
+            ValueError: the scaled maps differ in size, because the sides of the input are no multiple of the
                 strides.
         """
         resampled = [deblock(bev) for deblock, bev in zip(self.deblocks, maps, strict=True)]
@@ -123,7 +122,7 @@ class BevNeck(nn.Module):
 
 
 def _initialize(module: nn.Module) -> None:
-    """Kaiming normal over what goes out, as mmdet3d initialises both."""
+    """Kaiming normal initialisation by fan-out, as mmdet3d initialises both."""
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

@@ -24,7 +24,7 @@ class LidarBevLayers:
         widths: channels of the 2D backbone's stages.
         layers: convolutions of each stage behind the first.
         strides: of each stage's first convolution.
-        neck_widths: channels that the neck makes of each stage.
+        neck_widths: output channels of the neck for each stage.
         up_strides: factor of the neck for each stage.
     """
 
@@ -69,7 +69,7 @@ class LidarBevConfig(BackboneConfig):
 
     Attributes:
         preset: `voxelnet01`, `voxelnet0075` and `pillars02` are CenterPoint's networks on nuScenes,
-            `second01` has SECOND's plain encoder, and the two `mini` are those of the CPU demo.
+            `second01` has SECOND's plain encoder, and both `mini` presets belong to the CPU demo.
     """
 
     makes: ClassVar[Literal["points", "map"]] = "map"

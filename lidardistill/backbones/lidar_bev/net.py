@@ -52,7 +52,7 @@ class LidarBev(Backbone):
         else:
             cells = [(b - a) / s for a, b, s in zip(low, high, voxels.voxel_size, strict=True)]
             x, y, z = (round(n) for n in cells)
-            # One more in z than the range holds: SECOND's own habit, which every released weight has seen.
+            # One more cell in z than the range holds, as in SECOND; all released weights were trained so.
             self.encoder = VoxelNet(self.in_channels, (z + 1, y, x), **layers.encoder_options)
         self.backbone = BevBackbone(self.encoder.out_channels, layers.widths, layers.layers, layers.strides)
         self.neck = BevNeck(layers.widths, layers.neck_widths, layers.up_strides)

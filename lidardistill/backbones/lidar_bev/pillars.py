@@ -1,6 +1,4 @@
-"""PointPillars: points to columns, a small network and a maximum over each, columns to a bird's-eye-view
-map.
-"""
+"""PointPillars: points to pillars, a small network and a maximum per pillar, pillars to a map."""
 
 from __future__ import annotations
 
@@ -19,18 +17,17 @@ BN_EPS, BN_MOMENTUM = 1e-3, 0.01  # SECOND, and everything after it
 
 
 class PillarNet(nn.Module):
-    """PointPillars' encoder: each point beside its place in the pillar, one layer, the maximum of each
-    pillar.
+    """PointPillars' encoder: points with their offsets in the pillar, one layer, a maximum per pillar.
 
     Args:
         in_channels: F features of a point, the first three x, y, z.
         voxel_size: (3,) x, y, z metres of a pillar.
         point_cloud_range: (6,) x_min y_min z_min x_max y_max z_max, metres.
         out_channels: channels of a pillar.
-        max_points: None takes every point. A number does as mmdet3d and the authors do: the first so many
-            points of a pillar in the order of the scan count, and a pillar with fewer is filled up with
-            zeros, which take part in the BatchNorm of training and in the maximum. Weights trained there need
-            it for equal features.
+        max_points: None uses every point. A number limits each pillar to its first `max_points` points in the
+            order of the scan, as mmdet3d and the authors do. Zeros fill smaller pillars; they take part in
+            the BatchNorm of training and in the maximum. Weights of mmdet3d need this number for equal
+            features.
 
     Attributes:
         out_channels: channels of the map.
@@ -73,7 +70,7 @@ class PillarNet(nn.Module):
         self.bev_shape = (round(cells[1]), round(cells[0]))
         self.linear = nn.Linear(in_channels + 6, out_channels, bias=False)
         self.norm = VoxelBatchNorm(out_channels, BN_EPS, BN_MOMENTUM)
-        # Not part of the weights: they belong to the configuration.
+        # Not in the state dict: these values belong to the configuration.
         self.register_buffer("size", torch.tensor([float(s) for s in voxel_size]), persistent=False)
         self.register_buffer("lower", torch.tensor([float(a) for a in low]), persistent=False)
 
@@ -106,7 +103,7 @@ class PillarNet(nn.Module):
         centre = (voxel_coords[:, [3, 2, 1]] + 0.5) * self.size + self.lower
         place = [xyz - origin.to(xyz.dtype).index_select(0, pillar) for origin in (mean, centre)]
         features = self.linear(torch.cat([points, *place], dim=1))
-        # Empty slots all hold the same: outside of training, whose statistics count them, one stands for all.
+        # All empty slots are equal: one is enough in eval mode; in training the BatchNorm counts each.
         slots = 0 if self.max_points is None else num_pillars * self.max_points - len(rows)
         empty = features.new_zeros(slots if self.training else min(slots, 1), self.out_channels)
         features = F.relu(self.norm(torch.cat([features, empty])), inplace=True)

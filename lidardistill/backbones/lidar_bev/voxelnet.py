@@ -51,8 +51,7 @@ class _Stage(nn.Module):
 
 
 class VoxelNet(nn.Module):
-    """SECOND's sparse encoder: stem, four stages of which three halve the grid, and a convolution that halves
-    z again.
+    """SECOND's sparse encoder: a stem, four stages (three halve the grid), and a convolution that halves z.
 
     Args:
         in_channels: F features of a voxel, the mean of those of its points.
@@ -74,8 +73,7 @@ class VoxelNet(nn.Module):
     Source: SECOND (Yan et al., Sensors 2018) section 3.2; CenterPoint (Yin et al., CVPR 2021) for the
         residual blocks.
     Differs from the paper in: submanifold padding is always centred; BatchNorm of a single voxel uses the
-    running
-        statistics.
+        running statistics.
     """
 
     stride = 8
@@ -152,7 +150,7 @@ class VoxelNet(nn.Module):
 def to_bev(x: SparseTensor) -> Tensor:
     """Voxels to a dense map, the heights of a column side by side: (B, C * z, H = y, W = x), zeros elsewhere.
 
-    Every voxel stands once, so neither direction adds anything up, and both repeat to the bit.
+    Every voxel occurs once, so forward and backward sum nothing and are bit-exact.
     """
     depth, height, width = x.spatial_shape
     b, z, row, col = x.coords.long().unbind(1)

@@ -48,9 +48,8 @@ class MinkUNetConfig(BackboneConfig):
         preset: `minkunet34` is SLidR's Res16UNet34C; 18 and 14 have fewer blocks; `mini` is the network of
             the CPU demo.
         bn_momentum: BatchNorm momentum of stem, down- and up-sampling and projections.
-        block_bn_momentum: BatchNorm momentum inside the residual blocks. SLidR's released code never hands
-            its momentum to the blocks: 0.05 outside and 0.1 inside is what the paper's networks were trained
-            with.
+        block_bn_momentum: BatchNorm momentum inside the residual blocks. SLidR's released code does not pass
+            its momentum to the blocks, so the paper's networks were trained with 0.05 outside and 0.1 inside.
     """
 
     makes: ClassVar[Literal["points", "map"]] = "points"

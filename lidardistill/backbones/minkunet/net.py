@@ -19,10 +19,10 @@ SPATIAL_MULTIPLE = 2**LEVELS
 
 
 class VoxelBatchNorm(nn.BatchNorm1d):
-    """BatchNorm over voxels that also takes none or a single one in train mode.
+    """BatchNorm over voxels that also accepts zero voxels or one in train mode.
 
-    The variance of one voxel says nothing, and torch refuses it. Such a level (a nearly empty scan at stride
-    16) is normalised with the running statistics, which it leaves alone.
+    One voxel has no variance, and torch refuses it. Such a level (a nearly empty scan at stride 16) is
+    normalised with the running statistics, which stay unchanged.
     `SyncBatchNorm.convert_sync_batchnorm` replaces it like any BatchNorm; there the count is that of all
     ranks.
     """

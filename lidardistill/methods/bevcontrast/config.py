@@ -16,17 +16,17 @@ class BEVContrastConfig(MethodConfig):
     embedding: width of the features of a cell.
     temperature: of InfoNCE.
     bev_range: x_min y_min x_max y_max of the maps, metres: 170 x 170 cells of six voxels; the first voxel is
-        centred at -51.2 m. Points outside pass through the network and fall into no cell. A backbone that
-        makes a map has cells of its own, so that neither this nor `cell_size` may be given.
+        centred at -51.2 m. Points outside pass through the network but belong to no cell. Do not set
+        `bev_range` or `cell_size` for a backbone that makes a map: it has its own cells.
     cell_size: metres.
-    max_cells: pairs of cells of a step and process; a random choice of them if there are more.
-    stride: keyframes between the two scans of a pair; 2 is a second.
+    max_cells: largest number of cell pairs per step and process; a random subset is used if there are more.
+    stride: distance of the two scans of a pair, in keyframes; 2 keyframes are one second.
     shift_std_m, shift_max_m: standard deviation of the Gaussian x/y shift of each scan, and its clipping
         limit, metres.
     rotate: also turn each scan around z by a random angle.
-    warp: corrected puts the cells where they are; authors warps them as the published code does, as if the
-        maps were centred on the sensor. They begin at -51.25 m and end at 50.75 m, so that positives are
-        misplaced by 0.45 m on the mean (a cell is 0.6 m).
+    warp: corrected uses the true positions of the cells; authors warps them as the published code does, as if
+        the maps were centred on the sensor. The maps span -51.25 m to 50.75 m, so this misplaces positives by
+        0.45 m on average (a cell is 0.6 m).
     batchnorm: joint normalises both scans of a pair together; separate calls the backbone once for each scan,
         as the published code does, which updates the running statistics twice a step.
     pairs: all pairs of a scene; or authors, which leaves out the last pair of each scene as the published

@@ -26,19 +26,19 @@ from lidardistill.ops.segment import accumulation_dtype
 
 
 class BEVContrast(Method):
-    """Cells of two maps of one place, seen a second apart, meet.
+    """Contrast between the cells of two maps of one place, one second apart.
 
     Student and head train on both scans of a pair; there is no teacher and no camera.
 
     Differs from the paper in (`warp`, `batchnorm` and `pairs` of the config restore the published code):
-    - The warp knows where the grid lies. The authors' 102 m of cells begin at -51.25 m and are warped as if
-      they were centred; since each scan is turned at random, positives are 0.45 m apart on the mean, and a
-      cell is 0.6 m.
+    - The warp uses the true position of the grid. The authors' 102 m of cells begin at -51.25 m and are
+      warped as if they were centred. Each scan is rotated at random, so positives are 0.45 m apart on
+      average; a cell is 0.6 m.
     - BatchNorm sees both scans of a pair at once; the authors call the backbone for each scan.
     - The last pair of a scene is used.
     - A cell is valid by a mask; the authors test whether its features are not zero. Empty cells around a
       sampled position are left out, which keeps the direction of the result.
-    - Map a is read where map b has a cell: the warp, without the cells that no loss reads.
+    - The warp samples map a only at the occupied cells of map b, because no loss reads the others.
     - The motion between the scans is the nearest turn of the plane, not the upper left block of its rotation.
     - If the student makes a map, its own map is compared, and a cell is occupied if a voxel lies in it; the
       authors test whether the output of the sparse encoder is not zero, which reaches about a cell further.
@@ -142,6 +142,6 @@ class BEVContrast(Method):
 
 
 def centred(grid: BevGrid) -> BevGrid:
-    """The same cells around the origin, which is where the published code takes them to be."""
+    """The same cells centred on the origin, as the published code assumes."""
     half_x, half_y = grid.width * grid.cell_size / 2, grid.height * grid.cell_size / 2
     return replace(grid, x_min=-half_x, y_min=-half_y)

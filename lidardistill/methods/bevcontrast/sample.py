@@ -170,7 +170,7 @@ def voxel_centres_xy(points: np.ndarray, voxels: VoxelInput, config: VoxelConfig
     """Centres of the voxels of a scan, seen from above.
 
     Args:
-        points: (N, >=3) float32, metres, of which the voxels were made.
+        points: (N, >=3) float32 points of the scan, metres; the same points as in `voxels`.
         voxels: of `ScanInput.read`.
         config: cartesian voxels, of the same `ScanInput`.
 

@@ -15,9 +15,8 @@ class PRCConfig(MethodConfig):
 
     From the paper: DBSCAN with 0.75 m and 5 points; N = 1024 points of regions and M = 1024 others a scene,
     the others as negatives only; rotations of +-90 degrees and scales of 0.9 to 1.1; bilinear sampling
-    of the map; alpha = 0.5; 20 epochs. There is no public code, and only second-hand descriptions could
-    be read. Every choice that they leave open is a key here or in `regions`, and its default is our own
-    choice:
+    of the map; alpha = 0.5; 20 epochs. There is no public code, and we could read only second-hand
+    descriptions. Every choice that they leave open is a key here or in `regions`, with a default of our own:
 
     temperature: 0.07, as in SLidR and PointContrast. CALICO's is unknown; PLRC, its 2D parent, has 0.2.
     average: place of the mean over the positives of an anchor in PLRC: outside the logarithm (as in PLRC's
@@ -29,7 +28,7 @@ class PRCConfig(MethodConfig):
     hidden, embedding: widths of the projector: two linear layers with BatchNorm and ReLU between them, then
         unit length. CALICO names a projector without its widths.
     max_per_region: largest number of points of one region, so that one lorry does not fill N.
-    flip_x, flip_y: mirror each view at random. The paper's list of augmentations is not known to its end.
+    flip_x, flip_y: mirror each view at random. We do not know the paper's full list of augmentations.
     regions: ground, and limits on the size of clusters.
     Open choices without a key: both directions between the views are averaged; anchors of RAPC are the
     points of regions, and other points of their region are among the negatives; all scenes of a batch

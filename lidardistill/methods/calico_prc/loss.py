@@ -1,5 +1,4 @@
-"""CALICO's two contrasts of points that know their region: with the region in the other view, and with
-themselves."""
+"""CALICO's two contrastive losses of points in regions: PLRC (point to region) and RAPC (point to itself)."""
 
 from __future__ import annotations
 
@@ -36,9 +35,8 @@ def point_region_contrast(
     """PLRC: every point of a region finds the points of that region in the other view among all points of
     that view.
 
-    Anchors are the points of `anchor` whose region the other view has too; points of one view need not be
-    those of the other. The denominator runs over all of `other`, semantic-less points included (N + M of
-    them).
+    Anchors are the points of `anchor` whose region also exists in the other view. The two views may hold
+    different points. The denominator sums over all N + M points of `other`, semantic-less points included.
 
     Args:
         anchor: one view.
@@ -55,9 +53,8 @@ def point_region_contrast(
         ValueError: temperature not above 0, shapes that do not fit, another `average`.
 
     Source: CALICO (Sun et al., ICLR 2024), section 3, after point-level region contrast (Bai et al., CVPR
-        2022);
-    L_out and L_in: Khosla et al., NeurIPS 2020. CALICO does not say on which side of the logarithm its mean
-        stands.
+        2022); L_out and L_in: Khosla et al., NeurIPS 2020. CALICO does not say whether its mean is inside
+        or outside the logarithm.
     """
     _check(anchor, other, temperature)
     _check_average(average)
@@ -74,8 +71,8 @@ def region_aware_point_contrast(
         anchor: one view.
         other: the other view: row k is the point of row k of `anchor`.
         temperature: divisor of the dot products, > 0.
-        equal_regions: each region counts as much as every other, whatever its number of points, so that a
-            large object does not outweigh a small one; else each point.
+        equal_regions: give every region the same weight, so that a large object does not outweigh a small
+            one; False gives every point the same weight.
 
     Returns:
         Scalar float32 (float64 for float64 inputs), the mean over regions (or points). Without a point in a
@@ -85,8 +82,8 @@ def region_aware_point_contrast(
         ValueError: temperature not above 0, shapes that do not fit.
 
     Source: CALICO (Sun et al., ICLR 2024), section 3; PointInfoNCE: Xie et al., PointContrast, ECCV 2020.
-        What CALICO's
-    region awareness is exactly could not be read: the weight 1 / size is that of its distillation stage.
+        We could not read CALICO's exact definition of region awareness; the weight 1 / size is that of its
+        distillation stage.
     """
     _check_matched(anchor, other, temperature)
     rich = anchor.region_mask.nonzero()[:, 0]
@@ -112,10 +109,10 @@ def both_point_contrasts(
         equal_regions: see `region_aware_point_contrast`.
 
     Returns:
-        What `point_region_contrast` and `region_aware_point_contrast` return.
+        The losses of `point_region_contrast` and of `region_aware_point_contrast`.
 
     Raises:
-        ValueError: as theirs.
+        ValueError: see both functions.
     """
     _check_matched(anchor, other, temperature)
     _check_average(average)

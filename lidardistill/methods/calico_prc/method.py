@@ -1,8 +1,7 @@
 """CALICO, stage 1: point-region contrast between two views of one LiDAR sweep.
 
 Source: Sun et al., "CALICO: Self-Supervised Camera-LiDAR Contrastive Pre-training for BEV Perception", ICLR
-    2024,
-section 3. What the paper leaves open is named, and given a key each, in `PRCConfig`.
+    2024, section 3. `PRCConfig` has a key for each choice that the paper leaves open.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from lidardistill.methods.heads import ProjectionHead
 from lidardistill.objectives.diagnostics import contrast_diagnostics
 from lidardistill.ops.bev_sample import bev_sample
 
-_DIAGNOSED_ROWS = 4096  # their similarities fill 64 MB
+_DIAGNOSED_ROWS = 4096  # a similarity matrix of 64 MB
 
 
 class PRC(Method):
-    """Points of a region meet their region, and themselves, in another view of the sweep.
+    """Contrast of each point with its region, and with itself, in another view of the sweep.
 
     Student and projector train on both views; there is no teacher and no camera.
 
@@ -101,7 +100,7 @@ class PRC(Method):
         )
 
     def point_features(self, batch: RegionViewBatch) -> tuple[Tensor, Tensor]:
-        """Read both views' maps at the points, between the centres of the cells, and project what is read.
+        """Interpolate both views' maps at the points, and project the features.
 
         Returns:
             (P, D) of views a and (P, D) of views b, unit length, float32; rows match. BatchNorm sees them
@@ -124,10 +123,9 @@ class PRC(Method):
     def diagnostics(
         self, view_a: Tensor, view_b: Tensor, mask: Tensor, num_candidates: int
     ) -> dict[str, Tensor]:
-        """`contrast_diagnostics` of at most `_DIAGNOSED_ROWS` points of regions, among which matches are
-        sought.
+        """`contrast_diagnostics` of at most `_DIAGNOSED_ROWS` points of regions, matched among themselves.
 
-        `log_candidates` is that of the losses: an anchor of theirs has `num_candidates` to choose from.
+        `log_candidates` is that of the losses, whose anchors choose among `num_candidates`.
         """
         rich = mask.nonzero()[:, 0]
         rich = rich[:: max(1, math.ceil(len(rich) / _DIAGNOSED_ROWS))]

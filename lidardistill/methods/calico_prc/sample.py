@@ -26,7 +26,7 @@ class RegionViewSample:
     """One sweep in two views, each augmented for itself, in numpy.
 
     Attributes:
-        sample_token: the keyframe that was asked for.
+        sample_token: the requested keyframe.
         a: voxels of one view.
         b: voxels of the other.
         xy_a: (P, 2) float32 where the sampled points are in view a, metres, augmented LiDAR frame.
@@ -34,7 +34,7 @@ class RegionViewSample:
         region: (P,) int64 region 0..num_regions-1 of each; meaningless where `region_mask` is False.
         region_mask: (P,) bool, False for semantic-less points.
         num_regions: regions that gave a point.
-        substitutes: sample tokens that could not be read and that this sample stands in for, with reasons.
+        substitutes: (sample token, reason) of keyframes that could not be read and that this one replaces.
     """
 
     sample_token: str

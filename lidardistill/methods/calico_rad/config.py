@@ -18,10 +18,10 @@ class RADConfig(MethodConfig):
     `student` and `voxels` describe the frozen LiDAR network, as in the recipe of the first stage, which a
     recipe of the second stage `extends`. `method.camera` is the network that trains and that the run exports.
 
-    Of the paper: regions as in the first stage, equal weights within a region and 1 / size for it, the frozen
-        LiDAR,
-    Swin-T with the view transform of Lift-Splat-Shoot, 20 epochs. Only second-hand descriptions of it could
-    be read, and there is no public code. All that they leave open is a key here, whose default is our choice:
+    From the paper: regions as in the first stage; equal weights within a region and 1 / size for the region;
+    the frozen LiDAR network; Swin-T with the view transform of Lift-Splat-Shoot; 20 epochs. There is no
+    public code, and we could read only second-hand descriptions. Every choice that they leave open is a key
+    here, with a default of our own:
 
     denominator: candidates are `all` sampled points, N + M as in the first stage, or `rich`, those of
         regions.
@@ -29,13 +29,13 @@ class RADConfig(MethodConfig):
         keyframes of a process.
     temperature: 0.07, as in the first stage.
     hidden, embedding: widths of the two projectors, one for each map: two linear layers with BatchNorm and
-        ReLU between them, unit length behind. That of the LiDAR trains too; the maps it reads do not.
+        ReLU between them, then unit length. The LiDAR's projector trains too; its maps stay frozen.
     num_rich, num_plain, max_per_region: N, M and the most of one region; the points are drawn among those on
         the LiDAR's map and in a camera's frustum (`data.visibility: zbuffer`: those that a camera sees).
-    Without a key: one direction, cameras ask and the LiDAR answers; keyframes of a batch count the same, one
-        without
-    regions as zero. `data.augment` turns and mirrors cloud and images, each for itself, and the matrices go
-    along; `drop_cuboid` and `crop_images` must be false.
+    Open choices without a key: the loss has one direction, with camera features as anchors; all keyframes of
+    a batch have the same weight, and a keyframe without regions counts as zero. `data.augment` rotates and
+    mirrors cloud and images independently, and updates the matrices; `drop_cuboid` and `crop_images` must be
+    false.
 
     lidar_weights: of the frozen LiDAR network: a finished run of the first stage, an exported file, or
         `random`, which is a control.

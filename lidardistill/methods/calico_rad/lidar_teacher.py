@@ -1,4 +1,4 @@
-"""A LiDAR network that teaches and no longer changes."""
+"""A frozen LiDAR network as a teacher."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lidardistill.spans import spanned
 
 
 class LidarTeacher(nn.Module):
-    """A LiDAR backbone that makes a map, without gradient, in eval mode whatever its parents are set to.
+    """A LiDAR backbone that makes a map, without gradient, always in eval mode.
 
     Args:
         network: is frozen in place.

@@ -1,4 +1,4 @@
-"""What a frozen LiDAR map says at the points of regions, to be found again in the map of the cameras."""
+"""Region-aware distillation: contrast of a camera map with a frozen LiDAR map at the points of regions."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ def region_distill(
     denominator: Denominator = "all",
     weight: Tensor | None = None,
 ) -> Tensor:
-    """Every point of a region finds, with what the cameras say there, what the LiDAR says there.
+    """InfoNCE with camera features as anchors and the LiDAR features of the same points as positives.
 
-    L = -1/|R| sum_S 1/N_S sum_{i in S} log( exp(c_i . l_i / t) / sum_k exp(c_i . l_k / t) ): within a region
-    every point counts the same, and every region as much as any other, so that large objects do not outweigh
-    small ones.
+    L = -1/|R| sum_S 1/N_S sum_{i in S} log( exp(c_i . l_i / t) / sum_k exp(c_i . l_k / t) ): all points of a
+    region have the same weight, and so have all regions, so that large objects do not outweigh small ones.
 
     Args:
         student: (P, D) floating point, unit length, c.
@@ -52,8 +51,8 @@ def region_distill(
         ValueError: temperature not above 0, shapes that do not fit, another denominator.
 
     Source: CALICO (Sun et al., ICLR 2024), section 3, region-aware distillation; the weights: BEVDistill
-        (Chen et al.,
-    ICLR 2023), see `centre_weights`. CALICO does not say whether semantic-less points are candidates.
+        (Chen et al., ICLR 2023), see `centre_weights`. CALICO does not say whether semantic-less points are
+        candidates.
     """
     if not (temperature > 0 and math.isfinite(temperature)):
         raise ValueError(f"region_distill: temperature must be a finite number above 0, got {temperature}")
@@ -100,7 +99,7 @@ def centre_weights(
     min_overlap: float = 0.1,
     min_radius: int = 2,
 ) -> Tensor:
-    """How much BEVDistill would look at each point: a Gaussian around the middle of what it belongs to.
+    """Weight of each point in BEVDistill: a Gaussian around the middle of the point's region.
 
     BEVDistill draws the Gaussians of CenterPoint's targets around the centres of labelled boxes. Pretraining
     opens no label, so here they stand around the middle of the points of a region, and their radius is that

@@ -1,8 +1,7 @@
 """CALICO, stage 2: region-aware distillation from a frozen LiDAR map to the map of the cameras.
 
 Source: Sun et al., "CALICO: Self-Supervised Camera-LiDAR Contrastive Pre-training for BEV Perception", ICLR
-    2024,
-section 3. What the paper leaves open is named, and given a key each, in `RADConfig`.
+    2024, section 3. `RADConfig` has a key for each choice that the paper leaves open.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from lidardistill.ops.bev_sample import bev_sample
 
 log = logging.getLogger(__name__)
 
-_DIAGNOSED_ROWS = 4096  # their similarities fill 64 MB
+_DIAGNOSED_ROWS = 4096  # a similarity matrix of 64 MB
 
 
 class RAD(Method):
-    """At the points of regions, the map of the cameras finds the features of the LiDAR's map.
+    """Contrast of the cameras' map with the LiDAR's map at the points of regions.
 
     The camera network and both projectors train; the LiDAR network never does.
 
@@ -129,7 +128,7 @@ class RAD(Method):
         )
 
     def point_features(self, batch: RegionImageBatch) -> tuple[Tensor, Tensor]:
-        """Read both maps at the points, between the centres of the cells, and project what is read.
+        """Interpolate both maps at the points, and project the features.
 
         Returns:
             (P, D) of the cameras and (P, D) of the LiDAR, unit length, float32; rows match.
@@ -165,7 +164,7 @@ class RAD(Method):
         return {"student": self.config.camera.model_dump(mode="json")}
 
     def shown_maps(self, voxels: VoxelBatch, xy: Tensor, cameras: dict[str, Any] | None) -> list[ShownMap]:
-        """Both maps, which meet behind their projectors."""
+        """Both maps, with their projectors as heads."""
         camera_map, _ = self.student(**(cameras or {}))
         lidar_map = self.teacher(voxels).bev
         return [
@@ -178,10 +177,9 @@ class RAD(Method):
     def diagnostics(
         self, cameras: Tensor, lidar: Tensor, mask: Tensor, num_candidates: tuple[int, ...]
     ) -> dict[str, Tensor]:
-        """`contrast_diagnostics` of at most `_DIAGNOSED_ROWS` points of regions, among which matches are
-        sought.
+        """`contrast_diagnostics` of at most `_DIAGNOSED_ROWS` points of regions, matched among themselves.
 
-        `log_candidates` is that of the loss: the most that an anchor of it has to choose from.
+        `log_candidates` is that of the loss, for the largest number of candidates of an anchor.
         """
         rich = mask.nonzero()[:, 0]
         rich = rich[:: max(1, math.ceil(len(rich) / _DIAGNOSED_ROWS))]

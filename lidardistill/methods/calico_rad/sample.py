@@ -33,7 +33,7 @@ class RegionImageSample:
     """One keyframe, cloud and images each augmented, in numpy.
 
     Attributes:
-        sample_token: the keyframe that was asked for.
+        sample_token: the requested keyframe.
         images: (V, 3, H, W) float32 in 0..1, RGB.
         lidar2img: (V, 4, 4) float64, augmented LiDAR frame to homogeneous pixels of these images.
         voxels: of the augmented sweep, moved for the LiDAR network alone.
@@ -43,7 +43,7 @@ class RegionImageSample:
         region_mask: (P,) bool, False for semantic-less points.
         centre_xy: (R, 2) float32 middle of all points of each region, along x and y, metres.
         size_xy: (R, 2) float32 their extent along x and y, metres.
-        substitutes: sample tokens that could not be read and that this sample stands in for, with reasons.
+        substitutes: (sample token, reason) of keyframes that could not be read and that this one replaces.
     """
 
     sample_token: str
@@ -61,7 +61,7 @@ class RegionImageSample:
 
 @dataclass(frozen=True, kw_only=True)
 class RegionImageBatch(Batch):
-    """Keyframes: scan i of the voxels is what the views with `view_sample` i see.
+    """Keyframes: scan i of the voxels belongs to the views with `view_sample` i.
 
     Attributes:
         voxels: B scans, each moved along x and y for the LiDAR network alone.

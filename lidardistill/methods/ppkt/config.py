@@ -14,8 +14,8 @@ class PPKTConfig(MethodConfig):
 
     embedding: width of the space in which points and pixels are compared.
     temperature: of InfoNCE.
-    pairs: of a point and a pixel, drawn at random from all pairs of a batch, anew at every step; all of them
-        if the batch has fewer.
+    pairs: number of point-pixel pairs, drawn at random from the batch at every step; all pairs if the batch
+        has fewer.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset(

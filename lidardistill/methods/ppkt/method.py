@@ -1,8 +1,7 @@
 """PPKT: contrastive pixel-to-point knowledge transfer.
 
 Source: Liu et al., "Learning from 2D: Contrastive Pixel-to-Point Knowledge Transfer for 3D Pretraining",
-    2021, as SLidR's
-authors re-implemented it (`config/ppkt_nuscenes.yaml` of their code).
+    2021, as SLidR's authors re-implemented it (`config/ppkt_nuscenes.yaml` of their code).
 """
 
 from __future__ import annotations
@@ -86,8 +85,7 @@ class PPKT(Method):
         return self.student_head(features.rows).index_select(0, rows)
 
     def pixels(self, batch: PairBatch, chosen: Tensor) -> Tensor:
-        """(K, D) unit features of the pixels of (K,) chosen pairs, read between the cells of the teacher's
-        maps.
+        """(K, D) unit features of the pixels of (K,) chosen pairs, interpolated in the teacher's maps.
 
         The same as bilinear upsampling with `align_corners=True`, taken at these pixels alone.
         """

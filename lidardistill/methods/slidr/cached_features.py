@@ -1,4 +1,5 @@
-"""Pooled features of a frozen teacher, computed once for each keyframe: the images do not change either."""
+"""Cache of a frozen teacher's pooled features, computed once for each keyframe, for images without
+augmentation."""
 
 from __future__ import annotations
 
@@ -34,14 +35,15 @@ log = logging.getLogger(__name__)
 
 
 FORMAT = 2
-"""Raise it whenever the same settings and files give other features: old caches are then computed anew."""
+"""Version of the cached features. Raise it if the same settings and files give other features; this
+invalidates old caches."""
 
 
 class FeatureStore:
     """One .npy file a keyframe, written atomically; any number of processes may read and write.
 
-    The name of a file has the token of the keyframe, and the state of its pictures and region maps: size and
-    time of change of each. Features of other pictures, or of regions with other numbers, are never taken.
+    A file name holds the token of the keyframe, and the size and modification time of each of its images and
+    region maps. So the cache never returns features of changed images or of other region maps.
 
     Args:
         root: folder, made at the first `put`.
@@ -70,7 +72,7 @@ class FeatureStore:
             return None
 
     def has(self, source: Any, row: int) -> bool:
-        """Whether the features of a keyframe are there, and whole."""
+        """True if the features of a keyframe are stored and complete."""
         path = self.path(source, row)
         if not path.is_file():
             return False
@@ -89,7 +91,7 @@ class FeatureStore:
         """(R, C) float32 features and (R,) float32 counts.
 
         Raises:
-            FileNotFoundError: they were not computed, or pictures or region maps have changed since.
+            FileNotFoundError: the features were not computed, or images or region maps have changed since.
             CorruptSample: the file is damaged.
         """
         path = self.path(source, row)
@@ -109,7 +111,7 @@ class FeatureStore:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a .npy file is as long as its head says."""
+    """True if a .npy file has the length that its header states."""
     try:
         with path.open("rb") as stream:
             if np.lib.format.read_magic(stream) != (1, 0):
@@ -127,9 +129,9 @@ def feature_key(
     """Digest of everything that pooled features depend on, besides the files of their keyframe.
 
     Args:
-        teacher: its config. Files and folders that it names count with their contents, not with their names.
-        superpixels: how regions are made; where they are kept does not count.
-        images: at which resolution pictures are read; their cache does not count.
+        teacher: its config. The digest reads the contents of its files and folders, not their names.
+        superpixels: settings of the regions, without the folder of their cache.
+        images: resolution of the images, without their cache.
         image_size: height, width that the teacher sees, pixels.
     """
     options = teacher.model_dump(mode="json")
@@ -161,7 +163,7 @@ class StoredFeatures:
 
     Attributes:
         store: holds them.
-        of_another: read those of the keyframe half the run away: the layout of a street, but another street.
+        of_another: read the features of the keyframe half a run away, which shows another street.
         rows: (n,) int64 ascending rows of the run, which `of_another` needs.
     """
 
@@ -196,7 +198,7 @@ def fill_store(
     """Compute the features that are missing, one keyframe a batch.
 
     Args:
-        store: gets them.
+        store: receives the features.
         recipe: without augmentation.
         features_of: (V * S, C) features and (V * S,) counts of a batch.
         source: reads the keyframes.
@@ -241,8 +243,7 @@ class _Unreadable(NamedTuple):
 
 
 class _Readable(Dataset["PairSample | _Unreadable"]):
-    """Keyframes without substitutes. An error would end its worker process, so that it is returned
-    instead."""
+    """Keyframes without substitutes. Returns read errors, because a raised one would end the worker."""
 
     def __init__(self, keyframes: Keyframes[PairSample]) -> None:
         self.keyframes, self.warm_up = keyframes, keyframes.warm_up

@@ -10,7 +10,7 @@ from lidardistill.methods.config import MethodConfig, Run
 
 
 class SLidRConfig(MethodConfig):
-    """SLidR (CVPR 2022). The defaults are the paper's; every other value is a deviation.
+    """SLidR (CVPR 2022). The defaults are those of the paper; every other value deviates from it.
 
     embedding: width of the space in which superpoints and superpixels are compared.
     temperature: of InfoNCE.

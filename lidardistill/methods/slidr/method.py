@@ -30,7 +30,7 @@ from lidardistill.teachers.base import Teacher
 
 
 class SLidR(Method):
-    """Superpoints of the student meet superpixels of a frozen teacher.
+    """Contrast of the student's superpoints with the superpixels of a frozen teacher.
 
     The student and both heads train; the teacher never does.
 
@@ -125,7 +125,7 @@ class SLidR(Method):
 
         Returns:
             (V * S, D) means of projected features, or with `normalize="superpixel"` (V * S, teacher_channels)
-            of features that are yet to be projected; (V * S,) pixels in each.
+            of features before the projection; (V * S,) pixels in each.
         """
         if self.config.normalize == "pixel":
             assert batch.superpixels is not None

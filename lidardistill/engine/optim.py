@@ -197,7 +197,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, model: nn.Module, taken: Tensor) -> None:
-        """Average in the weights after one optimiser step; `taken`, () bool on the device: False if skipped."""
+        """Update the average after an optimiser step; `taken`, () bool on the device, False if skipped."""
         self.num_updates += 1
         weight = 1 - min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         current = _averaged(model)

@@ -24,7 +24,7 @@ def share_of_batch(batch_size: int, world_size: int, accumulate: int) -> int:
         accumulate: batches a step.
 
     Raises:
-        ValueError: batch_size is not divisible by world_size * accumulate.
+        ValueError: batch_size is not a positive multiple of world_size * accumulate.
     """
     share, rest = divmod(batch_size, world_size * accumulate)
     if rest or share == 0:

@@ -1,5 +1,4 @@
-"""Signals stop a run cleanly: the loop finishes and saves the step, and leaves blocking waits within seconds.
-"""
+"""Signals stop a run cleanly: the loop finishes and saves the step, and leaves waits within seconds."""
 
 from __future__ import annotations
 

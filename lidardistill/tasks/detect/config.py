@@ -47,7 +47,7 @@ class DetectionAugmentConfig(Strict):
 
 
 class GTSamplingConfig(Strict):
-    """Pastes objects of other labelled keyframes into each keyframe. The defaults are CenterPoint's (nuScenes).
+    """GT sampling: pastes objects of other labelled keyframes. The defaults are CenterPoint's for nuScenes.
 
     counts: number of objects that a keyframe is filled up to, for car, truck, construction_vehicle, bus,
         trailer, barrier, motorcycle, bicycle, pedestrian and traffic_cone.

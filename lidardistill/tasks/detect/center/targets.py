@@ -97,8 +97,7 @@ def draw_targets(
 def _gaussians(
     row: Tensor, col: Tensor, radius: Tensor, labels: Tensor, num_classes: int, height: int, width: int
 ) -> Tensor:
-    """(K, H, W) float32, maximum of the boxes' Gaussians; each is 0 beyond its radius r, sigma (2 r + 1) / 6.
-    """
+    """(K, H, W) float32, maximum of the boxes' Gaussians, 0 beyond their radius r; sigma (2 r + 1) / 6."""
     heatmap = torch.zeros(num_classes, height, width, device=row.device)
     if len(row) == 0:
         return heatmap

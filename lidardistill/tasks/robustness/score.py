@@ -12,14 +12,14 @@ import numpy as np
 
 
 def corruption_error(model: Sequence[float], baseline: Sequence[float]) -> float:
-    """CE of one corruption: sum of the model's errors over severities, divided by the baseline's sum.
+    """CE of one corruption: the model's summed errors divided by the baseline's; 1 is as bad.
 
     Args:
         model: accuracies, one per severity.
         baseline: accuracies of the baseline on the same scans.
 
     Raises:
-        ValueError: the lengths differ, or the baseline has no errors.
+        ValueError: the lengths differ or are 0, or the baseline has no errors.
     """
     if len(model) != len(baseline) or not model:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Samples to batches on the device: without end for training, or each once."""
+"""Batches on the device: an endless stream for training, or one pass over the data set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def share_of_batch(batch_size: int, world_size: int, accumulate: int) -> int:
         accumulate: batches a step.
 
     Raises:
-        ValueError: the samples cannot be shared out evenly.
+        ValueError: batch_size is not a positive multiple of world_size * accumulate.
     """
     share, rest = divmod(batch_size, world_size * accumulate)
     if rest or share == 0:
@@ -38,14 +38,14 @@ def share_of_batch(batch_size: int, world_size: int, accumulate: int) -> int:
 def endless_batches(
     dataset: Keyframes, fabric: Fabric, *, share: int, seed: int, num_workers: int, start: int
 ) -> Iterator[Any]:
-    """Batches of this process from one number on, in the order of the seed.
+    """Endless batches of this process from batch number `start` on; the seed fixes their order.
 
     Args:
         dataset: samples by `SampleKey`.
-        fabric: says which process this is.
+        fabric: gives the rank of this process.
         share: samples of a batch.
-        seed: of the order.
-        num_workers: of the loader.
+        seed: seed of the sample order.
+        num_workers: worker processes of the loader.
         start: number of the first batch.
     """
     order = EpochOrder(len(dataset), seed)

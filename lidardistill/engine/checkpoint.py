@@ -1,8 +1,8 @@
-"""Checkpoints: whole or absent, checked before use, and never of another run.
+"""Checkpoints are written atomically, verified before use, and refused if they belong to another run.
 
-A checkpoint is two files: `step-00001000.pt`, which torch.load(weights_only=True) reads, and
-`step-00001000.json` with its size and SHA-256. The second is written last, so a checkpoint without it was
-never finished and does not count.
+A checkpoint has two files: `step-00001000.pt`, which torch.load(weights_only=True) reads, and
+`step-00001000.json` with the size and SHA-256 of the first. The .json file is written last. A .pt file
+without a .json file is an unfinished checkpoint and is ignored.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ def save_checkpoint(
     """Write the checkpoint of one step, then delete all but the newest `keep`.
 
     Args:
-        folder: where the checkpoints of one run lie; made if need be.
-        step: optimiser steps done.
-        state: tensors, and dicts, lists, numbers, strings of them; nothing that weights_only=True refuses.
-        config: the resolved config as JSON values; a resumed run must have the same.
+        folder: folder of the run's checkpoints; created if it does not exist.
+        step: number of optimiser steps done.
+        state: tensors, numbers and strings, nested in dicts and lists; weights_only=True must accept it.
+        config: the resolved config as JSON values; a resumed run must have the same config.
         keep: checkpoints to keep, at least 1.
 
     Returns:
         The .pt file.
 
     Raises:
-        OSError: it cannot be written, a full disk for one; the older checkpoints are untouched.
+        OSError: the checkpoint cannot be written, for example on a full disk; older checkpoints are kept.
     """
     path = folder / f"step-{step:08d}.pt"
     content = {
@@ -52,14 +52,14 @@ def save_checkpoint(
         "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
         "state": dict(state),
     }
-    # A run that fell back to an older checkpoint may write over the damaged one: unmark it first.
+    # A run that resumed from an older checkpoint may overwrite a damaged one: delete its .json file first.
     path.with_suffix(".json").unlink(missing_ok=True)
     with atomic_write(path) as stream:
         writer = _HashingWriter(stream)
         try:
             torch.save(content, cast(IO[bytes], writer))
         except Exception as error:
-            # torch wraps the disk's error in one of its own, which says nothing of the disk.
+            # torch replaces the OSError of the disk with its own error; raise the OSError instead.
             raise (writer.error or error) from error
     summary = {
         "format": FORMAT,
@@ -76,13 +76,13 @@ def save_checkpoint(
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint whose bytes are what was written; says so where a newer one is damaged.
+    """The newest undamaged checkpoint; warns if a newer one is damaged.
 
     Returns:
-        The .pt file, or None where the folder holds no finished checkpoint.
+        The .pt file, or None if the folder holds no finished checkpoint.
 
     Raises:
-        ValueError: there are checkpoints and all of them are damaged. A run never starts over in silence.
+        ValueError: all checkpoints are damaged. A run never restarts from step 0 without an error.
     """
     candidates = _finished(folder)
     for path in candidates:
@@ -99,7 +99,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with the bytes of a checkpoint in one line, None where they are what was written."""
+    """Damage of a checkpoint file in one line; None if size and SHA-256 match."""
     try:
         summary = json.loads(path.with_suffix(".json").read_text())
         expected_bytes, expected_digest = int(summary["bytes"]), str(summary["sha256"])
@@ -122,20 +122,20 @@ def damage(path: Path) -> str | None:
 def load_checkpoint(
     path: Path, config: Mapping[str, Any] | None = None, *, may_differ: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """Read a checkpoint without running code from it, onto the CPU.
+    """Load a checkpoint onto the CPU without running code from the file.
 
     Args:
         path: the .pt file.
-        config: the config of the run that wants it; None does not compare.
-        may_differ: dotted keys, or their beginnings, that a resumed run may change.
+        config: config of the run that loads the checkpoint; None skips the comparison.
+        may_differ: dotted keys, or prefixes of keys, that a resumed run may change.
 
     Returns:
         format, step, config, versions, state.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: truncated, not a checkpoint of ours, holds code, or belongs to another config (keys
-            named).
+        ValueError: the file is truncated, is not a checkpoint of this package, holds code, or belongs to
+            another config (the message names the keys).
     """
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path}: no such file")
@@ -174,9 +174,9 @@ def config_differences(
 ) -> list[str]:
     """One line `a.b: was X, now Y` for every dotted key whose value differs.
 
-    A key that stands in one of them alone, inside a mapping that both have, came or went with a version of
-    this package
-    and does not count: `run_folder.claim_run` has compared the configs with their defaults.
+    A key is ignored if only one of the two configs has it and both have the mapping around it: another
+    version of this package added or removed the key. `run_folder.claim_run` compares such keys with their
+    defaults.
     """
     was, now = _flatten(json.loads(json.dumps(saved))), _flatten(json.loads(json.dumps(current)))
 
@@ -201,7 +201,7 @@ def config_digest(config: Mapping[str, Any]) -> str:
 
 
 def _finished(folder: Path) -> list[Path]:
-    """Checkpoints that were finished, newest first."""
+    """Finished checkpoints, newest first."""
     return sorted((path.with_suffix(".pt") for path in folder.glob("step-*.json")), reverse=True)
 
 
@@ -215,7 +215,7 @@ def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 class _HashingWriter:
-    """What torch.save writes to: hashes on the way, and remembers the disk's own error."""
+    """File object for torch.save: computes the SHA-256 and keeps the OSError of the disk."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""What to do about a loader that the device waits for."""
+"""Advice for a loader that is slower than the device."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import os
 def data_wait_advice(
     num_workers: int, *, superpixels_ready: bool = True, images_ready: bool = True, cores: int | None = None
 ) -> str:
-    """What is left to do, the cheapest first; only what the run has not done yet.
+    """Remedies that the run does not use yet, the cheapest first.
 
     Args:
-        num_workers: worker processes of its loader.
-        superpixels_ready: they are kept in a cache or read from files, or the run has none.
-        images_ready: they are kept decoded, or the run has none.
+        num_workers: worker processes of the loader.
+        superpixels_ready: superpixels are cached or read from files, or the run has none.
+        images_ready: decoded images are cached, or the run has none.
         cores: CPU cores of this process; None asks the system.
 
     Returns:

@@ -1,9 +1,8 @@
 """Devices, precision and process groups: a thin layer over Lightning Fabric.
 
-One process a device, started by `torchrun` or by SLURM's `srun`; nothing here starts processes. The model is
-not
-wrapped: gradients are averaged after the backward pass (`average_gradients`), so a rank whose batch leaves
-parameters unused, or that has nothing to contrast, takes part like any other and nothing hangs.
+`torchrun` or SLURM's `srun` starts one process per device; this module starts no processes. DDP does not wrap
+the model: `average_gradients` averages the gradients after the backward pass. A rank whose batch leaves
+parameters unused, or has no pairs to contrast, still joins the collective, so no rank hangs.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 _TIMEOUT_S = 600.0
-"""Seconds after which a collective that a rank does not enter raises instead of hanging."""
+"""Timeout of a collective in seconds: it raises if a rank does not enter it."""
 
 
 def make_fabric(accelerator: str = "auto", precision: str = "fp32") -> Fabric:
@@ -32,7 +31,7 @@ def make_fabric(accelerator: str = "auto", precision: str = "fp32") -> Fabric:
         precision: "fp32", "bf16" or "fp16" (autocast; weights stay float32). fp16 needs a GPU.
 
     Raises:
-        ValueError: the precision is unknown, or needs a GPU that is not there; so does the accelerator.
+        ValueError: the precision is unknown, or precision or accelerator needs a GPU and there is none.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"trainer.precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -60,14 +59,12 @@ def make_fabric(accelerator: str = "auto", precision: str = "fp32") -> Fabric:
 
 
 def launched_processes() -> tuple[int, int]:
-    """(processes on this node, nodes) from the environment of torchrun or SLURM; (1, 1) without a
-    launcher.
-    """
+    """(processes on this node, nodes) from torchrun's or SLURM's environment; (1, 1) without a launcher."""
     env = os.environ
     if "TORCHELASTIC_RUN_ID" in env:
         local = int(env["LOCAL_WORLD_SIZE"])
         return local, int(env["WORLD_SIZE"]) // local
-    # A SLURM shell (salloc, srun --pty bash) sets SLURM_NTASKS too, without having started that many of us.
+    # A SLURM shell (salloc, srun --pty bash) also sets SLURM_NTASKS but starts only one process.
     if "SLURM_PROCID" in env and env.get("SLURM_JOB_NAME") not in (None, "bash", "interactive"):
         nodes = int(env.get("SLURM_NNODES", 1))
         return int(env.get("SLURM_NTASKS", 1)) // nodes, nodes
@@ -75,12 +72,12 @@ def launched_processes() -> tuple[int, int]:
 
 
 def world_size() -> int:
-    """Processes of this run; 1 without a process group."""
+    """Number of processes of this run; 1 without a process group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """A small picklable value of every rank, on every rank."""
+    """Gather a small picklable value from every rank, on every rank."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
@@ -91,12 +88,12 @@ def gather_objects(value: Any) -> list[Any]:
 def average_gradients(params: list[nn.Parameter], extra: Tensor) -> Tensor:
     """Replace every gradient by its mean over the ranks, in one collective.
 
-    A parameter without a gradient on this rank counts as zero. NaN on one rank becomes NaN on all, so that
-    all ranks decide alike about the step.
+    A parameter without a gradient on this rank counts as zero. A NaN on one rank becomes NaN on all ranks,
+    so all ranks take the same decision about the step.
 
     Args:
-        params: the same on every rank.
-        extra: (E,) float32, averaged along with them.
+        params: parameters, the same on every rank.
+        extra: (E,) float32, averaged with the gradients.
 
     Returns:
         The mean of `extra`.
@@ -128,7 +125,7 @@ def broadcast_module(module: nn.Module) -> None:
 
 
 def pick_device(accelerator: str) -> torch.device:
-    """`auto` takes a GPU where there is one."""
+    """Device of an accelerator name; `auto` takes a GPU if there is one."""
     if accelerator == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if accelerator == "cuda" and not torch.cuda.is_available():

@@ -14,22 +14,23 @@ from lidardistill.progress import Bar
 
 log = logging.getLogger(__name__)
 
-# If a run waits for data for more than this share of its time, the loader is too slow for the device. Advice
-# is given once, and not in the first steps, which are not typical.
+# The loader is too slow if the run waits for data for more than this share of its time. The logger gives
+# advice once, and not in the first steps, which are not typical.
 _SLOW_LOADER = 0.05
 _ADVISE_AFTER_STEPS = 20
 
 _PLAIN_EVERY_S = 30.0
-"""Seconds between plain progress lines where there is no terminal."""
+"""Seconds between plain progress lines if there is no terminal."""
 
 
 class MetricsFile:
-    """metrics.jsonl: one JSON object a line, each with `step`; a killed process loses at most the line it
-    wrote.
+    """metrics.jsonl: one JSON object per line, each with `step`.
+
+    A killed process loses at most the last line.
 
     Args:
         path: the file.
-        start_step: steps already done; lines of later steps are of a part of the run that was lost, and go.
+        start_step: steps already done; lines of later steps belong to a lost part of the run and are deleted.
     """
 
     def __init__(self, path: Path, start_step: int = 0) -> None:
@@ -51,20 +52,19 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of a metrics.jsonl, in order; empty where there is no file."""
+    """All complete lines of a metrics.jsonl, in order; empty if there is no file."""
     return [json.loads(line) for line in _lines(path)]
 
 
 class RunLogger:
-    """Everything the loop reports goes through here; only rank 0 writes.
+    """Logger of the training loop; only rank 0 writes.
 
     Args:
-        run_dir: metrics.jsonl and the folder tensorboard/ go there.
+        run_dir: folder that gets metrics.jsonl and tensorboard/.
         write: False on ranks above 0: all methods do nothing.
         progress: show progress: a live line on a terminal, else a plain line now and then.
-        label: first words of the line.
-        data_wait_advice: advice about a loader that is too slow; logged once, whether or not progress is
-            shown.
+        label: first words of the progress line.
+        data_wait_advice: advice about a slow loader; logged once, even if `progress` is False.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class RunLogger:
         self._loss: float | None = None
 
     def start(self, start_step: int, total_steps: int) -> None:
-        """Called by the loop once it knows where the run stands; cuts away what was logged after that."""
+        """Open the logs and delete lines of steps after `start_step`; the loop calls this once."""
         if not self._write:
             return
         self._start_step = start_step
@@ -114,12 +114,12 @@ class RunLogger:
         self._loss = values.get("loss", self._loss)
 
     def advance(self, step: int, data_wait_share: float) -> None:
-        """Move the progress line; cheap, called at every step.
+        """Update the progress line; cheap, the loop calls it at every step.
 
         Args:
-            step: steps done.
-            data_wait_share: share of this part's time, but for its first step, that was spent waiting for
-                batches.
+            step: number of steps done.
+            data_wait_share: share of time spent waiting for batches since the (re)start, without the first
+                step.
         """
         if (
             self._write
@@ -151,7 +151,7 @@ def _finite(value: Any) -> Any:
 
 
 def _lines(path: Path) -> list[str]:
-    """Whole lines of a file of JSON objects; a last one cut short by a kill is left out."""
+    """Complete lines of a JSON-lines file; drops a last line that a kill cut short."""
     if not path.exists():
         return []
     lines = []

@@ -1,8 +1,7 @@
-"""The training loop: it trains a model from the newest checkpoint to the last step. It knows no method by
-name.
+"""The training loop trains a model from the newest checkpoint to the last step; it knows no method by name.
 
 A run is a function of (code, config, data, seed). The loop draws no random numbers, and its counters are part
-of the checkpoint, so a run that is killed at any step and started again gives the losses of one that was not.
+of the checkpoint. A run that is killed at any step and resumed gives the same losses as an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -44,20 +43,21 @@ LogCallback = Callable[[int, dict[str, float]], None]
 
 @dataclass(frozen=True)
 class Training:
-    """Everything that the loop drives.
+    """Input of the training loop.
 
     Attributes:
-        fabric: launched, of `distributed.make_fabric`; gives device, autocast and ranks.
-        model: all that trains, on the device, not wrapped, in its modes (train, eval).
-        terms: (batch on the device, step from 0, diagnose) to the losses; runs under autocast,
-            `trainer.accumulate` times a step. `diagnose` is true if the step's metrics are written.
-        optimizer: over the model's parameters, of `make_optimizer`.
+        fabric: launched Fabric of `distributed.make_fabric`; gives device, autocast and ranks.
+        model: the model on the device, not wrapped, with train and eval modes set.
+        terms: function of (batch on the device, step from 0, diagnose) that returns the losses. The loop
+            calls it under autocast, `trainer.accumulate` times per step. `diagnose` is true if the loop
+            writes the step's metrics.
+        optimizer: optimizer of `make_optimizer` over the model's parameters.
         schedule: learning rate of each step.
-        batches: number of the first batch (step * accumulate) to an endless iterator of batches from there
-            on.
+        batches: function from the number of the first batch (step * accumulate) to an endless iterator of
+            batches.
         trainer: intervals, precision and limits; see `TrainerConfig`.
         total_steps: optimizer steps of the whole run.
-        config: resolved config as JSON values; a checkpoint of another one is refused.
+        config: resolved config as JSON values; the loop refuses a checkpoint of another config.
         may_differ: dotted keys of the config that may change when a run is resumed.
     """
 
@@ -73,21 +73,19 @@ class Training:
     may_differ: tuple[str, ...] = ()
 
     def is_logged(self, step: int) -> bool:
-        """Whether the metrics of this step (from 0) are written: the first, the last, and every
-        `log_every`th.
-        """
+        """True if the loop writes the metrics of this step (from 0): first, last, every `log_every`th."""
         return step == 0 or (step + 1) % self.trainer.log_every == 0 or step + 1 == self.total_steps
 
 
 @dataclass
 class LoopResult:
-    """Where the run stands.
+    """State of the run when the loop returns.
 
     Attributes:
         steps: optimiser steps done, over all parts of the run.
         metrics: the last line of metrics.jsonl.
         seconds: time in the loop, over all parts of the run.
-        data_wait_seconds: share of it that was spent waiting for batches.
+        data_wait_seconds: part of `seconds` that the loop waited for batches.
         interrupted: a signal stopped the run before its end; the checkpoint is written.
         nonfinite: steps that were skipped.
         learnt: steps that moved the weights by a gradient that was not zero.
@@ -111,7 +109,7 @@ class LoopResult:
 
 @dataclass
 class _Progress:
-    """Plain numbers that a checkpoint carries."""
+    """Counters that are part of a checkpoint."""
 
     step: int = 0
     seconds: float = 0.0
@@ -125,7 +123,7 @@ class _Progress:
 
     @classmethod
     def resumed(cls, values: Mapping[str, Any]) -> _Progress:
-        """The numbers of a checkpoint. One written before `learnt` was counted is taken to have learnt."""
+        """Counters of a checkpoint. An old checkpoint without `learnt` counts as having learnt."""
         return cls(**{"learnt": values["step"], **values})
 
 
@@ -141,20 +139,20 @@ def run_loop(
 
     Args:
         training: model, losses, batches and limits.
-        run_dir: checkpoints/ and, if a run diverges, nonfinite.json go there.
-        logger: gets metrics of logged steps and the progress of all.
-        quarantine: gets the samples that a batch had to replace.
+        run_dir: folder that gets checkpoints/ and, if the run diverges, nonfinite.json.
+        logger: gets the metrics of logged steps and the progress of all steps.
+        quarantine: gets the unreadable samples that a batch replaced.
         on_log: called with (steps done, values) after each line of metrics, on rank 0.
 
     Returns:
-        Where the run stands, at once if it was finished before.
+        State of the run; returns at once if the run was already finished.
 
     Raises:
         ValueError: the checkpoint belongs to another config or model, or all checkpoints are damaged.
-        RuntimeError: too many steps in a row were not finite, with the sample tokens; the quarantine is over
-            budget.
+        RuntimeError: too many steps in a row were not finite (the message has the sample tokens), or the
+            quarantine is over budget.
         OSError: a checkpoint cannot be written.
-        Interrupted: one of several processes had to leave a wait, so that nothing could be saved.
+        Interrupted: a signal ended the wait of one of several processes, so the loop could not save.
     """
     fabric, trainer, model, optimizer = training.fabric, training.trainer, training.model, training.optimizer
     total_steps, folder = training.total_steps, run_dir / CHECKPOINTS
@@ -184,8 +182,7 @@ def run_loop(
     judge = _Judge(stepper, progress, fabric, trainer.max_nonfinite, run_dir)
     saved_at = progress.step
     source: Prefetcher | None = None
-    # Seconds and wait after the first step of this part of the run, in which workers start and kernels
-    # compile.
+    # Seconds and data wait up to the end of the first step, in which workers start and kernels compile.
     first: tuple[float, float] | None = None
     try:
         with StopSignal() as stop:
@@ -254,9 +251,9 @@ def run_loop(
 
 
 def first_steps(training: Training) -> Generator[StepRecord, None, None]:
-    """Take the steps of a run from the first on, one each time the iterator is advanced; write nothing.
+    """Run steps from step 0, one per `next()` of the iterator, and write no files.
 
-    Close the iterator to end the loader.
+    Close the iterator to stop the loader.
 
     Yields:
         Record of the step; the device may still compute it.
@@ -289,14 +286,12 @@ def _stepper(training: Training, ema: EMA | None = None, quarantine: Quarantine 
 
 
 def _scaler(training: Training) -> torch.amp.GradScaler | None:
-    """Scaler of the losses for float16, else None."""
+    """Loss scaler for float16, else None."""
     return getattr(training.fabric.strategy.precision, "scaler", None)
 
 
 class _Judge:
-    """Counts what became of the steps, each when the next one is on its way: the device never waits for
-    the host.
-    """
+    """Counts taken and skipped steps, one step late, so that the device never waits for the host."""
 
     def __init__(
         self, stepper: Stepper, progress: _Progress, fabric: Fabric, max_nonfinite: int, run_dir: Path
@@ -307,15 +302,15 @@ class _Judge:
         self.stop = False
 
     def add(self, record: StepRecord) -> None:
-        """Look at the step before this one."""
+        """Count the previous step and keep this record for later."""
         self.settle()
         self.waiting = record
 
     def settle(self) -> StepOutcome | None:
-        """Look at the last step, if nobody has yet; the same on all ranks.
+        """Count the last step if it is not counted yet; returns the same on all ranks.
 
         Raises:
-            RuntimeError: too many in a row were not finite.
+            RuntimeError: too many steps in a row were not finite.
         """
         if self.waiting is None:
             return None
@@ -358,7 +353,7 @@ def _share(part: float, whole: float) -> float:
 def _values(
     terms: Terms, outcome: StepOutcome, lr: float, progress: _Progress, data_wait_share: float
 ) -> dict[str, float]:
-    """One line of metrics: the loss is the mean over ranks, parts and diagnostics are of this rank."""
+    """One line of metrics: the loss is the mean over ranks, its parts and diagnostics are this rank's."""
     named = {
         **{f"loss/{name}": value for name, value in terms.losses.items()},
         **{f"count/{name}": value for name, value in terms.counts.items()},

@@ -1,4 +1,4 @@
-"""manifest.json: what ran, on what, from when to when, with how much memory."""
+"""manifest.json records command, machine, versions, times and peak memory of a run."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _PACKAGES = ("lidardistill", "torch", "numpy", "numba", "spconv", "lightning-fab
 class Manifest:
     """The record of one run, rewritten atomically at its start and at its end.
 
-    A run that is continued keeps the earlier parts: `sessions` has one entry for each time the command ran.
+    A resumed run keeps the earlier records: `sessions` has one entry for each start of the command.
 
     Args:
         path: the JSON file, usually run/manifest.json.
-        seed: of the run.
+        seed: seed of the run.
         extra: further plain values to record, such as the config's name and digest.
     """
 
@@ -45,9 +45,7 @@ class Manifest:
         self._write()
 
     def finish(self, outcome: str = "finished", **figures: Any) -> None:
-        """Record the end: `outcome` such as finished, interrupted, failed; `figures` such as steps and
-        seconds.
-        """
+        """Record the end: outcome (finished, interrupted, failed) and figures (such as steps, seconds)."""
         self._session.update(end=_now(), outcome=outcome, peak_memory=peak_memory(), **figures)
         self._write()
 
@@ -56,9 +54,7 @@ class Manifest:
 
 
 def git_state(folder: Path | None = None) -> dict[str, Any]:
-    """commit and dirty (tracked files changed) of the checkout this package runs from; None outside of
-    one.
-    """
+    """commit and dirty (tracked files changed) of the package's git checkout; None outside a checkout."""
     folder = folder or Path(__file__).resolve().parent
 
     def git(*arguments: str) -> str | None:
@@ -70,7 +66,7 @@ def git_state(folder: Path | None = None) -> dict[str, Any]:
             return None
         return done.stdout.strip()
 
-    # An installed package inside somebody else's checkout is not of that checkout.
+    # An installed package may lie inside the checkout of another project; ignore that checkout.
     if git("ls-files", "--error-unmatch", str(folder)) is None:
         return {"commit": None, "dirty": None}
     changed = git("status", "--porcelain", "--untracked-files=no")
@@ -78,7 +74,7 @@ def git_state(folder: Path | None = None) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Python and the packages that matter, None where not installed."""
+    """Versions of Python and the main packages; None if a package is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Optimisers, learning rates as functions of the step, and the moving average of weights."""
+"""Optimisers, learning rate schedules, and the moving average of the weights (EMA)."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def make_optimizer(
     momentum: float = 0.9,
     dampening: float = 0.0,
 ) -> torch.optim.Optimizer:
-    """SGD or AdamW over everything that trains, fused: the device can skip a step without asking the host.
+    """SGD or AdamW over all trainable parameters; fused, so the device can skip a step without the host.
 
     Args:
         kind: "sgd" or "adamw".
-        params: a module, parameters, or groups {"params": [...], "lr": ...} as torch takes them.
-        lr: learning rate of groups that name none.
-        weight_decay: of groups that name none.
-        momentum: of SGD.
-        dampening: of SGD; SLidR trains with 0.1.
+        params: a module, parameters, or torch's parameter groups {"params": [...], "lr": ...}.
+        lr: learning rate of groups without their own.
+        weight_decay: weight decay of groups without their own.
+        momentum: momentum of SGD.
+        dampening: dampening of SGD; SLidR trains with 0.1.
 
     Raises:
-        ValueError: another kind, nothing to train, or a learning rate that is not above 0.
+        ValueError: unknown kind, no trainable parameter, or a learning rate that is not above 0.
 
     Source: SGD with momentum 0.9, dampening 0.1, weight decay 1e-4: SLidR (CVPR 2022), the authors'
         configuration.
@@ -71,16 +71,16 @@ def _groups(
 
 @dataclass(frozen=True)
 class Schedule:
-    """Learning rate of a step as a share of the configured one: a pure function, so resuming needs no state.
+    """Learning rate as a pure function of the step, so resuming needs no state.
 
     Attributes:
-        share: step (from 0) to the factor of every group's learning rate.
+        share: function from step (from 0) to the factor of every group's learning rate.
     """
 
     share: Callable[[int], float]
 
     def apply(self, optimizer: torch.optim.Optimizer, step: int) -> float:
-        """Set the learning rate of every group for this step; returns that of the first."""
+        """Set the learning rate of every group for this step; returns the rate of the first group."""
         share = self.share(step)
         for group in optimizer.param_groups:
             group["lr"] = group.setdefault("initial_lr", group["lr"]) * share
@@ -97,24 +97,24 @@ def make_schedule(
     warmup_share: float = 0.4,
     final_share: float = 0.0,
 ) -> Schedule:
-    """The learning rate over a run.
+    """Make the learning rate schedule of a run.
 
     Args:
-        kind: "constant"; "cosine", from 1 to 0; "warm_cosine", from 0 up to 1 in a line and down by cosine;
-            "one_cycle", from 1/25 up to 1 and down to 4e-6, both by cosine.
+        kind: "constant"; "cosine", from 1 to 0; "warm_cosine", linear from 0 up to 1, then cosine down;
+            "one_cycle", cosine from 1/25 up to 1, then cosine down to 4e-6.
         total_steps: optimiser steps of the whole run.
-        steps_per_epoch: steps of one epoch, may be fractional; needed by cosine per epoch.
-        per: of cosine: "epoch" keeps the rate over an epoch (SLidR), "step" changes it at every step.
-        warmup_steps: of cosine per step: linear rise to 1 over so many steps; 0 of them is none.
-        warmup_share: of one_cycle and warm_cosine: share of the run spent rising, in 0..1.
-        final_share: of warm_cosine: where it ends.
+        steps_per_epoch: steps of one epoch, may be fractional; "cosine" with per="epoch" needs it.
+        per: "cosine" only: "epoch" keeps the rate over an epoch (SLidR), "step" changes it at every step.
+        warmup_steps: "cosine" with per="step" only: steps of the linear rise to 1; 0 disables the warm-up.
+        warmup_share: "one_cycle" and "warm_cosine" only: length of the rise as a share of the run, in 0..1.
+        final_share: "warm_cosine" only: factor at the end of the run.
 
     Raises:
-        ValueError: another kind, or values that do not fit together.
+        ValueError: unknown kind, or arguments that contradict each other.
 
     Source: cosine by epoch: SLidR's CosineAnnealingLR. Warm cosine: BEVContrast, 0.05 and 0.01. One cycle:
-        Smith and Topin, 2018, with torch's
-    div_factor 25, final_div_factor 1e4. Differs from it in: momentum is not cycled.
+        Smith and Topin, 2018, with torch's div_factor 25, final_div_factor 1e4. Differs from it in: momentum
+        is not cycled.
     """
     if total_steps < 1:
         raise ValueError(f"make_schedule: total_steps must be at least 1, got {total_steps}")
@@ -173,17 +173,17 @@ def make_schedule(
 
 
 def _cosine(progress: float) -> float:
-    """1 at progress 0, 0 at 1."""
+    """Half cosine: 1 at progress 0, 0 at progress 1."""
     return 0.5 * (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0)))
 
 
 class EMA:
-    """Moving average of everything that trains and of the floating-point buffers beside it.
+    """Exponential moving average of trainable parameters and of the floating-point buffers beside them.
 
     Args:
-        model: what is averaged; frozen parameters are left out.
-        decay: weight of the past, in 0..1. Early on min(decay, (1 + n) / (10 + n)) is used, so that the
-            average forgets the initial weights.
+        model: the model; its frozen parameters are left out.
+        decay: weight of the past, in 0..1. The decay of update n is min(decay, (1 + n) / (10 + n)), so that
+            the average forgets the initial weights.
 
     Source: the decay's start: TensorFlow's ExponentialMovingAverage; Polyak and Juditsky, 1992.
     """
@@ -197,9 +197,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, model: nn.Module, taken: Tensor) -> None:
-        """Take in the weights after one optimiser step; `taken`, () bool on the device, False for one that
-        was none.
-        """
+        """Update the average after an optimiser step; `taken`, () bool on the device, False if skipped."""
         self.num_updates += 1
         weight = 1 - min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         current = _averaged(model)
@@ -244,7 +242,7 @@ def _averaged(model: nn.Module) -> dict[str, Tensor]:
 def build_optimizer(
     config: OptimizerConfig, params: nn.Module | list[dict[str, Any]]
 ) -> torch.optim.Optimizer:
-    """An optimiser over the parameters that train."""
+    """Build the configured optimiser over the trainable parameters."""
     return make_optimizer(config.kind, params, **config.model_dump(exclude={"kind"}))
 
 

@@ -1,4 +1,4 @@
-"""Batches on the device, the next one copied while this one is computed."""
+"""Prefetch: copies the next batch to the device while the device computes the current one."""
 
 from __future__ import annotations
 
@@ -14,24 +14,22 @@ from lidardistill.spans import span
 
 
 class Prefetcher:
-    """Iterates over a source of batches and hands them out on a device, in the source's order.
+    """Iterator that moves batches of a source to a device, in the source's order.
 
-    On CUDA the next batch is fetched and copied by `look_ahead`, which the caller calls once it has queued
-    the work of
-    the current one: the copy runs on a stream of its own, beside that work, where the source's memory is
-    pinned. Elsewhere `look_ahead` does nothing, and a batch is fetched when it is asked for.
+    On CUDA, `look_ahead` fetches the next batch and starts its copy. The caller calls it after queueing the
+    work of the current batch. The copy runs on its own stream, in parallel to that work if the source's
+    memory is pinned. On other devices `look_ahead` does nothing, and `next()` fetches the batch.
 
-    Nothing but time depends on looking ahead: batches come as without, and an error, or the end, of the
-    source is kept until it is that batch's turn, so a caller that stops before it never sees it.
+    Looking ahead changes only the time: the batches are the same, and the iterator raises an error or the
+    end of the source only at the `next()` of that batch.
 
     Args:
-        source: batches with a method `to(device, non_blocking=)`; dataclasses, whose tensors may stand in
-            nested ones.
-        device: where they go.
-        ahead: whether to look ahead; None for what the device suggests.
+        source: batches with a method `to(device, non_blocking=)`; dataclasses of tensors, possibly nested.
+        device: target device of the batches.
+        ahead: whether to look ahead; None: on CUDA only.
 
     Attributes:
-        waited_s: seconds that the source was waited for, without the copies.
+        waited_s: seconds of waiting for the source, without the copies.
     """
 
     def __init__(self, source: Iterator[Any], device: torch.device, *, ahead: bool | None = None) -> None:
@@ -54,8 +52,7 @@ class Prefetcher:
             current = torch.cuda.current_stream(self._device)
             current.wait_stream(self._stream)
             for tensor in _tensors(batch):
-                # Its memory belongs to the copying stream, which must not take it back while this one reads
-                # it.
+                # The copy stream owns the memory and must not reuse it while the current stream reads it.
                 tensor.record_stream(current)
         return batch
 
@@ -65,7 +62,7 @@ class Prefetcher:
             self._next = self._fetch()
 
     def close(self) -> None:
-        """Drop what was fetched ahead and close the source; afterwards there are no batches."""
+        """Drop the prefetched batch and close the source; the iterator is then empty."""
         source, self._source, self._next = self._source, None, None
         close = getattr(source, "close", None)
         if close is not None:
@@ -78,7 +75,7 @@ class Prefetcher:
         try:
             with span("data wait"):
                 batch = next(self._source)
-        except Exception as error:  # the end is one, too
+        except Exception as error:  # includes StopIteration
             return None, error
         finally:
             self.waited_s += time.perf_counter() - start

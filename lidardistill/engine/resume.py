@@ -1,4 +1,4 @@
-"""Everything a run is, as one state: taken for a checkpoint, put back when it goes on."""
+"""State of a run: `take_state` collects it for a checkpoint, `put_back` restores it on resume."""
 
 from __future__ import annotations
 
@@ -16,9 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def changing_state(model: nn.Module) -> dict[str, Tensor]:
-    """Weights that train and buffers of modules in training mode: a frozen teacher is not stored at every
-    step.
-    """
+    """Trainable weights, and buffers of modules in training mode; leaves out a frozen teacher."""
     state = {name: param.detach() for name, param in model.named_parameters() if param.requires_grad}
     for prefix, module in model.named_modules():
         if module.training:
@@ -33,7 +31,7 @@ def take_state(
     ema: EMA | None,
     progress: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The state of a run between two steps. Every rank must call it: random states of all ranks are in it."""
+    """State of a run between two steps. Every rank must call it, because it gathers all random states."""
     return {
         "model": changing_state(model),
         "optimizer": optimizer.state_dict(),
@@ -53,10 +51,10 @@ def put_back(
     scaler: torch.amp.GradScaler | None,
     ema: EMA | None,
 ) -> dict[str, Any]:
-    """Inverse of `take_state`; returns the progress.
+    """Restore the state of `take_state`; returns the progress.
 
     Raises:
-        ValueError: the state is of another model.
+        ValueError: the state belongs to another model.
     """
     current = changing_state(model)
     different = sorted(state["model"].keys() ^ current.keys())
@@ -87,7 +85,7 @@ def put_back(
 
 
 def random_state() -> dict[str, Tensor]:
-    """State of torch's generators on the CPU and, if it is in use, the GPU."""
+    """State of torch's random generators on the CPU and, if the run uses it, the GPU."""
     state = {"torch": torch.get_rng_state()}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state()

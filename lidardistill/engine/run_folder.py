@@ -1,4 +1,4 @@
-"""A run folder holds one run. Its resolved config says which one; another run is refused."""
+"""A run folder holds one run. Its resolved config identifies the run; any other run is refused."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ Config = TypeVar("Config", bound=BaseModel)
 
 
 def claim_run(run: Path, verb: str, config: BaseModel, **inputs: str) -> None:
-    """Make a run folder, or enter one that holds the same run; free keys of its config take their new values.
+    """Create a run folder, or accept one that holds the same run; `FREE_KEYS` take their new values.
 
     Args:
         run: the folder.
         verb: key of `VERBS`.
         config: resolved config.
-        inputs: what else the run depends on, such as `weights`.
+        inputs: other inputs that the run depends on, such as `weights`.
 
     Raises:
         ValueError: the folder holds another run, or other files.
@@ -60,8 +60,8 @@ def claim_run(run: Path, verb: str, config: BaseModel, **inputs: str) -> None:
             )
         if old == new:
             return
-        # Free keys differ, and later readers of the folder want their new values; or the folder's first run
-        # stopped before it wrote anything, so the folder is free for a corrected config.
+        # Either only free keys differ, and config.yaml gets their new values; or the first run stopped before
+        # it wrote anything, and the folder accepts a corrected config.
     elif run.exists() and (not run.is_dir() or any(run.iterdir())):
         raise ValueError(
             f"{run} exists and is no run of lidardistill (it has no {CONFIG_FILE}): name another --out"
@@ -73,12 +73,11 @@ def claim_run(run: Path, verb: str, config: BaseModel, **inputs: str) -> None:
 
 
 def _with_defaults(values: dict[str, Any], model: type[BaseModel], head: tuple[str, ...]) -> dict[str, Any]:
-    """The values of a config.yaml with the defaults of keys that its version did not have; unreadable ones as
-    they are.
+    """Values of a config.yaml, with defaults for keys that its version lacked; unreadable values unchanged.
 
     Args:
         values: content of the file.
-        model: of the config.
+        model: class of the config.
         head: keys before the config.
     """
     rest = {key: value for key, value in values.items() if key not in head}
@@ -90,7 +89,7 @@ def _with_defaults(values: dict[str, Any], model: type[BaseModel], head: tuple[s
 
 
 def run_values(run: Path) -> dict[str, Any]:
-    """Everything in a run's config.yaml, its verb included."""
+    """Content of a run's config.yaml, including its verb."""
     path = run / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{run} is no run folder: expected {path}")
@@ -102,10 +101,10 @@ def write_metrics(path: Path | str, metrics: Mapping[str, Any]) -> None:
 
     Args:
         path: file to write; its folder is created.
-        metrics: what `json` can write; a missing figure is None, never NaN.
+        metrics: values that `json` can write; a missing figure is None, never NaN.
 
     Raises:
-        ValueError: if a value is NaN or infinite, because then the file would be no JSON.
+        ValueError: a value is NaN or infinite, which JSON does not allow.
     """
     path = Path(path)
     try:
@@ -119,6 +118,6 @@ def write_metrics(path: Path | str, metrics: Mapping[str, Any]) -> None:
 
 
 def finished_metrics(run: Path) -> dict[str, Any] | None:
-    """The metrics of a run that has finished."""
+    """Metrics of a finished run; None if the run has not finished."""
     path = run / METRICS_FILE
     return json.loads(path.read_text()) if path.is_file() else None

@@ -1,6 +1,4 @@
-"""Signals end a run in order: a step is finished and saved, and anything that blocks is left within
-seconds.
-"""
+"""Signals stop a run cleanly: the loop finishes and saves the step, and leaves waits within seconds."""
 
 from __future__ import annotations
 
@@ -11,37 +9,36 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-# Exit code of a run that a signal stopped after it saved itself: run the same command again (sysexits.h has
-# 64..78).
+# Exit code of a run that saved a checkpoint and stopped at a signal: run the same command again. sysexits.h
+# uses 64..78.
 EXIT_INTERRUPTED = 85
 
-# SIGTERM: schedulers; SIGUSR1: SLURM's --signal before the time limit; SIGINT: Ctrl-C.
+# Schedulers send SIGTERM; SLURM's --signal sends SIGUSR1 before the time limit; Ctrl-C sends SIGINT.
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 GRACE_S = 5.0
-"""Seconds after a signal in which the step at hand may still get its batch."""
+"""Grace period after a signal, in seconds, in which the current step may still get its batch."""
 
 
 class Interrupted(BaseException):
     """A signal stopped the run; the same command continues it.
 
-    Like KeyboardInterrupt it is no `Exception`, so that no reader takes it for an unreadable file.
+    Not an `Exception`, like KeyboardInterrupt, so that no data reader treats it as an unreadable file.
     """
 
     exit_code = EXIT_INTERRUPTED
 
 
 class StopSignal:
-    """While entered, SIGTERM, SIGUSR1 and Ctrl-C set `name` instead of ending the process; a second Ctrl-C
-    ends it.
+    """Context manager: SIGTERM, SIGUSR1 and Ctrl-C set `name` instead of ending the process.
 
-    Inside `waiting()` the process may block for ever, so `Interrupted` is raised there `GRACE_S` seconds
-    after the
-    signal. A second SIGTERM changes nothing: torchrun passes on the one it gets, and the process group got it
-    already. Outside of the main thread Python takes no handlers, and nothing is changed.
+    A second Ctrl-C ends the process. The process may block forever inside `waiting()`, so `Interrupted` is
+    raised there `GRACE_S` seconds after the signal. A second SIGTERM has no effect, because torchrun forwards
+    a signal that the process group has already received. Outside the main thread Python allows no signal
+    handlers, and the context manager does nothing.
 
     Attributes:
-        name: of the signal that came, else None.
+        name: name of the received signal, else None.
     """
 
     def __init__(self) -> None:
@@ -66,9 +63,7 @@ class StopSignal:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around a wait without end, such as that for a batch; raises `Interrupted` there once a signal is
-        overdue.
-        """
+        """Enter around a wait that may block, such as for a batch; raises `Interrupted` after `GRACE_S`."""
         self._waiting = True
         try:
             if self._overdue:
@@ -93,9 +88,7 @@ class StopSignal:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """While entered, SIGTERM and SIGUSR1 raise `Interrupted` at once, so that every `finally` has its
-    turn.
-    """
+    """Context manager: SIGTERM and SIGUSR1 raise `Interrupted` at once, so that every `finally` runs."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

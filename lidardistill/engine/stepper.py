@@ -1,5 +1,6 @@
-"""One optimiser step that never waits for the device: whether it is taken is decided there, and read a
-step later.
+"""One optimiser step without waiting for the device.
+
+The device decides whether the step is taken; the host reads the decision one step later.
 """
 
 from __future__ import annotations
@@ -30,16 +31,17 @@ StepFunction = Callable[[Any, int], Terms]
 
 @dataclass
 class StepRecord:
-    """What one step has left to be read.
+    """Results of one step, possibly still being copied to the host.
 
     Attributes:
-        step: its number, from 0.
-        is_first: no step has been taken before; it is to be read before the next (see `Stepper.forget`).
-        terms: of its last batch.
-        tokens: sample tokens of its batches on this rank.
-        numbers: (4,) float32 on the host, being copied: loss, 1 where a rank was asked to stop, gradient
-            norm, scale of float16's losses.
-        copied: the end of that copy; None where there is nothing to wait for.
+        step: number of the step, from 0.
+        is_first: True if no step was taken before; read the record before the next step (see
+            `Stepper.forget`).
+        terms: terms of the last batch.
+        tokens: sample tokens of the step's batches on this rank.
+        numbers: (4,) float32 on the host, filled by an asynchronous copy: loss, stop flag (above 0 if a rank
+            got a signal), gradient norm, fp16 loss scale.
+        copied: event at the end of the copy; None if there is no copy to wait for.
     """
 
     step: int
@@ -50,7 +52,7 @@ class StepRecord:
     copied: torch.cuda.Event | None = None
 
     def read(self) -> StepOutcome:
-        """The numbers; waits for the device where it has not come so far."""
+        """Read the numbers; waits for the device if the step is not finished."""
         if self.copied is not None:
             self.copied.synchronize()
         loss, stop, grad_norm, scale = self.numbers.tolist()
@@ -59,13 +61,13 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What became of a step, the same on all ranks.
+    """Outcome of a step, the same on all ranks.
 
     Attributes:
-        loss: mean over the ranks.
-        grad_norm: before clipping.
-        stop: a rank was asked to stop.
-        scale: of float16's losses, 1 without.
+        loss: mean loss over the ranks.
+        grad_norm: norm of the gradient before clipping.
+        stop: True if a rank got a stop signal.
+        scale: fp16 loss scale; 1 without fp16.
     """
 
     loss: float
@@ -75,7 +77,7 @@ class StepOutcome:
 
     @property
     def taken(self) -> bool:
-        """Whether the weights moved; `Stepper.step` decides by the same rule on the device."""
+        """True if the step moved the weights; `Stepper.step` applies the same rule on the device."""
         return math.isfinite(self.loss) and math.isfinite(self.grad_norm)
 
     @property
@@ -85,7 +87,7 @@ class StepOutcome:
 
 
 class _Buffers:
-    """Tensors of one kind, and what they were before a step; copied as one, for a network has hundreds."""
+    """Tensors of one dtype and their values before a step, copied in one call because there are hundreds."""
 
     def __init__(self, tensors: list[Tensor]) -> None:
         self.rows = [tensor.view(-1) for tensor in tensors]
@@ -110,14 +112,14 @@ class Stepper:
 
     Args:
         fabric: gives autocast and the device.
-        step_fn: (batch on the device, step) to Terms.
-        model: all that trains.
-        optimizer: of `make_optimizer`: fused, so that the device can skip its step.
-        scaler: of float16, else None.
-        accumulate: batches a step.
+        step_fn: function from (batch on the device, step) to Terms.
+        model: the model that is trained.
+        optimizer: fused optimizer of `make_optimizer`, so that the device can skip its step.
+        scaler: fp16 loss scaler, else None.
+        accumulate: batches per step.
         clip_norm: largest norm of all gradients together, None for no limit.
         ema: moving average of the weights, or None.
-        quarantine: told of the samples that a batch had to replace.
+        quarantine: records the unreadable samples that a batch replaced.
     """
 
     def __init__(
@@ -141,7 +143,7 @@ class Stepper:
         self.limit = math.inf if clip_norm is None else clip_norm
         self.params = [param for group in optimizer.param_groups for param in group["params"]]
         names = {name for name, _ in model.named_parameters()}
-        # A step that is skipped must leave no trace, and BatchNorm has averaged its NaN by then.
+        # A skipped step must change nothing, but BatchNorm has already averaged the NaN: save its buffers.
         changing = [value for name, value in changing_state(model).items() if name not in names]
         kinds = dict.fromkeys((value.dtype, value.device) for value in changing)
         self.buffers = [
@@ -149,11 +151,10 @@ class Stepper:
         ]
 
     def step(self, source: Prefetcher, step: int, stop: StopSignal) -> StepRecord:
-        """One step, on its way to the device when this returns.
+        """Queue one step on the device and return without waiting for it.
 
         Raises:
-            Interrupted: a signal ended the wait for a batch; model and random states are those before this
-                step.
+            Interrupted: a signal ended the wait for a batch; model and random states are as before the step.
         """
         is_first = not self.optimizer.state
         random = random_state() if self.accumulate > 1 else None
@@ -182,7 +183,7 @@ class Stepper:
             with span("backward"):
                 (self.scaler.scale(loss) if self.scaler is not None else loss).backward()
             losses.append(loss.detach())
-            with contextlib.suppress(Interrupted), stop.waiting():  # the step at hand has its batch, and ends
+            with contextlib.suppress(Interrupted), stop.waiting():  # this step has its batch
                 source.look_ahead()
         total = torch.stack(losses).sum().float()
         scale = torch.ones_like(total) if self.scaler is None else self.scaler.scale(torch.ones_like(total))
@@ -199,9 +200,7 @@ class Stepper:
 
     @torch.no_grad()
     def _take(self, finite: Tensor) -> None:
-        """Move the weights where `finite`, () bool on the device; else put back what the forward pass has
-        changed.
-        """
+        """Move the weights if `finite`, () bool on the device; else restore the buffers."""
         skipped = (~finite).float()
         self.optimizer.grad_scale, self.optimizer.found_inf = None, skipped  # type: ignore[attr-defined]
         self.optimizer.step()
@@ -214,10 +213,9 @@ class Stepper:
             self.ema.update(self.model, finite)
 
     def forget(self, skipped: StepRecord) -> None:
-        """Take back what the host holds of a step that was skipped.
+        """Undo the host-side state of a skipped step.
 
-        Fused SGD leaves the momentum of a first step undefined where it is skipped, and the next would take
-        it.
+        Fused SGD leaves undefined momentum if the first step is skipped, and the next step would use it.
         """
         if self.ema is not None:
             self.ema.num_updates -= 1

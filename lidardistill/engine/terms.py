@@ -1,4 +1,4 @@
-"""What one step of a method hands to the engine."""
+"""Terms: the losses and metrics of one step, which a method returns to the engine."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ class Terms:
     """Named results of one forward pass; the engine knows no method by name.
 
     Attributes:
-        loss: 0-d float32, what is minimised.
+        loss: 0-d float32, the total loss.
         losses: 0-d tensors by name, detached parts of the loss.
         counts: 0-d tensors or ints by name, such as pairs and superpixels.
         diagnostics: 0-d tensors by name, such as match accuracy.
-        num_matches: pairs, cells or points that the loss compared, a 0-d tensor or an int. 0 means that the
-            step had nothing to learn from; None, that the loss compares nothing.
+        num_matches: number of pairs, cells or points that the loss compared, a 0-d tensor or an int. 0: the
+            step had no training signal. None: the loss compares no pairs.
     """
 
     loss: Tensor

@@ -1,1 +1,1 @@
-"""What a user can run: one task each."""
+"""Tasks of the command line: pretraining and the downstream evaluations."""

@@ -1,4 +1,4 @@
-"""Which keyframes a task takes."""
+"""Index rows of the keyframes that a task uses."""
 
 from __future__ import annotations
 
@@ -16,16 +16,12 @@ from lidardistill.tasks.detect.config import (
 
 
 def pretraining_rows(config: PairDataConfig, source: Source) -> np.ndarray:
-    """(n,) int64 index rows of the pretraining split, the first `keyframes` of them spread evenly if
-    given.
-    """
+    """(n,) int64 index rows of the pretraining split; if `keyframes` is set, that many, evenly spread."""
     return spread(source.rows_of_split(config.split), config.keyframes)
 
 
 def recipe_rows(config: PairDataConfig, source: Source, recipe: Recipe[Any]) -> np.ndarray:
-    """(n,) int64 index rows of the pretraining split that a recipe can read, the first `keyframes` spread
-    evenly.
-    """
+    """(n,) int64 index rows of the pretraining split that a recipe can read; `keyframes` spreads evenly."""
     return spread(recipe.rows(source, source.rows_of_split(config.split)), config.keyframes)
 
 

@@ -1,4 +1,4 @@
-"""Configs of run folders by verb, and the model that a judged run leaves."""
+"""Configs of run folders by verb, and the saved model of a downstream run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_run(run: Path, model: type[Config]) -> Config:
 
     Raises:
         FileNotFoundError: the folder holds no run.
-        ValueError: it holds a run of another verb.
+        ValueError: the folder holds a run of another verb.
     """
     values = run_values(run)
     verb = values.pop("verb", None)
@@ -60,10 +60,10 @@ def save_model(model: nn.Module, run: Path) -> None:
 
 
 def load_model(model: Model, run: Path) -> Model:
-    """Load the weights that a run left into a freshly built model, in eval mode.
+    """Load the saved weights of a run into a newly built model, in eval mode.
 
     Raises:
-        FileNotFoundError: the run has not finished, or leaves no model.
+        FileNotFoundError: the run has not finished, or saves no model.
     """
     path = run / MODEL_FILE
     if not path.is_file():

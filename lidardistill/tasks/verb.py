@@ -1,6 +1,6 @@
-"""How a verb runs: claim the folder, build, record, train, average, finish.
+"""`execute` runs a verb: claim the folder, build, record, train, average, finish.
 
-Every verb that trains goes through here.
+All verbs that train use it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class TrainingData(Protocol):
-    """What the config of a verb says about its loader."""
+    """Loader keys of a verb's config."""
 
     batch_size: int
     num_workers: int
@@ -47,7 +47,7 @@ class TrainingData(Protocol):
 
 
 class VerbConfig(Protocol):
-    """What the configs of all verbs have in common."""
+    """Keys that the configs of all verbs share."""
 
     name: str
     seed: int
@@ -60,11 +60,11 @@ class VerbConfig(Protocol):
 
 @dataclass
 class Learning:
-    """What the loop optimises.
+    """Optimizer, losses and samples of the loop.
 
     Attributes:
-        optimizer: over the parameters that train.
-        terms: (batch on the device, step from 0, diagnose) to the losses.
+        optimizer: optimizer over the trainable parameters.
+        terms: function from (batch on the device, step from 0, diagnose) to the losses.
         dataset: samples by `SampleKey`.
     """
 
@@ -75,12 +75,12 @@ class Learning:
 
 @dataclass(kw_only=True)
 class Work:
-    """What a task builds from its config.
+    """Model and data that a task builds from its config.
 
     Attributes:
-        model: on the device of the run, modes set.
-        learning: what the loop optimises, None if the task needs no loop.
-        data: what the run trains on, in words, such as "24 keyframes of mini_train".
+        model: model on the device of the run, with train and eval modes set.
+        learning: optimizer, losses and samples of the loop; None if the task needs no loop.
+        data: description of the training data, such as "24 keyframes of mini_train".
     """
 
     model: nn.Module
@@ -97,7 +97,7 @@ class Task(ABC, Generic[SomeWork]):
     Attributes:
         verb: word of the command line.
         config: resolved config.
-        inputs: what else the run depends on, such as `weights`.
+        inputs: other inputs that the run depends on, such as `weights`.
         trainer: length, device, precision and intervals of the loop.
         schedule: learning rate over the loop.
     """
@@ -110,7 +110,7 @@ class Task(ABC, Generic[SomeWork]):
 
     @abstractmethod
     def build(self, fabric: Fabric) -> SomeWork:
-        """Build model, optimizer and data, and raise here whatever the config can have wrong."""
+        """Build model, optimizer and data; raise all errors of the config here."""
 
     @abstractmethod
     def finish(self, work: SomeWork, steps: int, run: Path) -> dict[str, Any]:
@@ -121,24 +121,24 @@ class Task(ABC, Generic[SomeWork]):
         return finished_metrics(run)
 
     def prepare(self, work: SomeWork, quarantine: Quarantine) -> None:
-        """Compute what must be there before the first step, such as cached features."""
+        """Compute prerequisites of the first step, such as cached features."""
 
     def advice(self) -> str:
-        """What to change if the loader is too slow."""
+        """Advice for a loader that is too slow."""
         return data_wait_advice(self.config.data.num_workers)
 
     def result(self, run: Path) -> str:
-        """Files that a finished run leaves, and the next command, in words."""
+        """Text about the files of a finished run and the next command."""
         return f"scores: {run / 'metrics.json'}"
 
 
 @dataclass
 class Done:
-    """End of a run.
+    """Result of a run.
 
     Attributes:
-        metrics: of `Task.finish`; empty on processes other than the first.
-        loop: where the loop stands; None if the run had finished before, or had no loop.
+        metrics: metrics of `Task.finish`; empty on processes other than the first.
+        loop: state of the loop; None if the run had finished before, or had no loop.
     """
 
     metrics: dict[str, Any]
@@ -157,7 +157,7 @@ def execute(
 
     Args:
         task: verb and config.
-        run: run folder; one that holds another run is refused, a finished one is read and not repeated.
+        run: run folder; another run in it is an error, and a finished run is read, not repeated.
         label: first word of the progress line, None for the verb.
         progress: show progress.
         on_log: called with (steps done, values) after each line of metrics.
@@ -165,7 +165,7 @@ def execute(
     Raises:
         ValueError, ImportError, FileNotFoundError: config, data or packages do not fit; nothing was recorded.
         RuntimeError: the run has learnt nothing, or diverged, or too many keyframes cannot be read.
-        Interrupted: a signal stopped it; what was done is kept.
+        Interrupted: a signal stopped the run; its progress is saved.
     """
     fabric = make_fabric(task.trainer.accelerator, precision=task.trainer.precision)
     is_first = fabric.is_global_zero
@@ -210,10 +210,11 @@ def execute(
 
 
 def build_training(task: Task, model: nn.Module, learning: Learning, fabric: Fabric) -> Training:
-    """What the loop drives: length, schedule and batches follow from config and data.
+    """Input of the loop: length, schedule and batches follow from config and data.
 
     Raises:
-        ValueError: the batch cannot be shared out, or the schedule does not fit the length of the run.
+        ValueError: the batch size is not divisible over processes and accumulation, or the schedule does not
+            fit the length of the run.
     """
     data, trainer = task.config.data, task.trainer
     share = share_of_batch(data.batch_size, fabric.world_size, trainer.accumulate)
@@ -248,7 +249,7 @@ def check_learnt(model: nn.Module, result: LoopResult, run: Path) -> None:
     """Refuse a model that no gradient has moved, or whose weights are not finite.
 
     Raises:
-        RuntimeError: it is one of these.
+        RuntimeError: no gradient has moved the model, or its weights are not finite.
     """
     if result.learnt == 0:
         raise RuntimeError(
@@ -267,10 +268,10 @@ def check_learnt(model: nn.Module, result: LoopResult, run: Path) -> None:
 
 @contextmanager
 def _recorded(task: Task, run: Path, is_first: bool) -> Iterator[dict[str, Any]]:
-    """Manifest of what runs inside: finished, interrupted or failed, never "running" for ever.
+    """Context manager of the manifest: records the end as finished, interrupted or failed.
 
     Yields:
-        Figures to be recorded at the end.
+        Figures that the manifest records at the end.
     """
     manifest = None
     if is_first:
@@ -291,7 +292,7 @@ def _recorded(task: Task, run: Path, is_first: bool) -> Iterator[dict[str, Any]]
 
 
 def _introduction(task: Task, work: Work, training: Training | None, fabric: Fabric, run: Path) -> str:
-    """What runs, on what: one block of lines."""
+    """Introduction of a run: task, data and machine in one block of lines."""
     trainer, data = task.trainer, task.config.data
     device = "cpu"
     if fabric.device.type == "cuda":
@@ -316,7 +317,7 @@ def _introduction(task: Task, work: Work, training: Training | None, fabric: Fab
 
 
 def _summary(task: Task, result: LoopResult | None, run: Path) -> str:
-    """What became of the run, in one line."""
+    """Summary of the run in one line."""
     parts = [f"{task.verb} finished"]
     if result is not None:
         parts = [f"{task.verb} finished: {result.steps} steps in {clock(result.seconds)}"]

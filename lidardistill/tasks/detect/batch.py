@@ -30,7 +30,7 @@ class DetectionSample:
         labels: (n,) int64 place in the classes of `BoxLabels`.
         old2new: (4, 4) float64, LiDAR frame to augmented LiDAR frame.
         lidar2global: (4, 4) float64, from the LiDAR frame before augmentation.
-        images: (V, 3, H, W) float32 in 0..1, RGB; None without cameras, and so the two below.
+        images: (V, 3, H, W) float32 in 0..1, RGB; None without cameras, like lidar2cam and cam2img.
         lidar2cam: (V, 4, 4) float64, LiDAR frame before augmentation to camera frame.
         cam2img: (V, 4, 4) float64, camera frame to homogeneous pixels of `images`.
         substitutes: (sample token, reason) of keyframes that could not be read and that this one replaces.
@@ -61,9 +61,10 @@ class DetectionBatch(Batch):
         labels: B times (n,) int64.
         old2new: (B, 4, 4) float64, LiDAR frame to augmented LiDAR frame; scaled and mirrored, so not rigid.
         lidar2global: (B, 4, 4) float64, from the LiDAR frame before augmentation.
-        images: (V, 3, H, W) float32 in 0..1 of all cameras of the batch, or None, and so the three below.
-        lidar2cam: (V, 4, 4) float64, from the LiDAR frame before augmentation; `lidar2cam @ inverse(old2new)`
-            from the augmented one.
+        images: (V, 3, H, W) float32 in 0..1 of all cameras of the batch; None without cameras, like
+            lidar2cam, cam2img and view_offsets.
+        lidar2cam: (V, 4, 4) float64, from the LiDAR frame before augmentation; for the augmented frame use
+            `lidar2cam @ inverse(old2new)`.
         cam2img: (V, 4, 4) float64 to pixels of `images`.
         view_offsets: (B + 1,) int64 from 0.
     """
@@ -80,9 +81,9 @@ class DetectionBatch(Batch):
     view_offsets: Tensor | None = None
 
     def camera_inputs(self) -> dict[str, Any] | None:
-        """What `models.camera_bev.CameraBev` reads, by the names of its arguments; None without cameras.
+        """Arguments of `models.camera_bev.CameraBev` by name; None without cameras.
 
-        `lidar2img` goes from the augmented LiDAR frame.
+        `lidar2img` maps from the augmented LiDAR frame to the image.
         """
         if self.images is None:
             return None
@@ -100,10 +101,10 @@ class DetectionBatch(Batch):
 
 
 def collate_detection(samples: Sequence[DetectionSample]) -> DetectionBatch:
-    """Put samples together.
+    """Collate samples into a batch.
 
     Args:
-        samples: at least one; all with cameras or all without. No points and no boxes are allowed.
+        samples: at least one; all with cameras or all without. Samples without points or boxes are allowed.
 
     Returns:
         The batch.

@@ -1,4 +1,4 @@
-"""Keyframes with boxes, batch by batch, for training and for judging a detector."""
+"""Batches of keyframes with boxes, for training and evaluating a detector."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from lidardistill.tasks.rows import labelled_keyframes
 
 
 def training_keyframes(config: DetectConfig, index: Source) -> Keyframes[DetectionSample]:
-    """Augmented keyframes with boxes, rare classes repeated where the config says so.
+    """Augmented keyframes with boxes; repeats rare classes if `class_balanced` is set.
 
     Raises:
         ValueError: no labelled keyframe has a box.
@@ -78,7 +78,7 @@ def still_keyframes(
 
 
 def build_camera_input(config: DetectConfig) -> CameraInput | None:
-    """How images are read; None for a detector without cameras."""
+    """Image reader of a detector; None without cameras."""
     if config.camera is None:
         return None
     return CameraInput(config.data.image_size, images=config.data.images)
@@ -87,7 +87,7 @@ def build_camera_input(config: DetectConfig) -> CameraInput | None:
 def build_gt_sampler(
     config: DetectionDataConfig, index: Source, table: BoxLabels, rows: np.ndarray
 ) -> GTSampler | None:
-    """Objects of the labelled keyframes alone, so that a share of the labels is a share of the objects."""
+    """GT sampler with objects of the labelled keyframes only, so that `label_percent` also limits objects."""
     sampling = config.gt_sampling
     if sampling is None:
         return None

@@ -1,4 +1,4 @@
-"""Two bird's-eye-view maps, one of the LiDAR and one of the cameras, become one."""
+"""Fusion of the LiDAR's and the cameras' bird's-eye-view maps."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from lidardistill.ops.bev_sample import bev_sample
 
 
 class ConvFuser(nn.Module):
-    """Both maps side by side, then a 3x3 convolution, BatchNorm and ReLU.
+    """Concatenates both maps, then 3x3 convolution, BatchNorm and ReLU.
 
     Args:
-        lidar_channels: of the LiDAR's map.
-        camera_channels: of the cameras' map.
-        out_channels: of the result.
+        lidar_channels: channels of the LiDAR's map.
+        camera_channels: channels of the cameras' map.
+        out_channels: channels of the fused map.
 
     Raises:
         ValueError: a number below one.
 
     Source: BEVFusion (Liu et al., ICRA 2023) section 3.3, the convolutional fusion of its released code.
-    Differs from the paper in: a cell that no camera sees counts as zeros in the cameras' map, whatever stands
-        there.
+    Differs from the paper in: a cell that no camera sees is set to zero in the cameras' map.
     """
 
     def __init__(self, lidar_channels: int, camera_channels: int, out_channels: int) -> None:
@@ -44,7 +43,7 @@ class ConvFuser(nn.Module):
         Args:
             lidar: (B, lidar_channels, H = y, W = x).
             camera: (B, camera_channels, H, W), the same cells.
-            camera_mask: (B, H, W) bool, cells that a camera sees; None: all of them.
+            camera_mask: (B, H, W) bool, cells that a camera sees; None: all cells.
 
         Returns:
             (B, out_channels, H, W).
@@ -59,7 +58,7 @@ class ConvFuser(nn.Module):
                 f"the same cells, got {tuple(lidar.shape)} and {tuple(camera.shape)}"
             )
         if camera_mask is not None:
-            # where, not a product: what is masked may be NaN.
+            # torch.where, not a product, because masked cells may be NaN.
             camera = torch.where(camera_mask[:, None], camera, 0.0)
         return self.layers(torch.cat([lidar, camera.to(lidar.dtype)], dim=1))
 
@@ -67,17 +66,17 @@ class ConvFuser(nn.Module):
 def on_grid(
     bev: Tensor, grid: BevGrid, target: BevGrid, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
-    """A map read at the centres of other cells of the same frame.
+    """Resample a map at the cell centres of another grid in the same frame.
 
     Args:
         bev: (B, C, H, W) floating point.
-        grid: its cells.
-        target: the cells to be filled.
-        mask: (B, H, W) bool, cells that hold something; None: all do.
+        grid: grid of `bev`.
+        target: grid of the result.
+        mask: (B, H, W) bool, valid cells; None: all cells.
 
     Returns:
         (B, C, H', W') of `target`, and (B, H', W') bool: cells whose centre lies on the map and in the mask.
-        Where the grids are the same, what was given.
+        If the grids are equal, `bev` and `mask` unchanged.
 
     Raises:
         ValueError: shapes that do not fit.

@@ -16,13 +16,11 @@ from lidardistill.tasks.detect.detector import Detector
 from lidardistill.tasks.runs import load_model
 
 NUM_CLASSES = tuple(map(len, TASKS))
-"""Of each group of nuScenes' classes."""
+"""Number of classes of each group of nuScenes' classes."""
 
 
 def build_detector(config: DetectConfig) -> Detector:
-    """A detector whose first weights follow from the seed; the backbone's are those that pretraining
-    starts from.
-    """
+    """Build a detector with seeded weights; its backbone equals the one that pretraining starts from."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         backbone = config.student.build(config.voxels)
@@ -39,11 +37,11 @@ def build_detector(config: DetectConfig) -> Detector:
 def load_pretrained(
     detector: Detector, weights: str, camera_weights: str = "random", voxels: VoxelConfig | None = None
 ) -> None:
-    """Fill the backbones from pretraining runs or exported files; `random` leaves one as it was built.
+    """Load the backbones from pretraining runs or exported files; `random` keeps the weights as built.
 
     Raises:
-        FileNotFoundError, ValueError: of `load_student`.
-        ValueError: weights for a camera network where there is none.
+        FileNotFoundError, ValueError: raised by `load_student`.
+        ValueError: camera weights for a detector without camera network.
     """
     load_student(detector.backbone, weights, voxels)
     if camera_weights == "random":
@@ -54,7 +52,7 @@ def load_pretrained(
 
 
 def parameter_groups(detector: Detector, config: DetectConfig) -> list[dict[str, Any]]:
-    """The networks that pretraining may have filled with their own learning rate, and the rest."""
+    """Parameter groups: pretrainable networks with their own learning rate, and the other layers."""
     pretrained = list(detector.backbone.parameters())
     if detector.camera is not None:
         pretrained += detector.camera.parameters()
@@ -67,5 +65,5 @@ def parameter_groups(detector: Detector, config: DetectConfig) -> list[dict[str,
 
 
 def load_detector(config: DetectConfig, run: Path) -> Detector:
-    """The detector that a run left, in eval mode; raises FileNotFoundError if the run has not finished."""
+    """Detector of a finished run, in eval mode; raises FileNotFoundError if the run has not finished."""
     return load_model(build_detector(config), run)

@@ -1,4 +1,4 @@
-"""Keyframes with rare classes drawn more often."""
+"""Class-balanced sampling (CBGS): repeats keyframes with rare classes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 def class_balanced_rows(
     rows: Sequence[int] | np.ndarray, classes_present: np.ndarray, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draw keyframes so that each class is the reason for equally many.
+    """Draw the same number of keyframes for each class.
 
-    With S the number of (keyframe, class) pairs, S / C keyframes are drawn, with replacement, from those of
-    each of the C classes that occur. On nuScenes' training split that is 4.4 times as many as there are,
-    which an epoch then holds.
+    Let S be the number of (keyframe, class) pairs. For each of the C classes that occur, the function draws
+    S / C of the class's keyframes with replacement. On nuScenes' training split an epoch becomes 4.4 times as
+    long.
 
     Args:
         rows: (n,) index rows.
         classes_present: (n, number of classes) bool, `BoxTable.classes_present`.
-        generator: where they are drawn from; once a run, not once an epoch.
+        generator: random generator; call once per run, not once per epoch.
 
     Returns:
-        (m,) int64 index rows with repetitions, class after class: the sampler's order mixes them. A keyframe
-        without any object is not among them.
+        (m,) int64 index rows with repetitions, sorted by class: the sampler shuffles them. Keyframes without
+        any object are left out.
 
     Raises:
         ValueError: shapes that do not fit, or no object at all.

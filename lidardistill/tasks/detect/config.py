@@ -22,11 +22,10 @@ from lidardistill.engine.config import (
 
 
 class DetectionAugmentConfig(Strict):
-    """Random motion of a keyframe and its boxes. The defaults are CenterPoint's for nuScenes with voxels of
-    0.075 m.
+    """Random motion of a keyframe and its boxes.
 
-    CenterPoint and mmdet3d have other values for voxels of 0.1 m and pillars of 0.2 m: 22.5 degrees and no
-    shift.
+    The defaults are CenterPoint's for nuScenes with voxels of 0.075 m. For voxels of 0.1 m and pillars of
+    0.2 m CenterPoint and mmdet3d use 22.5 degrees and no shift.
 
     rotate_max_deg: largest rotation around z, degrees.
     scale: smallest and largest scale.
@@ -48,8 +47,7 @@ class DetectionAugmentConfig(Strict):
 
 
 class GTSamplingConfig(Strict):
-    """Objects of other labelled keyframes are pasted into each keyframe. The defaults are CenterPoint's for
-    nuScenes.
+    """GT sampling: pastes objects of other labelled keyframes. The defaults are CenterPoint's for nuScenes.
 
     counts: number of objects that a keyframe is filled up to, for car, truck, construction_vehicle, bus,
         trailer, barrier, motorcycle, bicycle, pedestrian and traffic_cone.

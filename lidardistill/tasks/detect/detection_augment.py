@@ -1,5 +1,4 @@
-"""Augmentation of a detector's training: it mirrors, turns, scales and shifts the cloud and, with it, the
-boxes.
+"""Augmentation for detector training: mirrors, rotates, scales and shifts points and boxes together.
 
 Source: CenterPoint (Yin et al., CVPR 2021) section 4.2 and its configuration for nuScenes: values and order.
 """
@@ -17,13 +16,13 @@ def draw_old2new(config: DetectionAugmentConfig | None, generator: np.random.Gen
     """Draw one motion.
 
     Args:
-        config: which steps; None for none.
-        generator: flips, angle, factor and shift are drawn from it, in this order; a step that is off draws
+        config: enabled steps; None disables all.
+        generator: random generator of flips, angle, factor and shift, in this order; a disabled step draws
             nothing.
 
     Returns:
-        (4, 4) float64 `p_new = old2new @ p_old`: a similarity around z, mirrored or not; the identity if all
-            is off.
+        (4, 4) float64 `p_new = old2new @ p_old`: a similarity around z, possibly mirrored; the identity if
+            all steps are disabled.
     """
     old2new = np.eye(4)
     if config is None:
@@ -47,11 +46,11 @@ def move_points(points: np.ndarray, old2new: np.ndarray) -> np.ndarray:
     """Move a cloud.
 
     Args:
-        points: (N, 3+F) float32; the columns behind z are left alone.
+        points: (N, 3+F) float32; the columns after z are not changed.
         old2new: (4, 4) float64 of `draw_old2new`.
 
     Returns:
-        (N, 3+F) float32; the very array where nothing moves.
+        (N, 3+F) float32; `points` itself if `old2new` is the identity.
     """
     if np.array_equal(old2new, np.eye(4)):
         return points
@@ -61,21 +60,21 @@ def move_points(points: np.ndarray, old2new: np.ndarray) -> np.ndarray:
 
 
 def move_boxes(boxes: np.ndarray, old2new: np.ndarray) -> np.ndarray:
-    """Move boxes with their cloud: a point inside stays inside, one outside outside.
+    """Move boxes together with the points: points inside a box stay inside, and points outside stay outside.
 
     Args:
         boxes: (n, 9) x, y, z, length, width, height, yaw, velocity x, y.
         old2new: (4, 4) float64 of `draw_old2new`.
 
     Returns:
-        (n, 9) float32, yaw in -pi..pi; a velocity that is not known (NaN) stays so.
+        (n, 9) float32, yaw in -pi..pi; an unknown velocity stays NaN.
     """
     if np.array_equal(old2new, np.eye(4)):
         return boxes
     plane = old2new[:2, :2]
     moved = boxes.astype(np.float64)
     moved[:, :3] = moved[:, :3] @ old2new[:3, :3].T + old2new[:3, 3]
-    moved[:, 3:6] *= old2new[2, 2]  # z is neither mirrored nor turned: what is left there is the scale
+    moved[:, 3:6] *= old2new[2, 2]  # z is only scaled, so this entry is the scale
     heading = np.stack([np.cos(boxes[:, 6]), np.sin(boxes[:, 6])], axis=1) @ plane.T
     moved[:, 6] = np.arctan2(heading[:, 1], heading[:, 0])
     moved[:, 7:] = moved[:, 7:] @ plane.T

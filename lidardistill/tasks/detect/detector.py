@@ -1,6 +1,4 @@
-"""CenterPoint: a LiDAR backbone, the cameras' map beside it where there is one, and the head that finds
-centres.
-"""
+"""CenterPoint detector: LiDAR backbone, optional camera network and fuser, and center head."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ from lidardistill.tasks.detect.center.head import CenterHead, CenterMaps
 
 
 class CameraBackbone(Protocol):
-    """What a detector needs of a network that sees the cameras: images to a map."""
+    """Interface of a camera network: images to a bird's-eye-view map."""
 
     out_channels: int
     grid: BevGrid
@@ -28,13 +26,13 @@ class CameraBackbone(Protocol):
 
 
 class Detector(nn.Module):
-    """Points, and images where it has cameras, to the maps of every group of classes.
+    """Maps points, and images if it has a camera network, to the maps of every group of classes.
 
     Args:
-        backbone: sees the points.
-        head: its `in_channels` are those of the backbone's map, or of the fuser's.
-        camera: sees the images, see `CameraBackbone`; None for LiDAR alone.
-        fuser: makes one of the two maps; given with `camera` alone.
+        backbone: LiDAR network.
+        head: head whose `in_channels` match the backbone's map, or the fuser's map.
+        camera: camera network, see `CameraBackbone`; None for LiDAR alone.
+        fuser: fuses both maps; required with `camera`, else None.
 
     Attributes:
         grid: cells of the maps.
@@ -67,14 +65,14 @@ class Detector(nn.Module):
         self.grid = backbone.grid
 
     def bev(self, scans: VoxelBatch, cameras: Mapping[str, Any] | None = None) -> Tensor:
-        """The map that the head reads: (B, C, H = y, W = x).
+        """Input map of the head: (B, C, H = y, W = x).
 
         Args:
             scans: input of the LiDAR backbone.
             cameras: arguments of the camera network.
 
         Raises:
-            ValueError: a network with cameras and a batch without, or the other way round.
+            ValueError: only one of network and batch has cameras.
         """
         bev = self.backbone(scans).bev
         if (cameras is None) != (self.camera is None):

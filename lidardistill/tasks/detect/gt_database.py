@@ -1,4 +1,4 @@
-"""Annotated objects cut out of labelled scans, to be pasted into others."""
+"""Database of annotated objects, cut out of labelled scans for GT sampling."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _SAY_EVERY = 1000
 
 
 class GTDatabase:
-    """Objects with their boxes and points, in the LiDAR frame of the keyframe they were cut from.
+    """Objects with their boxes and points, in the LiDAR frame of their own keyframe.
 
-    Pickling carries its place on disk where it has one, else its contents.
+    A pickle holds the folder if the database is on disk, else the contents.
 
     Attributes:
         boxes: (D, 9) float32, see `datasets.labelled.FrameBoxes`.
         labels: (D,) int64 place in the classes of `BoxLabels`.
-        rows: (D,) int64 index row that an object was cut from.
-        num_sweeps: scans before the keyframe that its points were taken from, as in `read_sweeps`.
-        folder: where it lies on disk, or None.
+        rows: (D,) int64 index row of the keyframe of each object.
+        num_sweeps: number of earlier scans whose points are included, as in `read_sweeps`.
+        folder: folder on disk, or None.
     """
 
     def __init__(
@@ -61,25 +61,24 @@ class GTDatabase:
     ) -> GTDatabase:
         """Cut all objects out of some keyframes.
 
-        One keyframe after another, about 20 ms each with ten scans. A real keyframe gives about 20 kB a scan:
-        all of nuScenes' training split with ten scans is some gigabytes, and wants a folder. Without one, the
-        objects stay in memory, once in each worker process.
+        Each keyframe takes about 20 ms with ten scans. A real keyframe gives about 20 kB per scan: nuScenes'
+        training split with ten scans takes some gigabytes and needs a folder. Without a folder, every worker
+        process keeps the objects in memory.
 
         Args:
-            index: names the scans.
-            boxes: of the same index.
-            rows: (n,) index rows whose labels may be used for training, and no others.
-            num_sweeps, close_m: as in `read_sweeps`; those of the training that pastes.
-            min_points: for each class, points of those scans that an object needs; None: 5, as in
-                CenterPoint.
-            folder: keep it there, mapped and shared by all workers; a second call with the same arguments
-                reads it. Each state of labels, scans, rows and settings has a place of its own in it.
+            index: data set with the scans.
+            boxes: box labels of the same index.
+            rows: (n,) index rows whose labels may be used for training; no other rows.
+            num_sweeps, close_m: as in `read_sweeps`; use the values of the training.
+            min_points: smallest number of points of an object, for each class; None: 5, as in CenterPoint.
+            folder: folder of the memory-mapped database, which all workers share. A second call with the same
+                arguments reads it. Each state of labels, scans, rows and settings has its own subfolder.
 
         Returns:
             The objects. A keyframe that cannot be read is left out, with a warning.
 
         Raises:
-            ValueError: no rows, or not one number of `min_points` for each class.
+            ValueError: no rows, or the length of `min_points` is not the number of classes.
             OSError: `folder` cannot be written.
         """
         rows = np.unique(np.asarray(rows, dtype=np.int64))
@@ -112,7 +111,7 @@ class GTDatabase:
             columns = _collect(objects, parts.append)
             return cls({**columns, "points": np.concatenate(parts)}, num_sweeps=num_sweeps)
         place.parent.mkdir(parents=True, exist_ok=True)
-        # The points of many keyframes do not fit into memory: they go to disk as they come.
+        # The points of many keyframes do not fit into memory: write them to disk keyframe by keyframe.
         with tempfile.TemporaryDirectory(prefix=".cutting-", dir=place.parent) as scratch:
             raw = Path(scratch) / "points.f32"
             with raw.open("wb") as stream:
@@ -126,10 +125,10 @@ class GTDatabase:
 
     @classmethod
     def load(cls, folder: Path) -> GTDatabase:
-        """Map a database that `build` kept.
+        """Memory-map a database that `build` wrote.
 
         Raises:
-            FileNotFoundError: there is none in `folder`, or a damaged one.
+            FileNotFoundError: `folder` holds no database, or a damaged one.
         """
         loaded = load_columns(folder)
         if loaded is None:
@@ -158,7 +157,7 @@ class GTDatabase:
 
 
 def _scans(index: Source, rows: np.ndarray, num_sweeps: int) -> Iterator[Path]:
-    """Files that the points come from."""
+    """Scan files of the points."""
     for row in rows.tolist():
         yield index.keyframe_scan(row).path
         if num_sweeps > 1:
@@ -216,7 +215,7 @@ def _objects(
 def _collect(
     objects: Iterable[_Objects], keep_points: Callable[[np.ndarray], object]
 ) -> dict[str, np.ndarray]:
-    """Columns of all objects but their points, which are handed on keyframe by keyframe."""
+    """Columns of all objects without the points; passes the points to `keep_points` by keyframe."""
     none = np.zeros(0, np.int64)
     parts = [(none, np.zeros((0, 9), np.float32), none, none)]
     for found in objects:

@@ -1,7 +1,7 @@
-"""Paste objects of other keyframes into a scan, so that every scan shows rare classes.
+"""GT sampling: pastes objects of other keyframes into a scan, so that every scan shows rare classes.
 
-For LiDAR alone: a pasted object stands in no picture, and a network that looks at both would learn to
-distrust its cameras. `DetectionRecipe` refuses the two together.
+Only for LiDAR: images do not show a pasted object, so a fusion network would learn to distrust its cameras.
+`DetectionRecipe` refuses GT sampling with cameras.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from lidardistill.tasks.detect.gt_database import GTDatabase
 
 
 class GTSampler:
-    """Pastes objects where there is room for them.
+    """Pastes objects of a database into free space of a scan.
 
     Args:
         database: objects of labelled keyframes.
-        config: how many objects of each class a scan is filled up to.
+        config: target number of objects of each class in a scan.
 
     Source: SECOND (Yan et al., Sensors 2018) section 3.2.2, with the numbers of CenterPoint's configuration.
     """
@@ -37,22 +37,22 @@ class GTSampler:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Fill a scan up with objects.
 
-        Objects come one by one, class by class, to the place where they stood in their own scan. One that
-        would share ground with a box of the scan, or with one that came before it, is left out and not
-        replaced. The scan's own
-        points inside the pasted boxes go: a solid object would have hidden them or stood in their place.
+        The sampler pastes objects one by one, class by class, at the position that they had in their own
+        scan. It skips an object that would overlap, seen from above, with a box of the scan or an object
+        pasted before; it does not replace it. It removes the scan's own points inside the pasted boxes,
+        because a solid object would hide or displace them.
 
         Args:
             points: (N, 5) float32, LiDAR frame before augmentation, with as many sweeps as the database's.
             boxes: (n, 9) float32, same frame.
             labels: (n,) int64.
-            generator: where the objects are drawn from.
+            generator: random generator of the objects.
 
         Returns:
-            points (N', 5), the scan's own first; boxes (n', 9) and labels (n',), the scan's own first.
+            points (N', 5), boxes (n', 9) and labels (n',), each with the scan's own first.
 
         Raises:
-            ValueError: points without a time lag.
+            ValueError: points without the time lag column.
         """
         if points.ndim != 2 or points.shape[1] != 5:
             raise ValueError(f"points: expected (N, 5) with seconds before the keyframe, got {points.shape}")
@@ -76,7 +76,7 @@ class GTSampler:
         points_in_boxes(box, box)
 
     def _choose(self, boxes: np.ndarray, labels: np.ndarray, generator: np.random.Generator) -> list[int]:
-        """Entries of the database that find room."""
+        """Entries of the database that fit into free space."""
         present = np.bincount(labels, minlength=len(self.config.counts))
         occupied, chosen = boxes, []
         for label, (count, pool) in enumerate(zip(self.config.counts, self._of_class, strict=True)):

@@ -56,15 +56,15 @@ def detect(
         config: resolved config.
         weights: a pretraining run, an exported file, or `random`.
         run: run folder; a finished one is read, not repeated.
-        camera_weights: the same for the camera network, if the config has one; `random` leaves what its
-            config names.
+        camera_weights: weights of the camera network, if the config has one: a run, a file, or `random`,
+            which keeps the weights that the camera config names.
         progress: show progress.
 
     Returns:
         Content of `metrics.json`; empty on processes other than the first.
 
     Raises:
-        Interrupted: a signal stopped it; what was done is kept.
+        Interrupted: a signal stopped the run; its progress is saved.
     """
     return execute(Detect(config, weights, camera_weights), run, progress=progress).metrics
 
@@ -158,7 +158,7 @@ def evaluate_submission(
 
 
 def calibrate_detector(detector: Detector, config: DetectConfig, index: Source, device: torch.device) -> None:
-    """BatchNorm statistics of training keyframes as they are: not augmented, boxes unread."""
+    """Recompute BatchNorm statistics on training keyframes without augmentation; reads no boxes."""
     if config.calibration_keyframes == 0:
         return
     rows = spread(index.rows_of_split(config.data.train_split), config.calibration_keyframes)

@@ -1,4 +1,4 @@
-"""Keyframes with boxes, for training and judging detectors."""
+"""Samples of keyframes with boxes, for training and evaluating detectors."""
 
 from __future__ import annotations
 
@@ -25,27 +25,26 @@ Corrupt = Callable[[np.ndarray, int], np.ndarray]
 
 @dataclass(frozen=True)
 class DetectionRecipe(Recipe[DetectionSample]):
-    """Keyframes as a detector sees them: scans with those before them, boxes, and images if it fuses.
+    """Detector samples: scans with their sweeps, boxes, and images for a fusion detector.
 
-    In training: objects of other keyframes are pasted, then cloud and boxes are moved together, then boxes
-    whose centre has left the range go, then the cloud becomes voxels. Images are neither turned nor flipped;
-    `old2new` tells how the cloud was moved.
+    Order in training: paste objects of other keyframes, move points and boxes together, drop boxes whose
+    centre is outside the range, voxelise. Images are not augmented; `old2new` is the motion of the points.
 
     Attributes:
         scan: turns points into the input of a backbone; boxes are kept if their centre lies in the x and y of
             its range.
         read_boxes: index row -> boxes, `BoxTable.read`; None for scans without.
-        num_sweeps: scans before the keyframe's own, see `read_sweeps`.
-        augment: how the cloud is moved; None leaves it alone.
-        gt_sampler: pastes objects, or None. Not with cameras: a pasted object stands in no image.
-        cameras: how images are read; None for LiDAR alone.
-        min_points: boxes with fewer points, of LiDAR and radar, are left out: nobody can see them, and
-            nuScenes does not ask for them.
-        corrupt: changes the points (N, 5) of an index row before anything else, such as
+        num_sweeps: number of earlier scans that are added, see `read_sweeps`.
+        augment: random motion of points and boxes; None disables it.
+        gt_sampler: pastes objects, or None. Not with cameras, because images do not show a pasted object.
+        cameras: image reader; None for LiDAR alone.
+        min_points: boxes with fewer LiDAR and radar points are left out: they are invisible, and nuScenes
+            does not evaluate them.
+        corrupt: changes the points (N, 5) of an index row before all other steps, such as
             `corruptions.Corruption`.
 
     Raises:
-        ValueError: a `gt_sampler` beside cameras, or with other sweeps, or without `read_boxes`.
+        ValueError: a `gt_sampler` with cameras, with another number of sweeps, or without `read_boxes`.
     """
 
     scan: ScanInput
@@ -63,7 +62,7 @@ class DetectionRecipe(Recipe[DetectionSample]):
             _check_sampler(self.gt_sampler, self.num_sweeps, self.cameras is not None, has_boxes)
 
     def warm_up(self) -> None:
-        """Compile the kernels that only some samples need: not every scan has room for a pasted object."""
+        """Compile the kernels of GT sampling, because not every sample uses them."""
         if self.gt_sampler is not None:
             self.gt_sampler.warm_up()
 
@@ -113,7 +112,7 @@ class DetectionRecipe(Recipe[DetectionSample]):
 
 
 def centres_inside(boxes: np.ndarray, point_cloud_range: Sequence[float] | None) -> np.ndarray:
-    """(n,) bool: whether the centres of boxes (n, 9) lie in the x and y of a range; all do without one."""
+    """(n,) bool: True if the centre of a box (n, 9) lies in the x and y of a range; all True for None."""
     if point_cloud_range is None:
         return np.ones(len(boxes), bool)
     low, high = np.array(point_cloud_range[:2]), np.array(point_cloud_range[3:5])

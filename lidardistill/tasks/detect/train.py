@@ -1,4 +1,4 @@
-"""Loss of a detector: CenterPoint's."""
+"""Training loss of a detector: CenterPoint's."""
 
 from __future__ import annotations
 

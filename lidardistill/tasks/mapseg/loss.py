@@ -1,4 +1,4 @@
-"""Focal loss of independent classes on a map: a cell may be walkway and crossing at once."""
+"""Focal loss of independent classes on a map: a cell may be both walkway and crossing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 def sigmoid_focal_loss(
     logits: Tensor, masks: Tensor, *, gamma: float = 2.0, alpha: float | None = None
 ) -> Tensor:
-    """Cross-entropy of each class, weighed down where the answer is right already.
+    """Binary cross-entropy of each class, with less weight on cells that are already predicted well.
 
     Args:
         logits: (B, K, H, W) floating point.

@@ -1,6 +1,4 @@
-"""BEVFusion's head for map segmentation: a map on its own grid, two convolutions, one logit a class and
-cell.
-"""
+"""BEVFusion's head for map segmentation: resampling to the mask grid, convolutions, one logit per class."""
 
 from __future__ import annotations
 
@@ -14,10 +12,10 @@ class MapHead(nn.Module):
     """Resamples a bird's-eye-view map, then 3x3, 3x3 and 1x1 convolutions.
 
     Args:
-        in_channels: of the map, and of both hidden layers.
+        in_channels: channels of the map and of both hidden layers.
         num_classes: K.
-        source: cells of the map.
-        target: cells of the masks.
+        source: grid of the map.
+        target: grid of the masks.
 
     Raises:
         ValueError: a number below one.

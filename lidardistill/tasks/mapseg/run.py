@@ -50,7 +50,7 @@ def mapseg(config: MapSegConfig, weights: str, run: Path, *, progress: bool = Tr
 
     Args:
         config: resolved config.
-        weights: of the backbone: a pretraining run, an exported file, or `random`.
+        weights: weights of the backbone: a pretraining run, an exported file, or `random`.
         run: run folder; a finished one is read, not repeated.
         progress: show progress.
 
@@ -59,7 +59,7 @@ def mapseg(config: MapSegConfig, weights: str, run: Path, *, progress: bool = Tr
         empty on processes other than the first.
 
     Raises:
-        Interrupted: a signal stopped it; what was done is kept.
+        Interrupted: a signal stopped the run; its progress is saved.
     """
     return execute(MapSeg(config, weights), run, progress=progress).metrics
 
@@ -125,14 +125,14 @@ def evaluate_maps(run: Path, split: str, out: Path) -> dict[str, Any]:
     Args:
         run: map segmentation run.
         split: such as val or mini_val.
-        out: gets `metrics.json` and `maps.npz`.
+        out: folder that gets `metrics.json` and `maps.npz`.
 
     Returns:
         Content of `metrics.json`.
 
     Raises:
         FileNotFoundError: `run` is no run, or has not finished.
-        ValueError: it is a run of another verb, or `out` holds another run.
+        ValueError: `run` is a run of another verb, or `out` holds another run.
     """
     check_out(run, out)
     config = read_run(run, MapSegConfig)
@@ -143,7 +143,7 @@ def evaluate_maps(run: Path, split: str, out: Path) -> dict[str, Any]:
 
 
 def build_segmenter(config: MapSegConfig) -> MapSegmenter:
-    """Backbone and head with freshly drawn weights; the backbone's are those that pretraining starts from."""
+    """Build backbone and head with seeded weights; the backbone equals the one pretraining starts from."""
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         backbone = config.student.build(config.voxels)
@@ -155,7 +155,7 @@ def build_segmenter(config: MapSegConfig) -> MapSegmenter:
 
 
 def open_masks(config: MapSegConfig, index: Source) -> MapLabels:
-    """What draws the masks; it reads each map once."""
+    """Map labels that draw the masks; they read each map once."""
     maps = config.maps
     return open_labels(index).maps(bev_range=maps.bev_range, cell_size=maps.cell_size, classes=maps.classes)
 
@@ -163,7 +163,7 @@ def open_masks(config: MapSegConfig, index: Source) -> MapLabels:
 def map_scans(
     config: MapSegConfig, index: Source, rows: np.ndarray, maps: MapLabels, *, train: bool
 ) -> Keyframes[MapSample]:
-    """Scans with maps, augmented in training; opens their maps, so that none is found missing later."""
+    """Scans with maps, augmented in training; opens all maps now, so that a missing map fails early."""
     maps.open_maps(sorted({index.scene_name(row) for row in rows.tolist()}))
     recipe = MapRecipe(
         config.student.scan_input(config.voxels),
@@ -199,7 +199,7 @@ def score_maps(
     device: torch.device,
     out: Path,
 ) -> dict[str, Any]:
-    """Score every keyframe of a split; write `metrics.json`, and a few keyframes for a picture."""
+    """Score every keyframe of a split; write `metrics.json` and a few example keyframes."""
     rows = index.rows_of_split(split)
     shown = set(spread(rows, NUM_SHOWN).tolist())
     pictures: list[tuple[str, np.ndarray, np.ndarray]] = []

@@ -1,4 +1,4 @@
-"""Scans with the map around them: the input of map segmentation."""
+"""Samples of map segmentation: scans with the map around them."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ class MapBatch(Batch):
 
 @dataclass(frozen=True)
 class MapRecipe(Recipe[MapSample]):
-    """Keyframes with their maps. The map is the label, so pretraining has no use for this.
+    """Samples of keyframes with their maps. The map is a label, so pretraining must not use this recipe.
 
     Attributes:
         scan: turns points into the input of a backbone.
         maps: draws the masks.
-        augment: how scan and map are moved together; None leaves them alone.
-        num_sweeps: scans before the keyframe's own, see `read_sweeps`.
+        augment: random motion of scan and map together; None disables it.
+        num_sweeps: number of earlier scans that are added, see `read_sweeps`.
     """
 
     scan: ScanInput

@@ -1,8 +1,8 @@
 """IoU of map masks over thresholds, as BEVFusion reports it: the best threshold of each class, then the mean.
 
 Source: BEVFusion (Liu et al., ICRA 2023), section 4.2 and its released evaluation.
-Differs from it in: a class that no keyframe has and no cell is taken for is left out of the mean (it counts 0
-    there).
+Differs from it in: a class without true or predicted cells is left out of the mean (the released code counts
+    0).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ THRESHOLDS: tuple[float, ...] = (0.35, 0.40, 0.45, 0.50, 0.55, 0.60, 0.65)
 
 
 def count_cells(probabilities: Tensor, masks: Tensor, thresholds: Sequence[float] = THRESHOLDS) -> np.ndarray:
-    """How many cells are right and wrong at each threshold; counts of several batches add up.
+    """Count right and wrong cells at each threshold; add the counts of several batches.
 
     Args:
         probabilities: (B, K, H, W) floating, 0..1.
         masks: (B, K, H, W) bool.
-        thresholds: T; a cell is taken for a class where its probability is at least the threshold.
+        thresholds: T; a cell counts as the class if its probability is at least the threshold.
 
     Returns:
         (3, K, T) int64 true positives, false positives, false negatives.
@@ -56,9 +56,9 @@ def map_scores(
         thresholds: T.
 
     Returns:
-        miou: mean over classes of the best IoU, 0..1; iou: class to its best IoU; threshold: class to where
-            that is;
-        iou_by_threshold: class to one IoU a threshold. None for a class that is neither there nor taken for.
+        miou: mean over classes of the best IoU, 0..1; iou: class to its best IoU; threshold: class to the
+            threshold of its best IoU; iou_by_threshold: class to one IoU per threshold. None for a class
+            without true or predicted cells.
     """
     hits, wrong, missed = counts
     union = hits + wrong + missed

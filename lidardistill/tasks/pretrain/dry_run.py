@@ -1,4 +1,4 @@
-"""Build everything, run one step, say what it would cost, and write nothing."""
+"""Dry run: builds the run, takes one step, and estimates the cost; writes no files."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from lidardistill.tasks.verb import build_training
 _BYTES_OF_A_CACHED_MAP = 34_000  # one 1600x900 superpixel map; command not recorded
 
 _TIMED = 3
-"""Batches and steps that are timed; their median is the estimate."""
+"""Number of timed batches and steps; their median is the estimate."""
 
 
 def dry_run_report(config: PretrainConfig) -> str:
-    """One training step of a config, in words.
+    """Report of one training step of a config.
 
     Args:
-        config: resolved config. Its caches are neither read nor filled.
+        config: resolved config. The dry run neither reads nor fills its caches.
 
     Returns:
-        Shapes, parameters, and estimates of time, memory and disk, a line each.
+        Shapes, parameters, and estimates of time, memory and disk, one per line.
     """
     superpixels = config.data.superpixels.model_copy(update={"cache": None})
     images = config.data.images.model_copy(update={"cache": None})
@@ -60,7 +60,7 @@ def dry_run_report(config: PretrainConfig) -> str:
     steps, keyframes = training.total_steps, len(parts.rows)
     trained = [p for p in parts.method.parameters() if p.requires_grad]
     teacher = getattr(parts.method, "teacher", None)
-    # A method that distils no image network has a frozen copy of the run's student as its teacher.
+    # Without an image teacher, the teacher is a frozen copy of the run's student.
     teacher_name = config.student.preset if config.teacher is None else config.teacher.kind
     sizes = parts.index.frame(int(parts.rows[0])).image_size.tolist()
     checkpoint = 4 * sum(p.numel() for p in trained) * (3 if config.optimizer.kind == "adamw" else 2)
@@ -106,14 +106,14 @@ def _open_without_writing(config: PretrainConfig, folder: Path) -> Source:
 
 
 def _superpixel_cache(config: PretrainConfig, views: int) -> str:
-    """Disk of the superpixel cache, if the method reads superpixels."""
+    """Disk space of the superpixel cache, if the method reads superpixels."""
     if "data.superpixels" not in config.method.reads:
         return ""
     return f"; superpixel cache, if used, about {views * _BYTES_OF_A_CACHED_MAP / 1e9:.2f} GB"
 
 
 def _image_cache(config: PretrainConfig, keyframes: int, sizes: list[list[int]]) -> str:
-    """Disk of the image cache, from the sizes of the first keyframe's images."""
+    """Disk space of the image cache, from the sizes of the first keyframe's images."""
     if config.data.images.cache is None:
         return ""
     cache = ImageCache(config.data.images.cache, config.data.images.scale)

@@ -16,15 +16,15 @@ from lidardistill.tasks.rows import pretraining_rows
 def fill_cache(
     config: PairDataConfig, *, workers: int = 2, on_progress: Callable[[int, int], None] | None = None
 ) -> PrecomputeCounts:
-    """Compute the superpixels of every image of a split that the cache lacks.
+    """Compute the missing superpixels of a split and write them to the cache.
 
     Args:
         config: `superpixels.cache` names the folder; `split` may be `all`.
-        workers: processes.
+        workers: number of processes.
         on_progress: called with (images done, images in all).
 
     Returns:
-        The counts, with the images that could not be used.
+        The counts, including unusable images.
     """
     source = SuperpixelSource.of(config.superpixels)
     if source.store is None:

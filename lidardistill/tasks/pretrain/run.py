@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Pretraining:
-    """Everything a pretraining run consists of, built and on its device."""
+    """Parts of a pretraining run, built and on the device."""
 
     config: PretrainConfig
     fabric: Fabric
@@ -53,7 +53,7 @@ class Pretraining:
     def build(
         cls, config: PretrainConfig, fabric: Fabric | None = None, index: Source | None = None
     ) -> Pretraining:
-        """Open the data and draw the weights; `fabric` and `index` follow from the config where not given."""
+        """Open the data and draw the weights; the config defines `fabric` and `index` if they are None."""
         if fabric is None:
             fabric = make_fabric(config.trainer.accelerator, precision=config.trainer.precision)
         if index is None:
@@ -89,11 +89,11 @@ class Pretraining:
         return Keyframes(self.index, self.rows, self.recipe, seed=self.config.seed)
 
     def card(self) -> dict[str, Any]:
-        """The config as the card of the exported weights has it: `student` describes these weights."""
+        """Card of the exported weights: the config, with a `student` that describes these weights."""
         return {**self.config.model_dump(mode="json"), **self.method.card()}
 
     def step(self, batch: Any, step: int, *, diagnose: bool) -> Terms:
-        """Forward pass; what it draws is a pure function of (seed, step)."""
+        """Forward pass; its random numbers are a pure function of (seed, step)."""
         seed = np.random.SeedSequence([self.config.seed, step, Stream.METHOD]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(seed[0] >> np.uint64(1)))
         return self.method(batch, generator=generator, diagnose=diagnose)
@@ -112,17 +112,17 @@ def pretrain(
 
     Args:
         config: resolved config.
-        run: run folder; one that holds another run is refused, a finished one is left as it is.
+        run: run folder; another run in it is an error, and a finished run is not changed.
         label: first word of the progress line.
         progress: show progress.
-        on_teacher: called with (keyframes done, keyframes in all) while teacher features are cached.
+        on_teacher: called with (keyframes done, keyframes in all) while the run caches teacher features.
         on_log: called with (steps done, values) after each line of metrics.
 
     Returns:
-        Where the run stands.
+        State of the run when the loop returns.
 
     Raises:
-        Interrupted: a signal stopped it; the same command continues it.
+        Interrupted: a signal stopped the run; repeat the command to resume it.
     """
     callbacks = [*on_log, *([_warn_of_collapse] if config.method.pairing == "real" else [])]
     done = execute(Pretrain(config, on_teacher), run, label=label, progress=progress, on_log=callbacks)

@@ -1,4 +1,4 @@
-"""A data set whose scans and labels are corrupted: everything that reads the data set reads it."""
+"""Corrupted copy of a data set's scans and labels, in the format of the original data set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lidardistill.tasks.robustness.vehicle_points import labelled_vehicles
 
 
 def labelled_corruption(source: Source, name: str, severity: int, seed: int) -> Corruption:
-    """A corruption that takes vehicles from point labels if it needs them."""
+    """Corruption that finds vehicles by point labels, if it needs vehicles."""
     vehicles = partial(labelled_vehicles, open_labels(source).points()) if name in NEEDS_VEHICLES else None
     return Corruption(name, severity, seed, vehicles)
 
@@ -27,11 +27,11 @@ def write_corrupted(
     """Write some keyframes' scans and labels corrupted; see `Labels.write_corrupted`.
 
     Returns:
-        The corrupted data set, and by row each corrupted scan with an object that is not there.
+        The corrupted data set, and the corrupted scans with a fake object by row.
 
     Raises:
         FileExistsError: `out` exists.
-        CorruptSample: a scan that cannot be used.
+        CorruptSample: a scan is unusable.
     """
     attacked: dict[int, CorruptedScan] = {}
 

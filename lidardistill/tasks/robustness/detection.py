@@ -1,4 +1,4 @@
-"""A detector on corrupted scans: its data set corrupts what it reads, the boxes stay."""
+"""Robustness of a detector: the recipe corrupts the scans, and the boxes stay unchanged."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from lidardistill.tasks.runs import read_run
 class DetectionJudge:
     """NDS on clean and on corrupted scans.
 
-    With sweeps, the cloud that they make is corrupted as a whole: each of its points as if the sensor of the
-    keyframe had just seen it.
+    With sweeps, the corruption changes the merged points of all sweeps as if they were one scan of the
+    keyframe's sensor.
 
     Args:
         run: detection run without cameras.
         split: such as val or mini_val.
-        out: gets the clean detections.
-        seed: of all corruptions.
+        out: folder that gets the clean detections.
+        seed: seed of all corruptions.
 
     Raises:
-        ValueError: a run of another verb, or one with cameras, whose pictures stay clean.
+        ValueError: a run of another verb, or a run with cameras, whose images are not corrupted.
     """
 
     metric = "NDS"
@@ -73,7 +73,7 @@ class DetectionJudge:
         return Judged(metrics["nds"], metrics["ap"], sum(hits) / len(hits) if hits else None)
 
     def corruption(self, name: str, severity: int) -> Corruption:
-        """With vehicles from boxes where it needs them."""
+        """Corruption that finds vehicles by boxes, if it needs vehicles."""
         vehicles = None
         if name in NEEDS_VEHICLES:
             vehicles = partial(boxed_vehicles, open_labels(self.index).boxes())
@@ -82,7 +82,7 @@ class DetectionJudge:
     def _watched(
         self, found: Iterator[tuple[str, FrameDetections]], corruption: Corruption, hits: list[bool]
     ) -> Iterator[tuple[str, FrameDetections]]:
-        """The same detections; `hits` gets whether each keyframe's feigned car was found."""
+        """Pass the detections on; append to `hits` whether the detector found each keyframe's fake car."""
         vehicles = places_of_vehicles(box_classes(self.config.data.kind))
         for token, detections in found:
             row = self.index.row_of(token)

@@ -1,4 +1,4 @@
-"""Judge of robustness."""
+"""Interface of the judges of robustness."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from typing import NamedTuple, Protocol
 
 
 class Judged(NamedTuple):
-    """What the evaluator says of one corruption and severity.
+    """Scores of one corruption and severity.
 
     Attributes:
         accuracy: mIoU or NDS, 0..1.
-        by_class: class to IoU or AP, None where it cannot be told.
-        success: share of the attacked keyframes in which the attack succeeds; None where nothing was
-            attacked.
+        by_class: class to IoU or AP; None if undefined.
+        success: share of the attacked keyframes in which the attack succeeds; None without an attack.
     """
 
     accuracy: float
@@ -25,7 +24,7 @@ class Judge(Protocol):
 
     Attributes:
         metric: name of the accuracy.
-        evaluator: who scores.
+        evaluator: name of the evaluator.
     """
 
     metric: str

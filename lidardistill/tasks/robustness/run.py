@@ -31,17 +31,17 @@ def evaluate_corrupted(
     Args:
         run: probe or fine-tuning run, or detection run.
         split: such as val or mini_val.
-        out: gets the clean predictions, `metrics.json` and `robustness.json`.
+        out: folder that gets the clean predictions, `metrics.json` and `robustness.json`.
         corruptions: keys of `data.corruptions.SEVERITIES`, or "all" alone.
-        task: what the run does.
-        seed: of all corruptions; the same seed gives all models the same scans.
-        baseline: a run, evaluated here as well, or the `out` of an earlier evaluation; mCE is against it.
+        task: task of the run.
+        seed: seed of all corruptions; the same seed gives all models the same scans.
+        baseline: reference of mCE: a run, which is evaluated too, or the `out` of an earlier evaluation.
         on_score: called after each severity with corruption, severity and accuracy.
 
     Returns:
-        What `robustness.json` holds: split, seed, metric, evaluator, clean (accuracy), accuracy (corruption
-        to one a severity), by_class (the same by class), rr, mrr, attack_success (attack to one share of the
-        keyframes a severity), and with a baseline ce, mce and baseline. Attacks take no part in the means.
+        Content of `robustness.json`: split, seed, metric, evaluator, clean (accuracy), accuracy (corruption
+        to one per severity), by_class (the same by class), rr, mrr, attack_success (attack to one share of
+        keyframes per severity), and with a baseline ce, mce and baseline. The means leave out attacks.
 
     Raises:
         FileNotFoundError: `run` is no run, or has not finished.
@@ -102,7 +102,7 @@ def _judge(task: str, run: Path, split: str, out: Path, seed: int) -> Judge:
 def _check_comparable(
     reference: dict[str, Any], baseline: Path, expected: dict[str, Any], names: Sequence[str]
 ) -> None:
-    """Refuse before anything is predicted what `summarize` could not compare."""
+    """Refuse an incomparable baseline before the first prediction."""
     differs = [
         f"{key} {reference.get(key)} and not {value}"
         for key, value in expected.items()

@@ -1,4 +1,4 @@
-"""How much worse a model becomes on corrupted scans: mCE and mRR, and whether an attack succeeds.
+"""Robustness scores on corrupted scans: mCE, mRR, and success of attacks.
 
 Source: Robo3D (Kong et al., ICCV 2023), section 4.3. An accuracy is mIoU or NDS, 0..1.
 """
@@ -12,14 +12,14 @@ import numpy as np
 
 
 def corruption_error(model: Sequence[float], baseline: Sequence[float]) -> float:
-    """CE of one corruption: the model's errors over those of a baseline, summed over severities; 1 is as bad.
+    """CE of one corruption: the model's summed errors divided by the baseline's; 1 is as bad.
 
     Args:
-        model: accuracies, one a severity.
-        baseline: of the baseline, on the same scans.
+        model: accuracies, one per severity.
+        baseline: accuracies of the baseline on the same scans.
 
     Raises:
-        ValueError: not one each, or a baseline without errors.
+        ValueError: the lengths differ or are 0, or the baseline has no errors.
     """
     if len(model) != len(baseline) or not model:
         raise ValueError(
@@ -34,14 +34,14 @@ def corruption_error(model: Sequence[float], baseline: Sequence[float]) -> float
 
 
 def resilience_rate(model: Sequence[float], clean: float) -> float:
-    """RR of one corruption: the mean accuracy over severities, as a share of the clean one.
+    """RR of one corruption: mean accuracy over severities, divided by the clean accuracy.
 
     Args:
-        model: accuracies, one a severity.
-        clean: without corruption.
+        model: accuracies, one per severity.
+        clean: accuracy without corruption.
 
     Raises:
-        ValueError: no severity, or nothing to lose.
+        ValueError: no severity, or no clean accuracy to lose.
     """
     if not model or clean <= 0:
         raise ValueError(
@@ -58,9 +58,9 @@ def summarize(
     """CE and RR of each corruption and their means.
 
     Args:
-        model: corruption to its accuracies, one a severity.
+        model: corruption to its accuracies, one per severity.
         clean: accuracy without corruption.
-        baseline: as `model`, of the baseline; None leaves CE out.
+        baseline: the same for the baseline; None leaves CE out.
 
     Returns:
         rr: corruption to RR; mrr; with a baseline also ce and mce. The means are None without corruptions.
@@ -83,15 +83,15 @@ def summarize(
 
 
 def attack_succeeds(classes: np.ndarray, vehicle_classes: Sequence[int], share: float = 0.5) -> bool:
-    """Whether a segmentation takes feigned points for a vehicle.
+    """True if a segmentation predicts vehicle classes for enough fake points.
 
     Args:
-        classes: (n,) predicted classes of the feigned points of one scan.
+        classes: (n,) predicted classes of the fake points of one scan.
         vehicle_classes: the classes that count as success.
-        share: of the points that must be taken for one.
+        share: share of the points that must be predicted as a vehicle.
 
     Raises:
-        ValueError: no feigned points.
+        ValueError: no fake points.
     """
     if len(classes) == 0:
         raise ValueError("attack_succeeds: expected at least one feigned point, got none")
@@ -106,13 +106,13 @@ def detection_succeeds(
     min_score: float = 0.3,
     near_m: float = 2.0,
 ) -> bool:
-    """Whether a detector finds a vehicle where an attacker feigns one.
+    """True if a detector finds a vehicle at the place of a fake vehicle.
 
     Args:
         centres: (n, 2) x, y of detected vehicles, LiDAR frame, metres.
         scores: (n,) 0..1.
-        fake_xy: (2,) centre of the feigned vehicle.
-        min_score: detections below it are not acted on.
+        fake_xy: (2,) centre of the fake vehicle.
+        min_score: detections below this score are ignored.
         near_m: nuScenes' matching distance.
     """
     away = np.hypot(*(np.asarray(centres, dtype=np.float64).reshape(-1, 2) - fake_xy).T)

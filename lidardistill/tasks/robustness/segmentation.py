@@ -1,4 +1,4 @@
-"""A segmentation run on corrupted scans: each corruption becomes a nuScenes root of its own."""
+"""Robustness of a segmentation run: writes one nuScenes root per corruption and severity."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from lidardistill.tasks.segment.run import evaluate, open_classifier, prediction
 class SegmentationJudge:
     """mIoU on clean and on corrupted scans.
 
-    For each corruption and severity a root with the corrupted scans and labels is written to a temporary
-    folder beside
-    `out`, predicted, scored by the evaluator of the clean scans, and removed. A point that the corruption
-    lost is not in it, and one that it brought is labelled as noise, which no evaluator counts.
+    For each corruption and severity, the judge writes a root with the corrupted scans and labels to a
+    temporary folder beside `out`, predicts it, scores it with the evaluator of the clean scans, and deletes
+    it. The root lacks points that the corruption removed; points that it added are labelled as noise, which
+    no evaluator counts.
 
     Args:
         run: probe or fine-tuning run.
         split: such as val or mini_val.
-        out: gets the clean predictions.
-        seed: of all corruptions.
+        out: folder that gets the clean predictions.
+        seed: seed of all corruptions.
     """
 
     metric = "mIoU"
@@ -63,7 +63,7 @@ class SegmentationJudge:
         return Judged(_finite(metrics["miou"], f"{name} of severity {severity}"), metrics["iou"], success)
 
     def _success(self, judge: PointJudge, results: Path, attacked: dict[int, CorruptedScan]) -> float:
-        """Share of the attacked keyframes in which the feigned points are taken for a vehicle."""
+        """Share of the attacked keyframes in which the model predicts the fake points as a vehicle."""
         vehicles = places_of_vehicles(open_labels(self.index).points().classes)
         hits = 0
         for row, scan in attacked.items():

@@ -1,6 +1,4 @@
-"""Which points of a scan lie on vehicles, from labels or from boxes; for corruptions that strike vehicles
-alone.
-"""
+"""Vehicle points of a scan, from labels or boxes, for corruptions that change vehicles only."""
 
 from __future__ import annotations
 
@@ -12,7 +10,7 @@ from lidardistill.datasets.labelled import BoxLabels, PointLabels
 from lidardistill.geometry.boxes import points_in_boxes
 
 VEHICLES = ("bicycle", "bus", "car", "construction_vehicle", "motorcycle", "trailer", "truck")
-"""Names of the same among the classes of lidarseg and of detection."""
+"""Vehicle classes; lidarseg and detection use the same names."""
 
 
 def labelled_vehicles(labels: PointLabels, points: np.ndarray, row: int) -> np.ndarray:
@@ -34,5 +32,5 @@ def boxed_vehicles(boxes: BoxLabels, points: np.ndarray, row: int) -> np.ndarray
 
 
 def places_of_vehicles(classes: Sequence[str]) -> list[int]:
-    """Which of some classes are vehicles."""
+    """Indices of the vehicle classes in `classes`."""
     return [place for place, name in enumerate(classes) if name in VEHICLES]

@@ -1,4 +1,4 @@
-"""What a few hand-made numbers a point give away: the floor that any learnt feature has to pass."""
+"""Baseline of hand-made point features: the minimum that learnt features must exceed."""
 
 from __future__ import annotations
 

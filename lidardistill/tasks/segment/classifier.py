@@ -1,4 +1,4 @@
-"""A backbone with a linear layer that gives the class of every row of its features."""
+"""Classifier: a backbone with a linear layer on every row of its features."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Classifier(nn.Module):
 
 
 def seeded_head(in_features: int, num_classes: int, generator: torch.Generator) -> nn.Linear:
-    """A linear layer drawn from a generator."""
+    """Linear layer with weights drawn from a generator."""
     head = nn.Linear(in_features, num_classes)
     with torch.no_grad():
         bound = in_features**-0.5

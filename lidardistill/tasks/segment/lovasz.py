@@ -12,10 +12,10 @@ def lovasz_softmax(logits: Tensor, targets: Tensor, ignore_index: int = 255) -> 
     Args:
         logits: (N, K) floating point.
         targets: (N,) int64 class, or `ignore_index`.
-        ignore_index: target of rows that take no part.
+        ignore_index: target of ignored rows.
 
     Returns:
-        0-d float32; a zero with gradient where no row takes part.
+        0-d float32; a zero with gradient if all rows are ignored.
 
     Raises:
         ValueError: shapes that do not fit.

@@ -20,7 +20,7 @@ from lidardistill.tasks.segment.config import CachedProbeConfig
 
 
 class ProbeFeatures(NamedTuple):
-    """features: (N, C) float32, one row a labelled point; targets: (N,) int64 class 0..K-1."""
+    """features: (N, C) float32, one row per labelled point; targets: (N,) int64 class 0..K-1."""
 
     features: Tensor
     targets: Tensor
@@ -38,11 +38,11 @@ def calibrate_batchnorm(
 
     Args:
         backbone: any network.
-        batches: what `run` takes, such as `VoxelBatch`.
-        run: (backbone, batch) does a forward pass.
+        batches: inputs of `run`, such as `VoxelBatch`.
+        run: function of (backbone, batch) that does a forward pass.
 
     Returns:
-        The number of batches seen; with none, the statistics stay as they are.
+        The number of batches; with 0 batches the statistics stay unchanged.
     """
     norms = [m for m in backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
@@ -70,7 +70,7 @@ def extract_features(
     Args:
         backbone: frozen network; runs in eval mode.
         batches: voxels and the (N,) int64 target of each point.
-        ignore_index: target of points that take no part.
+        ignore_index: target of ignored points.
 
     Raises:
         ValueError: no point is labelled.

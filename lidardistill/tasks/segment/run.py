@@ -1,4 +1,4 @@
-"""Judge a backbone on lidarseg labels: linear probe, fine-tuning, and the official score of either."""
+"""Linear probe and fine-tuning on lidarseg labels, scored by the official evaluator."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def probe(config: ProbeConfig, weights: str, run: Path, *, progress: bool = True
         Content of `metrics.json`; empty on processes other than the first.
 
     Raises:
-        Interrupted: a signal stopped it; the same command continues it.
+        Interrupted: a signal stopped the run; repeat the command to resume it.
     """
     kind = CachedProbe if isinstance(config.probe, CachedProbeConfig) else OnlineProbe
     return execute(kind(config, weights), run, progress=progress).metrics
@@ -98,7 +98,7 @@ class SegmentWork(Work):
 
 
 class SegmentTask(Task[SegmentWork]):
-    """What probe and fine-tuning have in common: data, backbone, judge."""
+    """Common base of probe and fine-tuning: data, backbone, judge."""
 
     config: ProbeConfig | FinetuneConfig
 
@@ -132,7 +132,7 @@ class SegmentTask(Task[SegmentWork]):
         """Set modes, and `work.learning` if the classifier trains by steps."""
 
     def learning(self, work: SegmentWork, optimizer: torch.optim.Optimizer, *, lovasz: bool) -> Learning:
-        """Cross-entropy, and Lovász-softmax if asked for, on augmented scans."""
+        """Cross-entropy on augmented scans, plus Lovász-softmax if `lovasz`."""
         config = self.config
 
         def terms(batch: Any, step: int, diagnose: bool) -> Terms:
@@ -148,9 +148,7 @@ class SegmentTask(Task[SegmentWork]):
 
 
 class ProbeTask(SegmentTask):
-    """What both probes have in common: a frozen backbone, which must see the input that it was trained
-    with.
-    """
+    """Common base of both probes: the backbone is frozen and needs the input format of its pretraining."""
 
     verb: ClassVar[str] = "probe"
     config: ProbeConfig
@@ -234,9 +232,8 @@ def check_card(weights: str, voxels: VoxelConfig) -> None:
     """Refuse to probe a backbone on voxels that it was not pretrained with.
 
     Args:
-        weights: a pretraining run, an exported file, or `random`; without a card beside it nothing is
-            compared.
-        voxels: of the probe.
+        weights: a pretraining run, an exported file, or `random`; without a card the check is skipped.
+        voxels: voxels of the probe.
 
     Raises:
         ValueError: grid, features or intensity scale differ; the message has the card's values.
@@ -338,9 +335,7 @@ def predictions(
 
 
 def of_file(classes: np.ndarray, kept: np.ndarray | None) -> np.ndarray:
-    """(M,) classes of all points of a scan file, from those of the N points that were kept; 0 for the
-    others.
-    """
+    """(M,) classes of all points of a scan file, from the classes of the N kept points; 0 for the others."""
     if kept is None:
         return classes
     whole = np.zeros(len(kept), classes.dtype)
@@ -349,7 +344,7 @@ def of_file(classes: np.ndarray, kept: np.ndarray | None) -> np.ndarray:
 
 
 def num_classes(data: ScanDataConfig) -> int:
-    """Classes that points are labelled with in this kind of data."""
+    """Number of point classes of this kind of data."""
     return len(point_classes(data.kind))
 
 
@@ -361,9 +356,7 @@ def calibrate(
     keyframes: int,
     device: torch.device,
 ) -> None:
-    """Recompute BatchNorm statistics on unaugmented, unlabelled training scans; 0 keyframes leave them
-    alone.
-    """
+    """Recompute BatchNorm statistics on unaugmented, unlabelled training scans; 0 keyframes disable it."""
     if keyframes == 0:
         return
     rows = spread(index.rows_of_split(data.train_split), keyframes)
@@ -378,7 +371,7 @@ def voxel_batches(
 
 
 def seeded_student(student: BackboneConfig, voxels: VoxelConfig, seed: int) -> Backbone:
-    """A backbone whose first weights follow from the seed, the same ones that pretraining starts from."""
+    """Backbone with seeded weights, the same weights that pretraining starts from."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return student.build(voxels)

@@ -1,4 +1,4 @@
-"""Scans, with labels if asked for: the input of probing, fine-tuning and evaluation."""
+"""Scan samples, with or without labels, for probing, fine-tuning and evaluation."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ class ScanRecipe(Recipe[ScanSample]):
 
     Attributes:
         scan: turns points into the input of a backbone.
-        augment: rotation and flips of the cloud; None leaves it alone. Its other steps are not used.
-        labels: of the points, or None for scans without labels.
+        augment: rotation and flips of the points; None disables them. Its other steps are not used.
+        labels: point labels, or None for scans without labels.
     """
 
     scan: ScanInput

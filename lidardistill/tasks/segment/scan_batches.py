@@ -1,4 +1,4 @@
-"""Scans with their labels, batch by batch, for probe, fine-tuning and evaluation."""
+"""Batches of scans with labels, for probe, fine-tuning and evaluation."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def labelled_rows(config: ScanDataConfig, index: Source) -> np.ndarray:
 
 
 def check_labelled(index: Source, rows: np.ndarray, key: str) -> None:
-    """Refuse keyframes without point labels before anything is trained; looks at no more than 32 files.
+    """Refuse keyframes without point labels before training; checks at most 32 files.
 
     Args:
         index: the data set.
         rows: (n,) index rows.
-        key: of the config, for the message.
+        key: config key for the error message.
 
     Raises:
         ValueError: the data set names no labels for a keyframe.

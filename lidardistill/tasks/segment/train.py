@@ -1,4 +1,4 @@
-"""Loss of a classifier of points: fine-tuning, and the linear probe whose backbone stays frozen.
+"""Training loss of point classification, for fine-tuning and for the linear probe with frozen backbone.
 
 Source: SLidR (CVPR 2022), section 4.2 and the authors' downstream configuration.
 """

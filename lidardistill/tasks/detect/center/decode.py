@@ -1,4 +1,4 @@
-"""From CenterPoint's maps to boxes: the cells with the best scores, and of neighbours only the best."""
+"""Decoding of CenterPoint's maps to boxes: cells with the best scores, then circle NMS."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def decode(
         values: (B, 10, H, W), see `models.center_head.CenterMaps`.
         cell_size_m: x, y metres of a cell.
         origin_m: x, y of the map's lower corner, metres.
-        radius_m: of two boxes nearer than this, of whatever class of the group, the better stays.
-            CenterPoint's `min_radius` is compared with the squared distance: its 4 for cars is 2 m here.
-        score_threshold: boxes at or below it are left out.
-        max_candidates: best boxes that are looked at.
-        max_boxes: best boxes that are returned.
+        radius_m: NMS radius: the better of two nearer boxes is kept, also across classes of the group.
+            CenterPoint compares its `min_radius` with the squared distance: its 4 for cars is 2 m here.
+        score_threshold: boxes with this score or less are left out.
+        max_candidates: number of best boxes before NMS.
+        max_boxes: number of best boxes that are returned.
 
     Returns:
-        The detections of each scan. Equal scores come in the order of class, row, column.
+        The detections of each scan. Equal scores are ordered by class, row, column.
 
     Source: CenterPoint (Yin et al., CVPR 2021) section 4.1, circle NMS of its released code.
     """
@@ -71,11 +71,11 @@ def decode(
 
 
 def circle_nms(centres: np.ndarray, radius_m: float) -> np.ndarray:
-    """Rows that no better row that is kept itself lies within `radius_m` of.
+    """Circle NMS: drops every row within `radius_m` of a better kept row.
 
     Args:
         centres: (n, 2) x, y metres, best first.
-        radius_m: the distance itself suppresses.
+        radius_m: NMS radius; a distance of exactly this much also suppresses.
 
     Returns:
         (k,) int64 rows, ascending.

@@ -1,6 +1,4 @@
-"""CenterPoint over all its groups of classes: from boxes with the labels of the whole task to one loss,
-and back.
-"""
+"""CenterPoint's loss and decoding over all groups of classes, with the labels of the whole task."""
 
 from __future__ import annotations
 
@@ -17,24 +15,24 @@ from lidardistill.tasks.detect.center.loss import box_l1_loss, gaussian_focal_lo
 from lidardistill.tasks.detect.center.targets import draw_targets
 
 BOX_WEIGHT = 0.25
-"""Of the boxes beside the heatmaps: CenterPoint's configuration of nuScenes."""
+"""Weight of the box loss relative to the heatmap loss: CenterPoint's configuration of nuScenes."""
 
 NMS_RADII_M = (2.0, 12**0.5, 10**0.5, 1.0, 0.85**0.5, 0.175**0.5)
-"""Of each of nuScenes' six groups. CenterPoint's configuration gives 4, 12, 10, 1, 0.85 and 0.175, and its
-code compares them with squared distances."""
+"""NMS radius of each of nuScenes' six groups. CenterPoint's configuration has 4, 12, 10, 1, 0.85 and 0.175;
+its code compares them with squared distances."""
 
 Maps = Sequence[tuple[Tensor, Tensor]]
 """Heatmap (B, K, H, W) logits and values (B, 10, H, W) of each group: `models.center_head.CenterMaps`."""
 
 
 class CenterLoss(NamedTuple):
-    """What the head is wrong by.
+    """Loss of the head and its parts.
 
     Attributes:
-        total: scalar, what is minimised.
+        total: scalar, the total loss.
         heatmap: scalar, sum over the groups.
-        box: scalar, sum over the groups, not weighted yet.
-        num_boxes: boxes on the map, in the whole batch.
+        box: scalar, sum over the groups, before weighting.
+        num_boxes: number of boxes on the map, in the whole batch.
     """
 
     total: Tensor
@@ -55,18 +53,18 @@ def center_loss(
     """Focal loss of the heatmaps and L1 of the boxes, summed over the groups.
 
     Args:
-        maps: of each group.
+        maps: maps of each group.
         boxes: (n, 9) of each of the B scans, LiDAR frame; see `draw_targets`.
-        labels: (n,) int64 of each; the first group has 0..num_classes[0]-1, the next goes on from there.
-        num_classes: of each group.
+        labels: (n,) int64 of each scan; the first group has 0..num_classes[0]-1, the next group continues.
+        num_classes: number of classes of each group.
         grid: cells of the maps.
-        box_weight: of the boxes.
+        box_weight: weight of the box loss.
 
     Returns:
-        The loss. A batch without boxes has a finite one: its heatmaps should be empty.
+        The loss. It is finite for a batch without boxes, whose target heatmaps are empty.
 
     Raises:
-        ValueError: not one map a group, not one list of boxes a scan, or a label of no group.
+        ValueError: not one map per group, not one list of boxes per scan, or a label outside all groups.
 
     Source: CenterPoint (Yin et al., CVPR 2021) section 4.1.
     """
@@ -110,20 +108,19 @@ def decode_groups(
     """Boxes of every scan with the labels of the whole task.
 
     Args:
-        maps: of each group.
-        num_classes: of each group.
+        maps: maps of each group.
+        num_classes: number of classes of each group.
         grid: cells of the maps.
-        radii_m: of each group, within which the better of two boxes stays, metres.
-        score_threshold: boxes at or below it are left out.
-        max_boxes: best boxes of each group. nuScenes takes 500 boxes a keyframe; CenterPoint's six groups
-            have 83.
+        radii_m: NMS radius of each group, metres.
+        score_threshold: boxes with this score or less are left out.
+        max_boxes: number of best boxes of each group. nuScenes accepts 500 boxes per keyframe; CenterPoint
+            keeps 83 for each of its six groups.
 
     Returns:
-        The detections of each scan, best first, whatever their group; equal scores in the order of the
-        groups.
+        The detections of each scan, best first over all groups; equal scores in the order of the groups.
 
     Raises:
-        ValueError: not one map or radius a group.
+        ValueError: not one map or radius per group.
     """
     _check_groups(maps, num_classes)
     if len(radii_m) != len(num_classes):

@@ -1,6 +1,4 @@
-"""CenterPoint's head: for each group of classes a heatmap of centres, and at every cell the box that would
-stand there.
-"""
+"""CenterPoint's head: a heatmap of centres and a box at every cell, for each group of classes."""
 
 from __future__ import annotations
 
@@ -18,20 +16,20 @@ TASKS: tuple[tuple[str, ...], ...] = (
     ("motorcycle", "bicycle"),
     ("pedestrian", "traffic_cone"),
 )
-"""nuScenes' ten classes in the groups that CenterPoint's configuration gives one head each."""
+"""Groups of nuScenes' ten classes; CenterPoint's configuration has one head per group."""
 
 BRANCHES: dict[str, int] = {"offset": 2, "height": 1, "size": 3, "rotation": 2, "velocity": 2}
 """Channels of a box, in the order of `CenterMaps.values`."""
 
 NUM_VALUES = sum(BRANCHES.values())
 HEATMAP_BIAS = -2.19
-"""Logit of a tenth: an untrained head does not see an object in every cell (Focal Loss, Lin et al.,
+"""Initial bias, the logit of 0.1: an untrained head rarely predicts objects (Focal Loss, Lin et al.,
 section 3.3).
 """
 
 
 class CenterMaps(NamedTuple):
-    """What the head says about one group of classes.
+    """Output of the head for one group of classes.
 
     Attributes:
         heatmap: (B, K, H = y, W = x) logits of a centre of each of the K classes.
@@ -48,8 +46,8 @@ class CenterHead(nn.Module):
     """Shared 3x3 convolution, then for each task six branches of two 3x3 convolutions.
 
     Args:
-        in_channels: of the map.
-        num_classes: of each task.
+        in_channels: channels of the map.
+        num_classes: number of classes of each task.
         width: channels of the shared convolution and of the branches' hidden layer.
 
     Raises:

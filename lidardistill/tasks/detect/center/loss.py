@@ -1,4 +1,4 @@
-"""CenterPoint's losses: a focal loss that forgives near misses, and L1 on the boxes at the centres."""
+"""CenterPoint's losses: Gaussian focal loss of the heatmaps, and L1 of the boxes at the centres."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from lidardistill.tasks.detect.center.targets import CenterTargets
 
 VALUE_WEIGHTS = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 0.2)
-"""Of offset, z, log size, sine and cosine, velocity: CenterPoint's configuration of nuScenes."""
+"""Weights of offset, z, log size, sine and cosine, velocity: CenterPoint's configuration of nuScenes."""
 
 
 def gaussian_focal_loss(logits: Tensor, target: Tensor, alpha: float = 2.0, gamma: float = 4.0) -> Tensor:
@@ -24,7 +24,7 @@ def gaussian_focal_loss(logits: Tensor, target: Tensor, alpha: float = 2.0, gamm
         gamma: power of the distance from a centre.
 
     Returns:
-        Scalar float32 (float64 stays), summed over cells, over the number of centres, at least 1.
+        Scalar float32 (float64 stays): sum over cells, divided by the number of centres, at least 1.
 
     Raises:
         ValueError: different shapes.
@@ -46,16 +46,16 @@ def gaussian_focal_loss(logits: Tensor, target: Tensor, alpha: float = 2.0, gamm
 def box_l1_loss(
     values: Tensor, targets: Sequence[CenterTargets], weights: Sequence[float] = VALUE_WEIGHTS
 ) -> Tensor:
-    """Mean absolute error of the boxes, each read at its own centre's cell.
+    """Mean absolute error of the boxes; each box is read at the cell of its centre.
 
     Args:
         values: (B, 10, H, W) of `models.center_head.CenterMaps`.
-        targets: of the B scans.
-        weights: of the ten values.
+        targets: targets of the B scans.
+        weights: weights of the ten values.
 
     Returns:
-        Scalar float32 (float64 stays): weighted sum over known values, over the number of boxes; 0 without
-        boxes.
+        Scalar float32 (float64 stays): weighted sum over known values, divided by the number of boxes; 0
+        without boxes.
 
     Raises:
         ValueError: not one target for each scan.
@@ -67,7 +67,7 @@ def box_l1_loss(
     wanted = torch.cat([target.values for target in targets])
     known = torch.cat([target.value_mask for target in targets])
     values = values if values.dtype == torch.float64 else values.float()
-    # Boxes may share a cell: index_select adds their gradients in one order.
+    # Boxes may share a cell: index_select adds their gradients in a fixed order.
     found = values.permute(0, 2, 3, 1).reshape(-1, channels).index_select(0, cell)
     error = torch.where(known, (found - wanted).abs(), 0.0) * found.new_tensor(tuple(weights))
     return error.sum() / max(len(cell), 1)

@@ -1,4 +1,4 @@
-"""What CenterPoint's head should say: a Gaussian at every centre, and the box of each centre's cell."""
+"""Training targets of CenterPoint's head: a Gaussian at every centre, and the box of each centre's cell."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CenterTargets(NamedTuple):
         heatmap: (K, H = y, W = x) float32, 1 at the cell of a centre, falling off around it.
         cell: (n,) int64 row * W + col of each box; boxes may share one.
         values: (n, 10) float32 in the order of `models.center_head.CenterMaps.values`.
-        value_mask: (n, 10) bool, False where the value is not known (nuScenes has velocities that are NaN).
+        value_mask: (n, 10) bool, False for unknown values (some velocities of nuScenes are NaN).
     """
 
     heatmap: Tensor
@@ -37,7 +37,7 @@ def draw_targets(
     min_overlap: float = 0.1,
     min_radius: int = 2,
 ) -> CenterTargets:
-    """Draws the boxes of one scan.
+    """Draw the targets of one scan.
 
     Args:
         boxes: (N, 9) x, y, z of the centre, length, width, height in metres, yaw about z in radians from x
@@ -47,7 +47,7 @@ def draw_targets(
         bev_shape: cells H = y, W = x.
         cell_size_m: x, y metres of a cell.
         origin_m: x, y of the map's lower corner, metres.
-        min_overlap: overlap that a box keeps with its truth when its corners are a radius off, 0..1.
+        min_overlap: IoU with the true box if the corners are shifted by the radius, 0..1.
         min_radius: smallest radius, cells.
 
     Returns:
@@ -75,7 +75,7 @@ def draw_targets(
     boxes, place, labels = (t.index_select(0, kept) for t in (boxes, place, labels))
     row, col = row.index_select(0, kept), col.index_select(0, kept)
 
-    # Length along the columns, whatever the yaw: CenterPoint takes the box as if it stood straight.
+    # Length along the columns: CenterPoint ignores the yaw here.
     radius = gaussian_radius(boxes[:, 3] / size[0], boxes[:, 4] / size[1], min_overlap).floor()
     radius = radius.clamp(min=min_radius)
     heatmap = _gaussians(row, col, radius, labels, num_classes, height, width)
@@ -97,16 +97,14 @@ def draw_targets(
 def _gaussians(
     row: Tensor, col: Tensor, radius: Tensor, labels: Tensor, num_classes: int, height: int, width: int
 ) -> Tensor:
-    """(K, H, W) float32, the maximum of the boxes' Gaussians, each cut off beyond its radius; sigma is (2
-    r + 1) / 6.
-    """
+    """(K, H, W) float32, maximum of the boxes' Gaussians, 0 beyond their radius r; sigma (2 r + 1) / 6."""
     heatmap = torch.zeros(num_classes, height, width, device=row.device)
     if len(row) == 0:
         return heatmap
     y = torch.arange(height, device=row.device)[None] - row[:, None]
     x = torch.arange(width, device=row.device)[None] - col[:, None]
     sigma = ((2 * radius + 1) / 6)[:, None]
-    # A Gaussian of two axes is the product of one of each; a window around its centre too.
+    # The 2D Gaussian and its window are products of one factor per axis.
     down, across = (torch.exp(-(d * d) / (2 * sigma * sigma)) * (d.abs() <= radius[:, None]) for d in (y, x))
     drawn = down[:, :, None] * across[:, None, :]
     index = labels[:, None, None].expand_as(drawn)

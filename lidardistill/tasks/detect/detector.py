@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from lidardistill.backbones.base import Backbone
+from lidardistill.backbones.camera_bev.net import CameraBev
 from lidardistill.data.batch import VoxelBatch
 from lidardistill.ops.bev_grid import BevGrid
 from lidardistill.tasks.detect.bev_fusion import ConvFuser, on_grid
@@ -47,7 +48,7 @@ class Detector(nn.Module):
         self,
         backbone: Backbone,
         head: CenterHead,
-        camera: nn.Module | None = None,
+        camera: CameraBev | None = None,
         fuser: ConvFuser | None = None,
     ) -> None:
         super().__init__()
@@ -83,7 +84,7 @@ class Detector(nn.Module):
         if self.camera is None or self.fuser is None or cameras is None:
             return bev
         seen, mask = self.camera(**cameras)
-        seen, mask = on_grid(seen, self.camera.grid, self.grid, mask)  # type: ignore[arg-type]
+        seen, mask = on_grid(seen, self.camera.grid, self.grid, mask)
         return self.fuser(bev, seen, mask)
 
     def forward(self, scans: VoxelBatch, cameras: Mapping[str, Any] | None = None) -> list[CenterMaps]:
